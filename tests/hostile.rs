@@ -1,0 +1,1 @@
+//! A hostile afternoon: the echo example among peers that mean ill.

@@ -1,0 +1,1 @@
+//! Real peers, in both roles.
