@@ -1,0 +1,1 @@
+//! WebSocket over the sockets of an operating system.

@@ -1,0 +1,1164 @@
+//! An open connection: every state transition of RFC 6455 §5.4-5.5, §6 and §7 is here.
+
+use crate::close::{CloseCode, CloseFrame};
+use crate::error::{EntropyError, ProtocolViolation, SendError};
+use crate::frame::{ControlPayload, FrameHeader, OpCode};
+use crate::mask::Mask;
+use crate::message::Message;
+use crate::role::Role;
+use crate::utf8::Utf8Validator;
+
+/// What the caller decides about a connection, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The longest message accepted from the peer, in octets of payload as they are on the wire;
+    /// a longer one fails the connection with 1009, on the header that announces it (§10.4).
+    /// `u64::MAX`, the default, means no limit: the connection itself keeps nothing of a message.
+    pub max_message_len: u64,
+    /// Whether permessage-deflate was negotiated, so that RSV1 may mark a message as compressed
+    /// (RFC 7692 §6). `false` by default.
+    pub compression: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_message_len: u64::MAX,
+            compression: false,
+        }
+    }
+}
+
+/// The two kinds of message (§5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum DataKind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl DataKind {
+    const fn opcode(self) -> OpCode {
+        match self {
+            Self::Text => OpCode::Text,
+            Self::Binary => OpCode::Binary,
+        }
+    }
+}
+
+/// A part of a message, as it lies in the caller's input, unmasked.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Chunk<'a> {
+    /// What the message is.
+    pub kind: DataKind,
+    /// The bytes. Those of a text are UTF-8 as far as they go: the last code point may be
+    /// continued in the next chunk. May be empty in the first and in the last chunk of a message.
+    pub bytes: &'a mut [u8],
+    /// The message begins here.
+    pub first: bool,
+    /// The message ends here.
+    pub last: bool,
+    /// The message is compressed (RFC 7692 §6): `bytes` are what its frames carried, and text is
+    /// not checked.
+    pub compressed: bool,
+}
+
+/// What the peer sent.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A part of a message.
+    Data(Chunk<'a>),
+    /// A ping; the pong is owed already (§5.5.2).
+    Ping(ControlPayload),
+    /// A pong, asked for or not (§5.5.3).
+    Pong(ControlPayload),
+    /// The peer's Close, the last event of a connection; the reply is owed already (§5.5.1).
+    Close(Option<CloseFrame>),
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum State {
+    /// Messages flow both ways.
+    Open,
+    /// One Close has been queued, sent or received, but not both sent and received (§7.1.3).
+    Closing,
+    /// Both have: the closing handshake is complete (§7.1.4).
+    Closed,
+    /// The peer broke the protocol, or left without a Close (§7.1.7). Nothing more is received.
+    Failed,
+}
+
+/// A data frame about to be sent; see [`Connection::start_frame`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataFrame {
+    /// What the message is, the same for each of its frames.
+    pub kind: DataKind,
+    /// The last frame of its message.
+    pub fin: bool,
+    /// The message is compressed, told by its first frame (RFC 7692 §6).
+    pub compressed: bool,
+    /// Octets of payload that will follow the header.
+    pub payload_len: u64,
+}
+
+/// What [`Connection::send_fragment`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Octets of payload that are in the frame. Fewer than given: send the rest as the next one.
+    pub consumed: usize,
+    /// Octets of output that the frame fills.
+    pub written: usize,
+}
+
+/// The room for two control frames: one that is arriving in parts, and what is owed to the peer.
+///
+/// What is owed is one pong and one Close. They share the 125 octets of a control frame: where the
+/// pong's payload and the reason for closing do not both fit, the reason is cut short, for a pong
+/// is owed and a reason is a courtesy.
+#[derive(Clone, Debug)]
+pub struct ControlSlots {
+    incoming: ControlPayload,
+    /// The reason from the start on, the pong's payload up to the end.
+    owed: [u8; ControlPayload::MAX_LEN],
+    reason_len: u8,
+    pong_len: u8,
+}
+
+impl Default for ControlSlots {
+    fn default() -> Self {
+        Self {
+            incoming: ControlPayload::default(),
+            owed: [0; ControlPayload::MAX_LEN],
+            reason_len: 0,
+            pong_len: 0,
+        }
+    }
+}
+
+impl ControlSlots {
+    /// The reason and the pong's payload.
+    fn owed(&self) -> (&[u8], &[u8]) {
+        let reason = self.owed.get(..usize::from(self.reason_len));
+        let pong = self.owed.len().checked_sub(usize::from(self.pong_len));
+        let pong = pong.and_then(|start| self.owed.get(start..));
+        (reason.unwrap_or_default(), pong.unwrap_or_default())
+    }
+
+    /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet [CT03].
+    fn owe_pong(&mut self, payload: &[u8]) {
+        let Some(room) = self.owed.len().checked_sub(payload.len()) else {
+            return;
+        };
+        self.reason_len = cut(self.owed().0, room) as u8;
+        self.pong_len = payload.len() as u8;
+        copy(self.owed.get_mut(room..), payload);
+    }
+
+    /// Room for a reason of 123 octets is always there, but for what a pong takes.
+    fn owe_reason(&mut self, reason: &str) {
+        let room = self.owed.len().saturating_sub(usize::from(self.pong_len));
+        let len = cut(reason.as_bytes(), room);
+        self.reason_len = len as u8;
+        copy(
+            self.owed.get_mut(..len),
+            reason.as_bytes().get(..len).unwrap_or_default(),
+        );
+    }
+}
+
+/// The length of as much of `reason` as fits into `room` and ends with a whole code point.
+fn cut(reason: &[u8], room: usize) -> usize {
+    let mut len = reason.len();
+    if len > room {
+        len = room;
+        while reason.get(len).is_some_and(|octet| octet & 0xC0 == 0x80) {
+            len = len.saturating_sub(1);
+        }
+    }
+    len
+}
+
+/// Copies `from` where `to` has room for all of it. The lengths are equal wherever this is called;
+/// that they are looked at again is what leaves no panic in the program.
+#[inline]
+fn copy(to: Option<&mut [u8]>, from: &[u8]) {
+    if let Some(to) = to
+        && to.len() == from.len()
+    {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Where a connection keeps its [`ControlSlots`].
+///
+/// [`ControlSlots`] itself keeps them inline, which suits firmware. An adapter with a heap and
+/// thousands of idle connections may make them when they are needed:
+///
+/// ```
+/// use motews::{ControlSlots, ControlStorage};
+///
+/// #[derive(Default)]
+/// struct OnDemand(Option<Box<ControlSlots>>);
+///
+/// impl ControlStorage for OnDemand {
+///     fn slots(&mut self) -> &mut ControlSlots {
+///         self.0.get_or_insert_default()
+///     }
+///     fn release(&mut self) {
+///         self.0 = None;
+///     }
+/// }
+/// ```
+pub trait ControlStorage: Default {
+    /// The slots, made if need be.
+    fn slots(&mut self) -> &mut ControlSlots;
+    /// Nothing is kept in the slots now: they may be let go, and made anew when needed.
+    fn release(&mut self) {}
+}
+
+impl ControlStorage for ControlSlots {
+    #[inline]
+    fn slots(&mut self) -> &mut ControlSlots {
+        self
+    }
+}
+
+/// What the next byte of input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receiving {
+    /// A part of a frame's header.
+    Header,
+    /// The payload of a data frame.
+    Data { fin: bool },
+    /// The payload of a control frame; `split` when the slot holds what came of it so far.
+    Control { opcode: OpCode, split: bool },
+    /// Of no interest: the peer's Close was received [FR18].
+    Closed,
+    /// Of no interest: the connection failed [FR18] [CL17].
+    Failed(ProtocolViolation),
+}
+
+/// The message that is arriving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Incoming {
+    kind: DataKind,
+    compressed: bool,
+    /// Nothing of it has been told yet.
+    first: bool,
+}
+
+/// This side's Close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnClose {
+    /// There is none.
+    None,
+    /// It is owed, with this code; [`CloseCode::NO_STATUS_RECEIVED`] stands for an empty body.
+    Owed(CloseCode),
+    /// It was sent, or cannot be.
+    Sent,
+}
+
+/// An open connection, from the first frame to the last.
+///
+/// It holds no buffer: bytes go in, [`Event`]s that borrow them come out; messages go in, frames
+/// come out. Its size is fixed and small: 64 bytes of state and the [`ControlSlots`], which `C`
+/// keeps inline or elsewhere.
+///
+/// # The methods, by kind
+/// - **receive**: [`next_event`](Self::next_event), or its two halves [`step`](Self::step) and
+///   [`Step::resolve`]; [`receive_eof`](Self::receive_eof); [`fail`](Self::fail)
+/// - **send**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
+///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close)
+/// - **transmit**: [`poll_transmit`](Self::poll_transmit) writes what the protocol owes the peer
+/// - **look**: [`state`](Self::state), [`wants_transmit`](Self::wants_transmit),
+///   [`should_shutdown`](Self::should_shutdown), [`close_code`](Self::close_code),
+///   [`is_clean`](Self::is_clean), [`violation`](Self::violation)
+///
+/// # The run loop
+/// 1. Read bytes from the transport.
+/// 2. Call [`next_event`](Self::next_event) until it gives `None`; send what the events call for.
+///    It consumes all that it is given, so nothing has to be kept for the next round.
+/// 3. Call [`poll_transmit`](Self::poll_transmit) until it gives 0. Do so after an error too: it
+///    writes the Close that tells the peer.
+/// 4. Write the output to the transport.
+/// 5. If [`should_shutdown`](Self::should_shutdown), shut the transport down for writing, read and
+///    drop what still comes, and close it (§7.1.1).
+/// 6. When the transport ends, call [`receive_eof`](Self::receive_eof).
+///
+/// # States
+/// ```text
+///                close(), or a Close received         the other one
+///        +------+                            +---------+          +--------+
+///        | Open |--------------------------->| Closing |--------->| Closed |
+///        +------+                            +---------+          +--------+
+///            |                                    |
+///            |   a violation, or the end of input |
+///            |            +--------+              |
+///            +----------->| Failed |<-------------+
+///                         +--------+
+/// ```
+///
+/// ```
+/// use motews::{Connection, Event, Message, Server};
+///
+/// let mut connection: Connection<Server> = Connection::new(Server);
+///
+/// // "Hello" as a client sends it (RFC 6455 §5.7), in whatever parts it arrives.
+/// let mut input = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+/// let mut input = &mut input[..];
+/// let mut out = [0; 64];
+/// let mut written = 0;
+/// while let Some(event) = connection.next_event(&mut input)? {
+///     if let Event::Data(chunk) = event {
+///         let text = core::str::from_utf8(chunk.bytes).unwrap();
+///         written += connection.send(Message::Text(text), &mut out[written..]).unwrap();
+///     }
+/// }
+/// written += connection.poll_transmit(&mut out[written..]).unwrap();
+/// assert_eq!(&out[..written], b"\x81\x05Hello");
+/// # Ok::<(), motews::ProtocolViolation>(())
+/// ```
+#[derive(Debug)]
+pub struct Connection<R, C = ControlSlots> {
+    role: R,
+    max_message_len: u64,
+    compression: bool,
+
+    /// A header that is arriving in parts.
+    header: [u8; FrameHeader::MAX_LEN],
+    header_len: u8,
+    receiving: Receiving,
+    /// Octets of the frame's payload still to come, and their mask.
+    remaining: u64,
+    mask: Mask,
+    incoming: Option<Incoming>,
+    /// Octets of the message's payload in the frames so far.
+    message_len: u64,
+    utf8: Utf8Validator,
+    /// The code of the Close received [CL13].
+    close_code: CloseCode,
+    eof: bool,
+
+    /// The fragmented message that is being sent.
+    outgoing: Option<DataKind>,
+    own_close: OwnClose,
+    pong_owed: bool,
+
+    control: C,
+}
+
+/// The hot state of a connection, which is all but the control slots, fits into a cache line.
+const _: () = assert!(
+    size_of::<Connection<crate::Server, ()>>() <= 64,
+    "a connection's hot state is at most 64 bytes"
+);
+
+impl<R: Role, C: ControlStorage> Connection<R, C> {
+    /// An open connection, right after the opening handshake, with the default [`Config`].
+    #[must_use]
+    pub fn new(role: R) -> Self {
+        Self::with_config(role, Config::default())
+    }
+
+    /// An open connection, right after the opening handshake.
+    #[must_use]
+    pub fn with_config(role: R, config: Config) -> Self {
+        Self {
+            role,
+            max_message_len: config.max_message_len,
+            compression: config.compression,
+            header: [0; FrameHeader::MAX_LEN],
+            header_len: 0,
+            receiving: Receiving::Header,
+            remaining: 0,
+            mask: Mask::new([0; 4]),
+            incoming: None,
+            message_len: 0,
+            utf8: Utf8Validator::new(),
+            close_code: CloseCode::ABNORMAL_CLOSURE,
+            eof: false,
+            outgoing: None,
+            own_close: OwnClose::None,
+            pong_owed: false,
+            control: C::default(),
+        }
+    }
+
+    // ---- receive ----
+
+    /// Consumes `input` up to and including the next event, and unmasks it in place. `None`: all
+    /// of it is consumed, and more is needed.
+    ///
+    /// How the stream was cut into inputs makes no difference but for where a message is cut into
+    /// chunks: events, errors and the byte at which an error shows are the same [FR16].
+    ///
+    /// # Errors
+    /// The peer's first violation, which fails the connection (§7.1.7): `input` is consumed up to
+    /// and including the byte that proves it, a Close that tells the peer is owed, and each later
+    /// call gives the same error.
+    #[inline]
+    pub fn next_event<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, ProtocolViolation> {
+        let (consumed, step) = match self.advance(input) {
+            Ok(step) => (step.consumed, Ok(step)),
+            Err(failure) => (failure.consumed, Err(failure.violation)),
+        };
+        let (bytes, rest) = core::mem::take(input)
+            .split_at_mut_checked(consumed)
+            .unwrap_or_default();
+        *input = rest;
+        Ok(step?.resolve(bytes))
+    }
+
+    /// The first half of [`next_event`](Self::next_event): tells what is found and where, without
+    /// a borrow, so that an adapter can go round its read loop before it lends the event to its
+    /// caller.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    #[inline]
+    pub fn step(&mut self, input: &mut [u8]) -> Result<Step, ProtocolViolation> {
+        self.advance(input).map_err(|failure| failure.violation)
+    }
+
+    #[inline]
+    fn advance(&mut self, input: &mut [u8]) -> Result<Step, Failure> {
+        let mut start = 0;
+        loop {
+            let rest = input.get_mut(start..).unwrap_or_default();
+            let (len, found) = match self.receiving {
+                Receiving::Header => match self.receive_header(rest) {
+                    (len, Ok(true)) => {
+                        start += len;
+                        continue;
+                    }
+                    (len, Ok(false)) => (len, Ok(Found::Nothing)),
+                    (len, Err(violation)) => (len, Err(violation)),
+                },
+                Receiving::Data { fin } => self.receive_data(rest, fin),
+                Receiving::Control { opcode, split } => self.receive_control(rest, opcode, split),
+                // RFC 6455 §5.5.1: nothing after a Close is processed [FR18]
+                Receiving::Closed => (rest.len(), Ok(Found::Nothing)),
+                // RFC 6455 §7.1.7: nor is anything after a failure [FR18] [CL17]
+                Receiving::Failed(violation) => {
+                    return Err(Failure {
+                        consumed: start,
+                        violation,
+                    });
+                }
+            };
+            let consumed = start + len;
+            match found {
+                Ok(Found::Nothing) if consumed < input.len() => start = consumed,
+                Ok(found) => {
+                    return Ok(Step {
+                        start,
+                        consumed,
+                        found,
+                    });
+                }
+                Err(violation) => {
+                    self.fail(violation);
+                    return Err(Failure {
+                        consumed,
+                        violation,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Consumes a header, or a part of one, and tells whether it is whole now.
+    #[inline]
+    fn receive_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
+        if self.header_len == 0
+            && let Ok(Some((header, len))) = self.judge(input)
+        {
+            return (len, self.begin_frame(&header));
+        }
+        self.receive_split_header(input)
+    }
+
+    /// The same octet by octet, so that an error shows at the first octet that proves it [FR15],
+    /// and a header may arrive in any parts.
+    #[inline(never)]
+    fn receive_split_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
+        let mut len = 0;
+        for &octet in input {
+            len += 1;
+            if let Some(slot) = self.header.get_mut(usize::from(self.header_len)) {
+                *slot = octet;
+                self.header_len += 1;
+            }
+            let header = self
+                .header
+                .get(..usize::from(self.header_len))
+                .unwrap_or_default();
+            match self.judge(header) {
+                Ok(None) => {}
+                Ok(Some((header, _))) => {
+                    self.header_len = 0;
+                    return (len, self.begin_frame(&header));
+                }
+                Err(violation) => return (len, Err(violation)),
+            }
+        }
+        (len, Ok(false))
+    }
+
+    /// Reads a header and judges what depends on the role, on what was negotiated, and on the
+    /// message that is open.
+    #[inline]
+    fn judge(&self, bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolViolation> {
+        if let [first, rest @ ..] = bytes {
+            let opcode = first & 0x0F;
+            let starts_message = matches!(opcode, 0x1 | 0x2);
+            // RFC 6455 §5.2: reserved bits are 0 unless negotiated [FR08] [EX03]. RFC 7692 §6:
+            // RSV1 stands on the first frame of a message only [PD13] [PD14]
+            let allowed = if self.compression && starts_message {
+                0x40
+            } else {
+                0
+            };
+            if first & 0x70 & !allowed != 0 {
+                return Err(ProtocolViolation::ReservedBit);
+            }
+            // RFC 6455 §5.4: a continuation continues something [MS02]
+            if opcode == 0x0 && self.incoming.is_none() {
+                return Err(ProtocolViolation::NothingToContinue);
+            }
+            // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS03]
+            if starts_message && self.incoming.is_some() {
+                return Err(ProtocolViolation::MessageInterrupted);
+            }
+            if let [second, ..] = rest {
+                match (R::IS_CLIENT, second & 0x80 != 0) {
+                    // RFC 6455 §5.1: a server masks nothing [FR04]
+                    (true, true) => return Err(ProtocolViolation::Masked),
+                    // RFC 6455 §5.1: a client masks everything [FR03]
+                    (false, false) => return Err(ProtocolViolation::Unmasked),
+                    _ => {}
+                }
+            }
+        }
+        FrameHeader::parse(bytes)
+    }
+
+    #[inline]
+    fn begin_frame(&mut self, header: &FrameHeader) -> Result<bool, ProtocolViolation> {
+        self.mask = Mask::new(header.mask.unwrap_or_default());
+        self.remaining = header.payload_len;
+        self.receiving = Receiving::Data { fin: header.fin };
+        // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
+        let kind = match header.opcode {
+            OpCode::Continuation => None,
+            OpCode::Text => Some(DataKind::Text),
+            OpCode::Binary => Some(DataKind::Binary),
+            opcode => {
+                // RFC 6455 §5.4: also in the midst of a fragmented message [MS04]
+                self.receiving = Receiving::Control {
+                    opcode,
+                    split: false,
+                };
+                return Ok(true);
+            }
+        };
+        if let Some(kind) = kind {
+            // RFC 6455 §6.2: the next message begins afresh [MS10]
+            self.incoming = Some(Incoming {
+                kind,
+                compressed: header.rsv1,
+                first: true,
+            });
+            self.message_len = 0;
+            self.utf8 = Utf8Validator::new();
+        }
+        // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
+        self.message_len = self.message_len.saturating_add(header.payload_len);
+        if self.message_len > self.max_message_len {
+            return Err(ProtocolViolation::MessageTooBig);
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn receive_data(
+        &mut self,
+        input: &mut [u8],
+        fin: bool,
+    ) -> (usize, Result<Found, ProtocolViolation>) {
+        let Some(mut incoming) = self.incoming else {
+            return (0, Ok(Found::Nothing));
+        };
+        let bytes = self.payload(input);
+        let len = bytes.len();
+        // RFC 6455 §5.3: unmasked where it lies, across any split [FR06]
+        let ascii = self.mask.apply(bytes);
+
+        let frame_ended = self.remaining == 0;
+        let mut last = frame_ended && fin;
+        let mut told = len;
+        let mut consumed = len;
+        if incoming.kind == DataKind::Text && !incoming.compressed {
+            // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
+            // octet is told, and the failure next [MS11] [MS13]
+            if (!ascii || !self.utf8.is_complete())
+                && let Err(index) = self.utf8.validate(bytes)
+            {
+                (told, consumed, last) = (index, index + 1, false);
+                self.fail(ProtocolViolation::InvalidUtf8);
+            } else if last && !self.utf8.is_complete() {
+                // RFC 6455 §8.1: nor may it end within a code point [MS11]
+                last = false;
+                self.fail(ProtocolViolation::InvalidUtf8);
+            }
+        }
+
+        match self.receiving {
+            Receiving::Failed(violation) if told == 0 => return (consumed, Err(violation)),
+            Receiving::Failed(_) => {}
+            _ if frame_ended => self.receiving = Receiving::Header,
+            _ => {}
+        }
+        // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
+        if told == 0 && !last && !(frame_ended && incoming.first) {
+            return (consumed, Ok(Found::Nothing));
+        }
+        let chunk = FoundChunk {
+            len: told,
+            last,
+            incoming,
+        };
+        incoming.first = false;
+        self.incoming = if last { None } else { Some(incoming) };
+        (consumed, Ok(Found::Data(chunk)))
+    }
+
+    /// As much of the frame's payload as `input` has.
+    #[inline]
+    fn payload<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
+        let len = usize::try_from(self.remaining).map_or(input.len(), |due| due.min(input.len()));
+        self.remaining -= len as u64;
+        input.get_mut(..len).unwrap_or_default()
+    }
+
+    #[inline(never)]
+    fn receive_control(
+        &mut self,
+        input: &mut [u8],
+        opcode: OpCode,
+        split: bool,
+    ) -> (usize, Result<Found, ProtocolViolation>) {
+        let bytes = self.payload(input);
+        self.mask.apply(bytes);
+        let len = bytes.len();
+        if self.remaining > 0 || split {
+            let slot = &mut self.control.slots().incoming;
+            if !split {
+                *slot = ControlPayload::default();
+            }
+            slot.extend(bytes);
+            if self.remaining > 0 {
+                self.receiving = Receiving::Control {
+                    opcode,
+                    split: true,
+                };
+                return (len, Ok(Found::Nothing));
+            }
+        }
+        self.receiving = Receiving::Header;
+        let payload = if split {
+            core::mem::take(&mut self.control.slots().incoming)
+        } else {
+            ControlPayload::new(bytes).unwrap_or_default()
+        };
+        (len, self.control_frame(opcode, payload))
+    }
+
+    /// A whole control frame (§5.5).
+    fn control_frame(
+        &mut self,
+        opcode: OpCode,
+        payload: ControlPayload,
+    ) -> Result<Found, ProtocolViolation> {
+        let found = match opcode {
+            OpCode::Ping => {
+                // RFC 6455 §5.5.2, §5.5.3: a pong with the same payload, for the newest ping
+                // only; after this side's Close as well [CT01] [CT02] [CT03] [CT07]
+                self.control.slots().owe_pong(payload.as_bytes());
+                self.pong_owed = true;
+                Found::Ping(payload)
+            }
+            OpCode::Close => {
+                let close = CloseFrame::parse(payload)?;
+                let code = close
+                    .as_ref()
+                    .map_or(CloseCode::NO_STATUS_RECEIVED, CloseFrame::code);
+                self.close_code = code;
+                self.receiving = Receiving::Closed;
+                // RFC 6455 §5.5.2: after a Close no pong is owed [CT01]
+                self.pong_owed = false;
+                // RFC 6455 §5.5.1: replied to with the same code, unless this side has a Close of
+                // its own, which the peer takes for the reply [CL03] [CL15]
+                if self.own_close == OwnClose::None {
+                    self.own_close = OwnClose::Owed(code);
+                }
+                Found::Close(close)
+            }
+            // RFC 6455 §5.5.3: also one that was not asked for [CT04]
+            _ => Found::Pong(payload),
+        };
+        self.release_slots();
+        Ok(found)
+    }
+
+    /// The peer will send no more: its half of the transport has ended.
+    ///
+    /// # Errors
+    /// [`ProtocolViolation::UnexpectedEof`] where no Close was received before: the connection
+    /// fails, and a message that was arriving is not whole [CL18].
+    pub fn receive_eof(&mut self) -> Result<(), ProtocolViolation> {
+        self.eof = true;
+        match self.receiving {
+            Receiving::Closed => Ok(()),
+            Receiving::Failed(violation) => Err(violation),
+            _ => {
+                self.fail(ProtocolViolation::UnexpectedEof);
+                Err(ProtocolViolation::UnexpectedEof)
+            }
+        }
+    }
+
+    /// Fails the connection (§7.1.7) for a violation that shows outside of it: a message that is
+    /// too big for its buffer, or compressed text that is not UTF-8. A Close that tells the peer
+    /// is owed then. Of no effect after a Close or an earlier failure.
+    pub fn fail(&mut self, violation: ProtocolViolation) {
+        if matches!(self.receiving, Receiving::Closed | Receiving::Failed(_)) {
+            return;
+        }
+        crate::log::debug!("the connection failed: {}", violation);
+        self.receiving = Receiving::Failed(violation);
+        self.pong_owed = false;
+        if violation == ProtocolViolation::UnexpectedEof {
+            // RFC 6455 §7.1.7: the peer has left; there is no one to tell
+            self.own_close = OwnClose::Sent;
+        } else if self.own_close != OwnClose::Sent {
+            // RFC 6455 §7.1.7: a Close with a fitting code goes first [CL16]
+            if self.own_close != OwnClose::None {
+                self.control.slots().reason_len = 0;
+            }
+            self.own_close = OwnClose::Owed(violation.close_code());
+        }
+        self.release_slots();
+    }
+
+    // ---- send ----
+
+    /// Writes a message as one frame to the start of `out` and tells its octets.
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::MessageInProgress`] or
+    /// [`SendError::Entropy`]; nothing has changed then.
+    #[inline]
+    pub fn send(&mut self, message: Message<'_>, out: &mut [u8]) -> Result<usize, SendError> {
+        self.check_open()?;
+        if self.outgoing.is_some() {
+            // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS07]
+            return Err(SendError::MessageInProgress);
+        }
+        let (kind, payload) = match message {
+            Message::Text(text) => (DataKind::Text, text.as_bytes()),
+            Message::Binary(bytes) => (DataKind::Binary, bytes),
+        };
+        self.put_data(kind, payload, true, out)
+    }
+
+    /// Writes the next frame of a message to the start of `out`: the message may be of any length,
+    /// unknown when it begins [MS09]. The frame takes as much of `payload` as `out` has room for;
+    /// what is left is for the next one. `fin` ends the message with the last octet of `payload`.
+    ///
+    /// Text must be UTF-8 as a whole; a frame may end within a code point (§5.6).
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`] where `out` has no room for a header and one octet,
+    /// [`SendError::NotOpen`], [`SendError::MessageInProgress`] where a message of the other kind
+    /// is open, or [`SendError::Entropy`]; nothing has changed then.
+    ///
+    /// ```
+    /// use motews::{Connection, DataKind, Server};
+    ///
+    /// let mut connection: Connection<Server> = Connection::new(Server);
+    /// let mut out = [0; 5]; // a tiny output
+    /// let sent = connection.send_fragment(DataKind::Text, b"Hello", true, &mut out).unwrap();
+    /// assert_eq!(out, *b"\x01\x03Hel");
+    /// let rest = &b"Hello"[sent.consumed..];
+    /// let sent = connection.send_fragment(DataKind::Text, rest, true, &mut out).unwrap();
+    /// assert_eq!(out[..sent.written], *b"\x80\x02lo");
+    /// ```
+    #[inline]
+    pub fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<Sent, SendError> {
+        let room = payload_room::<R>(out.len());
+        let (consumed, fin) = if payload.len() <= room {
+            (payload.len(), fin)
+        } else {
+            (room, false)
+        };
+        if consumed == 0 && !payload.is_empty() {
+            return Err(SendError::NoRoom);
+        }
+        let part = payload.get(..consumed).unwrap_or_default();
+        let written = self.put_data(kind, part, fin, out)?;
+        Ok(Sent { consumed, written })
+    }
+
+    /// Begins a data frame whose payload the caller writes: for vectored writes, for compressed
+    /// messages, for a payload shared by many connections. Emit the header, then exactly
+    /// [`payload_len`](DataFrame::payload_len) octets, passed through [`Mask`] where the header
+    /// has a masking key; nothing may come between.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`], [`SendError::MessageInProgress`],
+    /// [`SendError::CompressionNotNegotiated`], [`SendError::TooLong`] or [`SendError::Entropy`];
+    /// nothing has changed then.
+    pub fn start_frame(&mut self, frame: DataFrame) -> Result<FrameHeader, SendError> {
+        if frame.compressed && !self.compression {
+            return Err(SendError::CompressionNotNegotiated);
+        }
+        // RFC 6455 §5.2: the most significant bit is 0 [FR12]
+        if frame.payload_len > u64::MAX >> 1 {
+            return Err(SendError::TooLong);
+        }
+        let opcode = self.data_opcode(frame.kind)?;
+        let header = FrameHeader {
+            // RFC 7692 §6: on the first frame of a message only [PD13] [PD14]
+            rsv1: frame.compressed && opcode != OpCode::Continuation,
+            mask: self.role.masking_key()?,
+            ..header::<R>(opcode, frame.fin, frame.payload_len)
+        };
+        self.outgoing = if frame.fin { None } else { Some(frame.kind) };
+        Ok(header)
+    }
+
+    /// Writes a ping with at most 125 octets of payload to the start of `out` [CT05].
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or
+    /// [`SendError::Entropy`]; nothing has changed then.
+    pub fn ping(&mut self, payload: &[u8], out: &mut [u8]) -> Result<usize, SendError> {
+        if payload.len() > ControlPayload::MAX_LEN {
+            return Err(SendError::ControlTooLong);
+        }
+        self.check_open()?;
+        self.put_frame(OpCode::Ping, payload, true, out)
+    }
+
+    /// Begins the closing handshake: a Close is owed now, and no message can be sent any more.
+    /// Receive until the peer's Close or the end of input. A message that is being sent in
+    /// fragments stays unfinished.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] where a Close was sent, received or queued before [CL05],
+    /// [`SendError::InvalidCloseCode`] for what may not be on the wire or, from a server, 1010
+    /// [CL20], [`SendError::ReasonTooLong`] beyond [`CloseFrame::MAX_REASON_LEN`] octets [CL19].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.check_open()?;
+        let clients_only = code == CloseCode::MANDATORY_EXTENSION;
+        // RFC 6455 §7.4.1: what tells of no Close is never in one [CL09] [CL10] [CL20]
+        if !code.is_allowed_on_wire() || (clients_only && !R::IS_CLIENT) {
+            return Err(SendError::InvalidCloseCode);
+        }
+        if reason.len() > CloseFrame::MAX_REASON_LEN {
+            return Err(SendError::ReasonTooLong);
+        }
+        self.own_close = OwnClose::Owed(code);
+        if !reason.is_empty() {
+            self.control.slots().owe_reason(reason);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn put_data(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<usize, SendError> {
+        let opcode = self.data_opcode(kind)?;
+        let written = self.put_frame(opcode, payload, fin, out)?;
+        self.outgoing = if fin { None } else { Some(kind) };
+        Ok(written)
+    }
+
+    /// The opcode of the next data frame.
+    #[inline]
+    fn data_opcode(&self, kind: DataKind) -> Result<OpCode, SendError> {
+        self.check_open()?;
+        match self.outgoing {
+            None => Ok(kind.opcode()),
+            // RFC 6455 §5.4: the opcode stands on the first frame only [MS06]
+            Some(open) if open == kind => Ok(OpCode::Continuation),
+            Some(_) => Err(SendError::MessageInProgress),
+        }
+    }
+
+    /// RFC 6455 §5.5.1, §6.1: no data frame unless open, and none after a Close [MS08] [CL05].
+    #[inline]
+    fn check_open(&self) -> Result<(), SendError> {
+        if self.own_close == OwnClose::None {
+            Ok(())
+        } else {
+            Err(SendError::NotOpen)
+        }
+    }
+
+    /// Writes a whole frame or nothing.
+    #[inline]
+    fn put_frame(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<usize, SendError> {
+        let header = header::<R>(opcode, fin, payload.len() as u64);
+        let total = header.wire_len().saturating_add(payload.len());
+        let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
+        let header = FrameHeader {
+            mask: self.role.masking_key()?,
+            ..header
+        };
+        let len = header.emit(frame)?;
+        let body = frame.get_mut(len..).unwrap_or_default();
+        copy(Some(body), payload);
+        if let Some(key) = header.mask {
+            // RFC 6455 §5.1: a client masks each frame [FR01]
+            Mask::new(key).apply(body);
+        }
+        Ok(total)
+    }
+
+    // ---- transmit ----
+
+    /// Writes a control frame that the protocol owes the peer, if there is one, to the start of
+    /// `out`, and tells its octets. 0: nothing is owed, or `out` has no room for it;
+    /// [`MAX_CONTROL_LEN`] octets always suffice.
+    ///
+    /// # Errors
+    /// [`EntropyError`] where a client has no masking key; the frame is still owed then.
+    pub fn poll_transmit(&mut self, out: &mut [u8]) -> Result<usize, EntropyError> {
+        if !self.wants_transmit() {
+            return Ok(0);
+        }
+        let mut body = ControlPayload::default();
+        let opcode = if self.pong_owed {
+            body.extend(self.control.slots().owed().1);
+            OpCode::Pong
+        } else {
+            if let OwnClose::Owed(code) = self.own_close
+                && code != CloseCode::NO_STATUS_RECEIVED
+            {
+                body.extend(&code.as_u16().to_be_bytes());
+                body.extend(self.control.slots().owed().0);
+            }
+            OpCode::Close
+        };
+        let written = match self.put_frame(opcode, body.as_bytes(), true, out) {
+            Ok(written) => written,
+            Err(SendError::Entropy) => return Err(EntropyError),
+            Err(_) => return Ok(0),
+        };
+        match opcode {
+            OpCode::Pong => {
+                self.pong_owed = false;
+                self.control.slots().pong_len = 0;
+            }
+            _ => self.own_close = OwnClose::Sent,
+        }
+        self.release_slots();
+        Ok(written)
+    }
+
+    /// The slots may go when they hold nothing.
+    fn release_slots(&mut self) {
+        let arriving = matches!(self.receiving, Receiving::Control { split: true, .. });
+        if !arriving && !self.wants_transmit() {
+            self.control.release();
+        }
+    }
+
+    // ---- look ----
+
+    /// Where the connection stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match (self.receiving, self.own_close) {
+            (Receiving::Failed(_), _) => State::Failed,
+            // RFC 6455 §7.1.4: closed when both Closes are through [CL06]
+            (Receiving::Closed, OwnClose::Sent) => State::Closed,
+            (Receiving::Closed, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => State::Closing,
+            (_, OwnClose::None) => State::Open,
+        }
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) has something to write.
+    #[inline]
+    #[must_use]
+    pub const fn wants_transmit(&self) -> bool {
+        self.pong_owed || matches!(self.own_close, OwnClose::Owed(_))
+    }
+
+    /// Whether the transport is to be shut down now (§7.1.1): by a server as soon as the closing
+    /// handshake is complete [CL06]; by a client when the server has done so [CL07], which it
+    /// should await for a limited time only; by both after a failure, once the Close is written.
+    #[must_use]
+    pub const fn should_shutdown(&self) -> bool {
+        match self.state() {
+            State::Open | State::Closing => false,
+            State::Closed => !R::IS_CLIENT || self.eof,
+            State::Failed => !self.wants_transmit(),
+        }
+    }
+
+    /// _The WebSocket Connection Close Code_ (§7.1.5): that of the Close received; 1005 where it
+    /// had none; 1006 as long as none was received [CL13].
+    #[must_use]
+    pub const fn close_code(&self) -> CloseCode {
+        self.close_code
+    }
+
+    /// Whether the closing handshake is complete (§7.1.4) [CL14].
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        matches!(self.state(), State::Closed)
+    }
+
+    /// What failed the connection.
+    #[must_use]
+    pub const fn violation(&self) -> Option<ProtocolViolation> {
+        match self.receiving {
+            Receiving::Failed(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}
+
+/// Octets of output that a control frame takes at most.
+pub const MAX_CONTROL_LEN: usize = 2 + 4 + ControlPayload::MAX_LEN;
+
+/// A header without masking key, but of the length that it will have with one.
+#[inline]
+const fn header<R: Role>(opcode: OpCode, fin: bool, payload_len: u64) -> FrameHeader {
+    // RFC 6455 §5.2: reserved bits are 0 unless negotiated [FR07]
+    let (rsv1, rsv2, rsv3) = (false, false, false);
+    let mask = if R::IS_CLIENT { Some([0; 4]) } else { None };
+    FrameHeader {
+        fin,
+        rsv1,
+        rsv2,
+        rsv3,
+        opcode,
+        mask,
+        payload_len,
+    }
+}
+
+/// The longest payload whose frame fits into `out` octets.
+#[inline]
+fn payload_room<R: Role>(out: usize) -> usize {
+    let key = if R::IS_CLIENT { 4 } else { 0 };
+    let room = |header: usize| out.saturating_sub(header + key);
+    if room(2) < 126 {
+        room(2)
+    } else if room(4) <= 0xFFFF {
+        room(4).max(125)
+    } else {
+        room(10).max(0xFFFF)
+    }
+}
+
+/// What [`Connection::step`] found in its input.
+#[derive(Debug)]
+#[must_use = "what is found has been consumed and does not come again"]
+pub struct Step {
+    /// Where the payload begins.
+    start: usize,
+    consumed: usize,
+    found: Found,
+}
+
+impl Step {
+    /// Octets of the input that were consumed, those of the event included.
+    #[inline]
+    #[must_use]
+    pub const fn consumed(&self) -> usize {
+        self.consumed
+    }
+
+    /// Whether there is an event. If not, all of the input was consumed, and more is needed.
+    #[inline]
+    #[must_use]
+    pub const fn is_event(&self) -> bool {
+        !matches!(self.found, Found::Nothing)
+    }
+
+    /// The event, given the same input again, or as much of it as was consumed.
+    #[inline]
+    #[must_use]
+    pub fn resolve(self, input: &mut [u8]) -> Option<Event<'_>> {
+        Some(match self.found {
+            Found::Nothing => return None,
+            Found::Data(chunk) => {
+                let bytes = input.get_mut(self.start..).unwrap_or_default();
+                Event::Data(Chunk {
+                    kind: chunk.incoming.kind,
+                    bytes: bytes.get_mut(..chunk.len).unwrap_or_default(),
+                    first: chunk.incoming.first,
+                    last: chunk.last,
+                    compressed: chunk.incoming.compressed,
+                })
+            }
+            Found::Ping(payload) => Event::Ping(payload),
+            Found::Pong(payload) => Event::Pong(payload),
+            Found::Close(close) => Event::Close(close),
+        })
+    }
+}
+
+#[derive(Debug)]
+enum Found {
+    Nothing,
+    Data(FoundChunk),
+    Ping(ControlPayload),
+    Pong(ControlPayload),
+    Close(Option<CloseFrame>),
+}
+
+/// A [`Chunk`] whose bytes begin where the step says.
+#[derive(Debug)]
+struct FoundChunk {
+    len: usize,
+    last: bool,
+    incoming: Incoming,
+}
+
+/// A violation, and the octets of input up to the one that proves it.
+struct Failure {
+    consumed: usize,
+    violation: ProtocolViolation,
+}

@@ -1,0 +1,262 @@
+//! The frame on the wire (RFC 6455 §5.2): what its header means, read and written.
+
+use core::fmt;
+
+use heapless::Vec;
+
+use crate::error::{NoRoom, ProtocolViolation};
+
+/// What a frame is (§5.2, §11.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum OpCode {
+    /// The message goes on.
+    Continuation = 0x0,
+    /// A text message begins.
+    Text = 0x1,
+    /// A binary message begins.
+    Binary = 0x2,
+    /// The closing handshake.
+    Close = 0x8,
+    /// Are you there?
+    Ping = 0x9,
+    /// I am here.
+    Pong = 0xA,
+}
+
+impl OpCode {
+    /// The opcode in the low four bits of a frame's first octet; `None` where it is reserved.
+    #[inline]
+    #[must_use]
+    pub const fn new(octet: u8) -> Option<Self> {
+        Some(match octet & 0x0F {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Whether this is a control frame (§5.5): its most significant bit is set.
+    #[inline]
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// A frame's header.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +-+-+-+-+-------+-+-------------+-------------------------------+
+/// |F|R|R|R| opcode|M| Payload len |    Extended payload length    |
+/// |I|S|S|S|  (4)  |A|     (7)     |          (16 or 64)           |
+/// |N|V|V|V|       |S|             |   (if payload len is 126/127) |
+/// | |1|2|3|       |K|             |                               |
+/// +-+-+-+-+-------+-+-------------+-------------------------------+
+/// |           the masking key, if MASK is set (32)                |
+/// +---------------------------------------------------------------+
+/// ```
+///
+/// ```
+/// use motews::{FrameHeader, OpCode};
+///
+/// let (header, len) = FrameHeader::parse(&[0x81, 0x05])?.expect("a whole header");
+/// assert_eq!((header.opcode, header.payload_len, len), (OpCode::Text, 5, 2));
+///
+/// let mut out = [0; FrameHeader::MAX_LEN];
+/// assert_eq!(header.emit(&mut out), Ok(2));
+/// assert_eq!(FrameHeader::parse(&[0x81])?, None); // needs more
+/// # Ok::<(), motews::ProtocolViolation>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FrameHeader {
+    /// The last frame of its message.
+    pub fin: bool,
+    /// Reserved bit 1; permessage-deflate marks a compressed message with it.
+    pub rsv1: bool,
+    /// Reserved bit 2.
+    pub rsv2: bool,
+    /// Reserved bit 3.
+    pub rsv3: bool,
+    /// What the frame is.
+    pub opcode: OpCode,
+    /// The masking key, in each frame of a client and in none of a server.
+    pub mask: Option<[u8; 4]>,
+    /// The payload's length in octets, less than 2^63.
+    pub payload_len: u64,
+}
+
+impl FrameHeader {
+    /// The longest header, in octets on the wire.
+    pub const MAX_LEN: usize = 14;
+
+    /// Reads the header that `bytes` begin with, and its length in octets; `None` where it needs
+    /// more bytes than these.
+    ///
+    /// Reserved bits and the masking bit are read, not judged: what they may be is for
+    /// the [`Connection`](crate::Connection) to know.
+    ///
+    /// # Errors
+    /// What no frame may have, as soon as `bytes` prove it [FR15].
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolViolation> {
+        let [first, rest @ ..] = bytes else {
+            return Ok(None);
+        };
+        let fin = first & 0x80 != 0;
+        // RFC 6455 §5.2: an unknown opcode fails the connection [FR09]
+        let Some(opcode) = OpCode::new(*first) else {
+            return Err(ProtocolViolation::ReservedOpCode);
+        };
+        // RFC 6455 §5.5: control frames are never fragmented [FR13]
+        if opcode.is_control() && !fin {
+            return Err(ProtocolViolation::FragmentedControl);
+        }
+
+        let [second, rest @ ..] = rest else {
+            return Ok(None);
+        };
+        let short_len = second & 0x7F;
+        // RFC 6455 §5.5: a control frame carries at most 125 octets [FR14]
+        if opcode.is_control() && short_len as usize > ControlPayload::MAX_LEN {
+            return Err(ProtocolViolation::ControlTooLong);
+        }
+        // RFC 6455 §5.2: a length of 7, 7+16 or 7+64 bits, in network order [FR10]
+        let (payload_len, rest) = match short_len {
+            126 => {
+                let Some((len, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                let len = u16::from_be_bytes(*len);
+                // RFC 6455 §5.2: in the fewest octets [FR11]
+                if len < 126 {
+                    return Err(ProtocolViolation::LengthNotMinimal);
+                }
+                (len as u64, rest)
+            }
+            127 => {
+                // RFC 6455 §5.2: the most significant bit is 0 [FR12]
+                if let [0x80..=0xFF, ..] = rest {
+                    return Err(ProtocolViolation::LengthOverflow);
+                }
+                // RFC 6455 §5.2: in the fewest octets [FR11]
+                if let [0, 0, 0, 0, 0, 0, ..] = rest {
+                    return Err(ProtocolViolation::LengthNotMinimal);
+                }
+                let Some((len, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                (u64::from_be_bytes(*len), rest)
+            }
+            len => (len as u64, rest),
+        };
+
+        let (mask, rest) = if second & 0x80 == 0 {
+            (None, rest)
+        } else {
+            let Some((key, rest)) = rest.split_first_chunk() else {
+                return Ok(None);
+            };
+            (Some(*key), rest)
+        };
+        let header = Self {
+            fin,
+            rsv1: first & 0x40 != 0,
+            rsv2: first & 0x20 != 0,
+            rsv3: first & 0x10 != 0,
+            opcode,
+            mask,
+            payload_len,
+        };
+        Ok(Some((header, bytes.len().wrapping_sub(rest.len()))))
+    }
+
+    /// The header's length in octets on the wire, 2 to 14.
+    #[inline]
+    #[must_use]
+    pub const fn wire_len(&self) -> usize {
+        let len = match self.payload_len {
+            0..126 => 2,
+            126..=0xFFFF => 4,
+            _ => 10,
+        };
+        if self.mask.is_some() { len + 4 } else { len }
+    }
+
+    /// Writes the header to the start of `out` and tells its length in octets. The length stands
+    /// in the fewest octets possible [FR10] [FR11].
+    ///
+    /// # Errors
+    /// [`NoRoom`] where `out` is shorter than [`wire_len`](Self::wire_len).
+    #[inline]
+    pub fn emit(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
+        let [first, second, rest @ ..] = out.get_mut(..self.wire_len()).ok_or(NoRoom)? else {
+            return Err(NoRoom);
+        };
+        *first = u8::from(self.fin) << 7
+            | u8::from(self.rsv1) << 6
+            | u8::from(self.rsv2) << 5
+            | u8::from(self.rsv3) << 4
+            | self.opcode as u8;
+        let masked = u8::from(self.mask.is_some()) << 7;
+        let long = self.payload_len.to_be_bytes();
+        let (short_len, extended): (u8, &[u8]) = match self.payload_len {
+            len @ 0..126 => (len as u8, &[]),
+            126..=0xFFFF => (126, long.last_chunk::<2>().ok_or(NoRoom)?),
+            _ => (127, &long),
+        };
+        *second = masked | short_len;
+        let tail = extended.iter().chain(self.mask.as_slice().iter().flatten());
+        for (to, from) in rest.iter_mut().zip(tail) {
+            *to = *from;
+        }
+        Ok(self.wire_len())
+    }
+}
+
+/// The payload of a control frame, by value: at most 125 octets (§5.5).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ControlPayload(Vec<u8, 125, u8>);
+
+impl ControlPayload {
+    /// The greatest length of a control frame's payload, in octets.
+    pub const MAX_LEN: usize = 125;
+
+    /// A payload of these bytes; `None` where they are too many.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut payload = Self::default();
+        payload.extend(bytes).then_some(payload)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
+    /// Appends `bytes` if there is room for all of them, and tells whether there was.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) -> bool {
+        self.0.extend_from_slice(bytes).is_ok()
+    }
+}
+
+impl AsRef<[u8]> for ControlPayload {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl fmt::Debug for ControlPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}

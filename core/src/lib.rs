@@ -1,0 +1,84 @@
+//! WebSocket (RFC 6455) without an operating system, a heap or a clock.
+//!
+//! # The three laws
+//! 1. **The decoder consumes all it is given, up to the next event.** A receive buffer may be one
+//!    byte, a ring may wrap anywhere, nothing is compacted, and nothing is unmasked twice.
+//! 2. **The encoder writes whole frames or nothing.** What the protocol owes the peer, one pong and
+//!    one Close, waits in fixed slots, so reading never blocks on writing.
+//! 3. **No I/O, no allocation, no clock, no panic.** Bytes and the time come in as values,
+//!    randomness as a trait.
+//!
+//! # Map
+//! | module | what | RFC 6455 |
+//! |---|---|---|
+//! | [`handshake`] | from an HTTP request to an open connection, both roles | §4 |
+//! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
+//! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
+//! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
+//!
+//! # Example
+//! A client and a server that talk through two arrays:
+//!
+//! ```
+//! use motews::{Client, CloseCode, Connection, Entropy, EntropyError, Event, Message, Server};
+//!
+//! struct Hardware;
+//! impl Entropy for Hardware {
+//!     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+//!         # fn random() -> u8 { 0x5A }
+//!         bytes.fill_with(random); // from the hardware's random number generator
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut client: Connection<_> = Connection::new(Client::new(Hardware));
+//! let mut server: Connection<Server> = Connection::new(Server);
+//! let mut wire = [0; 256];
+//!
+//! // The client says hello and closes.
+//! let mut len = client.send(Message::Text("Hello"), &mut wire)?;
+//! client.close(CloseCode::NORMAL, "done")?;
+//! len += client.poll_transmit(&mut wire[len..])?;
+//!
+//! // The server sees both, and owes a Close.
+//! let mut input = &mut wire[..len];
+//! let Some(Event::Data(chunk)) = server.next_event(&mut input)? else { panic!("no data") };
+//! assert_eq!((&*chunk.bytes, chunk.first, chunk.last), (&b"Hello"[..], true, true));
+//! let Some(Event::Close(Some(close))) = server.next_event(&mut input)? else { panic!("no close") };
+//! assert_eq!((close.code(), close.reason()), (CloseCode::NORMAL, "done"));
+//!
+//! let len = server.poll_transmit(&mut wire)?;
+//! assert!(server.should_shutdown());
+//! client.next_event(&mut &mut wire[..len])?;
+//! assert!(client.is_clean());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod close;
+pub mod connection;
+pub mod deadline;
+pub mod error;
+pub mod frame;
+// pub mod handshake;
+mod log;
+pub mod mask;
+pub mod message;
+pub mod role;
+pub mod utf8;
+pub mod window;
+
+pub use close::{CloseCode, CloseFrame};
+pub use connection::{
+    Chunk, Config, Connection, ControlSlots, ControlStorage, DataFrame, DataKind, Event,
+    MAX_CONTROL_LEN, Sent, State, Step,
+};
+pub use deadline::{Deadlines, Due, Millis, Timeouts};
+pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};
+pub use frame::{ControlPayload, FrameHeader, OpCode};
+pub use mask::Mask;
+pub use message::{Message, MessageBuffer, MessageError};
+pub use role::{Client, Entropy, Role, Server};
+pub use utf8::Utf8Validator;
+pub use window::Window;

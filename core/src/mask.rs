@@ -1,0 +1,56 @@
+//! Masking (RFC 6455 §5.3): octet *i* of a payload is XORed with octet *i* mod 4 of the key.
+
+/// A masking key and how far into the payload it has come, so that a payload may arrive in parts
+/// of any size [FR06]. Masking and unmasking are the same.
+///
+/// ```
+/// use motews::Mask;
+///
+/// let mut payload = *b"Hello";
+/// Mask::new([0x37, 0xfa, 0x21, 0x3d]).apply(&mut payload);
+/// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]); // RFC 6455 §5.7
+///
+/// let mut mask = Mask::new([0x37, 0xfa, 0x21, 0x3d]);
+/// let (head, tail) = payload.split_at_mut(2);
+/// mask.apply(head);
+/// mask.apply(tail);
+/// assert_eq!(&payload, b"Hello");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// The key, turned so that its first octet is the next one due.
+    key: [u8; 4],
+}
+
+impl Mask {
+    /// The mask of a payload that begins here.
+    #[inline]
+    #[must_use]
+    pub const fn new(key: [u8; 4]) -> Self {
+        Self { key }
+    }
+
+    /// Masks or unmasks the next `bytes` of the payload in place, and tells whether all of them
+    /// are ASCII now: text that is needs no further look (§8.1).
+    #[inline]
+    pub fn apply(&mut self, bytes: &mut [u8]) -> bool {
+        let turn = 8 * (bytes.len() as u32 & 3);
+        let key = u32::from_ne_bytes(self.key);
+        let wide = u64::from(key) << 32 | u64::from(key);
+        let mut seen = 0;
+
+        let (words, tail) = bytes.as_chunks_mut();
+        for word in words {
+            let plain = u64::from_ne_bytes(*word) ^ wide;
+            seen |= plain;
+            *word = plain.to_ne_bytes();
+        }
+        for (byte, key) in tail.iter_mut().zip(wide.to_ne_bytes()) {
+            *byte ^= key;
+            seen |= u64::from(*byte);
+        }
+
+        self.key = u32::from_be_bytes(self.key).rotate_left(turn).to_be_bytes();
+        seen & 0x8080_8080_8080_8080 == 0
+    }
+}

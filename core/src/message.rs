@@ -1,0 +1,155 @@
+//! Whole messages: [`Message`], and [`MessageBuffer`] to assemble them in a fixed buffer.
+
+use core::fmt;
+
+use crate::connection::{Chunk, DataKind};
+
+/// A whole message (RFC 6455 §5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Message<'a> {
+    /// UTF-8.
+    Text(&'a str),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// What the message is.
+    #[must_use]
+    pub const fn kind(&self) -> DataKind {
+        match self {
+            Self::Text(_) => DataKind::Text,
+            Self::Binary(_) => DataKind::Binary,
+        }
+    }
+
+    /// The payload.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// A buffer of a fixed size in which messages are assembled from their chunks.
+///
+/// A message that comes in one chunk is not copied at all.
+///
+/// ```
+/// use motews::{Connection, Event, Message, MessageBuffer, Server};
+///
+/// let mut connection: Connection<Server> = Connection::new(Server);
+/// let mut messages = MessageBuffer::new([0; 16]);
+///
+/// // "Hel" and "lo" in two frames, masked with a key of zeros.
+/// let mut input = *b"\x01\x83\0\0\0\0Hel\x80\x82\0\0\0\0lo";
+/// let mut input = &mut input[..];
+/// while let Some(event) = connection.next_event(&mut input)? {
+///     if let Event::Data(chunk) = event
+///         && let Some(message) = messages.push(chunk).unwrap()
+///     {
+///         assert_eq!(message, Message::Text("Hello"));
+///     }
+/// }
+/// # Ok::<(), motews::ProtocolViolation>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MessageBuffer<B> {
+    buffer: B,
+    len: usize,
+    overflowed: bool,
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
+    /// A buffer in `buffer`, whose length is the greatest length of a message, in octets.
+    pub const fn new(buffer: B) -> Self {
+        Self {
+            buffer,
+            len: 0,
+            overflowed: false,
+        }
+    }
+
+    /// The greatest length of a message, in octets.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.as_ref().len()
+    }
+
+    /// The octets of the unfinished message so far.
+    #[must_use]
+    pub fn assembled(&self) -> &[u8] {
+        self.buffer.as_ref().get(..self.len).unwrap_or_default()
+    }
+
+    /// Appends the next chunk, and gives the message where it is whole now.
+    ///
+    /// # Errors
+    /// [`MessageError::TooBig`] where the message is longer than the buffer, on the first chunk
+    /// that does not fit. What was [`assembled`](Self::assembled) before stays there until the
+    /// next message begins; the chunks after are refused as well. An adapter answers with
+    /// [`Connection::fail`](crate::Connection::fail) and
+    /// [`MessageTooBig`](crate::ProtocolViolation::MessageTooBig), or leaves the message out.
+    ///
+    /// [`MessageError::InvalidUtf8`] where a text is not UTF-8. A
+    /// [`Connection`](crate::Connection) tells no such text, unless it is compressed.
+    pub fn push<'a>(&'a mut self, chunk: Chunk<'a>) -> Result<Option<Message<'a>>, MessageError> {
+        let Chunk {
+            kind,
+            bytes,
+            first,
+            last,
+            ..
+        } = chunk;
+        if first {
+            self.len = 0;
+            self.overflowed = false;
+        }
+        if first && last && bytes.len() <= self.capacity() {
+            return whole(kind, bytes).map(Some);
+        }
+        let room = self.buffer.as_mut().get_mut(self.len..).unwrap_or_default();
+        let Some(room) = room.get_mut(..bytes.len()).filter(|_| !self.overflowed) else {
+            self.overflowed = true;
+            return Err(MessageError::TooBig);
+        };
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        if !last {
+            return Ok(None);
+        }
+        whole(kind, self.assembled()).map(Some)
+    }
+}
+
+fn whole(kind: DataKind, bytes: &[u8]) -> Result<Message<'_>, MessageError> {
+    Ok(match kind {
+        DataKind::Text => {
+            Message::Text(core::str::from_utf8(bytes).map_err(|_| MessageError::InvalidUtf8)?)
+        }
+        DataKind::Binary => Message::Binary(bytes),
+    })
+}
+
+/// Why a message could not be assembled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum MessageError {
+    /// It is longer than the buffer.
+    TooBig,
+    /// It is a text, but not UTF-8.
+    InvalidUtf8,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooBig => "the message is longer than its buffer",
+            Self::InvalidUtf8 => "the text is not UTF-8",
+        })
+    }
+}
+
+impl core::error::Error for MessageError {}

@@ -1,0 +1,105 @@
+//! The two roles (RFC 6455 §1.3): [`Client`] and [`Server`].
+//!
+//! A role decides one thing on the wire: a client masks each frame it sends, a server none (§5.1).
+//! So a [`Client`] cannot exist without an [`Entropy`] to draw its masking keys from.
+
+pub use crate::error::EntropyError;
+
+/// A source of unpredictable bytes, for masking keys (§5.3) and for the nonce of the opening
+/// handshake (§4.1).
+///
+/// §10.3: keys must come from a strong source; whoever sees some of them must not be able to tell
+/// the next. A counter or a linear congruential generator is not one. On a microcontroller use the
+/// hardware's generator, or a cipher seeded by it.
+///
+/// ```
+/// use motews::{Entropy, EntropyError};
+///
+/// struct Hardware; // the registers of a random number generator
+///
+/// impl Entropy for Hardware {
+///     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+///         # fn read_register() -> Option<u8> { Some(4) }
+///         for byte in bytes {
+///             *byte = read_register().ok_or(EntropyError)?;
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Entropy {
+    /// Fills `bytes` whole.
+    ///
+    /// # Errors
+    /// [`EntropyError`] when the source is not ready or broken. Nothing is sent then.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+impl<E: Entropy + ?Sized> Entropy for &mut E {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        (**self).fill(bytes)
+    }
+}
+
+mod sealed {
+    use super::EntropyError;
+
+    #[expect(
+        unnameable_types,
+        reason = "a role is sealed by having no other way in"
+    )]
+    pub trait Sealed {
+        const IS_CLIENT: bool;
+        fn masking_key(&mut self) -> Result<Option<[u8; 4]>, EntropyError>;
+    }
+}
+
+/// A role: [`Client`] or [`Server`]. Sealed.
+pub trait Role: sealed::Sealed {}
+
+/// The role that accepted the connection. It masks nothing and has no state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Server;
+
+/// The role that opened the connection, with its source of masking keys.
+#[derive(Clone, Debug)]
+pub struct Client<E>(E);
+
+impl<E: Entropy> Client<E> {
+    /// A client that draws its masking keys from `entropy`.
+    pub const fn new(entropy: E) -> Self {
+        Self(entropy)
+    }
+}
+
+impl sealed::Sealed for Server {
+    const IS_CLIENT: bool = false;
+
+    #[inline]
+    fn masking_key(&mut self) -> Result<Option<[u8; 4]>, EntropyError> {
+        Ok(None) // RFC 6455 §5.1: a server masks no frame [FR02]
+    }
+}
+
+/// How often in a row a key of four zeros is taken for chance: a sound source does it once in 2^32.
+const ZERO_KEYS: u8 = 2;
+
+impl<E: Entropy> sealed::Sealed for Client<E> {
+    const IS_CLIENT: bool = true;
+
+    /// RFC 6455 §5.3: a fresh key for each frame [FR05]. A source that gives nothing but zeros is
+    /// broken, and its keys would not mask.
+    fn masking_key(&mut self) -> Result<Option<[u8; 4]>, EntropyError> {
+        for _ in 0..ZERO_KEYS {
+            let mut key = [0; 4];
+            self.0.fill(&mut key)?;
+            if key != [0; 4] {
+                return Ok(Some(key));
+            }
+        }
+        Err(EntropyError)
+    }
+}
+
+impl Role for Server {}
+impl<E: Entropy> Role for Client<E> {}
