@@ -1,0 +1,96 @@
+//! motews' core, with a buffer of 64 KiB for the reads.
+
+use std::io::Read;
+
+use motews::{Connection, Event, MessageBuffer, Server};
+
+use super::{Contestant, Failed, Sink};
+use crate::source::{READ_LEN, Source};
+
+/// Chunks as they come: a message that a read has cut is told in two.
+pub(super) struct Chunks {
+    source: Source,
+    connection: Connection<Server>,
+    buffer: Vec<u8>,
+}
+
+impl Contestant for Chunks {
+    const NAME: &'static str = "motews";
+
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            connection: Connection::new(Server),
+            buffer: vec![0; READ_LEN],
+        }
+    }
+
+    #[inline]
+    fn receive(&mut self, messages: u64, sink: &mut impl Sink) -> Result<(), Failed> {
+        let mut received = 0;
+        while received < messages {
+            let len = self
+                .source
+                .read(&mut self.buffer)
+                .map_err(Failed::because)?;
+            let mut input = &mut self.buffer[..len];
+            while let Some(event) = self
+                .connection
+                .next_event(&mut input)
+                .map_err(Failed::because)?
+            {
+                if let Event::Data(chunk) = event {
+                    received += u64::from(chunk.last);
+                    sink.payload(chunk.bytes, chunk.last);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whole messages, assembled in a buffer of 64 KiB where a read has cut them.
+pub(super) struct Messages {
+    source: Source,
+    connection: Connection<Server>,
+    buffer: Vec<u8>,
+    messages: MessageBuffer<Vec<u8>>,
+}
+
+impl Contestant for Messages {
+    const NAME: &'static str = "motews, whole messages";
+
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            connection: Connection::new(Server),
+            buffer: vec![0; READ_LEN],
+            messages: MessageBuffer::new(vec![0; READ_LEN]),
+        }
+    }
+
+    #[inline]
+    fn receive(&mut self, messages: u64, sink: &mut impl Sink) -> Result<(), Failed> {
+        let mut received = 0;
+        while received < messages {
+            let len = self
+                .source
+                .read(&mut self.buffer)
+                .map_err(Failed::because)?;
+            let mut input = &mut self.buffer[..len];
+            while let Some(event) = self
+                .connection
+                .next_event(&mut input)
+                .map_err(Failed::because)?
+            {
+                if let Event::Data(chunk) = event
+                    && let Some(message) = self.messages.push(chunk).map_err(Failed::because)?
+                {
+                    received += 1;
+                    sink.payload(message.as_bytes(), true);
+                }
+            }
+        }
+        Ok(())
+    }
+}
