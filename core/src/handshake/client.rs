@@ -1,0 +1,402 @@
+//! The client's side: writes the request, reads the server's response (RFC 6455 §4.1).
+
+use super::accept::{self, Accept, Key};
+use super::head::{
+    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadConfig, HeadEvent, Header,
+    PROTOCOL, Set, UPGRADE, Writer, check_headers, is_value,
+};
+use super::tokens::{Extensions, List, is_token};
+use super::{ConfigError, HandshakeError};
+use crate::role::Entropy;
+
+/// A client's opening handshake (§4.1): says what to ask for, and writes it.
+///
+/// See [the module](super) for an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Request<'a> {
+    key: Key,
+    host: &'a str,
+    target: &'a str,
+    origin: Option<&'a str>,
+    subprotocols: &'a [&'a str],
+    extensions: &'a [&'a str],
+    headers: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Request<'a> {
+    /// A request for `target` at `host`, with a new nonce from `entropy`: make one for each
+    /// connection [HC09].
+    ///
+    /// `host` goes into the `Host` header as it is: a name or an address, an IPv6 address in
+    /// brackets, then `:port` only if the port is not the scheme's own, 80 or 443 [HC07].
+    ///
+    /// `target` is the resource name of §3: an absolute path, with `?` and a query if there is one,
+    /// in ASCII and without a fragment; other characters stand as `%XX` [HC01].
+    ///
+    /// # Errors
+    /// [`ConfigError::Host`], [`ConfigError::Target`] if they are not so [HC02], and
+    /// [`ConfigError::Entropy`] if no nonce could be had.
+    pub fn new(
+        host: &'a str,
+        target: &'a str,
+        entropy: &mut impl Entropy,
+    ) -> Result<Self, ConfigError> {
+        let mut nonce = [0; 16];
+        entropy.fill(&mut nonce)?;
+        Self::with_nonce(host, target, &nonce)
+    }
+
+    fn with_nonce(host: &'a str, target: &'a str, nonce: &[u8; 16]) -> Result<Self, ConfigError> {
+        let is_host = |byte| matches!(byte, b'!'..=b'~') && !b"#/?@\\".contains(&byte);
+        if host.is_empty() || !host.bytes().all(is_host) {
+            return Err(ConfigError::Host);
+        }
+        let is_target = |byte| matches!(byte, b'!'..=b'~') && byte != b'#';
+        if !target.starts_with('/') || !target.bytes().all(is_target) {
+            return Err(ConfigError::Target);
+        }
+        Ok(Self {
+            key: accept::key(nonce),
+            host,
+            target,
+            origin: None,
+            subprotocols: &[],
+            extensions: &[],
+            headers: &[],
+        })
+    }
+
+    /// The `Origin` header, for a client that runs what a site gave it (§4.1, §10.2).
+    ///
+    /// # Errors
+    /// [`ConfigError::HeaderValue`] if there is a control character in it.
+    pub fn origin(self, origin: &'a str) -> Result<Self, ConfigError> {
+        match is_value(origin) {
+            true => Ok(Self {
+                origin: Some(origin),
+                ..self
+            }),
+            false => Err(ConfigError::HeaderValue),
+        }
+    }
+
+    /// The subprotocols to offer, the best one first (§1.9).
+    ///
+    /// # Errors
+    /// [`ConfigError::Subprotocol`] if one is no token, or is there twice [HC11].
+    pub fn subprotocols(self, subprotocols: &'a [&'a str]) -> Result<Self, ConfigError> {
+        let mut rest = subprotocols;
+        while let Some((first, others)) = rest.split_first() {
+            if !is_token(first.as_bytes()) || others.contains(first) {
+                return Err(ConfigError::Subprotocol);
+            }
+            rest = others;
+        }
+        Ok(Self {
+            subprotocols,
+            ..self
+        })
+    }
+
+    /// The extensions to offer, the best one first, each with its parameters:
+    /// `permessage-deflate; client_max_window_bits` (§9.1).
+    ///
+    /// # Errors
+    /// [`ConfigError::Extensions`] if one is not as §9.1 has it.
+    pub fn extensions(self, extensions: &'a [&'a str]) -> Result<Self, ConfigError> {
+        let is_wrong = |offer: &&str| Extensions::parse(offer.as_bytes()).any(|one| one.is_err());
+        if extensions.iter().any(is_wrong) {
+            return Err(ConfigError::Extensions);
+        }
+        Ok(Self { extensions, ..self })
+    }
+
+    /// Adds headers to the request, as pairs of name and value: `Authorization`, `Cookie`.
+    ///
+    /// # Errors
+    /// A name that is no token, a value with a control character, or a header that has a meaning
+    /// for the handshake itself: those are set by the other methods only.
+    pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
+        check_headers(headers, !0)?;
+        Ok(Self { headers, ..self })
+    }
+
+    /// Writes the request from its byte `offset` on into `out`, as much as there is room for, and
+    /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
+    ///
+    /// Nothing else may be sent until the server's response was read and found correct [HC12].
+    pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
+        let mut writer = Writer::new(offset, out);
+        writer.put(b"GET "); // [HC05]
+        writer.put(self.target.as_bytes()); // [HC06]
+        writer.put(b" HTTP/1.1");
+        writer.header("Host", self.host.as_bytes());
+        // [HC08] [HC10]
+        writer.put(
+            b"\r\nUpgrade: websocket\
+            \r\nConnection: Upgrade\
+            \r\nSec-WebSocket-Version: 13\
+            \r\nSec-WebSocket-Key: ",
+        );
+        writer.put(&self.key);
+        writer.list("Origin", self.origin.as_slice());
+        writer.list("Sec-WebSocket-Protocol", self.subprotocols);
+        writer.list("Sec-WebSocket-Extensions", self.extensions);
+        writer.headers(self.headers);
+        writer.end();
+        writer.written()
+    }
+}
+
+/// Reads the server's response to a [`Request`] (§4.1, §4.2.2): bytes in, events out.
+///
+/// `B` is the buffer, an array or a slice. It holds one line at a time, so its size bounds the status
+/// line, and each header's name together with a value that the protocol needs whole
+/// (`Sec-WebSocket-Accept`: 48 bytes; the chosen subprotocol and extensions). Other values may be of
+/// any length: see [`Header`].
+///
+/// There is no clock in here: whoever owns the connection limits the time that the server may take
+/// (see [`deadline`](crate::deadline)).
+#[derive(Clone, Debug)]
+pub struct ClientHandshake<'p, B> {
+    buffer: B,
+    judge: Judge<'p>,
+}
+
+impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
+    /// Waits for the response to `request`, with the default limits.
+    pub fn new(request: &Request<'p>, buffer: B) -> Self {
+        Self::with_config(request, buffer, HeadConfig::default())
+    }
+
+    /// Waits for the response to `request`, with other limits [HC25].
+    pub fn with_config(request: &Request<'p>, buffer: B, config: HeadConfig) -> Self {
+        Self {
+            buffer,
+            judge: Judge::new(request, config),
+        }
+    }
+
+    /// Takes bytes from `input` up to the next event. `None` wants more input; after
+    /// [`ResponseEvent::Done`] nothing more is taken, and what is left in `input` are the server's
+    /// first frames [HC22].
+    ///
+    /// An interim response, as `103 Early Hints` is, is surfaced like any other, and then the next
+    /// status line follows. The limits hold for all of them together.
+    ///
+    /// # Errors
+    /// What is wrong with the response. Faults of syntax come at once; all others come where the
+    /// head ends, so that every header was seen: before [`HandshakeError::UnexpectedStatus`] there
+    /// were `Location`, `WWW-Authenticate` or `Sec-WebSocket-Version` [HC13] [HC21], and the
+    /// response's body is left in `input`. The same error comes from every later call.
+    pub fn next_event(
+        &mut self,
+        input: &mut &[u8],
+    ) -> Result<Option<ResponseEvent<'_, 'p>>, HandshakeError> {
+        self.judge.next_event(self.buffer.as_mut(), input)
+    }
+}
+
+/// What [`ClientHandshake::next_event`] has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ResponseEvent<'a, 'p> {
+    /// The status line.
+    StatusLine {
+        /// The status: 101 accepts.
+        status: u16,
+        /// The words after it. They have no meaning, and may be missing.
+        reason: &'a [u8],
+    },
+    /// A header, or a part of one.
+    Header(Header<'a>),
+    /// The server accepted, and everything about its response is right: the connection is open.
+    Done {
+        /// The subprotocol that the server chose among those offered.
+        subprotocol: Option<&'p str>,
+    },
+}
+
+/// The headers that a response may have once only. Extensions may be spread over several lines, as
+/// §4.2.2 says, although §11.3.2 forbids it.
+const SINGLE: Set = UPGRADE | ACCEPT | PROTOCOL;
+/// The headers that a response must have.
+const REQUIRED: Set = UPGRADE | CONNECTION | ACCEPT;
+
+#[derive(Clone, Debug)]
+struct Judge<'p> {
+    head: Head,
+    accept: Accept,
+    subprotocols: &'p [&'p str],
+    extensions: &'p [&'p str],
+    subprotocol: Option<&'p str>,
+    failed: Option<HandshakeError>,
+    status: u16,
+    /// The header being read.
+    field: Set,
+    /// Reads the value of `Connection`.
+    list: List,
+    /// The headers that were seen.
+    seen: Set,
+    /// What is missing or wrong.
+    wrong: Set,
+}
+
+impl<'p> Judge<'p> {
+    fn new(request: &Request<'p>, config: HeadConfig) -> Self {
+        Self {
+            head: Head::new(config),
+            accept: accept::accept(&request.key),
+            subprotocols: request.subprotocols,
+            extensions: request.extensions,
+            subprotocol: None,
+            failed: None,
+            status: 0,
+            field: 0,
+            list: List::new(false),
+            seen: 0,
+            wrong: REQUIRED,
+        }
+    }
+
+    fn next_event<'a>(
+        &mut self,
+        buffer: &'a mut [u8],
+        input: &mut &[u8],
+    ) -> Result<Option<ResponseEvent<'a, 'p>>, HandshakeError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = self.advance(buffer, input);
+        self.failed = result.err();
+        result
+    }
+
+    fn advance<'a>(
+        &mut self,
+        buffer: &'a mut [u8],
+        input: &mut &[u8],
+    ) -> Result<Option<ResponseEvent<'a, 'p>>, HandshakeError> {
+        let mut event = self.head.next(buffer, input)?;
+        if matches!(event, Some(HeadEvent::End)) && matches!(self.status, 100 | 102..=199) {
+            self.head.restart();
+            event = self.head.next(buffer, input)?;
+        }
+        let Some(event) = event else {
+            return Ok(None);
+        };
+        Ok(Some(match event {
+            HeadEvent::StartLine => self.status_line(self.head.line(buffer))?,
+            HeadEvent::Header { last } => {
+                let header = self.head.header(buffer, last);
+                if self.status == 101 {
+                    self.header(&header)?;
+                }
+                ResponseEvent::Header(header)
+            }
+            HeadEvent::End => {
+                self.end()?;
+                ResponseEvent::Done {
+                    subprotocol: self.subprotocol,
+                }
+            }
+        }))
+    }
+
+    /// `HTTP/1.1 101 Switching Protocols`; the space before an empty reason may be missing.
+    fn status_line<'a>(&mut self, line: &'a [u8]) -> Result<ResponseEvent<'a, 'p>, HandshakeError> {
+        let (version, rest) = line.split_at_checked(8).unwrap_or_default();
+        let version = head::http_version(version).ok_or(HandshakeError::StartLine)?; // [HC19]
+        let (digits, reason) = match rest {
+            [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => ([a, b, c], &[][..]),
+            [
+                b' ',
+                a @ b'1'..=b'9',
+                b @ b'0'..=b'9',
+                c @ b'0'..=b'9',
+                b' ',
+                reason @ ..,
+            ] => ([a, b, c], reason),
+            _ => return Err(HandshakeError::StartLine), // [HC19]
+        };
+        let status = digits
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0'));
+        self.status = status;
+        if version < (1, 1) {
+            self.wrong |= HTTP_VERSION;
+        }
+        Ok(ResponseEvent::StatusLine { status, reason })
+    }
+
+    fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
+        if header.first {
+            self.field = head::field(header.name);
+            if SINGLE & self.seen & self.field != 0 {
+                self.wrong |= self.field; // once only [HC20]
+            } else {
+                self.wrong &= !(SINGLE & self.field);
+            }
+            self.seen |= self.field;
+            self.list = List::new(false);
+        }
+        let value = header.value;
+        let is_wrong = match self.field {
+            UPGRADE | ACCEPT | PROTOCOL | EXTENSIONS if !header.is_whole() => {
+                return Err(HandshakeError::HeaderTooLong);
+            }
+            UPGRADE => !value.eq_ignore_ascii_case(b"websocket"), // [HC14]
+            ACCEPT => value != self.accept,                       // [HC16]
+            PROTOCOL => {
+                let mut offered = self.subprotocols.iter().copied();
+                self.subprotocol = offered.find(|name| name.as_bytes() == value);
+                self.subprotocol.is_none() // [HC18]
+            }
+            EXTENSIONS => Extensions::parse(value).any(|extension| match extension {
+                Ok(extension) => !self.is_offered(extension.name), // [HC17]
+                Err(_) => true,                                    // [HS17]
+            }),
+            CONNECTION => {
+                for byte in value {
+                    self.list.push(byte.to_ascii_lowercase(), &["upgrade"]);
+                }
+                if header.last {
+                    self.list.end_element(&["upgrade"]);
+                }
+                if self.list.found != 0 {
+                    self.wrong &= !CONNECTION; // [HC15]
+                }
+                false
+            }
+            _ => false,
+        };
+        if is_wrong {
+            self.wrong |= self.field;
+        }
+        Ok(())
+    }
+
+    fn is_offered(&self, name: &str) -> bool {
+        self.extensions
+            .iter()
+            .flat_map(|offer| Extensions::parse(offer.as_bytes()).flatten())
+            .any(|offer| offer.name == name)
+    }
+
+    fn end(&self) -> Result<(), HandshakeError> {
+        const ERRORS: [(Set, HandshakeError); 6] = [
+            (HTTP_VERSION, HandshakeError::HttpVersion),
+            (UPGRADE, HandshakeError::Upgrade),
+            (CONNECTION, HandshakeError::Connection),
+            (ACCEPT, HandshakeError::Accept),
+            (PROTOCOL, HandshakeError::Subprotocol),
+            (EXTENSIONS, HandshakeError::Extensions),
+        ];
+        if self.status != 101 {
+            return Err(HandshakeError::UnexpectedStatus(self.status)); // [HC13]
+        }
+        head::check(self.wrong, &ERRORS)
+    }
+}

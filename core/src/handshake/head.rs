@@ -1,0 +1,426 @@
+//! The head of an HTTP message (RFC 2616 §4 to §6), for both roles: the reader of its lines, and
+//! the writer of its pieces.
+
+use super::tokens::{is_space, is_token, is_token_byte, text};
+use super::{ConfigError, HandshakeError};
+
+/// The limits on the head of the peer's message (RFC 6455 §10.4).
+///
+/// They bound how much a peer may make this side read; memory is bounded by the buffer alone.
+/// A limit of 0 is allowed, and refuses the first byte, or the first header.
+///
+/// ```
+/// use motews::handshake::{HeadConfig, ServerHandshake};
+///
+/// let config = HeadConfig { max_headers: 32, ..HeadConfig::default() };
+/// let handshake = ServerHandshake::with_config([0; 256], config);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct HeadConfig {
+    /// The most octets in a head, from the first line to the blank line, with all line ends.
+    /// 64 KiB by default.
+    pub max_head_len: u32,
+    /// The most header lines in a head. 128 by default.
+    pub max_headers: u16,
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self {
+            max_head_len: 64 * 1024,
+            max_headers: 128,
+        }
+    }
+}
+
+/// A header, or a part of one: a value that is longer than the space the handshake's buffer leaves
+/// beside the name arrives in parts, in order, and nothing is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Header<'a> {
+    /// The name, as the peer wrote it. Compare it with [`Header::is`].
+    pub name: &'a str,
+    /// The value, or the next part of it, without the white space around the whole value. Bytes
+    /// beyond ASCII are allowed, and have no meaning of their own.
+    pub value: &'a [u8],
+    /// This is where the value begins.
+    pub first: bool,
+    /// This is where the value ends. The last of several parts may be empty.
+    pub last: bool,
+}
+
+impl Header<'_> {
+    /// Whether this is the header `name`, in any case (RFC 2616 §4.2).
+    #[must_use]
+    pub const fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether `value` is the whole value.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.first && self.last
+    }
+}
+
+/// A set of things about a head, a bit for each.
+pub(super) type Set = u16;
+
+pub(super) const HOST: Set = 1;
+pub(super) const UPGRADE: Set = 1 << 1;
+pub(super) const CONNECTION: Set = 1 << 2;
+pub(super) const KEY: Set = 1 << 3;
+pub(super) const VERSION: Set = 1 << 4;
+pub(super) const PROTOCOL: Set = 1 << 5;
+pub(super) const EXTENSIONS: Set = 1 << 6;
+pub(super) const ACCEPT: Set = 1 << 7;
+pub(super) const CONTENT_LENGTH: Set = 1 << 8;
+pub(super) const TRANSFER_ENCODING: Set = 1 << 9;
+pub(super) const ORIGIN: Set = 1 << 10;
+// The rest are no headers, but may be wrong as well:
+pub(super) const METHOD: Set = 1 << 11;
+pub(super) const HTTP_VERSION: Set = 1 << 12;
+pub(super) const TARGET: Set = 1 << 13;
+pub(super) const OTHER_VERSION: Set = 1 << 14;
+
+/// The headers that the opening handshake knows. Others are 0 [HS18].
+pub(super) fn field(name: &str) -> Set {
+    const FIELDS: [(&str, Set); 11] = [
+        ("host", HOST),
+        ("upgrade", UPGRADE),
+        ("connection", CONNECTION),
+        ("sec-websocket-key", KEY),
+        ("sec-websocket-version", VERSION),
+        ("sec-websocket-protocol", PROTOCOL),
+        ("sec-websocket-extensions", EXTENSIONS),
+        ("sec-websocket-accept", ACCEPT),
+        ("content-length", CONTENT_LENGTH),
+        ("transfer-encoding", TRANSFER_ENCODING),
+        ("origin", ORIGIN),
+    ];
+    FIELDS
+        .iter()
+        .find(|(known, _)| name.eq_ignore_ascii_case(known))
+        .map_or(0, |(_, set)| *set)
+}
+
+/// The error of the first thing wrong, in the order of `errors`: it does not depend on the order of
+/// the headers.
+pub(super) fn check(wrong: Set, errors: &[(Set, HandshakeError)]) -> Result<(), HandshakeError> {
+    errors
+        .iter()
+        .find(|(set, _)| wrong & set != 0)
+        .map_or(Ok(()), |(_, error)| Err(*error))
+}
+
+/// `HTTP/1.1` as (1, 1).
+pub(super) const fn http_version(bytes: &[u8]) -> Option<(u8, u8)> {
+    match bytes {
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            major @ b'0'..=b'9',
+            b'.',
+            minor @ b'0'..=b'9',
+        ] => Some((*major - b'0', *minor - b'0')),
+        _ => None,
+    }
+}
+
+/// What the reader has come to. The bytes are in the buffer: [`Head::line`], [`Head::header`].
+pub(super) enum HeadEvent {
+    StartLine,
+    Header { last: bool },
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    StartLine,
+    Name,
+    Value,
+    Done,
+}
+
+/// Reads the lines of a head byte by byte into a buffer that has room for one line.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    state: State,
+    /// A CR was read, so a LF is due.
+    cr: bool,
+    /// What the buffer holds was surfaced, and makes room at the next call.
+    surfaced: bool,
+    /// This is the value's first part.
+    first: bool,
+    /// The buffer holds a name of `name_len` bytes and a part of its value up to `len`, of which
+    /// `spaces` bytes at the end are white space: within the value or after it is not yet known.
+    name_len: usize,
+    len: usize,
+    spaces: usize,
+    bytes_left: u32,
+    headers_left: u16,
+}
+
+impl Head {
+    pub(super) const fn new(config: HeadConfig) -> Self {
+        Self {
+            state: State::StartLine,
+            cr: false,
+            surfaced: false,
+            first: false,
+            name_len: 0,
+            len: 0,
+            spaces: 0,
+            bytes_left: config.max_head_len,
+            headers_left: config.max_headers,
+        }
+    }
+
+    /// Another head follows this one. The limits hold for both together.
+    pub(super) const fn restart(&mut self) {
+        self.state = State::StartLine;
+    }
+
+    /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
+    /// that finds the buffer full. After an error, `input` begins with the byte that caused it.
+    pub(super) fn next(
+        &mut self,
+        buffer: &mut [u8],
+        input: &mut &[u8],
+    ) -> Result<Option<HeadEvent>, HandshakeError> {
+        if self.surfaced {
+            self.make_room(buffer);
+        }
+        while self.state != State::Done
+            && let Some((&byte, rest)) = input.split_first()
+        {
+            if self.bytes_left == 0 {
+                return Err(match self.state {
+                    State::StartLine => HandshakeError::StartLineTooLong,
+                    _ => HandshakeError::HeadTooLong,
+                });
+            }
+            let mut event = None;
+            if self.cr {
+                // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
+                if byte != b'\n' {
+                    return Err(HandshakeError::ControlCharacter);
+                }
+                self.cr = false;
+                event = Some(self.end_line());
+            } else if self.state == State::Name {
+                self.name_byte(byte, buffer)?;
+            } else if byte == b'\r' {
+                self.cr = true;
+            } else if matches!(byte, 0..=8 | 10..=31 | 127) {
+                return Err(HandshakeError::ControlCharacter); // [HS23]
+            } else if self.state == State::StartLine {
+                self.store(byte, buffer)
+                    .ok_or(HandshakeError::StartLineTooLong)?;
+            } else if !is_space(byte) {
+                self.spaces = 0;
+                if self.store(byte, buffer).is_none() {
+                    return self.part().map(Some);
+                }
+            } else if self.len > self.name_len || !self.first {
+                if self.store(byte, buffer).is_none() {
+                    return self.part().map(Some);
+                }
+                self.spaces = self.spaces.wrapping_add(1);
+            }
+            self.bytes_left -= 1;
+            *input = rest;
+            if event.is_some() {
+                self.surfaced = true;
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    fn store(&mut self, byte: u8, buffer: &mut [u8]) -> Option<()> {
+        *buffer.get_mut(self.len)? = byte;
+        self.len = self.len.wrapping_add(1);
+        Some(())
+    }
+
+    fn end_line(&mut self) -> HeadEvent {
+        match self.state {
+            State::StartLine => {
+                self.state = State::Name;
+                HeadEvent::StartLine
+            }
+            State::Value => {
+                self.state = State::Name;
+                HeadEvent::Header { last: true }
+            }
+            _ => {
+                self.state = State::Done;
+                HeadEvent::End
+            }
+        }
+    }
+
+    /// A byte of a header's name, or at once after a line's end.
+    fn name_byte(&mut self, byte: u8, buffer: &mut [u8]) -> Result<(), HandshakeError> {
+        match byte {
+            b'\r' if self.len == 0 => self.cr = true,
+            b':' if self.len > 0 => {
+                self.name_len = self.len;
+                self.first = true;
+                self.state = State::Value;
+            }
+            _ if is_token_byte(byte) => {
+                if self.len == 0 {
+                    let left = self.headers_left.checked_sub(1); // [HS21]
+                    self.headers_left = left.ok_or(HandshakeError::TooManyHeaders)?;
+                }
+                self.store(byte, buffer)
+                    .ok_or(HandshakeError::HeaderTooLong)?;
+            }
+            // An empty name, white space before the colon, a folded line, no colon at all [HS23]
+            _ => return Err(HandshakeError::HeaderName),
+        }
+        Ok(())
+    }
+
+    /// The buffer is full, and the value goes on.
+    fn part(&mut self) -> Result<HeadEvent, HandshakeError> {
+        // No room beside the name, or a run of white space that fills all of it: whether that is
+        // part of the value would show too late.
+        if self.len == self.name_len.wrapping_add(self.spaces) {
+            return Err(HandshakeError::HeaderTooLong);
+        }
+        self.surfaced = true;
+        Ok(HeadEvent::Header { last: false })
+    }
+
+    /// Forgets what was surfaced. White space that ended a part stays: it may end the value too.
+    fn make_room(&mut self, buffer: &mut [u8]) {
+        self.surfaced = false;
+        self.first = false;
+        let spaces_at = self.len.wrapping_sub(self.spaces);
+        if self.state != State::Value {
+            (self.name_len, self.spaces) = (0, 0);
+        }
+        self.len = self.name_len;
+        for i in 0..self.spaces {
+            let space = buffer
+                .get(spaces_at.wrapping_add(i))
+                .copied()
+                .unwrap_or_default();
+            self.store(space, buffer);
+        }
+    }
+
+    /// The start line, after its event.
+    pub(super) fn line<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        buffer.get(..self.len).unwrap_or_default()
+    }
+
+    /// The header, or the part of it, after its event.
+    pub(super) fn header<'a>(&self, buffer: &'a [u8], last: bool) -> Header<'a> {
+        let value = self.name_len..self.len.wrapping_sub(self.spaces);
+        Header {
+            name: text(buffer.get(..self.name_len).unwrap_or_default()),
+            value: buffer.get(value).unwrap_or_default(),
+            first: self.first,
+            last,
+        }
+    }
+}
+
+/// Writes the pieces of a head one after the other, but for the first `skip` bytes, as far as there
+/// is room.
+pub(super) struct Writer<'a> {
+    skip: usize,
+    out: &'a mut [u8],
+    written: usize,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) const fn new(skip: usize, out: &'a mut [u8]) -> Self {
+        Self {
+            skip,
+            out,
+            written: 0,
+        }
+    }
+
+    pub(super) fn put(&mut self, piece: &[u8]) {
+        let Some(piece) = piece.get(self.skip..) else {
+            self.skip = self.skip.wrapping_sub(piece.len());
+            return;
+        };
+        self.skip = 0;
+        for (to, from) in self.out.iter_mut().skip(self.written).zip(piece) {
+            *to = *from;
+            self.written = self.written.wrapping_add(1);
+        }
+    }
+
+    /// A header, from the line end before it on.
+    pub(super) fn header(&mut self, name: &str, value: &[u8]) {
+        self.put(b"\r\n");
+        self.put(name.as_bytes());
+        self.put(b": ");
+        self.put(value);
+    }
+
+    pub(super) fn headers(&mut self, headers: &[(&str, &str)]) {
+        for (name, value) in headers {
+            self.header(name, value.as_bytes());
+        }
+    }
+
+    /// A header with the elements of a list, if there are any.
+    pub(super) fn list(&mut self, name: &str, elements: &[&str]) {
+        for (i, element) in elements.iter().enumerate() {
+            match i {
+                0 => self.header(name, element.as_bytes()),
+                _ => {
+                    self.put(b", ");
+                    self.put(element.as_bytes());
+                }
+            }
+        }
+    }
+
+    /// The blank line.
+    pub(super) fn end(&mut self) {
+        self.put(b"\r\n\r\n");
+    }
+
+    /// How many bytes were written.
+    pub(super) const fn written(&self) -> usize {
+        self.written
+    }
+}
+
+/// Whether a caller's string may stand in a header's value: no CR, LF, NUL or other control
+/// character but a tab (RFC 6455 §10.7) [HC24].
+pub(super) fn is_value(value: &str) -> bool {
+    !value
+        .bytes()
+        .any(|byte| matches!(byte, 0..=8 | 10..=31 | 127))
+}
+
+/// Checks the headers that a caller adds: their syntax [HC24], and that they are none of
+/// `reserved`, which the handshake writes itself.
+pub(super) fn check_headers(headers: &[(&str, &str)], reserved: Set) -> Result<(), ConfigError> {
+    for (name, value) in headers {
+        if !is_token(name.as_bytes()) {
+            return Err(ConfigError::HeaderName);
+        }
+        if field(name) & reserved != 0 {
+            return Err(ConfigError::ReservedHeader);
+        }
+        if !is_value(value) {
+            return Err(ConfigError::HeaderValue);
+        }
+    }
+    Ok(())
+}
