@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 /// The cases that are run: framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing,
 /// limits, and what is in no category. 12 and 13 are compression.
-const CATEGORIES: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
+const CATEGORIES: [&str; 9] = [
+    "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*",
+];
 
 /// How many cases those are.
 const CASES: usize = 301;
@@ -30,7 +32,11 @@ const LIMIT: Duration = Duration::from_secs(240);
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_server_passes() {
     let folder = folder("server");
-    test_server("autobahn server", &ServerProcess::example("echo", &folder), &folder);
+    test_server(
+        "autobahn server",
+        &ServerProcess::example("echo", &folder),
+        &folder,
+    );
 }
 
 #[test]
@@ -46,10 +52,17 @@ fn autobahn_client_passes() {
     motews_tests::wait_for_listener(([127, 0, 0, 1], port).into());
 
     let start = Instant::now();
-    let mut client =
-        Process::start("client", Command::new(client).arg(url).stdout(Stdio::null()), &folder);
+    let mut client = Process::start(
+        "client",
+        Command::new(client).arg(url).stdout(Stdio::null()),
+        &folder,
+    );
     let status = client.wait(LIMIT);
-    assert!(status.success(), "the client ends with {status}\n{}", client.log());
+    assert!(
+        status.success(),
+        "the client ends with {status}\n{}",
+        client.log()
+    );
     assert!(suite.is_running(), "{}", suite.log());
     judge("autobahn client", &folder, start.elapsed());
 }
@@ -64,13 +77,19 @@ fn test_server(title: &str, server: &ServerProcess, folder: &Path) {
     let start = Instant::now();
     let mut suite = start_suite("fuzzingclient", &spec, folder);
     let status = suite.wait(LIMIT);
-    assert!(status.success(), "wstest ends with {status}\n{}", suite.log());
+    assert!(
+        status.success(),
+        "wstest ends with {status}\n{}",
+        suite.log()
+    );
     judge(title, folder, start.elapsed());
 }
 
 /// An empty folder for a run's reports.
 fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("autobahn").join(name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("autobahn")
+        .join(name);
     _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("the build folder is writable");
     folder
@@ -91,7 +110,15 @@ fn start_suite(mode: &str, spec: &Value, folder: &Path) -> Process {
     } else if docker_works() {
         let mut docker = Command::new("docker");
         let volume = format!("{0}:{0}", folder.display());
-        docker.args(["run", "--rm", "--init", "--network", "host", "--volume", &volume]);
+        docker.args([
+            "run",
+            "--rm",
+            "--init",
+            "--network",
+            "host",
+            "--volume",
+            &volume,
+        ]);
         docker.args(["crossbario/autobahn-testsuite", "wstest"]);
         docker
     } else {
@@ -100,13 +127,22 @@ fn start_suite(mode: &str, spec: &Value, folder: &Path) -> Process {
              MOTEWS_WSTEST, or start docker"
         );
     };
-    command.args(["--mode", mode, "--webport", "0", "--spec"]).arg(spec_path);
-    Process::start("wstest", command.stdout(Stdio::null()).current_dir(folder), folder)
+    command
+        .args(["--mode", mode, "--webport", "0", "--spec"])
+        .arg(spec_path);
+    Process::start(
+        "wstest",
+        command.stdout(Stdio::null()).current_dir(folder),
+        folder,
+    )
 }
 
 fn docker_works() -> bool {
     let mut docker = Command::new("docker");
-    docker.arg("info").stdout(Stdio::null()).stderr(Stdio::null());
+    docker
+        .arg("info")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     docker.status().is_ok_and(|status| status.success())
 }
 
@@ -115,12 +151,18 @@ fn judge(title: &str, folder: &Path, duration: Duration) {
     let index = fs::read(folder.join("index.json")).expect("the suite writes index.json");
     let index: Value = serde_json::from_slice(&index).expect("index.json is JSON");
     let cases = index.as_object().and_then(|agents| agents.values().next());
-    let cases = cases.and_then(Value::as_object).expect("index.json has one agent");
+    let cases = cases
+        .and_then(Value::as_object)
+        .expect("index.json has one agent");
 
     let mut verdicts = BTreeMap::<&str, usize>::new();
     let mut wrong = Vec::new();
     for (id, case) in cases {
-        let best = if INFORMATIONAL.contains(&id.as_str()) { "INFORMATIONAL" } else { "OK" };
+        let best = if INFORMATIONAL.contains(&id.as_str()) {
+            "INFORMATIONAL"
+        } else {
+            "OK"
+        };
         let verdict = |key| case[key].as_str().unwrap_or("absent");
         let (behavior, close) = (verdict("behavior"), verdict("behaviorClose"));
         *verdicts.entry(behavior).or_default() += 1;
@@ -135,6 +177,11 @@ fn judge(title: &str, folder: &Path, duration: Duration) {
     let others: usize = verdicts.values().sum();
     println!("{title}: {ok} OK, {informational} INFORMATIONAL, {others} others ({duration:.1?})");
 
-    assert!(wrong.is_empty(), "{title}: see {}\n{}", folder.display(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{title}: see {}\n{}",
+        folder.display(),
+        wrong.join("\n")
+    );
     assert_eq!(cases.len(), CASES, "{title}: the number of cases");
 }

@@ -26,7 +26,14 @@ pub fn example(name: &str) -> PathBuf {
     }
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--release", "--package", "motews-examples", "--example", name])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "motews-examples",
+            "--example",
+            name,
+        ])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
@@ -60,7 +67,11 @@ pub fn tool_cache() -> PathBuf {
 #[must_use]
 pub fn cached_tool(path: &str) -> PathBuf {
     let tool = tool_cache().join(path);
-    assert!(tool.exists(), "{} is missing: run `bash .ci/install`", tool.display());
+    assert!(
+        tool.exists(),
+        "{} is missing: run `bash .ci/install`",
+        tool.display()
+    );
     tool
 }
 
@@ -79,7 +90,10 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound listener has an address")
+        .port()
 }
 
 /// Runs `condition` every 20 milliseconds until it holds or `limit` has passed.
@@ -119,7 +133,11 @@ impl Process {
             .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Self { child, name: name.to_owned(), log }
+        Self {
+            child,
+            name: name.to_owned(),
+            log,
+        }
     }
 
     /// The operating system's id of the process.
@@ -134,7 +152,10 @@ impl Process {
     /// If the operating system cannot tell.
     #[must_use]
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be asked").is_none()
+        self.child
+            .try_wait()
+            .expect("a child can be asked")
+            .is_none()
     }
 
     /// Waits for the process to end by itself.
@@ -148,7 +169,12 @@ impl Process {
             status = self.child.try_wait().expect("a child can be asked");
             status.is_some()
         });
-        assert!(ended, "{} is still running after {limit:?}\n{}", self.name, self.log());
+        assert!(
+            ended,
+            "{} is still running after {limit:?}\n{}",
+            self.name,
+            self.log()
+        );
         status.expect("it has ended")
     }
 
@@ -157,7 +183,11 @@ impl Process {
     pub fn log(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let tail = log.len().saturating_sub(4096);
-        format!("{}:\n{}", self.log.display(), String::from_utf8_lossy(&log[tail..]))
+        format!(
+            "{}:\n{}",
+            self.log.display(),
+            String::from_utf8_lossy(&log[tail..])
+        )
     }
 }
 
@@ -196,8 +226,9 @@ impl ServerProcess {
             }
         });
         let address = address.recv_timeout(Duration::from_secs(10));
-        let address = address
-            .unwrap_or_else(|_| panic!("{name} prints no address to connect to\n{}", process.log()));
+        let address = address.unwrap_or_else(|_| {
+            panic!("{name} prints no address to connect to\n{}", process.log())
+        });
         Self { address, process }
     }
 
@@ -225,7 +256,11 @@ impl ServerProcess {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
         let status = status.unwrap_or_default();
         let kib = status.lines().find_map(|line| {
-            line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            line.strip_prefix("VmRSS:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
         });
         kib.unwrap_or_else(|| panic!("the server has ended\n{}", self.process.log())) * 1024
     }
@@ -234,7 +269,11 @@ impl ServerProcess {
 /// The first socket address in a line of text, with or without a URL around it.
 fn address_in(line: &str) -> Option<SocketAddr> {
     line.split(|c: char| c.is_whitespace() || c == '/')
-        .find_map(|word| word.trim_matches(|c: char| !c.is_ascii_digit() && c != '[').parse().ok())
+        .find_map(|word| {
+            word.trim_matches(|c: char| !c.is_ascii_digit() && c != '[')
+                .parse()
+                .ok()
+        })
 }
 
 /// Waits until something accepts connections at `address`.
@@ -242,6 +281,8 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 /// # Panics
 /// If nothing does within ten seconds.
 pub fn wait_for_listener(address: SocketAddr) {
-    let listening = wait_until(Duration::from_secs(10), || TcpStream::connect(address).is_ok());
+    let listening = wait_until(Duration::from_secs(10), || {
+        TcpStream::connect(address).is_ok()
+    });
     assert!(listening, "nothing listens on {address}");
 }
