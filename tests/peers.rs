@@ -199,6 +199,9 @@ fn exchange<P: Peer>(connect: impl Fn() -> P, commands: bool) {
         "{received:?}"
     );
 
+    // Some servers tell of a close only when the stream has ended at both sides.
+    drop(peer);
+
     if commands {
         let mut peer = connect();
         let seen = Received::Text(format!("{code} {reason}"));
