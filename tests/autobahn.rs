@@ -3,12 +3,13 @@
 //! `bash .ci/install` brings the suite's tool, `wstest`. `MOTEWS_WSTEST` names another one, and
 //! where there is none, the suite's container image serves as well.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use motews_tests::{Process, ServerProcess, example, find_program, free_port, tool_cache};
 use serde_json::{Value, json};

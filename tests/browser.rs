@@ -4,12 +4,12 @@
 //! `log` (its entries have the class `out` or `in`), `rtt`, `close-code`, `close-reason`, `close`,
 //! `outcome` and `reconnect`.
 
+use core::time::Duration;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine;
 use motews_tests::{

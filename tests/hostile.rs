@@ -1,1 +1,514 @@
-//! A hostile afternoon: the echo example among peers that mean ill.
+//! A hostile afternoon: the echo example among peers that mean ill, all at once, while honest
+//! peers are served. Everything stays on the loopback interface and is bounded in time:
+//! `MOTEWS_HOSTILE_SECONDS`, or [`SECONDS`].
+
+use core::fmt::Write as _;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
+use std::env;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use motews_tests::{ServerProcess, wait_until};
+use tungstenite::Message;
+
+/// How long the afternoon lasts.
+const SECONDS: u64 = 45;
+
+/// The server's resident memory never exceeds this: some 320 hostile connections at a time, and
+/// the largest message that the echo example assembles.
+const MEMORY_LIMIT: u64 = 64 << 20;
+
+/// The highest resident memory of the second half of the time may exceed that of the first by
+/// this much: what grows with time, and not with the number of peers, grows further than that.
+const MEMORY_DRIFT: u64 = 4 << 20;
+
+/// An honest peer waits this long for an echo, or for a connection and its first echo, at worst,
+/// on a machine whose cores the attackers keep busy.
+const LATENCY_LIMIT: Duration = Duration::from_secs(2);
+
+/// And this long in most cases.
+const LATENCY_MEDIAN: Duration = Duration::from_millis(100);
+
+/// How many connections of each kind are held open at a time.
+const HELD: u64 = 64;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[test]
+#[ignore = "builds the echo example and takes a minute: run by .ci/run"]
+fn echo_server_under_attack_stays_small_and_serves() {
+    let server = ServerProcess::example("echo", Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let seconds = env::var("MOTEWS_HOSTILE_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let seconds = seconds.unwrap_or(SECONDS);
+    let afternoon = Afternoon {
+        address: server.address,
+        over: AtomicBool::new(false),
+    };
+    let (descriptors, memory) = (open_files(&server), server.resident_bytes());
+
+    // What they do, how often at least in the time meant for it, and how. Who does not finish a
+    // handshake is given up, so that more than HELD of those connections are opened.
+    let attacks: [(&str, u64, Attack); 11] = [
+        ("connections that say nothing", HELD + 1, |afternoon| {
+            afternoon.hold(b"", b"")
+        }),
+        ("half a request, then nothing", HELD + 1, |afternoon| {
+            afternoon.hold(&REQUEST[..90], b"")
+        }),
+        ("nothing after the 101", HELD, |afternoon| {
+            afternoon.hold(REQUEST, b"")
+        }),
+        ("half a frame, then nothing", HELD, |afternoon| {
+            afternoon.hold(REQUEST, b"\x81\xfe\x01")
+        }),
+        (
+            "requests of one byte each 50 ms",
+            HELD + 1,
+            Afternoon::slow_requests,
+        ),
+        ("random bytes", 100, Afternoon::random_bytes),
+        (
+            "pings by a peer that never reads",
+            1_000_000,
+            Afternoon::pings,
+        ),
+        ("endless fragments of 0 bytes", 1_000_000, |afternoon| {
+            afternoon.fragments(0)
+        }),
+        ("endless fragments of 1 byte", 1_000_000, |afternoon| {
+            afternoon.fragments(1)
+        }),
+        ("huge lengths, 2,000 headers", 10, Afternoon::huge),
+        ("resets", 100, Afternoon::resets),
+    ];
+    let done: [AtomicU64; 11] = Default::default();
+    let echoes = Mutex::new(Vec::new());
+    let meetings = Mutex::new(Vec::new());
+    let mut samples = Vec::new();
+
+    thread::scope(|scope| {
+        for ((_, _, attack), done) in attacks.iter().zip(&done) {
+            let afternoon = &afternoon;
+            scope.spawn(move || {
+                let _over = EndsWithPanic(afternoon);
+                while !afternoon.is_over() {
+                    done.fetch_add(attack(afternoon), Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        scope.spawn(|| afternoon.honest_talk(&echoes));
+        scope.spawn(|| afternoon.honest_visits(&meetings));
+
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(seconds) && !afternoon.is_over() {
+            thread::sleep(Duration::from_millis(100));
+            samples.push(server.resident_bytes());
+        }
+        afternoon.over.store(true, Ordering::Relaxed);
+    });
+
+    let mut report = String::new();
+    for ((name, _, _), done) in attacks.iter().zip(&done) {
+        _ = writeln!(report, "  {name}: {done:?}");
+    }
+    let (first, second) = samples.split_at(samples.len() / 2);
+    let peak = |samples: &[u64]| samples.iter().copied().max().unwrap_or(0);
+    let (first, second) = (peak(first), peak(second));
+    let kib = |bytes: u64| bytes >> 10;
+    let (memory, after) = (kib(memory), kib(server.resident_bytes()));
+    println!(
+        "hostile afternoon of {seconds} s:\n{report}  resident KiB: {memory} before, peak {} in \
+        the first half, {} in the second, {after} after",
+        kib(first),
+        kib(second)
+    );
+    let echoes = Latencies::of("echoes to an honest peer", echoes);
+    let meetings = Latencies::of("connections by honest peers", meetings);
+
+    assert!(
+        first.max(second) <= MEMORY_LIMIT,
+        "the server needs more than {MEMORY_LIMIT} bytes"
+    );
+    assert!(second <= first + MEMORY_DRIFT, "the server grows");
+    echoes.judge();
+    meetings.judge();
+    for ((name, least, _), done) in attacks.iter().zip(done) {
+        let least = if seconds < SECONDS { 1 } else { *least };
+        assert!(done.into_inner() >= least, "too few: {name}");
+    }
+    let forgotten = wait_until(Duration::from_secs(10), || {
+        open_files(&server) <= descriptors
+    });
+    assert!(
+        forgotten,
+        "{} files are open, {descriptors} were",
+        open_files(&server)
+    );
+}
+
+/// One round of an attack; returns how often it did what it does.
+type Attack = fn(&Afternoon) -> u64;
+
+/// What the attackers share.
+struct Afternoon {
+    address: SocketAddr,
+    over: AtomicBool,
+}
+
+impl Afternoon {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// A TCP connection on which no call waits for longer than a second.
+    fn connect(&self) -> Option<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        stream
+            .set_write_timeout(Some(Duration::from_secs(1)))
+            .ok()?;
+        Some(stream)
+    }
+
+    /// A connection after its 101.
+    fn upgrade(&self) -> Option<TcpStream> {
+        let mut stream = self.connect()?;
+        stream.write_all(REQUEST).ok()?;
+        let head = read_head(&mut stream);
+        head.starts_with("HTTP/1.1 101 ").then_some(stream)
+    }
+
+    /// Holds connections that have said `first`, and `then` after the answer; replaces those that
+    /// the server gives up. Counts connections.
+    fn hold(&self, first: &[u8], then: &[u8]) -> u64 {
+        let mut held = Vec::new();
+        let mut opened = 0;
+        while !self.is_over() {
+            while (held.len() as u64) < HELD && !self.is_over() {
+                let Some(mut stream) = self.connect() else {
+                    break;
+                };
+                _ = stream.write_all(first);
+                if first == REQUEST {
+                    read_head(&mut stream);
+                }
+                _ = stream.write_all(then);
+                _ = stream.set_nonblocking(true);
+                held.push(stream);
+                opened += 1;
+            }
+            thread::sleep(Duration::from_millis(200));
+            held.retain(is_open);
+        }
+        opened
+    }
+
+    /// Sends requests one byte each 50 milliseconds, on many connections. Counts connections.
+    fn slow_requests(&self) -> u64 {
+        let request = [
+            &REQUEST[..REQUEST.len() - 2],
+            &b"X-Slow: 1\r\n".repeat(1000),
+        ]
+        .concat();
+        let mut held = Vec::new();
+        let mut opened = 0;
+        while !self.is_over() {
+            while (held.len() as u64) < HELD && !self.is_over() {
+                let Some(stream) = self.connect() else { break };
+                _ = stream.set_nonblocking(true);
+                _ = stream.set_nodelay(true);
+                held.push((stream, request.iter()));
+                opened += 1;
+            }
+            thread::sleep(Duration::from_millis(50));
+            held.retain_mut(|(stream, request)| {
+                is_open(stream)
+                    && request
+                        .next()
+                        .is_some_and(|&byte| stream.write(&[byte]).is_ok())
+            });
+        }
+        opened
+    }
+
+    /// Noise in place of a request, and in place of frames. Counts connections.
+    fn random_bytes(&self) -> u64 {
+        let mut random = u64::from(std::process::id()) | 1;
+        let mut noise = || {
+            let bytes = core::iter::repeat_with(|| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random.to_le_bytes()
+            });
+            bytes.take(2048).flatten().collect::<Vec<u8>>()
+        };
+        let mut count = 0;
+        while !self.is_over() {
+            for stream in [self.connect(), self.upgrade()] {
+                let Some(mut stream) = stream else { continue };
+                _ = stream.write_all(&noise());
+                _ = stream.set_nonblocking(true);
+                _ = stream.read(&mut [0; 1024]);
+                count += 1;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        count
+    }
+
+    /// Pings and reads no pong, until the server stops reading for a second. Counts pings.
+    fn pings(&self) -> u64 {
+        let ping = frame(0x89, 8, b"flooding");
+        let pings = ping.repeat(1000);
+        let Some(mut stream) = self.upgrade() else {
+            return 0;
+        };
+        let mut sent = 0;
+        while !self.is_over() {
+            match stream.write(&pings[sent % ping.len()..]) {
+                Ok(written) if written > 0 => sent += written,
+                _ => break,
+            }
+        }
+        (sent / ping.len()) as u64
+    }
+
+    /// Sends fragments of `length` bytes and never the last, until the server has had enough.
+    /// Counts fragments.
+    fn fragments(&self, length: u64) -> u64 {
+        let fragment = frame(0x00, length, &b"x"[..length as usize]);
+        let fragments = fragment.repeat(8192);
+        let Some(mut stream) = self.upgrade() else {
+            return 0;
+        };
+        let mut sent = 0;
+        if stream
+            .write_all(&frame(0x02, length, &b"x"[..length as usize]))
+            .is_ok()
+        {
+            while !self.is_over() && stream.write_all(&fragments).is_ok() {
+                sent += 8192;
+            }
+        }
+        sent
+    }
+
+    /// Announces what is too large. Counts announcements.
+    fn huge(&self) -> u64 {
+        // RFC 6455 §5.2: the most significant bit of a 64-bit length is 0.
+        if let Some(mut stream) = self.upgrade() {
+            _ = stream.write_all(&frame(0x82, 1 << 63, b""));
+            _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            let mut answer = [0; 4];
+            let answered = stream.read_exact(&mut answer).is_ok();
+            assert!(
+                answered && answer[0] == 0x88 && answer[2..] == [0x03, 0xea],
+                "{answer:x?}"
+            );
+        }
+        if let Some(mut stream) = self.upgrade() {
+            _ = stream.write_all(&frame(0x82, 1 << 40, &[0; 65_536]));
+            thread::sleep(Duration::from_millis(100));
+        }
+        if let Some(mut stream) = self.connect() {
+            let headers: String = (0..2000)
+                .map(|index| format!("X-Header-{index}: x\r\n"))
+                .collect();
+            // The server may answer and close in the middle of it.
+            _ = stream.write_all(&REQUEST[..REQUEST.len() - 2]);
+            _ = stream.write_all(format!("{headers}\r\n").as_bytes());
+            let head = read_head(&mut stream);
+            assert!(head.is_empty() || head.starts_with("HTTP/1.1 4"), "{head}");
+        }
+        3
+    }
+
+    /// Leaves with an answer unread, which resets the connection. Counts connections.
+    fn resets(&self) -> u64 {
+        let Some(mut stream) = self.upgrade() else {
+            return 0;
+        };
+        _ = stream.write_all(&frame(0x82, 1000, &[0; 1000]));
+        _ = stream.peek(&mut [0]);
+        drop(stream);
+
+        // Before the 101 is read, and in the middle of a frame.
+        let Some(mut stream) = self.connect() else {
+            return 0;
+        };
+        _ = stream.write_all(REQUEST);
+        _ = stream.write_all(&frame(0x82, 1000, &[0; 500]));
+        _ = stream.peek(&mut [0]);
+        2
+    }
+
+    /// Exchanges messages on one connection, from the first minute to the last.
+    fn honest_talk(&self, latencies: &Mutex<Vec<Duration>>) {
+        let _over = EndsWithPanic(self);
+        let mut socket = self.honest_peer();
+        while !self.is_over() {
+            let latency = self.honest_echo(&mut socket);
+            latencies.lock().expect("no holder panics").push(latency);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Comes, exchanges a message, and goes.
+    fn honest_visits(&self, latencies: &Mutex<Vec<Duration>>) {
+        let _over = EndsWithPanic(self);
+        while !self.is_over() {
+            let start = Instant::now();
+            let mut socket = self.honest_peer();
+            self.honest_echo(&mut socket);
+            latencies
+                .lock()
+                .expect("no holder panics")
+                .push(start.elapsed());
+            socket.close(None).expect("an honest peer may leave");
+            while socket.read().is_ok() {}
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn honest_peer(&self) -> tungstenite::WebSocket<TcpStream> {
+        let stream = TcpStream::connect(self.address).expect("an honest peer may connect");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a limit");
+        stream.set_nodelay(true).expect("no delay");
+        let url = format!("ws://{}/", self.address);
+        let (socket, _) = tungstenite::client(url, stream).expect("an honest peer is welcome");
+        socket
+    }
+
+    fn honest_echo(&self, socket: &mut tungstenite::WebSocket<TcpStream>) -> Duration {
+        let message = Message::text("honest, 你好");
+        let start = Instant::now();
+        socket
+            .send(message.clone())
+            .expect("an honest peer may send");
+        let echo = socket.read().expect("an honest peer is answered");
+        assert_eq!(echo, message);
+        start.elapsed()
+    }
+}
+
+/// Ends the afternoon when something is not as it should be.
+struct EndsWithPanic<'a>(&'a Afternoon);
+
+impl Drop for EndsWithPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Latencies {
+    what: &'static str,
+    median: Duration,
+    worst: Duration,
+}
+
+impl Latencies {
+    fn of(what: &'static str, latencies: Mutex<Vec<Duration>>) -> Self {
+        let mut sorted = latencies.into_inner().expect("no holder panics");
+        sorted.sort_unstable();
+        let at = |share: f64| {
+            let index = (sorted.len() as f64 * share) as usize;
+            *sorted
+                .get(index)
+                .or(sorted.last())
+                .expect("honest peers were served")
+        };
+        let (median, worst) = (at(0.5), at(1.0));
+        println!(
+            "  {} {what}: median {median:.1?}, 99 % {:.1?}, worst {worst:.1?}",
+            sorted.len(),
+            at(0.99)
+        );
+        Self {
+            what,
+            median,
+            worst,
+        }
+    }
+
+    fn judge(&self) {
+        assert!(
+            self.median <= LATENCY_MEDIAN,
+            "{}: median {:?}",
+            self.what,
+            self.median
+        );
+        assert!(
+            self.worst <= LATENCY_LIMIT,
+            "{}: worst {:?}",
+            self.what,
+            self.worst
+        );
+    }
+}
+
+/// A client's frame, with a masking key of zeros.
+fn frame(first: u8, length: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match length {
+        0..126 => frame.push(0x80 | length as u8),
+        126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(0x80 | 127);
+            frame.extend(length.to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+/// Reads a response's head, or what there is of it within a second, byte by byte.
+fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        head.extend(byte);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+/// Whether the peer of a non-blocking stream still keeps it open. Discards what it has sent.
+fn is_open(stream: &TcpStream) -> bool {
+    let mut discard = [0; 512];
+    let mut stream = stream;
+    loop {
+        match stream.read(&mut discard) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// How many file descriptors the server has open.
+fn open_files(server: &ServerProcess) -> usize {
+    let folder = format!("/proc/{}/fd", server.process.id());
+    fs::read_dir(folder)
+        .expect("the server runs, on Linux")
+        .count()
+}

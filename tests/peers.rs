@@ -14,13 +14,14 @@
 //!
 //! and choose the subprotocol `echo`. The echo example understands none of that and only echoes.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::env;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 

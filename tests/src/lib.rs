@@ -5,14 +5,16 @@
 //! variable puts any other program in their place, to try a test against another implementation:
 //! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::env;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Builds an example of this workspace in release and returns the path of its binary.
 ///
