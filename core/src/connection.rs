@@ -1,5 +1,7 @@
 //! An open connection: every state transition of RFC 6455 §5.4-5.5, §6 and §7 is here.
 
+use heapless::Vec;
+
 use crate::close::{CloseCode, CloseFrame};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
 use crate::frame::{ControlPayload, FrameHeader, OpCode};
@@ -121,54 +123,35 @@ pub struct Sent {
 /// What is owed is one pong and one Close. They share the 125 octets of a control frame: where the
 /// pong's payload and the reason for closing do not both fit, the reason is cut short, for a pong
 /// is owed and a reason is a courtesy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ControlSlots {
     incoming: ControlPayload,
-    /// The reason from the start on, the pong's payload up to the end.
-    owed: [u8; ControlPayload::MAX_LEN],
-    reason_len: u8,
+    /// The payload of the pong, then the reason.
+    owed: ControlPayload,
     pong_len: u8,
 }
 
-impl Default for ControlSlots {
-    fn default() -> Self {
-        Self {
-            incoming: ControlPayload::default(),
-            owed: [0; ControlPayload::MAX_LEN],
-            reason_len: 0,
-            pong_len: 0,
-        }
-    }
-}
-
 impl ControlSlots {
-    /// The reason and the pong's payload.
+    /// The payload of the pong, and the reason.
     fn owed(&self) -> (&[u8], &[u8]) {
-        let reason = self.owed.get(..usize::from(self.reason_len));
-        let pong = self.owed.len().checked_sub(usize::from(self.pong_len));
-        let pong = pong.and_then(|start| self.owed.get(start..));
-        (reason.unwrap_or_default(), pong.unwrap_or_default())
+        let owed = self.owed.as_bytes();
+        owed.split_at_checked(usize::from(self.pong_len))
+            .unwrap_or_default()
     }
 
     /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet [CT03].
     fn owe_pong(&mut self, payload: &[u8]) {
-        let Some(room) = self.owed.len().checked_sub(payload.len()) else {
-            return;
-        };
-        self.reason_len = cut(self.owed().0, room) as u8;
+        let before = core::mem::take(&mut self.owed);
+        let reason = before.as_bytes().get(usize::from(self.pong_len)..);
+        self.owed.extend(payload);
         self.pong_len = payload.len() as u8;
-        copy(self.owed.get_mut(room..), payload);
+        self.owe_reason(reason.unwrap_or_default());
     }
 
-    /// Room for a reason of 123 octets is always there, but for what a pong takes.
-    fn owe_reason(&mut self, reason: &str) {
-        let room = self.owed.len().saturating_sub(usize::from(self.pong_len));
-        let len = cut(reason.as_bytes(), room);
-        self.reason_len = len as u8;
-        copy(
-            self.owed.get_mut(..len),
-            reason.as_bytes().get(..len).unwrap_or_default(),
-        );
+    fn owe_reason(&mut self, reason: &[u8]) {
+        let room = ControlPayload::MAX_LEN.saturating_sub(self.owed.as_bytes().len());
+        self.owed
+            .extend(reason.get(..cut(reason, room)).unwrap_or_default());
     }
 }
 
@@ -184,14 +167,11 @@ fn cut(reason: &[u8], room: usize) -> usize {
     len
 }
 
-/// Copies `from` where `to` has room for all of it. The lengths are equal wherever this is called;
-/// that they are looked at again is what leaves no panic in the program.
+/// Copies as much of `from` as `to` has room for: all of it, wherever this is called.
 #[inline]
-fn copy(to: Option<&mut [u8]>, from: &[u8]) {
-    if let Some(to) = to
-        && to.len() == from.len()
-    {
-        to.copy_from_slice(from);
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
     }
 }
 
@@ -236,8 +216,8 @@ enum Receiving {
     Header,
     /// The payload of a data frame.
     Data { fin: bool },
-    /// The payload of a control frame; `split` when the slot holds what came of it so far.
-    Control { opcode: OpCode, split: bool },
+    /// The payload of a control frame; what came of it so far is in its slot.
+    Control { opcode: OpCode },
     /// Of no interest: the peer's Close was received [FR18].
     Closed,
     /// Of no interest: the connection failed [FR18] [CL17].
@@ -331,15 +311,14 @@ pub struct Connection<R, C = ControlSlots> {
     compression: bool,
 
     /// A header that is arriving in parts.
-    header: [u8; FrameHeader::MAX_LEN],
-    header_len: u8,
+    header: Vec<u8, { FrameHeader::MAX_LEN }, u8>,
     receiving: Receiving,
     /// Octets of the frame's payload still to come, and their mask.
     remaining: u64,
     mask: Mask,
     incoming: Option<Incoming>,
-    /// Octets of the message's payload in the frames so far.
-    message_len: u64,
+    /// Octets of payload that the message may still have.
+    message_room: u64,
     utf8: Utf8Validator,
     /// The code of the Close received [CL13].
     close_code: CloseCode,
@@ -373,13 +352,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             role,
             max_message_len: config.max_message_len,
             compression: config.compression,
-            header: [0; FrameHeader::MAX_LEN],
-            header_len: 0,
+            header: Vec::new(),
             receiving: Receiving::Header,
             remaining: 0,
             mask: Mask::new([0; 4]),
             incoming: None,
-            message_len: 0,
+            message_room: config.max_message_len,
             utf8: Utf8Validator::new(),
             close_code: CloseCode::ABNORMAL_CLOSURE,
             eof: false,
@@ -444,7 +422,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                     (len, Err(violation)) => (len, Err(violation)),
                 },
                 Receiving::Data { fin } => self.receive_data(rest, fin),
-                Receiving::Control { opcode, split } => self.receive_control(rest, opcode, split),
+                Receiving::Control { opcode } => self.receive_control(rest, opcode),
                 // RFC 6455 §5.5.1: nothing after a Close is processed [FR18]
                 Receiving::Closed => (rest.len(), Ok(Found::Nothing)),
                 // RFC 6455 §7.1.7: nor is anything after a failure [FR18] [CL17]
@@ -479,7 +457,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// Consumes a header, or a part of one, and tells whether it is whole now.
     #[inline]
     fn receive_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
-        if self.header_len == 0
+        if self.header.is_empty()
             && let Ok(Some((header, len))) = self.judge(input)
         {
             return (len, self.begin_frame(&header));
@@ -494,18 +472,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         let mut len = 0;
         for &octet in input {
             len += 1;
-            if let Some(slot) = self.header.get_mut(usize::from(self.header_len)) {
-                *slot = octet;
-                self.header_len += 1;
-            }
-            let header = self
-                .header
-                .get(..usize::from(self.header_len))
-                .unwrap_or_default();
-            match self.judge(header) {
+            let _ = self.header.push(octet); // There is room for the longest header.
+            match self.judge(&self.header) {
                 Ok(None) => {}
                 Ok(Some((header, _))) => {
-                    self.header_len = 0;
+                    self.header.clear();
                     return (len, self.begin_frame(&header));
                 }
                 Err(violation) => return (len, Err(violation)),
@@ -564,10 +535,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             OpCode::Binary => Some(DataKind::Binary),
             opcode => {
                 // RFC 6455 §5.4: also in the midst of a fragmented message [MS04]
-                self.receiving = Receiving::Control {
-                    opcode,
-                    split: false,
-                };
+                self.receiving = Receiving::Control { opcode };
                 return Ok(true);
             }
         };
@@ -578,14 +546,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 compressed: header.rsv1,
                 first: true,
             });
-            self.message_len = 0;
+            self.message_room = self.max_message_len;
             self.utf8 = Utf8Validator::new();
         }
         // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
-        self.message_len = self.message_len.saturating_add(header.payload_len);
-        if self.message_len > self.max_message_len {
-            return Err(ProtocolViolation::MessageTooBig);
-        }
+        let room = self.message_room.checked_sub(header.payload_len);
+        self.message_room = room.ok_or(ProtocolViolation::MessageTooBig)?;
         Ok(true)
     }
 
@@ -655,32 +621,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         &mut self,
         input: &mut [u8],
         opcode: OpCode,
-        split: bool,
     ) -> (usize, Result<Found, ProtocolViolation>) {
         let bytes = self.payload(input);
         self.mask.apply(bytes);
-        let len = bytes.len();
-        if self.remaining > 0 || split {
-            let slot = &mut self.control.slots().incoming;
-            if !split {
-                *slot = ControlPayload::default();
-            }
-            slot.extend(bytes);
-            if self.remaining > 0 {
-                self.receiving = Receiving::Control {
-                    opcode,
-                    split: true,
-                };
-                return (len, Ok(Found::Nothing));
-            }
+        let incoming = &mut self.control.slots().incoming;
+        incoming.extend(bytes);
+        if self.remaining > 0 {
+            return (bytes.len(), Ok(Found::Nothing));
         }
+        let payload = core::mem::take(incoming);
         self.receiving = Receiving::Header;
-        let payload = if split {
-            core::mem::take(&mut self.control.slots().incoming)
-        } else {
-            ControlPayload::new(bytes).unwrap_or_default()
-        };
-        (len, self.control_frame(opcode, payload))
+        (bytes.len(), self.control_frame(opcode, payload))
     }
 
     /// A whole control frame (§5.5).
@@ -753,7 +704,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         } else if self.own_close != OwnClose::Sent {
             // RFC 6455 §7.1.7: a Close with a fitting code goes first [CL16]
             if self.own_close != OwnClose::None {
-                self.control.slots().reason_len = 0;
+                *self.control.slots() = ControlSlots::default();
             }
             self.own_close = OwnClose::Owed(violation.close_code());
         }
@@ -886,7 +837,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
         self.own_close = OwnClose::Owed(code);
         if !reason.is_empty() {
-            self.control.slots().owe_reason(reason);
+            self.control.slots().owe_reason(reason.as_bytes());
         }
         Ok(())
     }
@@ -945,7 +896,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         };
         let len = header.emit(frame)?;
         let body = frame.get_mut(len..).unwrap_or_default();
-        copy(Some(body), payload);
+        copy(body, payload);
         if let Some(key) = header.mask {
             // RFC 6455 §5.1: a client masks each frame [FR01]
             Mask::new(key).apply(body);
@@ -967,14 +918,14 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
         let mut body = ControlPayload::default();
         let opcode = if self.pong_owed {
-            body.extend(self.control.slots().owed().1);
+            body.extend(self.control.slots().owed().0);
             OpCode::Pong
         } else {
             if let OwnClose::Owed(code) = self.own_close
                 && code != CloseCode::NO_STATUS_RECEIVED
             {
                 body.extend(&code.as_u16().to_be_bytes());
-                body.extend(self.control.slots().owed().0);
+                body.extend(self.control.slots().owed().1);
             }
             OpCode::Close
         };
@@ -986,7 +937,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         match opcode {
             OpCode::Pong => {
                 self.pong_owed = false;
-                self.control.slots().pong_len = 0;
+                self.control.slots().owe_pong(&[]);
             }
             _ => self.own_close = OwnClose::Sent,
         }
@@ -996,7 +947,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     /// The slots may go when they hold nothing.
     fn release_slots(&mut self) {
-        let arriving = matches!(self.receiving, Receiving::Control { split: true, .. });
+        let arriving = matches!(self.receiving, Receiving::Control { .. });
         if !arriving && !self.wants_transmit() {
             self.control.release();
         }

@@ -36,21 +36,21 @@ impl Mask {
     pub fn apply(&mut self, bytes: &mut [u8]) -> bool {
         let turn = 8 * (bytes.len() as u32 & 3);
         let key = u32::from_ne_bytes(self.key);
-        let wide = u64::from(key) << 32 | u64::from(key);
+        let key = (u64::from(key) << 32 | u64::from(key)) as usize;
         let mut seen = 0;
 
         let (words, tail) = bytes.as_chunks_mut();
         for word in words {
-            let plain = u64::from_ne_bytes(*word) ^ wide;
+            let plain = usize::from_ne_bytes(*word) ^ key;
             seen |= plain;
             *word = plain.to_ne_bytes();
         }
-        for (byte, key) in tail.iter_mut().zip(wide.to_ne_bytes()) {
+        for (byte, key) in tail.iter_mut().zip(&key.to_ne_bytes()) {
             *byte ^= key;
-            seen |= u64::from(*byte);
+            seen |= usize::from(*byte);
         }
 
         self.key = u32::from_be_bytes(self.key).rotate_left(turn).to_be_bytes();
-        seen & 0x8080_8080_8080_8080 == 0
+        seen & 0x8080_8080_8080_8080_u64 as usize == 0
     }
 }

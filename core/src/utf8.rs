@@ -56,9 +56,12 @@ impl Utf8Validator {
         #[cfg(not(feature = "simdutf8"))]
         let skipped = 0;
 
+        // A copy stays in registers.
+        let mut state = *self;
         for (index, &byte) in bytes.iter().enumerate() {
-            self.push(byte).map_err(|Impossible| skipped + index)?;
+            state.push(byte).map_err(|Impossible| skipped + index)?;
         }
+        *self = state;
         Ok(())
     }
 
