@@ -115,7 +115,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
             self.overflowed = true;
             return Err(MessageError::TooBig);
         };
-        room.copy_from_slice(bytes);
+        for (to, from) in room.iter_mut().zip(&*bytes) {
+            *to = *from;
+        }
         self.len += bytes.len();
         if !last {
             return Ok(None);
