@@ -1,0 +1,257 @@
+//! Calls every public entry point of the core with values of which the optimizer knows nothing.
+//! It links only if no panic path survives in any of them: see `README.md`.
+#![no_std]
+#![no_main]
+
+use core::fmt::Write;
+
+use motews::handshake::{
+    ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header, Param,
+    Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
+};
+use motews::{
+    Chunk, Client, CloseCode, CloseFrame, Config, Connection, ControlPayload, ControlSlots,
+    ControlStorage, DataFrame, Deadlines, Entropy, EntropyError, FrameHeader, Mask, Message,
+    MessageBuffer, MessageError, Millis, NoRoom, OpCode, ProtocolViolation, Role, SendError,
+    Server, State, Timeouts, Utf8Validator, Window,
+};
+use motews_linked::machine::{Generator, any, bytes, place, used};
+
+fn main() {
+    frame();
+    parts();
+    connection::<Server, ControlSlots>(Server);
+    connection::<Server, Elsewhere>(Server);
+    connection::<Client<Generator>, ControlSlots>(Client::new(Generator));
+    connection::<Client<&mut Generator>, Elsewhere>(Client::new(place()));
+    message::<[u8; 64]>();
+    message::<&mut [u8]>();
+    window::<[u8; 64]>();
+    window::<&mut [u8]>();
+    deadlines();
+    tokens();
+    server_handshake::<[u8; 128]>();
+    server_handshake::<&mut [u8]>();
+    client_handshake::<[u8; 128]>();
+    client_handshake::<&mut [u8]>();
+    texts();
+    if cfg!(feature = "one_panic_path") {
+        used(bytes()[any::<usize>()]);
+    }
+}
+
+/// `frame`, `mask`.
+fn frame() {
+    used(OpCode::new(any()));
+    used(any::<OpCode>().is_control());
+    used(FrameHeader::parse(bytes()));
+    let header = place::<FrameHeader>();
+    used(header.wire_len());
+    used(header.emit(bytes()));
+    used(ControlPayload::new(bytes()));
+    used(place::<ControlPayload>().as_bytes());
+    used(place::<ControlPayload>().as_ref());
+    *place() = Mask::new(any());
+    used(place::<Mask>().apply(bytes()));
+}
+
+/// `utf8`, `close`, `error`, `role`.
+fn parts() {
+    *place() = Utf8Validator::new();
+    used(place::<Utf8Validator>().validate(bytes()));
+    used(place::<Utf8Validator>().is_complete());
+
+    let code = CloseCode::new(any());
+    used(code.as_u16());
+    used(code.name());
+    used(code.is_allowed_on_wire());
+    used(CloseFrame::parse(any()));
+    used(place::<CloseFrame>().code());
+    used(place::<CloseFrame>().reason());
+    used(any::<ProtocolViolation>().close_code());
+    used(place::<&mut Generator>().fill(bytes()));
+}
+
+/// Control slots that are elsewhere, and only at times.
+#[derive(Default)]
+struct Elsewhere(Option<&'static mut ControlSlots>);
+
+impl ControlStorage for Elsewhere {
+    fn slots(&mut self) -> &mut ControlSlots {
+        self.0.get_or_insert_with(|| {
+            let slots = place();
+            *slots = ControlSlots::default();
+            slots
+        })
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// `connection`, in any state, even those it can never be in.
+fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
+    let connection = place::<Connection<R, C>>();
+    *connection = match any() {
+        true => Connection::new(role),
+        false => Connection::with_config(role, any::<Config>()),
+    };
+
+    let connection = place::<Connection<R, C>>();
+    let mut input = bytes();
+    used(connection.next_event(&mut input));
+    used(input);
+    let input = bytes();
+    match connection.step(input) {
+        Ok(step) => {
+            used(step.is_event());
+            used(step.consumed());
+            used(step.resolve(input));
+        }
+        Err(violation) => used(violation),
+    }
+    used(connection.receive_eof());
+    connection.fail(any());
+
+    used(connection.send(any::<Message<'_>>(), bytes()));
+    used(connection.send_fragment(any(), bytes(), any(), bytes()));
+    used(connection.start_frame(any::<DataFrame>()));
+    used(connection.ping(bytes(), bytes()));
+    used(connection.close(any(), any()));
+    used(connection.poll_transmit(bytes()));
+
+    used::<State>(connection.state());
+    used(connection.wants_transmit());
+    used(connection.should_shutdown());
+    used(connection.close_code());
+    used(connection.is_clean());
+    used(connection.violation());
+}
+
+/// `message`.
+fn message<B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
+    let message = place::<Message<'_>>();
+    used(message.kind());
+    used(message.as_bytes());
+    *place() = MessageBuffer::new(any::<B>());
+    let buffer = place::<MessageBuffer<B>>();
+    used(buffer.push(any::<Chunk<'_>>()));
+    used(buffer.assembled());
+    used(buffer.capacity());
+}
+
+/// `window`.
+fn window<B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
+    *place() = Window::new(any::<B>());
+    let window = place::<Window<B>>();
+    used(window.spare());
+    window.fill(any());
+    used(window.unread());
+    used(window.take(any()));
+    used(window.len());
+    used(window.is_empty());
+    used(window.capacity());
+}
+
+/// `deadline`.
+fn deadlines() {
+    used(any::<Millis>().after(any()));
+    used(any::<Millis>().since(any()));
+    used(Timeouts::default());
+    *place() = Deadlines::new(any());
+    let deadlines = place::<Deadlines>();
+    deadlines.opened(any());
+    deadlines.received(any());
+    deadlines.received_message(any());
+    deadlines.closing(any());
+    used(deadlines.next(place()));
+    used(deadlines.poll(any(), place()));
+}
+
+/// `handshake`: lists and headers.
+fn tokens() {
+    *place() = Extensions::parse(bytes());
+    used(place::<Extensions<'_>>().next());
+    let mut params = place::<Extension<'_>>().params();
+    used(params.next());
+    if let Some(value) = &place::<Param<'_>>().value {
+        used(value.is(any()));
+        for byte in value.bytes() {
+            used(byte);
+        }
+    }
+    used(place::<Header<'_>>().is(any()));
+    used(resource_name(any()));
+}
+
+/// `handshake`: the server's side.
+fn server_handshake<B: AsMut<[u8]> + 'static>() {
+    *place() = match any() {
+        true => ServerHandshake::new(any::<B>()),
+        false => ServerHandshake::with_config(any::<B>(), any::<HeadConfig>()),
+    }
+    .subprotocols(any());
+    let mut input: &[u8] = bytes();
+    let handshake = place::<ServerHandshake<'_, B>>();
+    used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
+    used(input);
+
+    used(place::<Upgrade<'_>>().subprotocol());
+    used(any::<Upgrade<'_>>().select_subprotocol(any()));
+    used(any::<Upgrade<'_>>().extensions(any()));
+    used(any::<Upgrade<'_>>().headers(any()));
+    used(place::<Upgrade<'_>>().emit_from(any(), bytes()));
+
+    used(Response::new(any()));
+    used(any::<Response<'_>>().reason(any()));
+    used(any::<Response<'_>>().headers(any()));
+    used(any::<Response<'_>>().body(bytes()));
+    used(place::<Response<'_>>().emit_from(any(), bytes()));
+    used(any::<HandshakeError>().status());
+    used(any::<HandshakeError>().response());
+}
+
+/// `handshake`: the client's side.
+fn client_handshake<B: AsMut<[u8]> + 'static>() {
+    used(Request::new(any(), any(), &mut Generator));
+    used(any::<Request<'_>>().origin(any()));
+    used(any::<Request<'_>>().subprotocols(any()));
+    used(any::<Request<'_>>().extensions(any()));
+    used(any::<Request<'_>>().headers(any()));
+    used(place::<Request<'_>>().emit_from(any(), bytes()));
+
+    *place() = match any() {
+        true => ClientHandshake::new(place(), any::<B>()),
+        false => ClientHandshake::with_config(place(), any::<B>(), any::<HeadConfig>()),
+    };
+    let mut input: &[u8] = bytes();
+    let handshake = place::<ClientHandshake<'_, B>>();
+    used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
+    used(input);
+}
+
+/// What is written for people: `Display`.
+fn texts() {
+    struct Console;
+    impl Write for Console {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            used(text);
+            any()
+        }
+    }
+    used(write!(
+        Console,
+        "{}{}{}{}{}{}{}{}",
+        any::<CloseCode>(),
+        any::<ProtocolViolation>(),
+        any::<SendError>(),
+        any::<NoRoom>(),
+        any::<EntropyError>(),
+        any::<MessageError>(),
+        any::<HandshakeError>(),
+        any::<ConfigError>(),
+    ));
+}
+
+motews_linked::entry!(main);
