@@ -61,7 +61,7 @@ pub mod connection;
 pub mod deadline;
 pub mod error;
 pub mod frame;
-// pub mod handshake;
+pub mod handshake;
 mod log;
 pub mod mask;
 pub mod message;

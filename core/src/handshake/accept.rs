@@ -31,6 +31,7 @@ pub(super) fn key(nonce: &[u8; 16]) -> Key {
 }
 
 /// The one right answer to `key` (§4.2.2) [HS13].
+#[inline(never)]
 pub(super) fn accept(key: &Key) -> Accept {
     let mut accept = [0; 28];
     base64(&sha1(key), &mut accept);

@@ -270,7 +270,9 @@ impl<'p> Judge<'p> {
             return Err(error);
         }
         let result = self.advance(buffer, input);
-        self.failed = result.err();
+        if let Err(error) = &result {
+            self.failed = Some(*error);
+        }
         result
     }
 

@@ -53,7 +53,7 @@ pub struct Header<'a> {
 impl Header<'_> {
     /// Whether this is the header `name`, in any case (RFC 2616 §4.2).
     #[must_use]
-    pub const fn is(&self, name: &str) -> bool {
+    pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 
@@ -186,6 +186,7 @@ impl Head {
 
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
     /// that finds the buffer full. After an error, `input` begins with the byte that caused it.
+    #[inline(never)]
     pub(super) fn next(
         &mut self,
         buffer: &mut [u8],

@@ -6,7 +6,7 @@ use super::head::{
     HeadEvent, Header, KEY, METHOD, OTHER_VERSION, PROTOCOL, Set, TARGET, TRANSFER_ENCODING,
     UPGRADE, VERSION, Writer, check_headers, is_value,
 };
-use super::tokens::{Extensions, List, is_token, text};
+use super::tokens::{Extensions, List, is_token, split, text};
 use super::{ConfigError, HandshakeError};
 
 /// Reads a client's opening handshake (§4.2.1): bytes in, events out.
@@ -126,6 +126,7 @@ impl<'p> Judge<'p> {
         }
     }
 
+    #[inline(never)]
     fn next_event<'a>(
         &mut self,
         buffer: &'a mut [u8],
@@ -135,7 +136,9 @@ impl<'p> Judge<'p> {
             return Err(error);
         }
         let result = self.advance(buffer, input);
-        self.failed = result.err();
+        if let Err(error) = &result {
+            self.failed = Some(*error);
+        }
         result
     }
 
@@ -159,13 +162,10 @@ impl<'p> Judge<'p> {
     }
 
     fn request_line<'a>(&mut self, line: &'a [u8]) -> Result<RequestEvent<'a, 'p>, HandshakeError> {
-        let mut words = line.splitn(3, |byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version)) =
-            (words.next(), words.next(), words.next())
-        else {
-            return Err(HandshakeError::StartLine);
-        };
-        let version = head::http_version(version).ok_or(HandshakeError::StartLine)?;
+        let (method, rest) = split(line, b' ');
+        let (target, version) = split(rest.unwrap_or_default(), b' ');
+        let version = head::http_version(version.unwrap_or_default());
+        let version = version.ok_or(HandshakeError::StartLine)?;
         if !is_token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
             return Err(HandshakeError::StartLine);
         }
@@ -178,7 +178,7 @@ impl<'p> Judge<'p> {
         }
         // RFC 6455 §4.2.1: a path, or an absolute HTTP URI, both without a fragment [HS03]
         let is_path = target.starts_with(b"/") || authority_and_path(target).is_some();
-        if !is_path || target.contains(&b'#') {
+        if !is_path || split(target, b'#').1.is_some() {
             self.wrong |= TARGET;
         }
         Ok(RequestEvent::RequestLine {
@@ -280,16 +280,10 @@ impl<'p> Judge<'p> {
 
 /// What follows `http://` or `https://`, if there is a host.
 fn authority_and_path(target: &[u8]) -> Option<&[u8]> {
-    let mut rest = None;
-    for scheme in ["http://", "https://"] {
-        if let Some((start, end)) = target.split_at_checked(scheme.len())
-            && start.eq_ignore_ascii_case(scheme.as_bytes())
-            && !matches!(end, [] | [b'/' | b'?', ..])
-        {
-            rest = Some(end);
-        }
-    }
-    rest
+    let (scheme, rest) = split(target, b':');
+    let rest = rest?.strip_prefix(b"//")?;
+    let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    (is_http && !matches!(rest, [] | [b'/' | b'?', ..])).then_some(rest)
 }
 
 /// The resource name in a request's target (§3): path and query, without scheme and authority.

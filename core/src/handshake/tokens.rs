@@ -25,9 +25,13 @@ pub(super) fn text(ascii: &[u8]) -> &str {
 }
 
 /// `bytes` up to the first `separator`, and what follows it, if there is one.
-fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
-    let mut parts = bytes.splitn(2, |byte| *byte == separator);
-    (parts.next().unwrap_or_default(), parts.next())
+pub(super) fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    let at = bytes
+        .iter()
+        .position(|byte| *byte == separator)
+        .unwrap_or(bytes.len());
+    let (before, rest) = bytes.split_at_checked(at).unwrap_or_default();
+    (before, rest.get(1..))
 }
 
 /// What the reader of a list expects next.
