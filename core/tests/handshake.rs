@@ -119,12 +119,15 @@ fn serve_in(setup: Setup, input: &[u8], sizes: &[usize]) -> Outcome<Upgrade<'sta
                 })) => {
                     seen.push(Seen::RequestLine(method.into(), target.into(), version));
                 }
-                Ok(Some(RequestEvent::Header(header))) => seen.push(Seen::Header {
-                    name: header.name.into(),
-                    value: header.value.into(),
-                    first: header.first,
-                    last: header.last,
-                }),
+                Ok(Some(RequestEvent::Header(header))) => {
+                    assert!(header.is(&header.name.to_uppercase()) && !header.is(""));
+                    seen.push(Seen::Header {
+                        name: header.name.into(),
+                        value: header.value.into(),
+                        first: header.first,
+                        last: header.last,
+                    });
+                }
                 Ok(Some(_)) => unreachable!("no other event"),
                 Err(error) => break Some(Err(error)),
             }

@@ -26,32 +26,35 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// A request for `target` at `host`, with a new nonce from `entropy`: make one for each
-    /// connection [HC09].
+    /// connection.
     ///
     /// `host` goes into the `Host` header as it is: a name or an address, an IPv6 address in
-    /// brackets, then `:port` only if the port is not the scheme's own, 80 or 443 [HC07].
+    /// brackets, then `:port` only if the port is not the scheme's own, 80 or 443.
     ///
     /// `target` is the resource name of §3: an absolute path, with `?` and a query if there is one,
-    /// in ASCII and without a fragment; other characters stand as `%XX` [HC01].
+    /// in ASCII and without a fragment; other characters stand as `%XX`.
     ///
     /// # Errors
-    /// [`ConfigError::Host`], [`ConfigError::Target`] if they are not so [HC02], and
+    /// [`ConfigError::Host`], [`ConfigError::Target`] if they are not so, and
     /// [`ConfigError::Entropy`] if no nonce could be had.
     pub fn new(
         host: &'a str,
         target: &'a str,
         entropy: &mut impl Entropy,
     ) -> Result<Self, ConfigError> {
+        // RFC 6455 §4.1: 16 random bytes, new for each connection [HC09]
         let mut nonce = [0; 16];
         entropy.fill(&mut nonce)?;
         Self::with_nonce(host, target, &nonce)
     }
 
     fn with_nonce(host: &'a str, target: &'a str, nonce: &[u8; 16]) -> Result<Self, ConfigError> {
+        // RFC 6455 §4.1: nothing that is no part of a valid URI [HC02] [HC07] [HC24]
         let is_host = |byte| matches!(byte, b'!'..=b'~') && !b"#/?@\\".contains(&byte);
         if host.is_empty() || !host.bytes().all(is_host) {
             return Err(ConfigError::Host);
         }
+        // RFC 6455 §3: an absolute path and a query, without a fragment [HC01] [HC02] [HC24]
         let is_target = |byte| matches!(byte, b'!'..=b'~') && byte != b'#';
         if !target.starts_with('/') || !target.bytes().all(is_target) {
             return Err(ConfigError::Target);
@@ -84,8 +87,9 @@ impl<'a> Request<'a> {
     /// The subprotocols to offer, the best one first (§1.9).
     ///
     /// # Errors
-    /// [`ConfigError::Subprotocol`] if one is no token, or is there twice [HC11].
+    /// [`ConfigError::Subprotocol`] if one is no token, or is there twice.
     pub fn subprotocols(self, subprotocols: &'a [&'a str]) -> Result<Self, ConfigError> {
+        // RFC 6455 §4.1: tokens, and all of them unique [HC11]
         let mut rest = subprotocols;
         while let Some((first, others)) = rest.split_first() {
             if !is_token(first.as_bytes()) || others.contains(first) {
@@ -125,7 +129,7 @@ impl<'a> Request<'a> {
     /// Writes the request from its byte `offset` on into `out`, as much as there is room for, and
     /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
     ///
-    /// Nothing else may be sent until the server's response was read and found correct [HC12].
+    /// Nothing else may be sent until the server's response was read and found correct.
     pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
         let mut writer = Writer::new(offset, out);
         writer.put(b"GET "); // [HC05]
@@ -170,7 +174,7 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
         Self::with_config(request, buffer, HeadConfig::default())
     }
 
-    /// Waits for the response to `request`, with other limits [HC25].
+    /// Waits for the response to `request`, with other limits.
     pub fn with_config(request: &Request<'p>, buffer: B, config: HeadConfig) -> Self {
         Self {
             buffer,
@@ -180,7 +184,7 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
 
     /// Takes bytes from `input` up to the next event. `None` wants more input; after
     /// [`ResponseEvent::Done`] nothing more is taken, and what is left in `input` are the server's
-    /// first frames [HC22].
+    /// first frames.
     ///
     /// An interim response, as `103 Early Hints` is, is surfaced like any other, and then the next
     /// status line follows. The limits hold for all of them together.
@@ -188,7 +192,7 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
     /// # Errors
     /// What is wrong with the response. Faults of syntax come at once; all others come where the
     /// head ends, so that every header was seen: before [`HandshakeError::UnexpectedStatus`] there
-    /// were `Location`, `WWW-Authenticate` or `Sec-WebSocket-Version` [HC13] [HC21], and the
+    /// were `Location`, `WWW-Authenticate` or `Sec-WebSocket-Version`, and the
     /// response's body is left in `input`. The same error comes from every later call.
     pub fn next_event(
         &mut self,
@@ -299,7 +303,7 @@ impl<'p> Judge<'p> {
                 ResponseEvent::Header(header)
             }
             HeadEvent::End => {
-                self.end()?;
+                self.end()?; // before it there is no connection to send frames on [HC12]
                 ResponseEvent::Done {
                     subprotocol: self.subprotocol,
                 }
@@ -397,7 +401,7 @@ impl<'p> Judge<'p> {
             (EXTENSIONS, HandshakeError::Extensions),
         ];
         if self.status != 101 {
-            return Err(HandshakeError::UnexpectedStatus(self.status)); // [HC13]
+            return Err(HandshakeError::UnexpectedStatus(self.status)); // [HC13] [HC21]
         }
         head::check(self.wrong, &ERRORS)
     }

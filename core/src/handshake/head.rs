@@ -195,9 +195,11 @@ impl Head {
         if self.surfaced {
             self.make_room(buffer);
         }
+        // What follows the blank line stays in the input [HS19] [HC22]
         while self.state != State::Done
             && let Some((&byte, rest)) = input.split_first()
         {
+            // [HS21] [HC25]
             if self.bytes_left == 0 {
                 return Err(match self.state {
                     State::StartLine => HandshakeError::StartLineTooLong,

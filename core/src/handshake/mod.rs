@@ -106,9 +106,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A client has at most one connection to a host in this state at a time (§4.1) [HC03]. One that
+//! A client has at most one connection to a host in this state at a time (§4.1). One that
 //! reconnects by itself waits a random time first, 0 to 5 seconds, and longer after each failure
-//! (§7.2.3) [HC23].
+//! (§7.2.3).
+
+// The last two rules are the application's to keep [HC03] [HC23].
 
 mod accept;
 mod client;

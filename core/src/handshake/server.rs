@@ -32,7 +32,7 @@ impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
         Self::with_config(buffer, HeadConfig::default())
     }
 
-    /// A handshake with other limits [HS21].
+    /// A handshake with other limits.
     pub const fn with_config(buffer: B, config: HeadConfig) -> Self {
         Self {
             buffer,
@@ -51,7 +51,7 @@ impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
 
     /// Takes bytes from `input` up to the next event. `None` wants more input; after
     /// [`RequestEvent::Done`] nothing more is taken, and what is left in `input` are the client's
-    /// first frames [HS19].
+    /// first frames.
     ///
     /// # Errors
     /// What is wrong with the request. Faults of syntax come at once; all others come where the head
@@ -81,7 +81,7 @@ pub enum RequestEvent<'a, 'p> {
         version: (u8, u8),
     },
     /// A header, or a part of one. §4.2.2: `Origin`, `Authorization` and `Cookie` are for the
-    /// application to judge, before it accepts [HS10] [HS12] [EX05].
+    /// application to judge, before it accepts.
     Header(Header<'a>),
     /// The request is a correct opening handshake. Accept it with [`Upgrade::emit_from`], or refuse
     /// it with a [`Response`].
@@ -152,6 +152,7 @@ impl<'p> Judge<'p> {
         };
         Ok(Some(match event {
             HeadEvent::StartLine => self.request_line(self.head.line(buffer))?,
+            // Every one is seen before the application accepts [HS10] [HS12] [EX05]
             HeadEvent::Header { last } => {
                 let header = self.head.header(buffer, last);
                 self.header(&header)?;
@@ -308,7 +309,7 @@ pub fn resource_name(target: &str) -> &str {
 
 /// A correct request to upgrade, and the response that accepts it (§4.2.2).
 ///
-/// The response is written by [`Upgrade::emit_from`]. Write no frames before it [HS19].
+/// The response is written by [`Upgrade::emit_from`]. Write no frames before it.
 ///
 /// ```
 /// # use motews::handshake::{ConfigError, Upgrade};
@@ -336,12 +337,13 @@ impl<'p> Upgrade<'p> {
     }
 
     /// Answers with this subprotocol, or with none. For an application that judged the
-    /// `Sec-WebSocket-Protocol` headers itself: it must be one that they offer [HS14].
+    /// `Sec-WebSocket-Protocol` headers itself: it must be one that they offer.
     ///
     /// # Errors
     /// [`ConfigError::Subprotocol`] if it is no token, [`ConfigError::NotOffered`] if the client
     /// offered no subprotocol at all.
     pub fn select_subprotocol(self, subprotocol: Option<&'p str>) -> Result<Self, ConfigError> {
+        // RFC 6455 §4.2.2: a token that was offered [HS14]
         if let Some(name) = subprotocol {
             if self.seen & PROTOCOL == 0 {
                 return Err(ConfigError::NotOffered);
@@ -357,12 +359,13 @@ impl<'p> Upgrade<'p> {
     }
 
     /// Answers with these extensions, each of which the client must have offered in its
-    /// `Sec-WebSocket-Extensions` headers (§9.1) [HS15]. Read those with [`Extensions`].
+    /// `Sec-WebSocket-Extensions` headers (§9.1). Read those with [`Extensions`].
     ///
     /// # Errors
     /// [`ConfigError::Extensions`] if it is no list of extensions, [`ConfigError::NotOffered`] if
     /// the client offered none at all.
     pub fn extensions(self, extensions: &'p str) -> Result<Self, ConfigError> {
+        // RFC 6455 §9.1: nothing that was not offered [HS15]
         if self.seen & EXTENSIONS == 0 {
             return Err(ConfigError::NotOffered);
         }
@@ -407,7 +410,7 @@ impl<'p> Upgrade<'p> {
     }
 }
 
-/// An HTTP response that is not the upgrade: a refusal [HS20], or a page for a request that asked
+/// An HTTP response that is not the upgrade: a refusal, or a page for a request that asked
 /// for no more. The connection ends after it: it says `Connection: close`.
 ///
 /// ```
@@ -441,6 +444,7 @@ impl<'a> Response<'a> {
     /// # Errors
     /// [`ConfigError::Status`] if it is not in 200..=999: below are no final responses.
     pub const fn new(status: u16) -> Result<Self, ConfigError> {
+        // 403 for an origin, 404 for a resource, 401 for want of credentials [HS10] [HS11]
         match status {
             200..=999 => Ok(Self {
                 status,
@@ -516,9 +520,10 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
 
 impl HandshakeError {
     /// The response that tells the client what was wrong (§4.2.1, §4.2.2, §10.7): the fitting
-    /// status, and for a version that is not spoken here the one that is (§4.4) [HS09] [HS20].
+    /// status, and for a version that is not spoken here the one that is (§4.4).
     #[must_use]
     pub const fn response(self) -> Response<'static> {
+        // [HS09] [HS20]
         let status = self.status();
         let (reason, headers): (_, &[_]) = match status {
             414 => ("URI Too Long", &[]),
