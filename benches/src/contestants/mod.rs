@@ -95,6 +95,7 @@ impl Entry {
         vec![
             Self::of::<memcpy::Memcpy>(),
             Self::of::<motews::Chunks>(),
+            Self::of::<motews::Steps>(),
             Self::of::<motews::Messages>(),
             #[cfg(feature = "peers")]
             Self::of::<peers::Tungstenite>(),

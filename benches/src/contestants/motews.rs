@@ -94,3 +94,47 @@ impl Contestant for Messages {
         Ok(())
     }
 }
+
+/// Step by step, as the adapters go: an event is looked at where the read loop is left.
+pub(super) struct Steps {
+    source: Source,
+    connection: Connection<Server>,
+    buffer: Vec<u8>,
+}
+
+impl Contestant for Steps {
+    const NAME: &'static str = "motews, by steps";
+
+    fn new(source: Source) -> Self {
+        Self {
+            source,
+            connection: Connection::new(Server),
+            buffer: vec![0; READ_LEN],
+        }
+    }
+
+    #[inline]
+    fn receive(&mut self, messages: u64, sink: &mut impl Sink) -> Result<(), Failed> {
+        let mut received = 0;
+        while received < messages {
+            let len = self
+                .source
+                .read(&mut self.buffer)
+                .map_err(Failed::because)?;
+            let mut input = &mut self.buffer[..len];
+            loop {
+                let step = self.connection.step(input).map_err(Failed::because)?;
+                if !step.is_event() {
+                    break;
+                }
+                let (bytes, rest) = input.split_at_mut(step.consumed());
+                input = rest;
+                if let Some(Event::Data(chunk)) = step.resolve(bytes) {
+                    received += u64::from(chunk.last);
+                    sink.payload(chunk.bytes, chunk.last);
+                }
+            }
+        }
+        Ok(())
+    }
+}
