@@ -72,6 +72,9 @@ fn measure(workload: Workload, rounds: u64) -> Result<(), Box<dyn Error>> {
         let before = allocations();
         running.count(messages)?;
         let allocations = (allocations() - before) as f64 / messages as f64;
+        if entry.is_own() && allocations > 0.0 {
+            return Err(format!("{} allocates", entry.name).into());
+        }
         let validates = entry.validates();
         lanes.push(Lane {
             entry,
