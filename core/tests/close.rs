@@ -1,8 +1,4 @@
 //! Close codes and the body of a Close frame (RFC 6455 §5.5.1, §7.4).
-#![expect(
-    clippy::indexing_slicing,
-    reason = "an index out of bounds fails the test"
-)]
 
 use motews::{CloseCode, CloseFrame, ControlPayload, ProtocolViolation};
 
