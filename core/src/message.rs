@@ -95,6 +95,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
     ///
     /// [`MessageError::InvalidUtf8`] where a text is not UTF-8. A
     /// [`Connection`](crate::Connection) tells no such text, unless it is compressed.
+    #[inline]
     pub fn push<'a>(&'a mut self, chunk: Chunk<'a>) -> Result<Option<Message<'a>>, MessageError> {
         let Chunk {
             kind,
@@ -126,13 +127,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
     }
 }
 
+#[inline]
 fn whole(kind: DataKind, bytes: &[u8]) -> Result<Message<'_>, MessageError> {
     Ok(match kind {
-        DataKind::Text => {
-            Message::Text(core::str::from_utf8(bytes).map_err(|_| MessageError::InvalidUtf8)?)
-        }
+        DataKind::Text => Message::Text(text(bytes)?),
         DataKind::Binary => Message::Binary(bytes),
     })
+}
+
+#[cfg(feature = "simdutf8")]
+fn text(bytes: &[u8]) -> Result<&str, MessageError> {
+    simdutf8::basic::from_utf8(bytes).map_err(|_| MessageError::InvalidUtf8)
+}
+
+#[cfg(not(feature = "simdutf8"))]
+#[inline]
+fn text(bytes: &[u8]) -> Result<&str, MessageError> {
+    core::str::from_utf8(bytes).map_err(|_| MessageError::InvalidUtf8)
 }
 
 /// Why a message could not be assembled.
