@@ -117,12 +117,16 @@ fn serve_in(setup: Setup, input: &[u8], sizes: &[usize]) -> Outcome<Upgrade<'sta
                     target,
                     version,
                 })) => {
-                    seen.push(Seen::RequestLine(method.into(), target.into(), version));
+                    seen.push(Seen::RequestLine(
+                        method.to_string(),
+                        target.to_string(),
+                        version,
+                    ));
                 }
                 Ok(Some(RequestEvent::Header(header))) => {
                     assert!(header.is(&header.name.to_uppercase()) && !header.is(""));
                     seen.push(Seen::Header {
-                        name: header.name.into(),
+                        name: header.name.to_string(),
                         value: header.value.into(),
                         first: header.first,
                         last: header.last,
@@ -1168,11 +1172,11 @@ fn extensions_parse_yields_names_and_parameters_in_order() {
             let params = extension.params().map(|param| {
                 let value = param.value.map(|value| value.bytes().collect());
                 (
-                    param.name,
+                    param.name.as_str(),
                     value.map(|value: Vec<_>| String::from_utf8(value).expect("ASCII")),
                 )
             });
-            (extension.name, params.collect::<Vec<_>>())
+            (extension.name.as_str(), params.collect::<Vec<_>>())
         })
         .collect();
     let bar = vec![
@@ -1184,6 +1188,16 @@ fn extensions_parse_yields_names_and_parameters_in_order() {
         parsed,
         [("foo", vec![]), ("bar", bar), ("foo", vec![("x", None)])]
     );
+
+    // A name is text, whatever it is compared with.
+    let name = Extensions::parse(b"foo")
+        .next()
+        .expect("one")
+        .expect("right")
+        .name;
+    assert!(name == "foo" && name == *"foo" && name != "fo");
+    assert_eq!((name.len(), name.as_bytes()), (3, &b"foo"[..]));
+    assert_eq!(format!("{name} {name:?} {name:>4}"), "foo \"foo\"  foo");
 
     // The elements before the malformed one are still seen, those after it are not.
     let mut broken = Extensions::parse(b"a, b c, d");
@@ -1587,7 +1601,7 @@ fn connect_in(
                     seen.push(Seen::StatusLine(status, reason.into()));
                 }
                 Ok(Some(ResponseEvent::Header(header))) => seen.push(Seen::Header {
-                    name: header.name.into(),
+                    name: header.name.to_string(),
                     value: header.value.into(),
                     first: header.first,
                     last: header.last,

@@ -40,22 +40,20 @@ pub(super) fn accept(key: &Key) -> Accept {
 
 /// SHA-1 (FIPS 180-4) of `key` and the GUID: 60 octets, and so two blocks.
 fn sha1(key: &Key) -> [u8; 20] {
-    let mut blocks = [[0; 64]; 2];
-    let bytes = blocks.as_flattened_mut();
-    for (to, from) in bytes.iter_mut().zip(key.iter().chain(GUID).chain(&[0x80])) {
-        *to = *from;
-    }
-    if let Some(length) = bytes.last_chunk_mut() {
-        *length = (60_u16 * 8).to_be_bytes();
-    }
     let mut state = [
-        0x6745_2301_u32,
+        0x6745_2301,
         0xefcd_ab89,
         0x98ba_dcfe,
         0x1032_5476,
         0xc3d2_e1f0,
     ];
-    for block in &blocks {
+    let mut first = FIRST_BLOCK;
+    for (word, bytes) in first.iter_mut().zip(key.as_chunks().0) {
+        *word = u32::from_be_bytes(*bytes);
+    }
+    let mut second = [0; 16];
+    second[15] = 60 * 8; // the message's length in bits
+    for block in [&mut first, &mut second] {
         compress(&mut state, block);
     }
     let mut digest = [0; 20];
@@ -65,15 +63,25 @@ fn sha1(key: &Key) -> [u8; 20] {
     digest
 }
 
+/// Room for the key, the GUID, and the bit that ends the message.
+#[expect(clippy::indexing_slicing, reason = "while compiling")]
+const FIRST_BLOCK: [u32; 16] = {
+    let mut block = [0; 16];
+    let (words, _) = GUID.as_chunks();
+    let mut i = 0;
+    while i < words.len() {
+        block[6 + i] = u32::from_be_bytes(words[i]);
+        i += 1;
+    }
+    block[15] = 1 << 31;
+    block
+};
+
 #[expect(
     clippy::indexing_slicing,
     reason = "each index is masked to the array's length"
 )]
-fn compress(state: &mut [u32; 5], block: &[u8; 64]) {
-    let mut words = [0; 16];
-    for (word, bytes) in words.iter_mut().zip(block.as_chunks().0) {
-        *word = u32::from_be_bytes(*bytes);
-    }
+fn compress(state: &mut [u32; 5], words: &mut [u32; 16]) {
     let [mut a, mut b, mut c, mut d, mut e] = *state;
     for t in 0..80 {
         let (f, k) = match t {

@@ -5,7 +5,7 @@ use super::head::{
     self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadConfig, HeadEvent, Header,
     PROTOCOL, Set, UPGRADE, Writer, check_headers, is_value,
 };
-use super::tokens::{Extensions, List, is_token};
+use super::tokens::{Extension, Extensions, List, is_token};
 use super::{ConfigError, HandshakeError};
 use crate::role::Entropy;
 
@@ -339,7 +339,7 @@ impl<'p> Judge<'p> {
 
     fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
         if header.first {
-            self.field = head::field(header.name);
+            self.field = head::field(header.name.as_bytes());
             if SINGLE & self.seen & self.field != 0 {
                 self.wrong |= self.field; // once only [HC20]
             } else {
@@ -361,8 +361,8 @@ impl<'p> Judge<'p> {
                 self.subprotocol.is_none() // [HC18]
             }
             EXTENSIONS => Extensions::parse(value).any(|extension| match extension {
-                Ok(extension) => !self.is_offered(extension.name), // [HC17]
-                Err(_) => true,                                    // [HS17]
+                Ok(extension) => !self.is_offered(&extension), // [HC17]
+                Err(_) => true,                                // [HS17]
             }),
             CONNECTION => {
                 for byte in value {
@@ -384,11 +384,11 @@ impl<'p> Judge<'p> {
         Ok(())
     }
 
-    fn is_offered(&self, name: &str) -> bool {
+    fn is_offered(&self, extension: &Extension<'_>) -> bool {
         self.extensions
             .iter()
             .flat_map(|offer| Extensions::parse(offer.as_bytes()).flatten())
-            .any(|offer| offer.name == name)
+            .any(|offer| offer.name == extension.name)
     }
 
     fn end(&self) -> Result<(), HandshakeError> {

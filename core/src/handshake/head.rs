@@ -1,7 +1,7 @@
 //! The head of an HTTP message (RFC 2616 §4 to §6), for both roles: the reader of its lines, and
 //! the writer of its pieces.
 
-use super::tokens::{is_space, is_token, is_token_byte, text};
+use super::tokens::{Ascii, is_space, is_token, is_token_byte};
 use super::{ConfigError, HandshakeError};
 
 /// The limits on the head of the peer's message (RFC 6455 §10.4).
@@ -40,7 +40,7 @@ impl Default for HeadConfig {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header<'a> {
     /// The name, as the peer wrote it. Compare it with [`Header::is`].
-    pub name: &'a str,
+    pub name: Ascii<'a>,
     /// The value, or the next part of it, without the white space around the whole value. Bytes
     /// beyond ASCII are allowed, and have no meaning of their own.
     pub value: &'a [u8],
@@ -54,7 +54,7 @@ impl Header<'_> {
     /// Whether this is the header `name`, in any case (RFC 2616 §4.2).
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+        self.name.as_bytes().eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// Whether `value` is the whole value.
@@ -84,7 +84,7 @@ pub(super) const TARGET: Set = 1 << 13;
 pub(super) const OTHER_VERSION: Set = 1 << 14;
 
 /// The headers that the opening handshake knows. Others are 0 [HS18].
-pub(super) fn field(name: &str) -> Set {
+pub(super) fn field(name: &[u8]) -> Set {
     const FIELDS: [(&str, Set); 11] = [
         ("host", HOST),
         ("upgrade", UPGRADE),
@@ -100,7 +100,7 @@ pub(super) fn field(name: &str) -> Set {
     ];
     FIELDS
         .iter()
-        .find(|(known, _)| name.eq_ignore_ascii_case(known))
+        .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
         .map_or(0, |(_, set)| *set)
 }
 
@@ -135,6 +135,13 @@ pub(super) enum HeadEvent {
     StartLine,
     Header { last: bool },
     End,
+}
+
+/// What a byte of the head asks for.
+enum Step {
+    Skip,
+    Keep,
+    Event(HeadEvent),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,99 +213,91 @@ impl Head {
                     _ => HandshakeError::HeadTooLong,
                 });
             }
-            let mut event = None;
-            if self.cr {
-                // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
-                if byte != b'\n' {
-                    return Err(HandshakeError::ControlCharacter);
+            let step = self.step(byte)?;
+            if matches!(step, Step::Keep) {
+                if !is_space(byte) {
+                    self.spaces = 0;
                 }
-                self.cr = false;
-                event = Some(self.end_line());
-            } else if self.state == State::Name {
-                self.name_byte(byte, buffer)?;
-            } else if byte == b'\r' {
-                self.cr = true;
-            } else if matches!(byte, 0..=8 | 10..=31 | 127) {
-                return Err(HandshakeError::ControlCharacter); // [HS23]
-            } else if self.state == State::StartLine {
-                self.store(byte, buffer)
-                    .ok_or(HandshakeError::StartLineTooLong)?;
-            } else if !is_space(byte) {
-                self.spaces = 0;
-                if self.store(byte, buffer).is_none() {
-                    return self.part().map(Some);
+                let Some(slot) = buffer.get_mut(self.len) else {
+                    return self.full().map(Some);
+                };
+                *slot = byte;
+                self.len = self.len.wrapping_add(1);
+                if is_space(byte) {
+                    self.spaces = self.spaces.wrapping_add(1);
                 }
-            } else if self.len > self.name_len || !self.first {
-                if self.store(byte, buffer).is_none() {
-                    return self.part().map(Some);
-                }
-                self.spaces = self.spaces.wrapping_add(1);
             }
             self.bytes_left -= 1;
             *input = rest;
-            if event.is_some() {
+            if let Step::Event(event) = step {
                 self.surfaced = true;
-                return Ok(event);
+                return Ok(Some(event));
             }
         }
         Ok(None)
     }
 
-    fn store(&mut self, byte: u8, buffer: &mut [u8]) -> Option<()> {
-        *buffer.get_mut(self.len)? = byte;
-        self.len = self.len.wrapping_add(1);
-        Some(())
+    /// What to do with the next byte.
+    fn step(&mut self, byte: u8) -> Result<Step, HandshakeError> {
+        if self.cr {
+            // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
+            if byte != b'\n' {
+                return Err(HandshakeError::ControlCharacter);
+            }
+            self.cr = false;
+            return Ok(Step::Event(self.end_line()));
+        }
+        if byte == b'\r' && (self.state != State::Name || self.len == 0) {
+            self.cr = true;
+            return Ok(Step::Skip);
+        }
+        if self.state != State::Name {
+            if is_control(byte) {
+                return Err(HandshakeError::ControlCharacter); // [HS23]
+            }
+            // White space before the value, of which nothing was kept yet
+            let leads = is_space(byte) && self.first && self.len == self.name_len;
+            return Ok(if leads { Step::Skip } else { Step::Keep });
+        }
+        if is_token_byte(byte) {
+            if self.len == 0 {
+                let left = self.headers_left.checked_sub(1); // [HS21] [HC25]
+                self.headers_left = left.ok_or(HandshakeError::TooManyHeaders)?;
+            }
+            return Ok(Step::Keep);
+        }
+        // An empty name, white space before the colon, a folded line, no colon at all [HS23]
+        if byte != b':' || self.len == 0 {
+            return Err(HandshakeError::HeaderName);
+        }
+        self.name_len = self.len;
+        self.first = true;
+        self.state = State::Value;
+        Ok(Step::Skip)
     }
 
     fn end_line(&mut self) -> HeadEvent {
+        let (state, event) = match self.state {
+            State::StartLine => (State::Name, HeadEvent::StartLine),
+            State::Value => (State::Name, HeadEvent::Header { last: true }),
+            _ => (State::Done, HeadEvent::End),
+        };
+        self.state = state;
+        event
+    }
+
+    /// There is no room for the next byte.
+    fn full(&mut self) -> Result<HeadEvent, HandshakeError> {
         match self.state {
-            State::StartLine => {
-                self.state = State::Name;
-                HeadEvent::StartLine
+            State::StartLine => Err(HandshakeError::StartLineTooLong),
+            // The part may not be empty: there is a name that fills the buffer, or a run of white
+            // space that fills all beside it, and whether that belongs to the value shows too late.
+            State::Value if self.len != self.name_len.wrapping_add(self.spaces) => {
+                self.surfaced = true;
+                Ok(HeadEvent::Header { last: false })
             }
-            State::Value => {
-                self.state = State::Name;
-                HeadEvent::Header { last: true }
-            }
-            _ => {
-                self.state = State::Done;
-                HeadEvent::End
-            }
+            _ => Err(HandshakeError::HeaderTooLong),
         }
-    }
-
-    /// A byte of a header's name, or at once after a line's end.
-    fn name_byte(&mut self, byte: u8, buffer: &mut [u8]) -> Result<(), HandshakeError> {
-        match byte {
-            b'\r' if self.len == 0 => self.cr = true,
-            b':' if self.len > 0 => {
-                self.name_len = self.len;
-                self.first = true;
-                self.state = State::Value;
-            }
-            _ if is_token_byte(byte) => {
-                if self.len == 0 {
-                    let left = self.headers_left.checked_sub(1); // [HS21]
-                    self.headers_left = left.ok_or(HandshakeError::TooManyHeaders)?;
-                }
-                self.store(byte, buffer)
-                    .ok_or(HandshakeError::HeaderTooLong)?;
-            }
-            // An empty name, white space before the colon, a folded line, no colon at all [HS23]
-            _ => return Err(HandshakeError::HeaderName),
-        }
-        Ok(())
-    }
-
-    /// The buffer is full, and the value goes on.
-    fn part(&mut self) -> Result<HeadEvent, HandshakeError> {
-        // No room beside the name, or a run of white space that fills all of it: whether that is
-        // part of the value would show too late.
-        if self.len == self.name_len.wrapping_add(self.spaces) {
-            return Err(HandshakeError::HeaderTooLong);
-        }
-        self.surfaced = true;
-        Ok(HeadEvent::Header { last: false })
     }
 
     /// Forgets what was surfaced. White space that ended a part stays: it may end the value too.
@@ -311,11 +310,11 @@ impl Head {
         }
         self.len = self.name_len;
         for i in 0..self.spaces {
-            let space = buffer
-                .get(spaces_at.wrapping_add(i))
-                .copied()
-                .unwrap_or_default();
-            self.store(space, buffer);
+            let space = buffer.get(spaces_at.wrapping_add(i)).copied();
+            if let (Some(slot), Some(space)) = (buffer.get_mut(self.len), space) {
+                *slot = space;
+                self.len = self.len.wrapping_add(1);
+            }
         }
     }
 
@@ -328,7 +327,7 @@ impl Head {
     pub(super) fn header<'a>(&self, buffer: &'a [u8], last: bool) -> Header<'a> {
         let value = self.name_len..self.len.wrapping_sub(self.spaces);
         Header {
-            name: text(buffer.get(..self.name_len).unwrap_or_default()),
+            name: Ascii::new(buffer.get(..self.name_len).unwrap_or_default()),
             value: buffer.get(value).unwrap_or_default(),
             first: self.first,
             last,
@@ -403,12 +402,15 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// A control character, but for the tab, which is white space.
+const fn is_control(byte: u8) -> bool {
+    matches!(byte, 0..=8 | 10..=31 | 127)
+}
+
 /// Whether a caller's string may stand in a header's value: no CR, LF, NUL or other control
 /// character but a tab (RFC 6455 §10.7) [HC24].
 pub(super) fn is_value(value: &str) -> bool {
-    !value
-        .bytes()
-        .any(|byte| matches!(byte, 0..=8 | 10..=31 | 127))
+    !value.bytes().any(is_control)
 }
 
 /// Checks the headers that a caller adds: their syntax [HC24], and that they are none of
@@ -418,7 +420,7 @@ pub(super) fn check_headers(headers: &[(&str, &str)], reserved: Set) -> Result<(
         if !is_token(name.as_bytes()) {
             return Err(ConfigError::HeaderName);
         }
-        if field(name) & reserved != 0 {
+        if field(name.as_bytes()) & reserved != 0 {
             return Err(ConfigError::ReservedHeader);
         }
         if !is_value(value) {

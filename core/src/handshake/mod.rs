@@ -123,7 +123,7 @@ use core::fmt;
 pub use client::{ClientHandshake, Request, ResponseEvent};
 pub use head::{HeadConfig, Header};
 pub use server::{RequestEvent, Response, ServerHandshake, Upgrade, resource_name};
-pub use tokens::{Extension, Extensions, Param, ParamValue, Params};
+pub use tokens::{Ascii, Extension, Extensions, Param, ParamValue, Params};
 
 use crate::role::EntropyError;
 

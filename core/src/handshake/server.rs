@@ -6,7 +6,7 @@ use super::head::{
     HeadEvent, Header, KEY, METHOD, OTHER_VERSION, PROTOCOL, Set, TARGET, TRANSFER_ENCODING,
     UPGRADE, VERSION, Writer, check_headers, is_value,
 };
-use super::tokens::{Extensions, List, is_token, split, text};
+use super::tokens::{Ascii, Extensions, List, is_token, split};
 use super::{ConfigError, HandshakeError};
 
 /// Reads a client's opening handshake (§4.2.1): bytes in, events out.
@@ -73,10 +73,10 @@ pub enum RequestEvent<'a, 'p> {
     /// The request line: the first event.
     RequestLine {
         /// The method. An upgrade has `GET`.
-        method: &'a str,
+        method: Ascii<'a>,
         /// The target as the client wrote it, in visible ASCII: `/chat?room=1`, or with scheme and
         /// authority before. [`resource_name`] takes those off.
-        target: &'a str,
+        target: Ascii<'a>,
         /// The HTTP version, major and minor.
         version: (u8, u8),
     },
@@ -183,15 +183,15 @@ impl<'p> Judge<'p> {
             self.wrong |= TARGET;
         }
         Ok(RequestEvent::RequestLine {
-            method: text(method),
-            target: text(target),
+            method: Ascii::new(method),
+            target: Ascii::new(target),
             version,
         })
     }
 
     fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
         if header.first {
-            self.field = head::field(header.name);
+            self.field = head::field(header.name.as_bytes());
             if SINGLE & self.seen & self.field != 0 {
                 self.wrong |= self.field; // once only [HS04] [HS07] [HS08]
             } else {
@@ -301,10 +301,11 @@ pub fn resource_name(target: &str) -> &str {
     let Some(rest) = authority_and_path(target.as_bytes()) else {
         return target;
     };
-    match rest.iter().position(|byte| matches!(byte, b'/' | b'?')) {
-        Some(at) => text(rest.get(at..).unwrap_or_default()),
-        None => "/",
-    }
+    let Some(path) = rest.iter().position(|byte| matches!(byte, b'/' | b'?')) else {
+        return "/";
+    };
+    let before = target.len().wrapping_sub(rest.len());
+    target.get(before.wrapping_add(path)..).unwrap_or_default()
 }
 
 /// A correct request to upgrade, and the response that accepts it (§4.2.2).
@@ -402,8 +403,12 @@ impl<'p> Upgrade<'p> {
             Sec-WebSocket-Accept: ",
         );
         writer.put(&self.accept);
-        writer.list("Sec-WebSocket-Protocol", self.subprotocol.as_slice());
-        writer.list("Sec-WebSocket-Extensions", self.extensions.as_slice());
+        if let Some(subprotocol) = self.subprotocol {
+            writer.header("Sec-WebSocket-Protocol", subprotocol.as_bytes());
+        }
+        if let Some(extensions) = self.extensions {
+            writer.header("Sec-WebSocket-Extensions", extensions.as_bytes());
+        }
         writer.headers(self.headers);
         writer.end();
         writer.written()

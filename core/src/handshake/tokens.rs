@@ -1,5 +1,7 @@
 //! Tokens, lists of tokens and lists of extensions (RFC 2616 §2.1 and §2.2, RFC 6455 §9.1).
 
+use core::{fmt, ops};
+
 use super::HandshakeError;
 
 /// RFC 2616 §2.2: a visible ASCII character that is no separator.
@@ -19,11 +21,6 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// ASCII bytes as text.
-pub(super) fn text(ascii: &[u8]) -> &str {
-    core::str::from_utf8(ascii).unwrap_or_default()
-}
-
 /// `bytes` up to the first `separator`, and what follows it, if there is one.
 pub(super) fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let at = bytes
@@ -32,6 +29,78 @@ pub(super) fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
         .unwrap_or(bytes.len());
     let (before, rest) = bytes.split_at_checked(at).unwrap_or_default();
     (before, rest.get(1..))
+}
+
+/// Text in visible ASCII that the peer sent: a method, a target, a name.
+///
+/// It is a `str` in all but one thing: it compares with strings without the checks that make a
+/// `&str` of bytes, and so a firmware that only compares does not carry the half kilobyte of them.
+///
+/// ```
+/// # use motews::handshake::Extensions;
+/// let name = Extensions::parse(b"permessage-deflate").next().unwrap()?.name;
+/// assert!(name == "permessage-deflate");
+/// assert!(name.starts_with("permessage-")); // any method of `str`
+/// # Ok::<(), motews::handshake::HandshakeError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ascii<'a>(&'a [u8]);
+
+impl<'a> Ascii<'a> {
+    pub(super) const fn new(ascii: &'a [u8]) -> Self {
+        Self(ascii)
+    }
+
+    /// The text as bytes.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text as a string.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        core::str::from_utf8(self.0).unwrap_or_default()
+    }
+}
+
+impl ops::Deref for Ascii<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Ascii<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Ascii<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl fmt::Debug for Ascii<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Ascii<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Ascii<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}", self.as_str());
+    }
 }
 
 /// What the reader of a list expects next.
@@ -177,7 +246,8 @@ impl List {
 /// assert_eq!(first.name, "permessage-deflate");
 /// let mut params = first.params();
 /// let param = params.next().unwrap();
-/// assert_eq!((param.name, param.value), ("client_max_window_bits", None));
+/// assert_eq!(param.name, "client_max_window_bits");
+/// assert!(param.value.is_none());
 /// let param = params.next().unwrap();
 /// assert_eq!(param.name, "server_max_window_bits");
 /// assert!(param.value.is_some_and(|value| value.is("10")));
@@ -217,7 +287,7 @@ impl<'a> Iterator for Extensions<'a> {
         self.rest = rest;
         let (name, params) = split(element, b';');
         Some(Ok(Extension {
-            name: text(name.trim_ascii()),
+            name: Ascii::new(name.trim_ascii()),
             params,
         }))
     }
@@ -228,7 +298,7 @@ impl<'a> Iterator for Extensions<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Extension<'a> {
     /// The name, as in IANA's registry: `permessage-deflate`.
-    pub name: &'a str,
+    pub name: Ascii<'a>,
     params: Option<&'a [u8]>,
 }
 
@@ -255,7 +325,7 @@ impl<'a> Iterator for Params<'a> {
         let (name, value) = split(param, b'=');
         let value = value.map(|value| ParamValue(value.trim_ascii()));
         Some(Param {
-            name: text(name.trim_ascii()),
+            name: Ascii::new(name.trim_ascii()),
             value,
         })
     }
@@ -266,7 +336,7 @@ impl<'a> Iterator for Params<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Param<'a> {
     /// The name, a token.
-    pub name: &'a str,
+    pub name: Ascii<'a>,
     /// The value, if there is one.
     pub value: Option<ParamValue<'a>>,
 }
