@@ -277,7 +277,9 @@ fn listen_in_steps<R: Side>(config: Config, stream: &[u8], sizes: &[u8]) -> Tape
             };
             let consumed = step.consumed();
             let is_event = step.is_event();
-            let bytes = input.split_off_mut(..consumed).expect("it was given that much");
+            let bytes = input
+                .split_off_mut(..consumed)
+                .expect("it was given that much");
             tape.consumed += consumed;
             match step.resolve(bytes) {
                 Some(event) => tape.event(event),
@@ -309,8 +311,7 @@ fn check_session<R: Side>(session: &Session<'_>) {
     assert_eq!(violation(&steps), violation(&whole), "in steps");
 
     // Nor does what is sent in between.
-    let mut connection =
-        Connection::<R, OnDemand>::with_config(R::new(session.is_flaky), config);
+    let mut connection = Connection::<R, OnDemand>::with_config(R::new(session.is_flaky), config);
     let mut sender = Sender::new(config);
     let mut tape = Tape::default();
     let mut input = stream.to_vec();
@@ -352,8 +353,15 @@ fn check_session<R: Side>(session: &Session<'_>) {
         ..Config::default()
     };
     let heard = listen::<R::Peer>(peer_config, &sender.wire, sizes);
-    assert_eq!(heard.violation, None, "the peer finds fault with what was sent");
-    assert_eq!(heard.events(), sender.said.events(), "the peer hears what was said");
+    assert_eq!(
+        heard.violation, None,
+        "the peer finds fault with what was sent"
+    );
+    assert_eq!(
+        heard.events(),
+        sender.said.events(),
+        "the peer hears what was said"
+    );
 }
 
 /// This side's Close, as it should be.
@@ -512,7 +520,11 @@ impl Sender {
 
     /// The next octets of the outgoing message; of a text's last ones, up to a whole code point.
     fn payload(&self, kind: DataKind, len: usize, fin: bool) -> Vec<u8> {
-        let start = if self.outgoing.is_some() { self.sent } else { 0 };
+        let start = if self.outgoing.is_some() {
+            self.sent
+        } else {
+            0
+        };
         match kind {
             DataKind::Text => {
                 let text: Vec<u8> = TEXT.iter().copied().cycle().take(start + len + 3).collect();
@@ -579,7 +591,10 @@ impl Sender {
                 0
             }
         };
-        assert!(out[len..].iter().all(|octet| *octet == 0xEE), "more is written than told");
+        assert!(
+            out[len..].iter().all(|octet| *octet == 0xEE),
+            "more is written than told"
+        );
         self.wire.extend(&out[..len]);
         result.ok()
     }
@@ -715,8 +730,7 @@ impl Sender {
         len: usize,
     ) {
         let reason: String = "no reason, ".chars().cycle().take(len).collect();
-        let is_forbidden =
-            matches!(code, 999 | 1005 | 5000) || (code == 1010 && R::KEY_LEN == 0);
+        let is_forbidden = matches!(code, 999 | 1005 | 5000) || (code == 1010 && R::KEY_LEN == 0);
         let due = [
             (!self.is_open(), SendError::NotOpen),
             (is_forbidden, SendError::InvalidCloseCode),
@@ -736,17 +750,16 @@ impl Sender {
         }
     }
 
-    fn poll<R: Side, C: ControlStorage>(
-        &mut self,
-        connection: &mut Connection<R, C>,
-        room: usize,
-    ) {
+    fn poll<R: Side, C: ControlStorage>(&mut self, connection: &mut Connection<R, C>, room: usize) {
         let mut out = vec![0xEE; room];
         let Ok(len) = connection.poll_transmit(&mut out) else {
             assert!(out.iter().all(|octet| *octet == 0xEE), "nothing is written");
             return;
         };
-        assert!(out[len..].iter().all(|octet| *octet == 0xEE), "more is written than told");
+        assert!(
+            out[len..].iter().all(|octet| *octet == 0xEE),
+            "more is written than told"
+        );
         if len == 0 {
             let owed = match (&self.pong, &self.own_close) {
                 (Some(pong), _) => frame_len::<R>(pong.len()),
@@ -781,7 +794,10 @@ impl Sender {
         let (number, sent) = body.split_at(2);
         assert_eq!(number, code.as_u16().to_be_bytes());
         let sent = str::from_utf8(sent).expect("the reason is UTF-8");
-        assert!(reason.starts_with(sent) && (cut || sent == reason), "{sent} for {reason}");
+        assert!(
+            reason.starts_with(sent) && (cut || sent == reason),
+            "{sent} for {reason}"
+        );
         self.say(Told::Close(Some((code, sent.to_owned()))));
     }
 }

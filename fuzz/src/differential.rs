@@ -102,9 +102,8 @@ pub const DIFFERENCES: [Difference; 6] = [
         reason: "A frame that is beyond the limit and breaks a rule as well: motews tells the \
             rule, whose octet comes before the length, tungstenite the limit.",
         applies: |violation, ours, theirs| {
-            violation.is_some_and(|violation| {
-                violation.close_code() == CloseCode::PROTOCOL_ERROR
-            }) && theirs.end == End::Violation(CloseCode::MESSAGE_TOO_BIG)
+            violation.is_some_and(|violation| violation.close_code() == CloseCode::PROTOCOL_ERROR)
+                && theirs.end == End::Violation(CloseCode::MESSAGE_TOO_BIG)
                 && same(ours, theirs)
         },
     },
@@ -122,10 +121,7 @@ pub const DIFFERENCES: [Difference; 6] = [
                 Some((Whole::Close(told, _), before)) if theirs.end == End::Close => {
                     before == ours.received && (*told == 1002 || *told == code.as_u16())
                 }
-                _ => {
-                    theirs.end == End::Violation(CloseCode::INVALID_PAYLOAD)
-                        && same(ours, theirs)
-                }
+                _ => theirs.end == End::Violation(CloseCode::INVALID_PAYLOAD) && same(ours, theirs),
             }
         },
     },
@@ -180,12 +176,14 @@ fn compare<R: Side>(role: TheirRole, peer: TheirRole, stream: &[u8], sizes: &[u8
         "tungstenite finds fault: {heard_by_them:?}"
     );
     let (read_back, _) = listen::<R::Peer>(&ours.answer, sizes);
-    assert_eq!(heard_by_them.received, read_back.received, "motews' answers");
+    assert_eq!(
+        heard_by_them.received, read_back.received,
+        "motews' answers"
+    );
     if ours.end == theirs.end && same(&ours, &theirs) {
         answers(ours.end, &heard_by_them.received, &heard.received);
     }
 }
-
 
 /// The answers to the same events are the same.
 fn answers(end: End, ours: &[Whole], theirs: &[Whole]) {
@@ -195,7 +193,11 @@ fn answers(end: End, ours: &[Whole], theirs: &[Whole]) {
             assert_eq!(*code, expected.as_u16());
             assert_eq!(before, theirs);
         }
-        (End::Close, Some((Whole::Close(code, _), before)), Some((Whole::Close(echo, _), rest))) => {
+        (
+            End::Close,
+            Some((Whole::Close(code, _), before)),
+            Some((Whole::Close(echo, _), rest)),
+        ) => {
             assert_eq!(code, echo); // and the reason: see "reason-not-echoed"
             assert_eq!(before, rest);
         }
@@ -326,10 +328,13 @@ fn their_outcome(role: TheirRole, stream: &[u8], sizes: &[u8]) -> Outcome {
                     TheirMessage::Ping(payload) => Whole::Ping(payload.to_vec()),
                     TheirMessage::Pong(payload) => Whole::Pong(payload.to_vec()),
                     TheirMessage::Close(close) => {
-                        received.push(close.as_ref().map_or(
-                            Whole::Close(1005, String::new()),
-                            |close| Whole::Close(close.code.into(), close.reason.to_string()),
-                        ));
+                        received.push(
+                            close
+                                .as_ref()
+                                .map_or(Whole::Close(1005, String::new()), |close| {
+                                    Whole::Close(close.code.into(), close.reason.to_string())
+                                }),
+                        );
                         break End::Close;
                     }
                     TheirMessage::Frame(_) => unreachable!("never read"),

@@ -20,12 +20,22 @@ fn parse(data: &[u8]) {
         .unwrap_or(data.len() + 1);
     for len in 0..=data.len().min(FrameHeader::MAX_LEN + 2) {
         let expected = if len < needed { Ok(None) } else { whole };
-        assert_eq!(FrameHeader::parse(&data[..len]), expected, "of {len} octets");
+        assert_eq!(
+            FrameHeader::parse(&data[..len]),
+            expected,
+            "of {len} octets"
+        );
         assert_eq!(FrameHeader::parse(&data[..len]), by_the_book(&data[..len]));
     }
     match whole {
-        Ok(None) => assert!(data.len() < FrameHeader::MAX_LEN, "a header has at most 14 octets"),
-        Err(_) => assert!(needed <= 8, "the length's first octets prove the last error there is"),
+        Ok(None) => assert!(
+            data.len() < FrameHeader::MAX_LEN,
+            "a header has at most 14 octets"
+        ),
+        Err(_) => assert!(
+            needed <= 8,
+            "the length's first octets prove the last error there is"
+        ),
         Ok(Some((header, len))) => {
             assert_eq!((len, header.wire_len()), (needed, needed));
             let mut out = [0xEE; FrameHeader::MAX_LEN];
@@ -71,7 +81,11 @@ fn by_the_book(data: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolViol
         127 => (8, 0x1_0000),
         _ => (0, 0),
     };
-    let mut payload_len = if extended == 0 { u64::from(second & 0x7F) } else { 0 };
+    let mut payload_len = if extended == 0 {
+        u64::from(second & 0x7F)
+    } else {
+        0
+    };
     for place in (0..extended).rev() {
         let Some(octet) = octets.next() else {
             return Ok(None);
