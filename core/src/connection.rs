@@ -324,7 +324,8 @@ pub struct Connection<R, C = ControlSlots> {
     /// Octets of the frame's payload still to come, and their mask.
     remaining: u64,
     mask: Mask,
-    incoming: Option<Incoming>,
+    incoming: Incoming,
+    in_message: bool,
     /// Octets of payload that the message may still have.
     message_room: u64,
     utf8: Utf8Validator,
@@ -364,7 +365,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             receiving: Receiving::Header,
             remaining: 0,
             mask: Mask::new([0; 4]),
-            incoming: None,
+            incoming: Incoming {
+                kind: DataKind::Binary,
+                compressed: false,
+                first: false,
+            },
+            in_message: false,
             message_room: config.max_message_len,
             utf8: Utf8Validator::new(),
             close_code: CloseCode::ABNORMAL_CLOSURE,
@@ -437,7 +443,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     fn receive_message(&self, input: &mut [u8]) -> Option<Step> {
         let between_messages = self.receiving == Receiving::Header
             && self.header.is_empty()
-            && self.incoming.is_none();
+            && !self.in_message;
         if cfg!(not(target_pointer_width = "64")) || !between_messages {
             return None;
         }
@@ -588,11 +594,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 return Err(ProtocolViolation::ReservedBit);
             }
             // RFC 6455 §5.4: a continuation continues something [MS02]
-            if opcode == 0x0 && self.incoming.is_none() {
+            if opcode == 0x0 && !self.in_message {
                 return Err(ProtocolViolation::NothingToContinue);
             }
             // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS03]
-            if starts_message && self.incoming.is_some() {
+            if starts_message && self.in_message {
                 return Err(ProtocolViolation::MessageInterrupted);
             }
             if let [second, ..] = rest {
@@ -626,11 +632,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         };
         if let Some(kind) = kind {
             // RFC 6455 §6.2: the next message begins afresh [MS10]
-            self.incoming = Some(Incoming {
+            self.incoming = Incoming {
                 kind,
                 compressed: header.rsv1,
                 first: true,
-            });
+            };
+            self.in_message = true;
             self.message_room = self.max_message_len;
             self.utf8 = Utf8Validator::new();
         }
@@ -646,9 +653,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         input: &mut [u8],
         fin: bool,
     ) -> (usize, Result<Found, ProtocolViolation>) {
-        let Some(mut incoming) = self.incoming else {
-            return (0, Ok(Found::Nothing));
-        };
+        let incoming = self.incoming;
         let bytes = self.payload(input);
         let len = bytes.len();
         // RFC 6455 §5.3: unmasked where it lies, across any split [FR06]
@@ -688,8 +693,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             last,
             incoming,
         };
-        incoming.first = false;
-        self.incoming = if last { None } else { Some(incoming) };
+        self.incoming.first = false;
+        self.in_message = !last;
         (consumed, Ok(Found::Data(chunk)))
     }
 

@@ -198,7 +198,7 @@ impl FrameHeader {
     /// [`NoRoom`] where `out` is shorter than [`wire_len`](Self::wire_len).
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
-        let [first, second, rest @ ..] = out.get_mut(..self.wire_len()).ok_or(NoRoom)? else {
+        let Some([first, second, rest @ ..]) = out.get_mut(..self.wire_len()) else {
             return Err(NoRoom);
         };
         *first = u8::from(self.fin) << 7
