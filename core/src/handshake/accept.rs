@@ -47,17 +47,17 @@ fn sha1(key: &Key) -> [u8; 20] {
         0x1032_5476,
         0xc3d2_e1f0,
     ];
-    let mut first = FIRST_BLOCK;
+    let mut blocks = [FIRST_BLOCK, [0; 16]];
+    let [first, second] = &mut blocks;
     for (word, bytes) in first.iter_mut().zip(key.as_chunks().0) {
         *word = u32::from_be_bytes(*bytes);
     }
-    let mut second = [0; 16];
     second[15] = 60 * 8; // the message's length in bits
-    for block in [&mut first, &mut second] {
+    for block in &mut blocks {
         compress(&mut state, block);
     }
     let mut digest = [0; 20];
-    for (to, word) in digest.as_chunks_mut().0.iter_mut().zip(state) {
+    for (to, word) in digest.as_chunks_mut().0.iter_mut().zip(&state) {
         *to = word.to_be_bytes();
     }
     digest
@@ -85,9 +85,9 @@ fn compress(state: &mut [u32; 5], words: &mut [u32; 16]) {
     let [mut a, mut b, mut c, mut d, mut e] = *state;
     for t in 0..80 {
         let (f, k) = match t {
-            0..20 => ((b & c) | (!b & d), 0x5a82_7999),
+            0..20 => (d ^ (b & (c ^ d)), 0x5a82_7999),
             20..40 => (b ^ c ^ d, 0x6ed9_eba1),
-            40..60 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
+            40..60 => ((b & c) | (d & (b | c)), 0x8f1b_bcdc),
             _ => (b ^ c ^ d, 0xca62_c1d6_u32),
         };
         let word = words[t & 15];
@@ -97,8 +97,8 @@ fn compress(state: &mut [u32; 5], words: &mut [u32; 16]) {
         let word = word ^ words[(t + 2) & 15] ^ words[(t + 8) & 15] ^ words[(t + 13) & 15];
         words[t & 15] = word.rotate_left(1);
     }
-    for (sum, word) in state.iter_mut().zip([a, b, c, d, e]) {
-        *sum = sum.wrapping_add(word);
+    for (sum, word) in state.iter_mut().zip(&[a, b, c, d, e]) {
+        *sum = sum.wrapping_add(*word);
     }
 }
 

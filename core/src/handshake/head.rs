@@ -137,13 +137,6 @@ pub(super) enum HeadEvent {
     End,
 }
 
-/// What a byte of the head asks for.
-enum Step {
-    Skip,
-    Keep,
-    Event(HeadEvent),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     StartLine,
@@ -213,8 +206,42 @@ impl Head {
                     _ => HandshakeError::HeadTooLong,
                 });
             }
-            let step = self.step(byte)?;
-            if matches!(step, Step::Keep) {
+            let mut event = None;
+            let keep = if self.cr {
+                // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
+                if byte != b'\n' {
+                    return Err(HandshakeError::ControlCharacter);
+                }
+                self.cr = false;
+                event = Some(self.end_line());
+                false
+            } else if byte == b'\r' && (self.state != State::Name || self.len == 0) {
+                self.cr = true;
+                false
+            } else if self.state != State::Name {
+                if is_control(byte) {
+                    return Err(HandshakeError::ControlCharacter); // [HS23]
+                }
+                // But for white space before the value, of which nothing was kept yet
+                !is_space(byte) || !self.first || self.len != self.name_len
+            } else if is_token_byte(byte) {
+                if self.len == 0 {
+                    if self.headers_left == 0 {
+                        return Err(HandshakeError::TooManyHeaders); // [HS21] [HC25]
+                    }
+                    self.headers_left -= 1;
+                }
+                true
+            } else if byte == b':' && self.len > 0 {
+                self.name_len = self.len;
+                self.first = true;
+                self.state = State::Value;
+                false
+            } else {
+                // An empty name, white space before the colon, a folded line, no colon [HS23]
+                return Err(HandshakeError::HeaderName);
+            };
+            if keep {
                 if !is_space(byte) {
                     self.spaces = 0;
                 }
@@ -229,51 +256,12 @@ impl Head {
             }
             self.bytes_left -= 1;
             *input = rest;
-            if let Step::Event(event) = step {
+            if event.is_some() {
                 self.surfaced = true;
-                return Ok(Some(event));
+                return Ok(event);
             }
         }
         Ok(None)
-    }
-
-    /// What to do with the next byte.
-    fn step(&mut self, byte: u8) -> Result<Step, HandshakeError> {
-        if self.cr {
-            // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
-            if byte != b'\n' {
-                return Err(HandshakeError::ControlCharacter);
-            }
-            self.cr = false;
-            return Ok(Step::Event(self.end_line()));
-        }
-        if byte == b'\r' && (self.state != State::Name || self.len == 0) {
-            self.cr = true;
-            return Ok(Step::Skip);
-        }
-        if self.state != State::Name {
-            if is_control(byte) {
-                return Err(HandshakeError::ControlCharacter); // [HS23]
-            }
-            // White space before the value, of which nothing was kept yet
-            let leads = is_space(byte) && self.first && self.len == self.name_len;
-            return Ok(if leads { Step::Skip } else { Step::Keep });
-        }
-        if is_token_byte(byte) {
-            if self.len == 0 {
-                let left = self.headers_left.checked_sub(1); // [HS21] [HC25]
-                self.headers_left = left.ok_or(HandshakeError::TooManyHeaders)?;
-            }
-            return Ok(Step::Keep);
-        }
-        // An empty name, white space before the colon, a folded line, no colon at all [HS23]
-        if byte != b':' || self.len == 0 {
-            return Err(HandshakeError::HeaderName);
-        }
-        self.name_len = self.len;
-        self.first = true;
-        self.state = State::Value;
-        Ok(Step::Skip)
     }
 
     fn end_line(&mut self) -> HeadEvent {
