@@ -6,8 +6,8 @@
 use core::fmt::Write;
 
 use motews::handshake::{
-    ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header, Param,
-    Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
+    Ascii, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header,
+    Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
 };
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Config, Connection, ControlPayload, ControlSlots,
@@ -182,6 +182,11 @@ fn tokens() {
         }
     }
     used(place::<Header<'_>>().is(any()));
+    let text = place::<Ascii<'_>>();
+    used(text.as_bytes());
+    used(text.as_str());
+    used(text.len());
+    used(*text == any::<&str>());
     used(resource_name(any()));
 }
 
@@ -242,7 +247,8 @@ fn texts() {
     }
     used(write!(
         Console,
-        "{}{}{}{}{}{}{}{}",
+        "{}{}{}{}{}{}{}{}{}",
+        any::<Ascii<'_>>(),
         any::<CloseCode>(),
         any::<ProtocolViolation>(),
         any::<SendError>(),
