@@ -114,18 +114,9 @@ pub(super) fn check(wrong: Set, errors: &[(Set, HandshakeError)]) -> Result<(), 
 }
 
 /// `HTTP/1.1` as (1, 1).
-pub(super) const fn http_version(bytes: &[u8]) -> Option<(u8, u8)> {
-    match bytes {
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            major @ b'0'..=b'9',
-            b'.',
-            minor @ b'0'..=b'9',
-        ] => Some((*major - b'0', *minor - b'0')),
+pub(super) fn http_version(bytes: &[u8]) -> Option<(u8, u8)> {
+    match bytes.strip_prefix(b"HTTP/")? {
+        [major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] => Some((*major - b'0', *minor - b'0')),
         _ => None,
     }
 }
@@ -186,7 +177,7 @@ impl Head {
 
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
     /// that finds the buffer full. After an error, `input` begins with the byte that caused it.
-    #[inline(never)]
+    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
     pub(super) fn next(
         &mut self,
         buffer: &mut [u8],

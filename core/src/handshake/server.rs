@@ -126,7 +126,6 @@ impl<'p> Judge<'p> {
         }
     }
 
-    #[inline(never)]
     fn next_event<'a>(
         &mut self,
         buffer: &'a mut [u8],
@@ -213,17 +212,17 @@ impl<'p> Judge<'p> {
             // A body would be taken for frames, or the frames for a body [HS23]
             CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
             TRANSFER_ENCODING => self.wrong |= TRANSFER_ENCODING,
-            UPGRADE => self.element(header, &["websocket"]), // [HS05]
-            CONNECTION => self.element(header, &["upgrade"]), // [HS06]
-            PROTOCOL => self.element(header, self.subprotocols),
-            EXTENSIONS => self.element(header, &[]),
+            UPGRADE => self.list_part(header, &["websocket"]), // [HS05]
+            CONNECTION => self.list_part(header, &["upgrade"]), // [HS06]
+            PROTOCOL => self.list_part(header, self.subprotocols),
+            EXTENSIONS => self.list_part(header, &[]),
             _ => {}
         }
         Ok(())
     }
 
     /// A part of a list. Lists may be spread over several header lines [HS16].
-    fn element(&mut self, header: &Header<'_>, candidates: &[&str]) {
+    fn list_part(&mut self, header: &Header<'_>, candidates: &[&str]) {
         let any_case = self.field & (UPGRADE | CONNECTION) != 0;
         for byte in header.value {
             let lower = byte.to_ascii_lowercase();
