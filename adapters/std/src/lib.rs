@@ -1,1 +1,161 @@
-//! WebSocket over the sockets of an operating system.
+//! WebSocket (RFC 6455) over the sockets of an operating system: the core of [`motews`] with a
+//! blocking API.
+//!
+//! | | |
+//! |---|---|
+//! | [`connect`], [`Builder::connect`] | a client, for `ws://`, and with the feature `tls` for `wss://` |
+//! | [`accept`], [`accept_with`] | a server's connection, and who may have one |
+//! | [`WebSocket`] | what both of them give: `recv`, `send`, `close` and the rest |
+//! | [`Sender`] | sends from other threads |
+//! | [`Builder`] | headers, subprotocols, deadlines, limits |
+//! | [`Transport`] | what all of it runs over: TCP, Unix sockets, TLS, any stream |
+//!
+//! # A server
+//! An echo, with a thread for each connection:
+//!
+//! ```no_run
+//! use std::net::TcpListener;
+//!
+//! for stream in TcpListener::bind("127.0.0.1:9001")?.incoming() {
+//!     std::thread::spawn(move || -> std::io::Result<()> {
+//!         let mut ws = motews_std::accept(stream?)?;
+//!         while let Some(message) = ws.recv()? {
+//!             ws.send(message)?;
+//!         }
+//!         Ok(())
+//!     });
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # A client
+//! ```no_run
+//! use motews_std::{CloseCode, Message};
+//!
+//! let mut ws = motews_std::connect("ws://127.0.0.1:9001/")?;
+//! ws.send("Hello")?;
+//! if let Some(Message::Text(text)) = ws.recv()? {
+//!     println!("{text}");
+//! }
+//! let outcome = ws.close(CloseCode::NORMAL, "")?;
+//! assert!(outcome.clean);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Features
+//! - `simdutf8` (on by default): checks text with SIMD instructions.
+//! - `tls`: `wss://` with [rustls](https://docs.rs/rustls); `webpki-roots` or `native-roots` add
+//!   the roots to trust.
+//! - `log`: trace points.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod entropy;
+mod error;
+mod handshake;
+mod message;
+mod net;
+mod request;
+mod sender;
+mod shared;
+mod socket;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod transport;
+mod url;
+mod writer;
+
+pub use builder::Builder;
+pub use entropy::OsEntropy;
+pub use error::{AcceptError, ConnectError, RecvError, Refused, SendError, TrySendError, UrlError};
+pub use handshake::{Accepting, Connecting};
+pub use message::{AsMessage, Message};
+pub use motews::handshake::{ConfigError, HandshakeError};
+pub use motews::{CloseCode, DataKind, Due, ProtocolViolation, State, Timeouts, role};
+pub use net::NetStream;
+pub use request::{Request, Response};
+pub use sender::Sender;
+pub use socket::{Messages, Outcome, Received, WebSocket};
+pub use transport::{Interest, Plain, Share, Transport};
+pub use writer::{BinaryWriter, TextWriter};
+
+#[cfg(feature = "tls")]
+pub use rustls;
+
+use role::Server;
+
+/// Opens a WebSocket to a server, with the default settings: `ws://host:port/path?query`.
+///
+/// The port is 80, or 443 for `wss://`, if the URL has none; an IPv6 address stands in brackets.
+/// Spaces and other characters that a request cannot have are percent-encoded in the path and the
+/// query. `user:password@` before the host becomes an `Authorization` header (HTTP's Basic
+/// authentication), unless the [`Builder`] has one. Redirections are not followed: see
+/// [`ConnectError::Refused`].
+///
+/// A client should have no more than one connection to a host that is being opened (§4.1) [HC03].
+/// One that reconnects by itself waits a random time first, 0 to 5 seconds, and longer after each
+/// failure (§7.2.3) [HC23].
+///
+/// # Errors
+/// See [`ConnectError`].
+///
+/// ```no_run
+/// let mut ws = motews_std::connect("ws://[::1]:9001/chat?room=1")?;
+/// ws.send("Hello")?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn connect(url: &str) -> Result<WebSocket, ConnectError> {
+    Builder::new().connect(url)
+}
+
+/// Accepts a WebSocket from a client, with the default settings, whatever it asks for. What is no
+/// correct request for a WebSocket is answered with the fitting HTTP status.
+///
+/// A browser lets any site connect to any server, with the cookies of its user: where that matters,
+/// use [`accept_with`] and judge the `Origin` (§10.2).
+///
+/// # Errors
+/// See [`AcceptError`].
+pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, Server>, AcceptError> {
+    Builder::new().accept(stream)
+}
+
+/// Accepts a WebSocket from a client, or refuses it, as `callback` decides when it has seen the
+/// request. It sees ordinary HTTP requests as well, so that the same port and path can serve both;
+/// those that ask for a WebSocket incorrectly are answered without it.
+///
+/// # Errors
+/// [`AcceptError::Answered`] if the callback did not accept; see [`AcceptError`] for the rest.
+///
+/// ```
+/// use motews_std::{AcceptError, Request, Response};
+///
+/// fn answer(request: &Request) -> Response {
+///     match (request.path(), request.is_websocket()) {
+///         ("/chat", true) if request.origin() == Some("http://example.com") => Response::accept(),
+///         ("/chat", true) => Response::new(403).body("Not from this origin\n"),
+///         ("/chat", false) => Response::new(200)
+///             .header("Content-Type", "text/html")
+///             .body("<script>socket = new WebSocket(location)</script>"),
+///         _ => Response::new(404),
+///     }
+/// }
+///
+/// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// # let addr = listener.local_addr()?;
+/// # let client = std::thread::spawn(move || motews_std::connect(&format!("ws://{addr}/nothing")));
+/// # let stream = listener.accept()?.0;
+/// match motews_std::accept_with(stream, answer) {
+///     Ok(mut ws) => ws.send("Welcome")?,
+///     Err(AcceptError::Answered(status)) => println!("answered with {status}"),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// # assert!(client.join().unwrap().is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn accept_with<S: Transport>(
+    stream: S,
+    callback: impl FnMut(&Request) -> Response,
+) -> Result<WebSocket<S, Server>, AcceptError> {
+    Builder::new().accept_with(stream, callback)
+}

@@ -1,0 +1,257 @@
+//! Settings, and the ways to open a WebSocket with them.
+
+use core::time::Duration;
+use std::io;
+
+use motews::handshake::HeadConfig;
+use motews::{Role, Server, Timeouts};
+
+use crate::error::{AcceptError, ConnectError, UrlError};
+use crate::handshake::{Accepting, Connecting};
+use crate::net::{NetStream, dial};
+use crate::request::{Request, Response};
+use crate::socket::WebSocket;
+use crate::transport::Transport;
+use crate::url::Target;
+
+/// The settings of a WebSocket, for both roles.
+///
+/// | setting | default |
+/// |---|---|
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s |
+/// | [`timeouts`](Self::timeouts): opening handshake | 10 s |
+/// | idle | none |
+/// | silence until a ping, then until its pong | 30 s, 10 s |
+/// | closing handshake | 5 s |
+/// | [`write_timeout`](Self::write_timeout) | 30 s |
+/// | [`max_message_len`](Self::max_message_len) | 64 MiB |
+/// | [`max_head_len`](Self::max_head_len), [`max_headers`](Self::max_headers) | 64 KiB, 128 |
+/// | [`max_backlog`](Self::max_backlog) | 64 KiB |
+/// | [`read_buffer`](Self::read_buffer) | 64 KiB |
+///
+/// ```no_run
+/// use motews_std::Builder;
+///
+/// let mut ws = Builder::new()
+///     .subprotocols(["chat.v2", "chat.v1"])
+///     .header("Authorization", "Bearer 42")
+///     .max_message_len(1024 * 1024)
+///     .connect("ws://example.com/chat")?;
+/// assert!(ws.subprotocol().is_some());
+/// # Ok::<(), motews_std::ConnectError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    pub(crate) max_message_len: usize,
+    pub(crate) max_backlog: usize,
+    pub(crate) read_buffer: usize,
+    pub(crate) head: HeadConfig,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) origin: Option<String>,
+    pub(crate) subprotocols: Vec<String>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            connect_timeout: Some(Duration::from_secs(10)),
+            write_timeout: Some(Duration::from_secs(30)),
+            max_message_len: 64 * 1024 * 1024,
+            max_backlog: 64 * 1024,
+            read_buffer: 64 * 1024,
+            head: HeadConfig::default(),
+            headers: Vec::new(),
+            origin: None,
+            subprotocols: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Adds a header to the request, or to the response that accepts. It is checked when it is
+    /// used: no name or value with a CR, LF or NUL is ever sent (RFC 6455 §10.7) [HC24].
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The `Origin` header of a client that runs what a site gave it (§10.2).
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// The subprotocols, the best one first (§1.9). A client offers them; a server takes the first
+    /// of them that the client offers.
+    pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long to wait for what; see [`Timeouts`] for each. They hold for streams that can be
+    /// waited for (see [`Transport`]).
+    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// How long TCP may take to connect, to all addresses of the host together. `None`: as long
+    /// as the operating system lets it.
+    pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a peer may go without reading anything while it is sent to, before the connection
+    /// is given up. `None`: for ever.
+    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// The longest message that is received, in octets of payload. A longer one fails the
+    /// connection with 1009 (§10.4) [FR17].
+    pub const fn max_message_len(mut self, octets: usize) -> Self {
+        self.max_message_len = octets;
+        self
+    }
+
+    /// How much may wait to be written before a sender waits, in octets. A single message may
+    /// always wait, however long it is.
+    pub const fn max_backlog(mut self, octets: usize) -> Self {
+        self.max_backlog = octets;
+        self
+    }
+
+    /// How much is read at once, in octets. One octet is enough.
+    pub const fn read_buffer(mut self, octets: usize) -> Self {
+        self.read_buffer = octets;
+        self
+    }
+
+    /// The longest head of the peer's opening handshake, in octets, with all line ends [HC25]
+    /// [HS21]. A single line has 8 KiB at most, but for the values of headers.
+    pub const fn max_head_len(mut self, octets: u32) -> Self {
+        self.head.max_head_len = octets;
+        self
+    }
+
+    /// The most headers in the peer's opening handshake [HC25] [HS21].
+    pub const fn max_headers(mut self, headers: u16) -> Self {
+        self.head.max_headers = headers;
+        self
+    }
+
+    /// How `wss://` is encrypted and whom it trusts. Without it, the roots of the features
+    /// `webpki-roots` and `native-roots` are trusted.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: std::sync::Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Opens a connection: see [`connect`](crate::connect).
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(self, url: &str) -> Result<WebSocket, ConnectError> {
+        let target = Target::parse(url)?;
+        if target.secure && cfg!(not(feature = "tls")) {
+            return Err(UrlError::TlsNotEnabled.into());
+        }
+        // What is wrong with the request is found before anything is opened [HC02].
+        #[cfg(feature = "tls")]
+        let tls = match target.secure {
+            true => Some(crate::tls::client(&self, &target.host)?),
+            false => None,
+        };
+        Connecting::new(crate::Plain(io::empty()), url, self.clone())?;
+        let stream =
+            dial(&target.host, target.port, self.connect_timeout).map_err(ConnectError::from_io)?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = tls {
+            let stream = crate::tls::TlsStream::new(stream, tls.into());
+            return self.connect_over(NetStream::Tls(Box::new(stream)), url);
+        }
+        self.connect_over(NetStream::Tcp(stream), url)
+    }
+
+    /// Opens a connection over a stream that leads to the server already: a Unix socket, a tunnel,
+    /// TLS of your own. `url` tells what to ask for, and nothing is resolved.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect_over<S: Transport>(
+        self,
+        stream: S,
+        url: &str,
+    ) -> Result<WebSocket<S>, ConnectError> {
+        self.connecting(stream, url)?.advance()
+    }
+
+    /// The same, step by step, for a non-blocking stream.
+    ///
+    /// # Errors
+    /// [`ConnectError::Url`] and [`ConnectError::Config`]; nothing was sent then.
+    pub fn connecting<S: Transport>(
+        self,
+        stream: S,
+        url: &str,
+    ) -> Result<Connecting<S>, ConnectError> {
+        Connecting::new(stream, url, self)
+    }
+
+    /// Accepts a connection: see [`accept`](crate::accept).
+    ///
+    /// # Errors
+    /// See [`AcceptError`].
+    pub fn accept<S: Transport>(&self, stream: S) -> Result<WebSocket<S, Server>, AcceptError> {
+        self.accept_with(stream, |_| Response::accept())
+    }
+
+    /// Accepts or refuses a connection: see [`accept_with`](crate::accept_with).
+    ///
+    /// # Errors
+    /// See [`AcceptError`].
+    pub fn accept_with<S: Transport>(
+        &self,
+        stream: S,
+        callback: impl FnMut(&Request) -> Response,
+    ) -> Result<WebSocket<S, Server>, AcceptError> {
+        self.accepting(stream, callback).advance()
+    }
+
+    /// The same, step by step, for a non-blocking stream.
+    pub fn accepting<S: Transport, F: FnMut(&Request) -> Response>(
+        &self,
+        stream: S,
+        callback: F,
+    ) -> Accepting<S, F> {
+        Accepting::new(stream, callback, self.clone())
+    }
+
+    /// Adopts a stream whose opening handshake was done elsewhere: see
+    /// [`WebSocket::from_upgraded`].
+    pub fn from_upgraded<S: Transport, R: Role>(
+        &self,
+        stream: S,
+        role: R,
+        leftover: &[u8],
+    ) -> WebSocket<S, R> {
+        WebSocket::new(stream, role, leftover, None, self)
+    }
+}

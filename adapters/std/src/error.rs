@@ -1,0 +1,433 @@
+//! Errors: one small enum for each operation, which says who is to blame.
+
+use core::fmt;
+use std::io;
+
+use motews::handshake::{ConfigError, HandshakeError};
+use motews::{Due, ProtocolViolation};
+
+use crate::Message;
+
+/// Why a message cannot be received any more, or not yet. A clean close is no error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The transport. [`WouldBlock`](io::ErrorKind::WouldBlock) from a non-blocking stream is
+    /// passed on as it is: nothing is lost, call again.
+    Io(io::Error),
+    /// The peer broke the protocol, or left without a Close
+    /// ([`UnexpectedEof`](ProtocolViolation::UnexpectedEof)). It has been told, if it is there.
+    Protocol(ProtocolViolation),
+    /// The peer took too long: [`Due::Pong`] if it does not answer any more, [`Due::Close`] if it
+    /// did not close.
+    TimedOut(Due),
+    /// No masking key could be had, so nothing can be answered.
+    Entropy,
+}
+
+/// Why a message was not sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is closing or closed, or the peer has left.
+    Closed,
+    /// The transport. [`WouldBlock`](io::ErrorKind::WouldBlock) from a non-blocking stream:
+    /// nothing of the message was taken, send it again later.
+    Io(io::Error),
+    /// The peer did not read for the time that [`Builder::write_timeout`] gives it. If a part of
+    /// the message was sent already, the connection is lost, and the next call says so.
+    ///
+    /// [`Builder::write_timeout`]: crate::Builder::write_timeout
+    TimedOut,
+    /// What was to be sent is against the protocol: a ping or a reason that is too long, a close
+    /// code that may not be sent.
+    Invalid(motews::SendError),
+    /// No masking key could be had.
+    Entropy,
+}
+
+/// Why [`Sender::try_send`](crate::Sender::try_send) did not send. It gives the message back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// There is no room: the peer reads more slowly than this side sends, or another thread is in
+    /// the midst of a message.
+    Full(Message),
+    /// It will never be sent.
+    Failed(Message, SendError),
+}
+
+impl TrySendError {
+    /// The message that was not sent.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Full(message) | Self::Failed(message, _) => message,
+        }
+    }
+}
+
+/// Why no connection was accepted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The transport. After [`WouldBlock`](io::ErrorKind::WouldBlock), advance the same
+    /// [`Accepting`](crate::Accepting) again.
+    Io(io::Error),
+    /// The client's request is no correct opening handshake; it has been told so.
+    Handshake(HandshakeError),
+    /// The callback answered with this HTTP status: a refusal, or a page for a request that was
+    /// for no WebSocket.
+    Answered(u16),
+    /// The response that was to be sent is against the protocol. The client was sent a 500.
+    Config(ConfigError),
+    /// The client did not finish its request in time ([`Timeouts::handshake`]).
+    ///
+    /// [`Timeouts::handshake`]: motews::Timeouts::handshake
+    TimedOut,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URL is none that a WebSocket can have (RFC 6455 §3).
+    Url(UrlError),
+    /// What is to be sent in the request is against the protocol.
+    Config(ConfigError),
+    /// The host has no address, or refused the connection; or the transport failed later. After
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), advance the same
+    /// [`Connecting`](crate::Connecting) again.
+    Io(io::Error),
+    /// TLS could not be set up, or the server's certificate is not trusted.
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
+    /// The server answered with a status other than 101: a redirection, which is not followed, a
+    /// refusal, a page.
+    Refused(Box<Refused>),
+    /// What answered is no WebSocket server, or an incorrect one.
+    Handshake(HandshakeError),
+    /// The connection could not be made in time ([`Builder::connect_timeout`]), or the server did
+    /// not answer in time ([`Timeouts::handshake`]).
+    ///
+    /// [`Builder::connect_timeout`]: crate::Builder::connect_timeout
+    /// [`Timeouts::handshake`]: motews::Timeouts::handshake
+    TimedOut,
+}
+
+/// An HTTP response instead of a WebSocket (RFC 6455 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The status: 301, 401, 200 ...
+    pub status: u16,
+    /// The headers, in the server's order: `Location`, `WWW-Authenticate` ...
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The start of the body, at most 4 KiB of it.
+    pub body: Vec<u8>,
+}
+
+impl Refused {
+    /// The value of a header, if it is there and text. Names are compared in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        core::str::from_utf8(value).ok()
+    }
+}
+
+/// What is wrong with a URL (RFC 6455 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// It is no URL at all.
+    Malformed,
+    /// The scheme is neither `ws` nor `wss`.
+    Scheme,
+    /// The scheme is `wss`, and the feature `tls` is off.
+    TlsNotEnabled,
+    /// The host is missing, or not in ASCII: write it in Punycode.
+    Host,
+    /// The port is not in 1..=65535.
+    Port,
+    /// It has a fragment, which no WebSocket URL has: a `#` elsewhere is written `%23`.
+    Fragment,
+    /// The user or the password before the host is not percent-encoded UTF-8.
+    UserInfo,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "this is no URL",
+            Self::Scheme => "the URL does not begin with ws:// or wss://",
+            Self::TlsNotEnabled => "wss:// needs the feature `tls`",
+            Self::Host => "the URL has no host, or one that is not in ASCII",
+            Self::Port => "the URL's port is not in 1..=65535",
+            Self::Fragment => "a WebSocket's URL has no fragment; write # as %23",
+            Self::UserInfo => "the URL's user or password is not percent-encoded",
+        })
+    }
+}
+
+impl core::error::Error for UrlError {}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Protocol(ProtocolViolation::UnexpectedEof) => {
+                f.write_str("the peer left without closing the WebSocket")
+            }
+            Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
+            Self::TimedOut(Due::Pong) => f.write_str("the peer does not answer any more"),
+            Self::TimedOut(Due::Close) => f.write_str("the peer did not close in time"),
+            Self::TimedOut(_) => f.write_str("the peer took too long"),
+            Self::Entropy => motews::EntropyError.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for RecvError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Protocol(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}
+
+impl RecvError {
+    /// Whether nothing is wrong but that a non-blocking stream has nothing now.
+    #[must_use]
+    pub fn is_would_block(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl SendError {
+    /// Whether nothing is wrong but that a non-blocking stream has no room now.
+    #[must_use]
+    pub fn is_would_block(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// What an error of the transport means for one who sends.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::BrokenPipe
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::UnexpectedEof => Self::Closed,
+            Kind::TimedOut => Self::TimedOut,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<motews::SendError> for SendError {
+    fn from(error: motews::SendError) -> Self {
+        match error {
+            motews::SendError::NotOpen => Self::Closed,
+            motews::SendError::Entropy => Self::Entropy,
+            error => Self::Invalid(error),
+        }
+    }
+}
+
+impl From<motews::EntropyError> for SendError {
+    fn from(_: motews::EntropyError) -> Self {
+        Self::Entropy
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the WebSocket is closed, or the peer has left"),
+            Self::Io(error) => error.fmt(f),
+            Self::TimedOut => f.write_str("the peer does not read"),
+            Self::Invalid(error) => error.fmt(f),
+            Self::Entropy => motews::EntropyError.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Invalid(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TrySendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("there is no room for the message now"),
+            Self::Failed(_, error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TrySendError {}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Handshake(error) => write!(f, "the client's request was refused: {error}"),
+            Self::Answered(status) => write!(f, "the request was answered with {status}"),
+            Self::Config(error) => write!(f, "the response is not valid: {error}"),
+            Self::TimedOut => f.write_str("the client did not finish its request in time"),
+        }
+    }
+}
+
+impl core::error::Error for AcceptError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Handshake(error) => Some(error),
+            Self::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => error.fmt(f),
+            Self::Config(error) => write!(f, "the request is not valid: {error}"),
+            Self::Io(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Refused(refused) => {
+                write!(f, "the server refused with the status {}", refused.status)?;
+                match refused.header("Location") {
+                    Some(location) => write!(f, " and points to {location}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Handshake(error) => {
+                write!(f, "what answered is not a WebSocket server: {error}")
+            }
+            Self::TimedOut => f.write_str("the server did not answer in time"),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Url(error) => Some(error),
+            Self::Config(error) => Some(error),
+            Self::Io(error) => Some(error),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => Some(error),
+            Self::Handshake(error) => Some(error),
+            Self::Refused(_) | Self::TimedOut => None,
+        }
+    }
+}
+
+/// So that `?` suits a function that returns [`io::Result`]. Errors of the transport come through
+/// unchanged.
+macro_rules! into_io {
+    ($error:ident, $($other:pat => $kind:ident,)*) => {
+        impl From<$error> for io::Error {
+            fn from(error: $error) -> Self {
+                match error {
+                    $error::Io(error) => error,
+                    $($other => Self::new(io::ErrorKind::$kind, error),)*
+                }
+            }
+        }
+
+        impl From<io::Error> for $error {
+            fn from(error: io::Error) -> Self {
+                Self::Io(error)
+            }
+        }
+    };
+}
+
+into_io!(RecvError,
+    RecvError::Protocol(ProtocolViolation::UnexpectedEof) => UnexpectedEof,
+    RecvError::Protocol(_) => InvalidData,
+    RecvError::TimedOut(_) => TimedOut,
+    RecvError::Entropy => Other,
+);
+into_io!(SendError,
+    SendError::Closed => BrokenPipe,
+    SendError::TimedOut => TimedOut,
+    SendError::Invalid(_) => InvalidInput,
+    SendError::Entropy => Other,
+);
+into_io!(AcceptError,
+    AcceptError::Handshake(_) => InvalidData,
+    AcceptError::Answered(_) => ConnectionRefused,
+    AcceptError::Config(_) => InvalidInput,
+    AcceptError::TimedOut => TimedOut,
+);
+#[cfg(feature = "tls")]
+into_io!(ConnectError,
+    ConnectError::Url(_) | ConnectError::Config(_) => InvalidInput,
+    ConnectError::Tls(_) | ConnectError::Handshake(_) => InvalidData,
+    ConnectError::Refused(_) => ConnectionRefused,
+    ConnectError::TimedOut => TimedOut,
+);
+#[cfg(not(feature = "tls"))]
+into_io!(ConnectError,
+    ConnectError::Url(_) | ConnectError::Config(_) => InvalidInput,
+    ConnectError::Handshake(_) => InvalidData,
+    ConnectError::Refused(_) => ConnectionRefused,
+    ConnectError::TimedOut => TimedOut,
+);
+
+impl ConnectError {
+    /// Tells the deadlines and TLS from the rest.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::TimedOut;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Tls(rustls::Error::clone(tls));
+        }
+        Self::Io(error)
+    }
+}
+
+impl From<UrlError> for ConnectError {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
+impl From<ConfigError> for ConnectError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<ConfigError> for AcceptError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<HandshakeError> for AcceptError {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}

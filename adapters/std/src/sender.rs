@@ -1,0 +1,134 @@
+//! Sending from other threads.
+
+use core::fmt;
+use std::sync::Arc;
+
+use motews::{CloseCode, Role, State};
+
+use crate::error::{SendError, TrySendError};
+use crate::message::{AsMessage, Message};
+use crate::shared::{Handle, How, Shared};
+use crate::transport::Share;
+
+/// Sends on a [`WebSocket`](crate::WebSocket) that another thread owns, whether or not that one is
+/// waiting in `recv`. Clone it for each thread; the messages of several are never mixed.
+///
+/// What cannot be written at once waits in a backlog of [`Builder::max_backlog`] octets, and not
+/// more: [`send`](Self::send) then waits until the peer reads, [`try_send`](Self::try_send) gives
+/// the message back. A backlog that `try_send` leaves is written by whoever sends or receives next;
+/// an owner that waits in `recv` takes notice of it within a quarter of a second.
+///
+/// The WebSocket is closed when its owner drops it; the senders' calls fail with
+/// [`SendError::Closed`] then.
+///
+/// ```
+/// # fn f(mut ws: motews_std::WebSocket) -> std::io::Result<()> {
+/// let sender = ws.sender()?;
+/// std::thread::spawn(move || {
+///     for n in 0.. {
+///         if sender.send(format!("tick {n}")).is_err() {
+///             break; // the WebSocket is closed
+///         }
+///         std::thread::sleep(std::time::Duration::from_secs(1));
+///     }
+/// });
+/// while let Some(message) = ws.recv()? {
+///     println!("{message:?}");
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// [`Builder::max_backlog`]: crate::Builder::max_backlog
+pub struct Sender<S, R> {
+    stream: Arc<S>,
+    shared: Arc<Shared<R>>,
+}
+
+impl<S, R> Clone for Sender<S, R> {
+    fn clone(&self) -> Self {
+        Self {
+            stream: self.stream.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<S: Share, R: Role> Sender<S, R> {
+    pub(crate) fn new(stream: S, shared: Arc<Shared<R>>) -> Self {
+        Self {
+            stream: Arc::new(stream),
+            shared,
+        }
+    }
+
+    /// Sends a message, and waits until the operating system has taken it.
+    ///
+    /// # Errors
+    /// As [`WebSocket::send`](crate::WebSocket::send).
+    pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.as_message();
+        self.shared.send(
+            &mut Handle(&*self.stream),
+            message.kind(),
+            message.as_bytes(),
+            true,
+            How::default(),
+        )
+    }
+
+    /// Sends a message if there is room, without waiting.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] as
+    /// [`send`](Self::send). Both give the message back.
+    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+        let how = How {
+            now: true,
+            ..How::default()
+        };
+        let mut port = Handle(&*self.stream);
+        let (kind, bytes) = (message.kind(), message.as_bytes());
+        match self.shared.send(&mut port, kind, bytes, true, how) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
+            Err(error) => Err(TrySendError::Failed(message, error)),
+        }
+    }
+
+    /// Sends a ping with at most 125 octets of payload (§5.5.2).
+    ///
+    /// # Errors
+    /// As [`WebSocket::ping`](crate::WebSocket::ping).
+    pub fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        let mut port = Handle(&*self.stream);
+        self.shared.ping(&mut port, payload, false)
+    }
+
+    /// Begins the closing handshake. The owner's `recv` completes it.
+    ///
+    /// # Errors
+    /// As [`WebSocket::start_close`](crate::WebSocket::start_close).
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        let mut port = Handle(&*self.stream);
+        self.shared.start_close(&mut port, code, reason)
+    }
+
+    /// Whether messages can be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let inner = self.shared.lock();
+        !inner.lost && inner.connection.state() == State::Open
+    }
+
+    /// Octets of frames that wait to be written.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.shared.lock().waiting()
+    }
+}
+
+impl<S, R> fmt::Debug for Sender<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sender")
+    }
+}

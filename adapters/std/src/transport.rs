@@ -1,0 +1,304 @@
+//! What a [`WebSocket`](crate::WebSocket) needs of the stream below it.
+
+use core::time::Duration;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Until there is something to read, or the end.
+    pub read: bool,
+    /// Until there is room to write.
+    pub write: bool,
+}
+
+impl Interest {
+    /// Something to read.
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+    };
+    /// Room to write.
+    pub const WRITE: Self = Self {
+        read: false,
+        write: true,
+    };
+}
+
+/// A stream of bytes, both ways.
+///
+/// All methods have defaults, so any stream becomes a transport with an empty `impl`, or inside
+/// [`Plain`]. Such a stream is read and written as it is: if it blocks, so does every method of the
+/// WebSocket, without deadlines, for nothing can interrupt it; if it gives
+/// [`WouldBlock`](io::ErrorKind::WouldBlock), so do they, and each goes on where it was when it is
+/// called again.
+///
+/// A blocking stream that can be waited for, as those of the operating system can, gets more: every
+/// deadline, `recv_timeout`, a `try_recv` that never blocks, and reading that does not wait for
+/// writing.
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use motews_std::Transport;
+///
+/// struct OneByte<S>(S); // reads a byte at a time
+///
+/// impl<S: Read> Read for OneByte<S> {
+///     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+///         let len = buf.len().min(1);
+///         self.0.read(&mut buf[..len])
+///     }
+/// }
+/// # impl<S: Write> Write for OneByte<S> {
+/// #     fn write(&mut self, buf: &[u8]) -> io::Result<usize> { self.0.write(buf) }
+/// #     fn flush(&mut self) -> io::Result<()> { self.0.flush() }
+/// # }
+/// impl<S: Read + Write> Transport for OneByte<S> {}
+/// ```
+pub trait Transport: Read + Write {
+    /// Called once, before anything is read or written: for options of the stream.
+    ///
+    /// # Errors
+    /// Whatever keeps the stream from being used.
+    fn prepare(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`wait`](Self::wait) waits, and [`read_now`](Self::read_now) and
+    /// [`write_now`](Self::write_now) do not. `false`, the default, for a stream that decides by
+    /// itself whether it blocks, and for one in non-blocking mode.
+    fn can_wait(&self) -> bool {
+        false
+    }
+
+    /// Waits for one of `interest`, at most `timeout`, and tells whether it came. It may come for
+    /// nothing. Called only where the stream [can wait](Self::can_wait).
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
+        let _ = (interest, timeout);
+        Ok(true)
+    }
+
+    /// Reads what is there, without waiting if the stream [can wait](Self::can_wait).
+    ///
+    /// # Errors
+    /// As [`Read::read`]: `WouldBlock` if there is nothing.
+    fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read(buf)
+    }
+
+    /// Writes as much as there is room for, without waiting if the stream
+    /// [can wait](Self::can_wait).
+    ///
+    /// # Errors
+    /// As [`Write::write_vectored`]: `WouldBlock` if there is no room.
+    fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_vectored(parts)
+    }
+
+    /// Passes on what the stream itself still holds, without waiting if it
+    /// [can wait](Self::can_wait).
+    ///
+    /// # Errors
+    /// As [`Write::flush`].
+    fn flush_now(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// Ends this side's half of the stream: the peer reads to the end. RFC 6455 §7.1.1 wants it
+    /// before the stream is closed. Does nothing by default.
+    ///
+    /// # Errors
+    /// Those of the operating system; they are not reported further.
+    fn shutdown(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A transport that several threads may use: see [`WebSocket::sender`](crate::WebSocket::sender).
+pub trait Share: Transport + Send + Sync + Sized {
+    /// Another handle of the same stream.
+    ///
+    /// # Errors
+    /// Those of the operating system: too many open files.
+    fn share(&self) -> io::Result<Self>;
+
+    /// As [`Transport::write_now`].
+    ///
+    /// # Errors
+    /// As [`Transport::write_now`].
+    fn write_shared(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// As [`Transport::flush_now`].
+    ///
+    /// # Errors
+    /// As [`Transport::flush_now`].
+    fn flush_shared(&self) -> io::Result<()>;
+}
+
+/// Any stream, as a [`Transport`] without further abilities.
+#[derive(Clone, Debug, Default)]
+pub struct Plain<S>(pub S);
+
+impl<S: Read> Read for Plain<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl<S: Write> Write for Plain<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(parts)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<S: Read + Write> Transport for Plain<S> {}
+
+/// The sockets of Unix: `MSG_DONTWAIT` leaves the socket's mode as its owner set it, and `poll`
+/// waits for both directions at once.
+#[cfg(unix)]
+mod unix {
+    use super::{Duration, IoSlice, io};
+    use crate::transport::Interest;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fd::AsFd;
+    use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+    pub(super) fn can_wait(socket: &impl AsFd) -> bool {
+        let flags = rustix::fs::fcntl_getfl(socket);
+        flags.is_ok_and(|flags| !flags.contains(rustix::fs::OFlags::NONBLOCK))
+    }
+
+    pub(super) fn wait(
+        socket: &impl AsFd,
+        interest: Interest,
+        timeout: Option<Duration>,
+    ) -> io::Result<bool> {
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::IN, interest.read);
+        events.set(PollFlags::OUT, interest.write);
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds = [PollFd::new(socket, events)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn read_now(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+        let (len, _) = rustix::net::recv(socket, buf, RecvFlags::DONTWAIT)?;
+        Ok(len)
+    }
+
+    pub(super) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut flags = SendFlags::DONTWAIT;
+        // Elsewhere the standard library sets the socket's own option.
+        #[cfg(not(target_vendor = "apple"))]
+        flags.insert(SendFlags::NOSIGNAL);
+        let sent = match parts {
+            [one] => rustix::net::send(socket, one, flags),
+            parts => {
+                let mut none = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(socket, parts, &mut none, flags)
+            }
+        };
+        sent.map_err(Into::into)
+    }
+}
+
+/// One definition for the sockets of Unix, which differ in nothing here.
+#[cfg(unix)]
+macro_rules! unix_socket {
+    ($socket:ty, $prepare:expr) => {
+        impl Transport for $socket {
+            fn prepare(&mut self) -> io::Result<()> {
+                $prepare(self)
+            }
+
+            fn can_wait(&self) -> bool {
+                unix::can_wait(self)
+            }
+
+            fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
+                unix::wait(self, interest, timeout)
+            }
+
+            fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                unix::read_now(self, buf)
+            }
+
+            fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+                unix::write_now(self, parts)
+            }
+
+            fn flush_now(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+
+            fn shutdown(&mut self) -> io::Result<()> {
+                <$socket>::shutdown(self, Shutdown::Write)
+            }
+        }
+
+        impl Share for $socket {
+            fn share(&self) -> io::Result<Self> {
+                self.try_clone()
+            }
+
+            fn write_shared(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+                unix::write_now(self, parts)
+            }
+
+            fn flush_shared(&self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+// Frames are written whole, so nothing is gained by the kernel's waiting for more.
+#[cfg(unix)]
+unix_socket!(TcpStream, |socket: &Self| socket.set_nodelay(true));
+#[cfg(unix)]
+unix_socket!(std::os::unix::net::UnixStream, |_: &Self| Ok(()));
+
+/// Elsewhere the standard library must do: a read waits with the socket's own timeout, and a write
+/// may block.
+#[cfg(not(unix))]
+impl Transport for TcpStream {
+    fn prepare(&mut self) -> io::Result<()> {
+        self.set_nodelay(true)
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        Self::shutdown(self, Shutdown::Write)
+    }
+}
+
+#[cfg(not(unix))]
+impl Share for TcpStream {
+    fn share(&self) -> io::Result<Self> {
+        self.try_clone()
+    }
+
+    fn write_shared(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut stream = self;
+        stream.write_vectored(parts)
+    }
+
+    fn flush_shared(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
