@@ -220,37 +220,47 @@ impl Tape {
         piece: &mut [u8],
     ) {
         let mut input = piece;
-        loop {
-            let before = input.len();
-            let was_closed = self.is_closed();
-            let result = connection.next_event(&mut input);
-            self.consumed += before - input.len();
-            match result {
-                Ok(Some(event)) => {
-                    assert!(!was_closed, "{event:?} after a Close");
-                    assert_eq!(self.violation, None, "{event:?} after a failure");
-                    self.event(event);
+        while self.receive_event(connection, &mut input) {}
+    }
+
+    /// Gives `input` to the connection up to the next event, and tells whether there was one.
+    ///
+    /// # Panics
+    /// Where the connection breaks its own rules.
+    pub fn receive_event<R: Role, C: ControlStorage>(
+        &mut self,
+        connection: &mut Connection<R, C>,
+        input: &mut &mut [u8],
+    ) -> bool {
+        let before = input.len();
+        let result = connection.next_event(input);
+        self.consumed += before - input.len();
+        match result {
+            Ok(Some(event)) => {
+                assert!(!self.is_closed(), "{event:?} after a Close");
+                assert_eq!(self.violation, None, "{event:?} after a failure");
+                self.event(event);
+                true
+            }
+            Ok(None) => {
+                // The first law: it consumes all that it is given.
+                assert!(input.is_empty(), "more is wanted, but not all is consumed");
+                assert_eq!(self.violation, None, "a failure is forgotten");
+                false
+            }
+            Err(violation) => {
+                if let Some((first, _)) = self.violation {
+                    assert_eq!(violation, first, "the first violation stays");
+                    assert_eq!(input.len(), before, "nothing is consumed after it");
                 }
-                Ok(None) => {
-                    // The first law: it consumes all that it is given.
-                    assert_eq!(input.len(), 0, "more is wanted, but not all is consumed");
-                    assert_eq!(self.violation, None, "a failure is forgotten");
-                    return;
-                }
-                Err(violation) => {
-                    if let Some((first, _)) = self.violation {
-                        assert_eq!(violation, first, "the first violation stays");
-                        assert_eq!(input.len(), before, "nothing is consumed after it");
-                    }
-                    self.violation.get_or_insert((violation, self.consumed));
-                    return;
-                }
+                self.violation.get_or_insert((violation, self.consumed));
+                false
             }
         }
     }
 }
 
-/// Receives `stream` in `pieces`, and does nothing else.
+/// Receives `stream` in pieces of these sizes, and does nothing else.
 #[must_use]
 pub fn listen<R: Side>(config: Config, stream: &[u8], sizes: &[u8]) -> Tape {
     let mut connection = Connection::<R>::with_config(R::new(false), config);
@@ -527,7 +537,7 @@ impl Sender {
         };
         match kind {
             DataKind::Text => {
-                let text: Vec<u8> = TEXT.iter().copied().cycle().take(start + len + 3).collect();
+                let text: Vec<u8> = TEXT.iter().copied().cycle().take(start + len + 4).collect();
                 let is_boundary = |at: usize| text[at] & 0xC0 != 0x80;
                 let mut end = start + len;
                 while fin && !is_boundary(end) {
@@ -668,7 +678,7 @@ impl Sender {
         fin: bool,
         len: usize,
     ) {
-        let compressed = len % 40 == 0;
+        let compressed = len.is_multiple_of(40);
         let mut payload = self.payload(kind, len, fin);
         let due = [
             (!self.is_open(), SendError::NotOpen),

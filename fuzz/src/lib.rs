@@ -62,7 +62,7 @@ impl Default for Sequence {
 impl Entropy for Sequence {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         self.draws += 1;
-        if self.is_flaky && self.draws % 4 == 0 {
+        if self.is_flaky && self.draws.is_multiple_of(4) {
             return Err(EntropyError);
         }
         for byte in bytes {
