@@ -42,6 +42,15 @@ fn autobahn_server_passes() {
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_server_reading_one_byte_at_a_time_passes() {
+    let folder = folder("one-byte");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echo_one_byte"));
+    let server = ServerProcess::start("echo_one_byte", &mut command, &folder);
+    test_server("autobahn server, one byte a read", &server, &folder);
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_client_passes() {
     let folder = folder("client");
     let port = free_port();

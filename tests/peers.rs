@@ -16,14 +16,21 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::env;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use motews::Role;
+use motews_std::role::Server;
+use motews_std::{CloseCode, Message, Share, WebSocket};
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+type Tungstenite = tungstenite::WebSocket<TcpStream>;
 
 const CLOSE_BY_CLIENT: (u16, &str) = (4001, "client 再见");
 const CLOSE_BY_SERVER: (u16, &str) = (4002, "server 再见");
@@ -34,110 +41,87 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn tungstenite_client_is_served() {
-    let address = serve::<Tungstenite>();
-    exchange(|| Tungstenite::connect(address, true), true);
+    let address = serve(accept_motews);
+    exchange(|| connect_tungstenite(address, true), true);
 }
 
 #[test]
 fn tungstenite_server_serves() {
-    let address = serve::<Tungstenite>();
-    exchange(|| Tungstenite::connect(address, true), true);
+    let address = serve(accept_tungstenite);
+    exchange(|| connect_motews(address), true);
 }
 
 #[test]
 #[ignore = "builds the echo example"]
 fn tungstenite_client_and_echo_example() {
     let server = ServerProcess::example("echo", folder());
-    exchange(|| Tungstenite::connect(server.address, false), false);
+    exchange(|| connect_tungstenite(server.address, false), false);
 }
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_client_is_served() {
-    run_client("client.py", &serve::<Tungstenite>().to_string(), true);
+    run_client("client.py", serve(accept_motews), true);
 }
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_client_and_echo_example() {
     let server = ServerProcess::example("echo", folder());
-    run_client("client.py", &server.address.to_string(), false);
+    run_client("client.py", server.address, false);
 }
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_server_serves() {
     let server = ServerProcess::start("server.py", &mut script("server.py"), folder());
-    exchange(|| Tungstenite::connect(server.address, true), true);
+    exchange(|| connect_motews(server.address), true);
 }
 
 #[test]
 #[ignore = "needs Node's ws: bash .ci/install"]
 fn node_client_is_served() {
-    run_client("client.mjs", &serve::<Tungstenite>().to_string(), true);
+    run_client("client.mjs", serve(accept_motews), true);
 }
 
 #[test]
 #[ignore = "needs Node's ws: bash .ci/install"]
 fn node_client_and_echo_example() {
     let server = ServerProcess::example("echo", folder());
-    run_client("client.mjs", &server.address.to_string(), false);
+    run_client("client.mjs", server.address, false);
 }
 
 #[test]
 #[ignore = "needs Node's ws: bash .ci/install"]
 fn node_server_serves() {
     let server = ServerProcess::start("server.mjs", &mut script("server.mjs"), folder());
-    exchange(|| Tungstenite::connect(server.address, true), true);
+    exchange(|| connect_motews(server.address), true);
 }
 
-/// What a peer receives, in the order of arrival. Pings are answered and not mentioned.
+/// What a peer receives. Pings are answered and not mentioned.
 #[derive(Debug, PartialEq)]
 enum Received {
     Text(String),
     Binary(Vec<u8>),
-    Pong(Vec<u8>),
     /// The code and the reason of a Close frame, after which the connection has ended.
     Close(u16, String),
 }
 
 /// One end of a connection, of whichever implementation.
-trait Peer: Sized {
-    /// Connects, offering the subprotocols `unknown` and `echo` if `subprotocol` is set, and
-    /// demands that the server chooses `echo`.
-    fn connect(address: SocketAddr, subprotocol: bool) -> Self;
-    /// Accepts, choosing the subprotocol `echo` if it is offered.
-    fn accept(stream: TcpStream) -> Self;
-    fn send_text(&mut self, text: &str);
-    fn send_binary(&mut self, bytes: &[u8]);
-    /// Sends a message in these fragments, with a ping before each but the first.
-    fn send_fragments(&mut self, text: bool, fragments: &[&[u8]]);
-    fn ping(&mut self, payload: &[u8]);
+trait Peer {
+    fn text(&mut self, text: &str);
+    fn binary(&mut self, bytes: &[u8]);
+    /// Sends a text in many fragments, some of them empty if that is possible, with pings between.
+    fn fragmented_text(&mut self, text: &str);
+    /// Sends bytes in many fragments, with pings between.
+    fn fragmented_binary(&mut self, bytes: &[u8]);
+    /// Pings, and waits for the pong if the implementation tells of pongs. A newer ping replaces
+    /// an unsent pong (RFC 6455 §5.5.3), so pongs for older pings may come before, or not at all.
+    fn ping_pong(&mut self, payload: &[u8]);
     /// Starts the closing handshake.
-    fn close(&mut self, code: u16, reason: &str);
+    fn start_closing(&mut self, code: u16, reason: &str);
+    /// Waits for the next message, or the close.
     fn receive(&mut self) -> Received;
-
-    /// The next message, or the close. Pongs are passed over.
-    fn receive_message(&mut self) -> Received {
-        loop {
-            match self.receive() {
-                Received::Pong(_) => {}
-                received => return received,
-            }
-        }
-    }
-
-    /// Waits for a pong with this payload. A newer ping replaces an unsent pong (RFC 6455 §5.5.3),
-    /// so pongs for older pings may come before it, or not at all.
-    fn receive_pong(&mut self, payload: &[u8]) {
-        loop {
-            match self.receive() {
-                Received::Pong(pong) if pong == payload => return,
-                Received::Pong(_) => {}
-                received => panic!("{received:?} instead of a pong"),
-            }
-        }
-    }
 }
 
 /// The client's part. `commands`: the server is no mere echo.
@@ -152,49 +136,45 @@ fn exchange<P: Peer>(connect: impl Fn() -> P, commands: bool) {
         &"字".repeat(22_000),
     ];
     for text in texts {
-        peer.send_text(text);
-        assert_eq!(peer.receive_message(), Received::Text(text.to_owned()));
+        peer.text(text);
+        assert_eq!(peer.receive(), Received::Text(text.to_owned()));
     }
     for length in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
         let bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
-        peer.send_binary(&bytes);
+        peer.binary(&bytes);
         assert!(
-            peer.receive_message() == Received::Binary(bytes),
+            peer.receive() == Received::Binary(bytes),
             "binary of {length} bytes"
         );
     }
 
-    // Every byte a fragment of its own: the code points are split too.
     let text = "fragments: 你好 🎉";
-    let fragments: Vec<&[u8]> = text.as_bytes().chunks(1).chain([&[][..]]).collect();
-    peer.send_fragments(true, &fragments);
-    assert_eq!(peer.receive_message(), Received::Text(text.to_owned()));
+    peer.fragmented_text(text);
+    assert_eq!(peer.receive(), Received::Text(text.to_owned()));
     let bytes: Vec<u8> = (0..=250).cycle().take(100_000).collect();
-    let fragments: Vec<&[u8]> = bytes.chunks(5000).collect();
-    peer.send_fragments(false, &fragments);
-    assert_eq!(peer.receive_message(), Received::Binary(bytes));
+    peer.fragmented_binary(&bytes);
+    assert!(
+        peer.receive() == Received::Binary(bytes),
+        "fragmented binary"
+    );
 
     for payload in [&b""[..], b"hello", &[7; 125]] {
-        peer.ping(payload);
-        peer.receive_pong(payload);
+        peer.ping_pong(payload);
     }
 
     if commands {
-        peer.send_text("!ping 你好");
+        peer.text("!ping 你好");
+        assert_eq!(peer.receive(), Received::Text("!pong 你好".to_owned()));
+        peer.text("!fragments");
         assert_eq!(
-            peer.receive_message(),
-            Received::Text("!pong 你好".to_owned())
-        );
-        peer.send_text("!fragments");
-        assert_eq!(
-            peer.receive_message(),
+            peer.receive(),
             Received::Text(FRAGMENTED_BY_SERVER.to_owned())
         );
     }
 
     let (code, reason) = CLOSE_BY_CLIENT;
-    peer.close(code, reason);
-    let received = peer.receive_message();
+    peer.start_closing(code, reason);
+    let received = peer.receive();
     assert!(
         matches!(received, Received::Close(echoed, _) if echoed == code),
         "{received:?}"
@@ -207,24 +187,21 @@ fn exchange<P: Peer>(connect: impl Fn() -> P, commands: bool) {
         let mut peer = connect();
         let seen = Received::Text(format!("{code} {reason}"));
         let as_sent = wait_until(LIMIT, || {
-            peer.send_text("!last-close");
-            peer.receive_message() == seen
+            peer.text("!last-close");
+            peer.receive() == seen
         });
         assert!(
             as_sent,
             "the server did not see the close that the client sent"
         );
-        peer.send_text("!close");
+        peer.text("!close");
         let (code, reason) = CLOSE_BY_SERVER;
-        assert_eq!(
-            peer.receive_message(),
-            Received::Close(code, reason.to_owned())
-        );
+        assert_eq!(peer.receive(), Received::Close(code, reason.to_owned()));
     }
 }
 
 /// Starts a server in a thread of its own, which ends with the test.
-fn serve<P: Peer>() -> SocketAddr {
+fn serve<P: Peer + 'static>(accept: fn(TcpStream) -> P) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener
         .local_addr()
@@ -233,7 +210,7 @@ fn serve<P: Peer>() -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let last_close = Arc::clone(&last_close);
-            thread::spawn(move || answer(P::accept(stream), &last_close));
+            thread::spawn(move || answer(accept(stream), &last_close));
         }
     });
     address
@@ -242,20 +219,17 @@ fn serve<P: Peer>() -> SocketAddr {
 /// The server's part, for one connection.
 fn answer<P: Peer>(mut peer: P, last_close: &Mutex<String>) {
     loop {
-        match peer.receive_message() {
+        match peer.receive() {
             Received::Text(text) => match text.strip_prefix('!') {
-                None => peer.send_text(&text),
-                Some("fragments") => {
-                    let fragments: Vec<&[u8]> = FRAGMENTED_BY_SERVER.as_bytes().chunks(1).collect();
-                    peer.send_fragments(true, &fragments);
-                }
+                None => peer.text(&text),
+                Some("fragments") => peer.fragmented_text(FRAGMENTED_BY_SERVER),
                 Some("last-close") => {
                     let last_close = last_close.lock().expect("no holder panics").clone();
-                    peer.send_text(&last_close);
+                    peer.text(&last_close);
                 }
                 Some("close") => {
-                    peer.close(CLOSE_BY_SERVER.0, CLOSE_BY_SERVER.1);
-                    let answer = peer.receive_message();
+                    peer.start_closing(CLOSE_BY_SERVER.0, CLOSE_BY_SERVER.1);
+                    let answer = peer.receive();
                     let code = CLOSE_BY_SERVER.0;
                     assert!(
                         matches!(answer, Received::Close(echo, _) if echo == code),
@@ -265,13 +239,11 @@ fn answer<P: Peer>(mut peer: P, last_close: &Mutex<String>) {
                 }
                 Some(command) => {
                     let payload = command.strip_prefix("ping ").expect("a known command");
-                    peer.ping(payload.as_bytes());
-                    peer.receive_pong(payload.as_bytes());
-                    peer.send_text(&format!("!pong {payload}"));
+                    peer.ping_pong(payload.as_bytes());
+                    peer.text(&format!("!pong {payload}"));
                 }
             },
-            Received::Binary(bytes) => peer.send_binary(&bytes),
-            Received::Pong(_) => {}
+            Received::Binary(bytes) => peer.binary(&bytes),
             Received::Close(code, reason) => {
                 *last_close.lock().expect("no holder panics") = format!("{code} {reason}");
                 return;
@@ -280,106 +252,182 @@ fn answer<P: Peer>(mut peer: P, last_close: &Mutex<String>) {
     }
 }
 
-/// tungstenite as a peer.
-struct Tungstenite(tungstenite::WebSocket<TcpStream>);
+/// Connects with motews, offering the subprotocols `unknown` and `echo`.
+fn connect_motews(address: SocketAddr) -> WebSocket {
+    let builder = motews_std::Builder::new().subprotocols(["unknown", "echo"]);
+    let socket = builder
+        .connect(&format!("ws://{address}/"))
+        .expect("motews connects");
+    assert_eq!(socket.subprotocol(), Some("echo"));
+    socket
+}
 
-impl Tungstenite {
-    fn send(&mut self, message: tungstenite::Message) {
-        self.0.send(message).expect("tungstenite sends");
+/// Accepts with motews, choosing the subprotocol `echo` if it is offered.
+fn accept_motews(stream: TcpStream) -> WebSocket<TcpStream, Server> {
+    let builder = motews_std::Builder::new().subprotocols(["echo"]);
+    builder.accept(stream).expect("motews accepts")
+}
+
+impl<S: Share, R: Role> Peer for WebSocket<S, R> {
+    fn text(&mut self, text: &str) {
+        self.send_text(text).expect("motews sends");
+    }
+
+    fn binary(&mut self, bytes: &[u8]) {
+        self.send_binary(bytes).expect("motews sends");
+    }
+
+    fn fragmented_text(&mut self, text: &str) {
+        let sender = self.sender().expect("motews has another handle");
+        let mut message = self.stream_text();
+        for (index, c) in text.char_indices() {
+            message
+                .write(c.encode_utf8(&mut [0; 4]))
+                .expect("motews writes");
+            message.flush().expect("motews flushes");
+            sender.ping(&index.to_be_bytes()).expect("motews pings");
+        }
+        message.finish().expect("motews finishes");
+    }
+
+    fn fragmented_binary(&mut self, bytes: &[u8]) {
+        let sender = self.sender().expect("motews has another handle");
+        let mut message = self.stream_binary();
+        for (index, fragment) in bytes.chunks(5000).enumerate() {
+            message.write_all(fragment).expect("motews writes");
+            message.flush().expect("motews flushes");
+            sender.ping(&index.to_be_bytes()).expect("motews pings");
+        }
+        message.finish().expect("motews finishes");
+    }
+
+    fn ping_pong(&mut self, payload: &[u8]) {
+        self.ping(payload).expect("motews pings");
+    }
+
+    fn start_closing(&mut self, code: u16, reason: &str) {
+        let code = CloseCode::new(code);
+        self.start_close(code, reason).expect("motews closes");
+    }
+
+    fn receive(&mut self) -> Received {
+        match self.recv().expect("motews receives") {
+            Some(Message::Text(text)) => Received::Text(text),
+            Some(Message::Binary(bytes)) => Received::Binary(bytes),
+            None => {
+                let outcome = self.outcome().expect("motews knows how it ended");
+                assert!(outcome.clean, "{outcome:?}");
+                Received::Close(outcome.code.as_u16(), outcome.reason)
+            }
+        }
+    }
+}
+
+/// Connects with tungstenite, offering the subprotocols `unknown` and `echo` if `subprotocol`.
+fn connect_tungstenite(address: SocketAddr, subprotocol: bool) -> Tungstenite {
+    use tungstenite::client::{IntoClientRequest, client};
+    let mut request = format!("ws://{address}/")
+        .into_client_request()
+        .expect("a request");
+    if subprotocol {
+        let offer = "unknown, echo".parse().expect("a header's value");
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", offer);
+    }
+    let (socket, response) = client(request, connect_tcp(address)).expect("tungstenite connects");
+    let chosen = response.headers().get("Sec-WebSocket-Protocol");
+    let chosen = chosen.map(|value| value.to_str().expect("a token"));
+    assert_eq!(chosen, subprotocol.then_some("echo"));
+    socket
+}
+
+/// Accepts with tungstenite, choosing the subprotocol `echo`.
+fn accept_tungstenite(stream: TcpStream) -> Tungstenite {
+    use tungstenite::handshake::server::{Request, Response};
+    #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
+    let choose = |_: &Request, mut response: Response| {
+        let chosen = "echo".parse().expect("a header's value");
+        response
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", chosen);
+        Ok(response)
+    };
+    tungstenite::accept_hdr(stream, choose).expect("tungstenite accepts")
+}
+
+/// Sends a message in these fragments, with a ping after each but the last.
+fn send_fragments(socket: &mut Tungstenite, mut kind: Data, fragments: &[&[u8]]) {
+    for (index, fragment) in fragments.iter().enumerate() {
+        let fin = index + 1 == fragments.len();
+        let frame = Frame::message(fragment.to_vec(), OpCode::Data(kind), fin);
+        let frame = tungstenite::Message::Frame(frame);
+        socket.send(frame).expect("tungstenite sends");
+        if !fin {
+            let ping = tungstenite::Message::Ping(index.to_be_bytes().to_vec().into());
+            socket.send(ping).expect("tungstenite sends");
+        }
+        kind = Data::Continue;
     }
 }
 
 impl Peer for Tungstenite {
-    fn connect(address: SocketAddr, subprotocol: bool) -> Self {
-        use tungstenite::client::{IntoClientRequest, client};
-        let stream = connect_tcp(address);
-        let mut request = format!("ws://{address}/")
-            .into_client_request()
-            .expect("a request");
-        if subprotocol {
-            let offer = "unknown, echo".parse().expect("a header's value");
-            request
-                .headers_mut()
-                .insert("Sec-WebSocket-Protocol", offer);
-        }
-        let (socket, response) = client(request, stream).expect("tungstenite connects");
-        let chosen = response.headers().get("Sec-WebSocket-Protocol");
-        let chosen = chosen.map(|value| value.to_str().expect("a token"));
-        assert_eq!(chosen, subprotocol.then_some("echo"));
-        Self(socket)
+    fn text(&mut self, text: &str) {
+        self.send(text.into()).expect("tungstenite sends");
     }
 
-    fn accept(stream: TcpStream) -> Self {
-        use tungstenite::handshake::server::{Request, Response};
-        #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
-        let choose = |request: &Request, mut response: Response| {
-            let offered = request.headers().get("Sec-WebSocket-Protocol");
-            let offered = offered
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default();
-            if offered.split(',').any(|token| token.trim() == "echo") {
-                let chosen = "echo".parse().expect("a header's value");
-                response
-                    .headers_mut()
-                    .insert("Sec-WebSocket-Protocol", chosen);
+    fn binary(&mut self, bytes: &[u8]) {
+        self.send(bytes.to_vec().into()).expect("tungstenite sends");
+    }
+
+    fn fragmented_text(&mut self, text: &str) {
+        // Every byte a fragment of its own: the code points are split too.
+        let bytes = text.as_bytes().chunks(1);
+        let fragments: Vec<&[u8]> = [&[][..]]
+            .into_iter()
+            .chain(bytes)
+            .chain([&[][..]])
+            .collect();
+        send_fragments(self, Data::Text, &fragments);
+    }
+
+    fn fragmented_binary(&mut self, bytes: &[u8]) {
+        let fragments: Vec<&[u8]> = bytes.chunks(5000).collect();
+        send_fragments(self, Data::Binary, &fragments);
+    }
+
+    fn ping_pong(&mut self, payload: &[u8]) {
+        let ping = tungstenite::Message::Ping(payload.to_vec().into());
+        self.send(ping).expect("tungstenite sends");
+        loop {
+            match self.read().expect("tungstenite receives") {
+                tungstenite::Message::Pong(pong) if pong == payload => return,
+                tungstenite::Message::Pong(_) => {}
+                message => panic!("{message:?} instead of a pong"),
             }
-            Ok(response)
-        };
-        Self(tungstenite::accept_hdr(stream, choose).expect("tungstenite accepts"))
-    }
-
-    fn send_text(&mut self, text: &str) {
-        self.send(text.into());
-    }
-
-    fn send_binary(&mut self, bytes: &[u8]) {
-        self.send(bytes.to_vec().into());
-    }
-
-    fn send_fragments(&mut self, text: bool, fragments: &[&[u8]]) {
-        use tungstenite::protocol::frame::Frame;
-        use tungstenite::protocol::frame::coding::{Data, OpCode};
-        for (index, fragment) in fragments.iter().enumerate() {
-            let data = match index {
-                0 if text => Data::Text,
-                0 => Data::Binary,
-                _ => {
-                    self.ping(&index.to_be_bytes());
-                    Data::Continue
-                }
-            };
-            let fin = index + 1 == fragments.len();
-            let frame = Frame::message(fragment.to_vec(), OpCode::Data(data), fin);
-            self.send(tungstenite::Message::Frame(frame));
         }
     }
 
-    fn ping(&mut self, payload: &[u8]) {
-        self.send(tungstenite::Message::Ping(payload.to_vec().into()));
-    }
-
-    fn close(&mut self, code: u16, reason: &str) {
+    fn start_closing(&mut self, code: u16, reason: &str) {
         let frame = tungstenite::protocol::CloseFrame {
             code: code.into(),
             reason: reason.into(),
         };
-        self.0.close(Some(frame)).expect("tungstenite closes");
+        self.close(Some(frame)).expect("tungstenite closes");
     }
 
     fn receive(&mut self) -> Received {
-        use tungstenite::Message;
         loop {
-            match self.0.read().expect("tungstenite receives") {
-                Message::Text(text) => return Received::Text(text.to_string()),
-                Message::Binary(bytes) => return Received::Binary(bytes.to_vec()),
-                Message::Pong(payload) => return Received::Pong(payload.to_vec()),
-                Message::Close(frame) => {
+            match self.read().expect("tungstenite receives") {
+                tungstenite::Message::Text(text) => return Received::Text(text.to_string()),
+                tungstenite::Message::Binary(bytes) => return Received::Binary(bytes.to_vec()),
+                tungstenite::Message::Close(frame) => {
                     // Answers the close, and waits for the end of the stream.
-                    while self.0.read().is_ok() {}
+                    while self.read().is_ok() {}
                     let frame = frame.expect("every close here has a code");
                     return Received::Close(frame.code.into(), frame.reason.to_string());
                 }
-                Message::Ping(_) | Message::Frame(_) => {}
+                _ => {}
             }
         }
     }
@@ -415,7 +463,7 @@ fn script(name: &str) -> Command {
 }
 
 /// Runs a client's script to its end.
-fn run_client(name: &str, address: &str, commands: bool) {
+fn run_client(name: &str, address: SocketAddr, commands: bool) {
     let mut command = script(name);
     command
         .arg(format!("ws://{address}/"))
