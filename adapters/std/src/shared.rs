@@ -84,6 +84,8 @@ pub(crate) struct How {
     pub(crate) now: bool,
     /// It belongs to the message that is being streamed.
     pub(crate) streaming: bool,
+    /// It is taken although there is no room, where there is no way to wait for it.
+    pub(crate) insist: bool,
 }
 
 #[derive(Debug)]
@@ -208,6 +210,9 @@ impl<R: Role> Shared<R> {
             if inner.waiting().saturating_add(len) <= self.max_backlog {
                 continue;
             }
+            if how.insist && !port.can_wait() {
+                return Ok(inner);
+            }
             if how.now || !port.can_wait() {
                 return Err(would_block());
             }
@@ -226,20 +231,23 @@ impl<R: Role> Shared<R> {
         inner: MutexGuard<'a, Inner<R>>,
         patience: &mut Patience,
     ) -> Result<MutexGuard<'a, Inner<R>>, SendError> {
-        let Some(left) = patience.left() else {
-            return Ok(self
-                .changed
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner));
-        };
+        let left = patience.left().unwrap_or(Duration::MAX);
         if left.is_zero() {
             return Err(SendError::TimedOut);
         }
-        let (inner, _) = self
-            .changed
-            .wait_timeout(inner, left)
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(inner)
+        Ok(self.wait_for_change(inner, left))
+    }
+
+    /// Waits until a frame or a streamed message has ended, or the connection has.
+    pub(crate) fn wait_for_change<'a>(
+        &self,
+        inner: MutexGuard<'a, Inner<R>>,
+        timeout: Duration,
+    ) -> MutexGuard<'a, Inner<R>> {
+        self.changed
+            .wait_timeout(inner, timeout)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     /// Writes what is in `out` now; waits for it if `wait` and the stream can be waited for.

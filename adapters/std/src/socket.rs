@@ -23,7 +23,8 @@ use crate::shared::{How, Own, Shared};
 use crate::transport::{Interest, Share, Transport};
 use crate::writer::{BinaryWriter, TextWriter};
 
-/// How much [`WebSocket::pending`] keeps for later, in octets of payload.
+/// How much [`WebSocket::pending`] keeps for later, in octets of payload; and how much is read by a
+/// call that must not wait before it gives up to find a message in it, in octets.
 const MAX_PENDING: usize = 1024 * 1024;
 
 /// While there are senders, how long the owner waits at most before it looks what they did.
@@ -98,6 +99,8 @@ pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
     cork: bool,
     /// The message that is arriving.
     message: Vec<u8>,
+    /// A part of it came with the last read.
+    heard: bool,
     /// Whole messages that [`WebSocket::pending`] has found.
     queue: VecDeque<Message>,
     queued: usize,
@@ -137,7 +140,8 @@ enum Next {
 }
 
 enum Fill {
-    Something,
+    /// So many octets, or something else has changed.
+    Something(usize),
     Nothing,
 }
 
@@ -209,6 +213,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             more: false,
             cork: false,
             message: Vec::new(),
+            heard: false,
             queue: VecDeque::new(),
             queued: 0,
             epoch: Instant::now(),
@@ -261,12 +266,18 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     ///
     /// That the WebSocket was closed, or an error, is told by the receive that comes to it.
     pub fn pending(&mut self) -> usize {
+        let mut read = 0;
         while self.queued < MAX_PENDING {
             if let Some(kind) = self.decode() {
                 let message = self.take_message(kind);
                 self.queued += message.len();
                 self.queue.push_back(message);
-            } else if self.is_ending() || !matches!(self.fill(Until::Now), Ok(Fill::Something)) {
+            } else if read < MAX_PENDING
+                && !self.is_ending()
+                && let Ok(Fill::Something(len)) = self.fill(Until::Now)
+            {
+                read += len;
+            } else {
                 break;
             }
         }
@@ -321,6 +332,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     /// The next message, in `self.message`.
     fn next(&mut self, until: Until) -> Result<Next, RecvError> {
+        let mut read = 0;
         loop {
             if let Some(kind) = self.decode() {
                 return Ok(Next::Message(kind));
@@ -332,8 +344,17 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             if self.is_ending() {
                 continue;
             }
+            // Pings without end are no reason to stay.
+            let over = match until {
+                Until::Forever => false,
+                Until::At(at) => read > 0 && Instant::now() >= at,
+                Until::Now => read >= MAX_PENDING,
+            };
+            if over {
+                return Ok(Next::Nothing);
+            }
             match self.fill(until) {
-                Ok(Fill::Something) => {}
+                Ok(Fill::Something(len)) => read += len,
                 Ok(Fill::Nothing) => return Ok(Next::Nothing),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return match until {
@@ -371,8 +392,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     // Grows by what has arrived [FR17].
                     self.message.extend_from_slice(chunk.bytes);
                     found = chunk.last.then_some(chunk.kind);
-                    let now = self.epoch.elapsed().as_millis() as u64;
-                    self.deadlines.received_message(Millis(now));
+                    self.heard = true;
                 }
                 Some(Event::Close(frame)) => {
                     self.reason = frame.map_or(String::new(), |frame| frame.reason().to_owned());
@@ -417,7 +437,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             if !self.stream.wait(interest, timeout)? {
                 return Ok(match limit {
                     Some(limit) if Some(limit) == timeout => Fill::Nothing,
-                    _ => Fill::Something, // a deadline, which the caller looks at
+                    _ => Fill::Something(0), // a deadline, which the caller looks at
                 });
             }
         }
@@ -429,23 +449,23 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 // Where the closing handshake is not complete, this is a failure [CL18].
                 let _ = self.shared.lock().connection.receive_eof();
                 self.shared.notify();
-                Ok(Fill::Something)
+                Ok(Fill::Something(0))
             }
             Ok(len) => {
                 self.rx.fill(len);
                 self.more = len == room;
                 let now = self.now();
                 self.deadlines.received(now);
-                Ok(Fill::Something)
+                Ok(Fill::Something(len))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && can_wait => {
                 self.more = false;
                 Ok(match until {
                     Until::Now => Fill::Nothing,
-                    _ => Fill::Something,
+                    _ => Fill::Something(0),
                 })
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Fill::Something),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Fill::Something(0)),
             Err(error) => {
                 self.more = false;
                 Err(error)
@@ -478,7 +498,17 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// Looks what is due.
     fn tick(&mut self) -> Result<(), RecvError> {
         let now = self.now();
-        let state = self.shared.lock().connection.state();
+        let inner = self.shared.lock();
+        let state = inner.connection.state();
+        let frame_open = inner.frame_open();
+        drop(inner);
+        if core::mem::take(&mut self.heard) {
+            self.deadlines.received_message(now);
+        }
+        if frame_open {
+            // No ping can be sent now, and who sends finds out whether the peer still reads.
+            self.deadlines.received(now);
+        }
         if state != State::Open {
             self.deadlines.closing(now);
         }
@@ -538,7 +568,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 break;
             }
             match self.end_step(until) {
-                Ok(Fill::Something) => {}
+                Ok(Fill::Something(_)) => {}
                 Ok(Fill::Nothing) => return self.verdict(None),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return match until {
@@ -567,12 +597,17 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 self.message = Vec::new();
                 self.more = false;
                 self.ending = Ending::Flush;
-                Ok(Fill::Something)
+                Ok(Fill::Something(0))
             }
             Ending::Flush => {
                 let blocked = self.flush_owed(can_wait)?;
                 let inner = self.shared.lock();
-                if !inner.lost && (blocked || inner.frame_open()) {
+                if !inner.lost && inner.frame_open() {
+                    // Another thread is in the midst of a frame.
+                    drop(self.shared.wait_for_change(inner, LOOK_AROUND));
+                    return Ok(Fill::Something(0));
+                }
+                if !inner.lost && blocked {
                     drop(inner);
                     return self.wait_to_end(Interest::WRITE, until);
                 }
@@ -583,7 +618,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     let _ = self.stream.shutdown();
                 }
                 self.ending = Ending::Drain;
-                Ok(Fill::Something)
+                Ok(Fill::Something(0))
             }
             _ => {
                 if can_wait && !self.more {
@@ -604,7 +639,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock && can_wait => {}
                     Err(error) => return Err(error),
                 }
-                Ok(Fill::Something)
+                Ok(Fill::Something(0))
             }
         }
     }
@@ -621,13 +656,11 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             Until::At(at) => Some(at.saturating_duration_since(Instant::now())),
             Until::Now => Some(Duration::ZERO),
         };
-        // Another thread may be in the midst of a frame, and the stream writable all the same.
-        let look = (interest.write).then_some(LOOK_AROUND);
-        let timeout = limit.into_iter().chain(due).chain(look).min();
+        let timeout = limit.into_iter().chain(due).min();
         let ready = self.stream.wait(interest, timeout)?;
         Ok(match limit {
             Some(limit) if !ready && Some(limit) == timeout => Fill::Nothing,
-            _ => Fill::Something,
+            _ => Fill::Something(0),
         })
     }
 
@@ -694,6 +727,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     ) -> Result<(), SendError> {
         let how = How {
             streaming: begun,
+            insist: fin,
             ..How::default()
         };
         self.own(|shared, own| shared.send(own, kind, payload, fin, how))

@@ -67,11 +67,9 @@ impl<'a, S: Transport, R: Role> Fragments<'a, S, R> {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), SendError> {
+    fn finish(mut self) -> Result<(), SendError> {
         let buffer = core::mem::take(&mut self.buffer);
-        let sent = self.send(&buffer, true);
-        self.buffer = buffer;
-        sent
+        self.send(&buffer, true)
     }
 }
 
@@ -105,11 +103,11 @@ impl<'a, S: Transport, R: Role> BinaryWriter<'a, S, R> {
         Self(Fragments::new(socket, DataKind::Binary))
     }
 
-    /// Ends the message.
+    /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
     ///
     /// # Errors
-    /// As [`WebSocket::send`]. With a non-blocking stream, after `WouldBlock`, call it again.
-    pub fn finish(&mut self) -> Result<(), SendError> {
+    /// As [`WebSocket::send`].
+    pub fn finish(self) -> Result<(), SendError> {
         self.0.finish()
     }
 }
@@ -169,11 +167,11 @@ impl<'a, S: Transport, R: Role> TextWriter<'a, S, R> {
         self.0.flush()
     }
 
-    /// Ends the message.
+    /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
     ///
     /// # Errors
-    /// As [`WebSocket::send`]. With a non-blocking stream, after `WouldBlock`, call it again.
-    pub fn finish(&mut self) -> Result<(), SendError> {
+    /// As [`WebSocket::send`].
+    pub fn finish(self) -> Result<(), SendError> {
         self.0.finish()
     }
 }
