@@ -330,7 +330,10 @@ fn check_session<R: Side>(session: &Session<'_>) {
         let seen = tape.told.len();
         tape.receive(&mut connection, &mut input[piece]);
         sender.hear(&tape, seen);
-        if let Some(&action) = script.next() {
+        // As many actions as pieces would be too many for a stream of single octets.
+        if sender.turn < 100
+            && let Some(&action) = script.next()
+        {
             sender.act(&mut connection, action);
         }
         sender.look(&connection, &tape);
@@ -362,7 +365,7 @@ fn check_session<R: Side>(session: &Session<'_>) {
         compression: config.compression,
         ..Config::default()
     };
-    let heard = listen::<R::Peer>(peer_config, &sender.wire, sizes);
+    let heard = listen::<R::Peer>(peer_config, &sender.wire, &[255, 0, 1]);
     assert_eq!(
         heard.violation, None,
         "the peer finds fault with what was sent"
