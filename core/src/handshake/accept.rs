@@ -87,7 +87,7 @@ fn compress(state: &mut [u32; 5], words: &mut [u32; 16]) {
         let (f, k) = match t {
             0..20 => (d ^ (b & (c ^ d)), 0x5a82_7999),
             20..40 => (b ^ c ^ d, 0x6ed9_eba1),
-            40..60 => ((b & c) | (d & (b | c)), 0x8f1b_bcdc),
+            40..60 => (b ^ ((b ^ c) & (b ^ d)), 0x8f1b_bcdc),
             _ => (b ^ c ^ d, 0xca62_c1d6_u32),
         };
         let word = words[t & 15];
