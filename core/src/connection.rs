@@ -441,9 +441,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// tell the same. Firmware always goes that way: it would rather have the flash.
     #[inline(always)] // An event that is not put together where it is used is copied, all 130 bytes.
     fn receive_message(&self, input: &mut [u8]) -> Option<Step> {
-        let between_messages = self.receiving == Receiving::Header
-            && self.header.is_empty()
-            && !self.in_message;
+        let between_messages =
+            self.receiving == Receiving::Header && self.header.is_empty() && !self.in_message;
         if cfg!(not(target_pointer_width = "64")) || !between_messages {
             return None;
         }
@@ -549,9 +548,9 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     #[inline]
     fn receive_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
         if self.header.is_empty()
-            && let Ok(Some((header, len))) = self.judge(input)
+            && let Ok(len @ 1..) = self.begin_frame(input)
         {
-            return (len, self.begin_frame(&header));
+            return (len, Ok(true));
         }
         self.receive_split_header(input)
     }
@@ -560,26 +559,25 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// and a header may arrive in any parts.
     #[inline(never)]
     fn receive_split_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
+        let mut header = core::mem::take(&mut self.header);
         let mut len = 0;
         for &octet in input {
             len += 1;
-            let _ = self.header.push(octet); // There is room for the longest header.
-            match self.judge(&self.header) {
-                Ok(None) => {}
-                Ok(Some((header, _))) => {
-                    self.header.clear();
-                    return (len, self.begin_frame(&header));
-                }
-                Err(violation) => return (len, Err(violation)),
+            let _ = header.push(octet); // There is room for the longest header.
+            match self.begin_frame(&header) {
+                Ok(0) => {}
+                begun => return (len, begun.map(|_| true)),
             }
         }
+        self.header = header;
         (len, Ok(false))
     }
 
-    /// Reads a header and judges what depends on the role, on what was negotiated, and on the
-    /// message that is open.
+    /// Begins the frame whose header `bytes` begin with, and tells the header's length; 0 where it
+    /// needs more bytes than these. Judges what depends on the role, on what was negotiated, and
+    /// on the message that is open. The same bytes give the same error again.
     #[inline]
-    fn judge(&self, bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolViolation> {
+    fn begin_frame(&mut self, bytes: &[u8]) -> Result<usize, ProtocolViolation> {
         if let [first, rest @ ..] = bytes {
             let opcode = first & 0x0F;
             let starts_message = matches!(opcode, 0x1 | 0x2);
@@ -611,14 +609,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 }
             }
         }
-        FrameHeader::parse(bytes)
-    }
-
-    #[inline]
-    fn begin_frame(&mut self, header: &FrameHeader) -> Result<bool, ProtocolViolation> {
+        let Some((header, len)) = FrameHeader::parse(bytes)? else {
+            return Ok(0);
+        };
         self.mask = Mask::new(header.mask.unwrap_or_default());
         self.remaining = header.payload_len;
-        self.receiving = Receiving::Data { fin: header.fin };
         // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
         let kind = match header.opcode {
             OpCode::Continuation => None,
@@ -627,9 +622,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             opcode => {
                 // RFC 6455 §5.4: also in the midst of a fragmented message [MS04]
                 self.receiving = Receiving::Control { opcode };
-                return Ok(true);
+                return Ok(len);
             }
         };
+        // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
+        let room = if kind.is_some() {
+            self.max_message_len
+        } else {
+            self.message_room
+        };
+        let room = room.checked_sub(header.payload_len);
+        self.message_room = room.ok_or(ProtocolViolation::MessageTooBig)?;
         if let Some(kind) = kind {
             // RFC 6455 §6.2: the next message begins afresh [MS10]
             self.incoming = Incoming {
@@ -638,13 +641,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 first: true,
             };
             self.in_message = true;
-            self.message_room = self.max_message_len;
             self.utf8 = Utf8Validator::new();
         }
-        // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
-        let room = self.message_room.checked_sub(header.payload_len);
-        self.message_room = room.ok_or(ProtocolViolation::MessageTooBig)?;
-        Ok(true)
+        self.receiving = Receiving::Data { fin: header.fin };
+        Ok(len)
     }
 
     #[inline]
