@@ -377,6 +377,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             return None;
         }
         let mut found = None;
+        let mut answered = false;
         let mut inner = self.shared.lock();
         while found.is_none() && !self.rx.is_empty() {
             let Ok(step) = inner.connection.step(self.rx.unread()) else {
@@ -398,10 +399,12 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     self.reason = frame.map_or(String::new(), |frame| frame.reason().to_owned());
                     self.shared.notify();
                 }
+                // Each of several pings in one read gets its pong, while there is room [CT07].
+                Some(Event::Ping(_)) => answered |= inner.transmit().is_ok(),
                 _ => {}
             }
         }
-        if inner.connection.wants_transmit() {
+        if answered || inner.connection.wants_transmit() {
             let can_wait = self.can_wait.get().unwrap_or(false);
             let stream = &mut self.stream;
             // What fails here shows again where it is waited for.
@@ -902,10 +905,9 @@ impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     }
 }
 
-impl<S: Transport + fmt::Debug, R: Role> fmt::Debug for WebSocket<S, R> {
+impl<S: Transport, R: Role> fmt::Debug for WebSocket<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
-            .field("stream", &self.stream)
             .field("state", &self.state())
             .finish_non_exhaustive()
     }

@@ -1,0 +1,202 @@
+//! Deadlines: no peer holds a connection for ever. Times are short, and bounds on them wide.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use motews_std::role::Server;
+use motews_std::{
+    AcceptError, Builder, CloseCode, ConnectError, Due, RecvError, SendError, Timeouts, WebSocket,
+};
+use support::{QUICK, REQUEST, serve, tcp_pair, unmasked, ws_pair_with};
+
+fn quick() -> Builder {
+    Builder::new().timeouts(QUICK)
+}
+
+/// About as long as `QUICK` says.
+fn assert_quick(start: Instant) {
+    let elapsed = start.elapsed();
+    assert!(elapsed >= Duration::from_millis(140), "{elapsed:?}");
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+}
+
+/// HS22: a request that trickles
+#[test]
+fn connecting_client_trickles_handshake_times_out() {
+    let (mut client, stream) = tcp_pair();
+    let start = Instant::now();
+    let slowloris = std::thread::spawn(move || {
+        for byte in REQUEST {
+            if client.write_all(&[*byte]).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    assert!(matches!(quick().accept(stream), Err(AcceptError::TimedOut)));
+    assert_quick(start);
+    slowloris.join().unwrap();
+}
+
+/// HC25: a server that says nothing
+#[test]
+fn connecting_server_is_silent_handshake_times_out() {
+    let (stream, _server) = tcp_pair();
+    let start = Instant::now();
+    let result = quick().connect_over(stream, "ws://h/");
+    assert!(matches!(result, Err(ConnectError::TimedOut)));
+    assert_quick(start);
+}
+
+/// CL21: not lengthened by other traffic
+#[test]
+fn closing_peer_is_silent_close_times_out() {
+    for chatty in [false, true] {
+        let (mut raw, stream) = tcp_pair();
+        let mut server = quick().from_upgraded(stream, Server, b"");
+        let start = Instant::now();
+        let peer = std::thread::spawn(move || {
+            for _ in 0..100 {
+                if chatty && raw.write_all(b"\x89\x80\0\0\0\0").is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let outcome = server.close(CloseCode::NORMAL, "").unwrap();
+        assert_quick(start);
+        assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
+        assert!(!outcome.clean);
+        drop(server);
+        peer.join().unwrap();
+    }
+}
+
+/// CL07: the client does not wait for ever for the server's end of TCP
+#[test]
+fn closed_server_keeps_tcp_open_client_ends_it() {
+    let (stream, mut raw) = tcp_pair();
+    let mut client = quick().from_upgraded(
+        stream,
+        motews_std::role::Client::new(motews_std::OsEntropy::new()),
+        b"",
+    );
+    raw.write_all(&unmasked(0x88, &[3, 232])).unwrap();
+    let start = Instant::now();
+    assert_eq!(client.recv().unwrap(), None);
+    assert_quick(start);
+    assert!(client.outcome().unwrap().clean);
+}
+
+#[test]
+fn open_peer_is_dead_is_found_out_by_a_ping() {
+    let timeouts = Timeouts {
+        keepalive: Some(Duration::from_millis(70)),
+        pong: Some(Duration::from_millis(80)),
+        ..QUICK
+    };
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new()
+        .timeouts(timeouts)
+        .from_upgraded(stream, Server, b"");
+    let start = Instant::now();
+    for _ in 0..2 {
+        assert!(matches!(server.recv(), Err(RecvError::TimedOut(Due::Pong))));
+    }
+    assert_quick(start);
+    let mut ping = [0; 2];
+    raw.read_exact(&mut ping).unwrap();
+    assert_eq!(ping, [0x89, 0]);
+    assert!(!server.outcome().unwrap().clean);
+}
+
+#[test]
+fn open_peer_that_answers_pings_stays() {
+    let timeouts = Timeouts {
+        keepalive: Some(Duration::from_millis(20)),
+        pong: Some(Duration::from_millis(500)),
+        ..QUICK
+    };
+    let (mut client, mut server) = ws_pair_with(&Builder::new().timeouts(timeouts));
+    let thread = std::thread::spawn(move || {
+        client.recv_timeout(Duration::from_millis(300)).unwrap();
+        client
+    });
+    let received = server.recv_timeout(Duration::from_millis(250)).unwrap();
+    assert_eq!(received, motews_std::Received::Nothing);
+    assert_eq!(server.outcome(), None);
+    drop(thread.join().unwrap());
+}
+
+#[test]
+fn open_peer_is_idle_connection_closes() {
+    let timeouts = Timeouts {
+        idle: Some(Duration::from_millis(150)),
+        ..QUICK
+    };
+    let (mut client, server) = ws_pair_with(&Builder::new().timeouts(timeouts));
+    let mut server: WebSocket<_, Server> = server;
+    let thread = std::thread::spawn(move || {
+        // Pings do not count.
+        for _ in 0..5 {
+            client.ping(b"").unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        client.recv().unwrap();
+        client.outcome().unwrap()
+    });
+    let start = Instant::now();
+    assert_eq!(server.recv().unwrap(), None);
+    assert_quick(start);
+    assert_eq!(thread.join().unwrap().code, CloseCode::GOING_AWAY);
+}
+
+/// A peer that does not read: the sender does not wait for ever, and does not grow
+#[test]
+fn open_peer_does_not_read_send_times_out() {
+    for size in [1000, 1_000_000] {
+        let (_raw, stream) = tcp_pair();
+        let mut server = Builder::new()
+            .write_timeout(Some(Duration::from_millis(150)))
+            .from_upgraded(stream, Server, b"");
+        let message = vec![0; size];
+        let error = (0..100_000).find_map(|_| server.send(&message).err());
+        assert!(matches!(error, Some(SendError::TimedOut)), "{error:?}");
+        assert!(matches!(server.send("x"), Err(SendError::Closed)));
+        assert_eq!(server.backlog(), 0);
+    }
+}
+
+/// Who owns the stream and waits in `recv` notices a sender's close, and its deadline.
+#[test]
+fn closing_by_a_sender_has_the_deadline_too() {
+    let (_raw, stream) = tcp_pair();
+    let mut server = quick().from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let thread = std::thread::spawn(move || server.recv());
+    std::thread::sleep(Duration::from_millis(20));
+    sender.close(CloseCode::NORMAL, "").unwrap();
+    assert!(matches!(
+        thread.join().unwrap(),
+        Err(RecvError::TimedOut(Due::Close))
+    ));
+}
+
+#[test]
+fn refused_client_that_stays_is_left_in_time() {
+    let (addr, server) = serve(|stream| {
+        let start = Instant::now();
+        let result = quick().accept_with(stream, |_| motews_std::Response::new(403));
+        (result.map(drop), start.elapsed())
+    });
+    let mut client = std::net::TcpStream::connect(addr).unwrap();
+    client.write_all(REQUEST).unwrap();
+    let (result, elapsed) = server.join().unwrap();
+    assert!(matches!(result, Err(AcceptError::Answered(403))));
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+    let mut response = String::new();
+    client.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 403 Forbidden\r\n"));
+}
