@@ -1,0 +1,587 @@
+//! The opening handshake through the public API, both roles, against raw bytes and each other.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::JoinHandle;
+
+use motews_std::{
+    AcceptError, Builder, ConfigError, ConnectError, HandshakeError, Request, Response, UrlError,
+    WebSocket, role::Server,
+};
+use support::{REQUEST, key_of, masked, read_head, serve};
+
+type Accepted = Result<WebSocket<TcpStream, Server>, AcceptError>;
+
+/// Sends `request` to a server, and tells what it answers and what it makes of it.
+fn ask(
+    request: &[u8],
+    builder: Builder,
+    callback: impl FnMut(&Request) -> Response + Send + 'static,
+) -> (String, Accepted) {
+    let (addr, server) = serve(move |stream| builder.accept_with(stream, callback));
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.write_all(request).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let head = read_head(&mut client);
+    let mut body = String::new();
+    if !head.starts_with("HTTP/1.1 101") {
+        client.read_to_string(&mut body).unwrap();
+    }
+    (head + &body, server.join().unwrap())
+}
+
+fn ask_plainly(request: &[u8]) -> (String, Accepted) {
+    ask(request, Builder::new(), |_| Response::accept())
+}
+
+// ---- server ----
+
+/// HS13, with the RFC's sample key; HS14; HS19
+#[test]
+fn accepting_sample_request_gets_the_sample_response() {
+    let builder = Builder::new()
+        .subprotocols(["superchat", "chat"])
+        .header("Server", "motews");
+    let request = [REQUEST, &masked(0x81, b"first frame")].concat();
+    let (response, accepted) = ask(&request, builder, |request| {
+        assert!(request.is_websocket());
+        assert_eq!(request.method(), "GET");
+        assert_eq!((request.path(), request.query()), ("/chat", None));
+        assert_eq!(request.host(), Some("server.example.com"));
+        assert_eq!(request.origin(), Some("http://example.com"));
+        let offered: Vec<_> = request.subprotocols().collect();
+        assert_eq!(offered, ["chat", "superchat"]);
+        Response::accept().header("Set-Cookie", "a=b")
+    });
+    assert_eq!(
+        response,
+        "HTTP/1.1 101 Switching Protocols\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+        Sec-WebSocket-Protocol: superchat\r\n\
+        Server: motews\r\n\
+        Set-Cookie: a=b\r\n\
+        \r\n"
+    );
+    let mut server = accepted.unwrap();
+    assert_eq!(server.subprotocol(), Some("superchat"));
+    assert_eq!(server.recv().unwrap(), Some("first frame".into()));
+}
+
+#[test]
+fn accepting_callback_sees_everything() {
+    let long = "c".repeat(20_000);
+    let request = format!(
+        "GET http://example.com/a%20b?room=1&x HTTP/1.1\r\n\
+        host: example.com\r\n\
+        upgrade: WebSocket\r\n\
+        connection: keep-alive, Upgrade\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        sec-websocket-version: 13\r\n\
+        authorization: Bearer 42\r\n\
+        cookie: a=b; session={long}\r\n\
+        cookie: c=\r\n\
+        x-twice: 1\r\n\
+        x-twice: 2\r\n\r\n"
+    );
+    let (response, accepted) = ask(request.as_bytes(), Builder::new(), move |request| {
+        assert_eq!(
+            (request.path(), request.query()),
+            ("/a%20b", Some("room=1&x"))
+        );
+        assert_eq!(request.target(), "http://example.com/a%20b?room=1&x");
+        assert_eq!(request.authorization(), Some("Bearer 42"));
+        assert_eq!(request.origin(), None);
+        assert_eq!(request.subprotocols().count(), 0);
+        let cookies: Vec<_> = request.cookies().collect();
+        assert_eq!(cookies, [("a", "b"), ("session", long.as_str()), ("c", "")]);
+        assert_eq!(
+            request.header_all("X-Twice").collect::<Vec<_>>(),
+            ["1", "2"]
+        );
+        assert_eq!(request.headers().count(), 10);
+        Response::accept()
+    });
+    assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
+    accepted.unwrap();
+}
+
+/// HS10, HS11, EX05
+#[test]
+fn accepting_callback_refuses_with_any_response() {
+    let (response, accepted) = ask(REQUEST, Builder::new(), |_| {
+        Response::new(401)
+            .header("WWW-Authenticate", "Basic realm=\"x\"")
+            .body("Who are you?\n")
+    });
+    assert_eq!(
+        response,
+        "HTTP/1.1 401 Unauthorized\r\n\
+        WWW-Authenticate: Basic realm=\"x\"\r\n\
+        Connection: close\r\n\
+        Content-Length: 13\r\n\
+        \r\n\
+        Who are you?\n"
+    );
+    assert!(matches!(accepted, Err(AcceptError::Answered(401))));
+}
+
+/// dwebsocket's `accept_websocket`: the same path serves plain HTTP
+#[test]
+fn accepting_plain_http_is_answered_by_the_callback() {
+    let page = |request: &Request| {
+        assert!(!request.is_websocket());
+        assert_eq!(request.path(), "/chat");
+        Response::new(200)
+            .header("Content-Type", "text/html")
+            .body("<p>Hello")
+    };
+    let get = b"GET /chat HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (response, accepted) = ask(get, Builder::new(), page);
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"));
+    assert!(response.ends_with("Content-Length: 8\r\n\r\n<p>Hello"));
+    assert!(matches!(accepted, Err(AcceptError::Answered(200))));
+    // HEAD has the same head.
+    let head = b"HEAD /chat HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (response, _) = ask(head, Builder::new(), page);
+    assert!(
+        response.ends_with("Content-Length: 8\r\n\r\n"),
+        "{response}"
+    );
+    // POST as well, and its body does no harm.
+    let post = b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+    let (response, _) = ask(post, Builder::new(), page);
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    // To accept it is not possible.
+    let (response, accepted) = ask_plainly(get);
+    assert!(
+        response.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
+        "{response}"
+    );
+    assert!(matches!(
+        accepted,
+        Err(AcceptError::Handshake(HandshakeError::NotUpgrade))
+    ));
+}
+
+/// HS01, HS02, HS04, HS06 to HS09, HS20, HS23
+#[test]
+fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
+    let sample = String::from_utf8(REQUEST.to_vec()).unwrap();
+    let cases = [
+        (sample.replace("GET ", "POST "), 400, HandshakeError::Method),
+        (
+            sample.replace("HTTP/1.1", "HTTP/1.0"),
+            400,
+            HandshakeError::HttpVersion,
+        ),
+        (
+            sample.replace("Host:", "X-Host:"),
+            400,
+            HandshakeError::Host,
+        ),
+        (
+            sample.replace("Connection: Upgrade", "Connection: close"),
+            400,
+            HandshakeError::Connection,
+        ),
+        (
+            sample.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"),
+            400,
+            HandshakeError::Key,
+        ),
+        (
+            sample.replace("Version: 13", "Version: 8"),
+            426,
+            HandshakeError::UnsupportedVersion,
+        ),
+        (
+            sample.replace("chat, superchat", "chat,, x"),
+            400,
+            HandshakeError::Subprotocol,
+        ),
+        (
+            sample.replace("Host: ", "Host : "),
+            400,
+            HandshakeError::HeaderName,
+        ),
+        (
+            sample.replace("Host: ", "Content-Length: 5\r\nHost: "),
+            400,
+            HandshakeError::Body,
+        ),
+        (
+            "nonsense\r\n\r\n".to_owned(),
+            400,
+            HandshakeError::StartLine,
+        ),
+        (
+            format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(9000)),
+            414,
+            HandshakeError::StartLineTooLong,
+        ),
+    ];
+    for (request, status, error) in cases {
+        let (response, accepted) = ask(request.as_bytes(), Builder::new(), |_| {
+            panic!("not for the application")
+        });
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{response}"
+        );
+        match accepted {
+            Err(AcceptError::Handshake(found)) => assert_eq!(found, error),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// HS21, at 0, at the limit and one below
+#[test]
+fn accepting_limits_are_exact() {
+    let len = REQUEST.len() as u32;
+    let builder = Builder::new().max_head_len(len).max_headers(7);
+    ask(REQUEST, builder.clone(), |_| Response::accept())
+        .1
+        .unwrap();
+    for builder in [
+        builder.clone().max_head_len(len - 1),
+        builder.clone().max_head_len(0),
+        builder.clone().max_headers(6),
+        builder.max_headers(0),
+    ] {
+        let (response, accepted) = ask(REQUEST, builder, |_| Response::accept());
+        let status = &response[..12];
+        assert!(
+            ["HTTP/1.1 431", "HTTP/1.1 414"].contains(&status),
+            "{response}"
+        );
+        assert!(matches!(accepted, Err(AcceptError::Handshake(_))));
+    }
+}
+
+/// HC24's mirror: nothing that a caller gives can break a line
+#[test]
+fn accepting_response_with_a_line_break_is_not_sent() {
+    type Callback = fn() -> Response;
+    let cases: [(Callback, ConfigError); 6] = [
+        (
+            || Response::accept().header("X", "a\r\nY: b"),
+            ConfigError::HeaderValue,
+        ),
+        (
+            || Response::accept().header("X\r\nY", "b"),
+            ConfigError::HeaderName,
+        ),
+        (
+            || Response::accept().header("Upgrade", "h2c"),
+            ConfigError::ReservedHeader,
+        ),
+        (
+            || Response::accept().subprotocol("other"),
+            ConfigError::NotOffered,
+        ),
+        (
+            || Response::new(404).header("X", "a\nb"),
+            ConfigError::HeaderValue,
+        ),
+        (|| Response::new(99), ConfigError::Status),
+    ];
+    for (callback, error) in cases {
+        let (response, accepted) = ask(REQUEST, Builder::new(), move |_| callback());
+        assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
+        assert!(!response.contains("Y: b"));
+        match accepted {
+            Err(AcceptError::Config(found)) => assert_eq!(found, error),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// MS08 for the handshake: the client leaves in its midst
+#[test]
+fn accepting_client_leaves_is_an_error() {
+    let (addr, server) = serve(|stream| motews_std::accept(stream).map(drop));
+    TcpStream::connect(addr)
+        .unwrap()
+        .write_all(&REQUEST[..50])
+        .unwrap();
+    assert!(matches!(server.join().unwrap(), Err(AcceptError::Io(_))));
+}
+
+// ---- client ----
+
+/// A server that answers `response`, whatever it is asked; it tells the request.
+fn respond(response: impl Into<Vec<u8>>) -> (SocketAddr, JoinHandle<String>) {
+    let response = response.into();
+    serve(move |mut stream| {
+        let request = read_head(&mut stream);
+        let _ = stream.write_all(&response);
+        request
+    })
+}
+
+fn connect(addr: SocketAddr) -> Result<WebSocket, ConnectError> {
+    motews_std::connect(&format!("ws://{addr}/path?query"))
+}
+
+/// HC05 to HC11
+#[test]
+fn connecting_request_is_as_the_rfc_has_it() {
+    let (addr, server) = respond("");
+    let error = Builder::new()
+        .header("X-Mine", "yes")
+        .origin("http://example.com")
+        .subprotocols(["a", "b"])
+        .connect(&format!("ws://us%65r:pass@{addr}/path?query"))
+        .unwrap_err();
+    assert!(matches!(error, ConnectError::Io(_)), "{error}");
+    let request = server.join().unwrap();
+    let key = key_of(&request);
+    assert_eq!((key.len(), &key[22..]), (24, "=="));
+    let expected = format!(
+        "GET /path?query HTTP/1.1\r\n\
+        Host: {addr}\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: {key}\r\n\
+        Origin: http://example.com\r\n\
+        Sec-WebSocket-Protocol: a, b\r\n\
+        X-Mine: yes\r\n\
+        Authorization: Basic dXNlcjpwYXNz\r\n\
+        \r\n"
+    );
+    assert_eq!(request, expected);
+}
+
+/// HC13: 3xx and 401 are surfaced with everything, and nothing is followed
+#[test]
+fn connecting_refusals_are_surfaced() {
+    let (addr, _server) =
+        respond("HTTP/1.1 302 Found\r\nLocation: ws://elsewhere/\r\nContent-Length: 4\r\n\r\nbody");
+    match connect(addr) {
+        Err(error @ ConnectError::Refused(_)) => {
+            let text = error.to_string();
+            assert!(
+                text.contains("302") && text.contains("ws://elsewhere/"),
+                "{text}"
+            );
+            let ConnectError::Refused(refused) = error else {
+                unreachable!()
+            };
+            assert_eq!(refused.status, 302);
+            assert_eq!(refused.header("location"), Some("ws://elsewhere/"));
+            assert_eq!(refused.body, b"body");
+        }
+        other => panic!("{other:?}"),
+    }
+    for status in [200, 301, 401, 404, 500, 503] {
+        let (addr, _server) = respond(format!("HTTP/1.1 {status} X\r\nA: b\r\n\r\n"));
+        match connect(addr) {
+            Err(ConnectError::Refused(refused)) => {
+                assert_eq!(refused.status, status);
+                assert_eq!(refused.headers, [("A".to_owned(), b"b".to_vec())]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// HC14 to HC20
+#[test]
+fn connecting_incorrect_response_fails() {
+    // A correct one but for the key, which is not ours.
+    let sample = "HTTP/1.1 101 Switching Protocols\r\n\
+        Upgrade: websocket\r\n\
+        Connection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let cases = [
+        (sample.to_owned(), HandshakeError::Accept),
+        (
+            sample.replace("Upgrade: websocket", "Upgrade: h2c"),
+            HandshakeError::Upgrade,
+        ),
+        (
+            sample.replace("Connection:", "X:"),
+            HandshakeError::Connection,
+        ),
+        (
+            sample.replace("HTTP/1.1", "HTTP/1.0"),
+            HandshakeError::HttpVersion,
+        ),
+        (
+            sample.replace("HTTP/1.1", "HTTP/x"),
+            HandshakeError::StartLine,
+        ),
+        (
+            "SSH-2.0-OpenSSH_9.2p1\r\n".to_owned(),
+            HandshakeError::StartLine,
+        ),
+        (
+            "220 mail.example.com ESMTP".to_owned(),
+            HandshakeError::StartLine,
+        ),
+    ];
+    for (response, error) in cases {
+        let (addr, _server) = respond(response.clone());
+        match connect(addr) {
+            Err(ConnectError::Handshake(found)) => {
+                assert_eq!(found, error, "{response}");
+            }
+            // Half a line, and the end: there is no more to be known.
+            Err(ConnectError::Io(found)) if !response.contains('\n') => {
+                assert_eq!(found.kind(), std::io::ErrorKind::UnexpectedEof);
+            }
+            other => panic!("{response}: {other:?}"),
+        }
+    }
+}
+
+/// HC18, HC17, HC22: a correct response, with what was not offered, and with a first frame
+#[test]
+fn connecting_server_chooses_what_was_not_offered_fails() {
+    let answer = |extra: &'static str| {
+        serve(move |mut stream| {
+            let request = read_head(&mut stream);
+            let key = key_of(&request).to_owned();
+            let accept = accept_of(&key);
+            let head = format!(
+                "HTTP/1.1 101 x\r\nupgrade: WebSocket\r\nconnection: a, upgrade\r\n\
+                sec-websocket-accept: {accept}\r\n{extra}\r\n"
+            );
+            let mut bytes = head.into_bytes();
+            bytes.extend(b"\x81\x05first");
+            stream.write_all(&bytes).unwrap();
+            let _ = stream.read(&mut [0; 100]);
+        })
+    };
+    let (addr, _server) = answer("");
+    assert_eq!(connect(addr).unwrap().recv().unwrap(), Some("first".into()));
+    for (extra, error) in [
+        (
+            "Sec-WebSocket-Protocol: chat\r\n",
+            HandshakeError::Subprotocol,
+        ),
+        (
+            "Sec-WebSocket-Extensions: x\r\n",
+            HandshakeError::Extensions,
+        ),
+    ] {
+        let (addr, _server) = answer(extra);
+        match connect(addr) {
+            Err(ConnectError::Handshake(found)) => assert_eq!(found, error),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The right answer to a key, from this crate's own server.
+fn accept_of(key: &str) -> String {
+    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
+    let request = request.replace("dGhlIHNhbXBsZSBub25jZQ==", key);
+    let (response, accepted) = ask_plainly(request.as_bytes());
+    accepted.unwrap();
+    let line = response
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Accept: "));
+    line.unwrap().to_owned()
+}
+
+/// HC25
+#[test]
+fn connecting_endless_response_is_cut_off() {
+    for line in ["X: y\r\n", "x"] {
+        let (addr, _server) = serve(move |mut stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+            while stream.write_all(line.repeat(1000).as_bytes()).is_ok() {}
+        });
+        assert!(matches!(connect(addr), Err(ConnectError::Handshake(_))));
+    }
+}
+
+/// HC24, HC11, HC02: refused before anything is sent
+#[test]
+fn connecting_what_is_against_the_protocol_is_not_sent() {
+    let url = "ws://127.0.0.1:1/"; // nothing listens there: it would be an I/O error
+    let cases = [
+        (
+            Builder::new().header("X", "a\r\nY: b"),
+            ConfigError::HeaderValue,
+        ),
+        (Builder::new().header("X", "a\0"), ConfigError::HeaderValue),
+        (
+            Builder::new().header("X\r\nY", "b"),
+            ConfigError::HeaderName,
+        ),
+        (
+            Builder::new().header("Host", "b"),
+            ConfigError::ReservedHeader,
+        ),
+        (Builder::new().origin("a\nb"), ConfigError::HeaderValue),
+        (
+            Builder::new().subprotocols(["a b"]),
+            ConfigError::Subprotocol,
+        ),
+        (
+            Builder::new().subprotocols(["a\r\n"]),
+            ConfigError::Subprotocol,
+        ),
+        (
+            Builder::new().subprotocols(["a", "a"]),
+            ConfigError::Subprotocol,
+        ),
+    ];
+    for (builder, error) in cases {
+        match builder.connect(url) {
+            Err(ConnectError::Config(found)) => assert_eq!(found, error),
+            other => panic!("{other:?}"),
+        }
+    }
+    for (url, error) in [
+        ("http://x/", UrlError::Scheme),
+        ("ws://x/#y", UrlError::Fragment),
+        ("ws://x\r\ny/", UrlError::Host),
+    ] {
+        match motews_std::connect(url) {
+            Err(ConnectError::Url(found)) => assert_eq!(found, error),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn connecting_to_a_port_where_nothing_listens_is_an_io_error() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    match connect(addr) {
+        Err(ConnectError::Io(error)) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// HC07: an IPv6 address stands in brackets
+#[test]
+fn connecting_over_ipv6_works_where_there_is_ipv6() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+        return;
+    };
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut server = motews_std::accept_with(stream, |request| {
+            assert_eq!(request.host(), Some(format!("[::1]:{port}").as_str()));
+            Response::accept()
+        });
+        server.as_mut().unwrap().recv().unwrap()
+    });
+    let mut client = motews_std::connect(&format!("ws://[::1]:{port}")).unwrap();
+    client.send("Hello").unwrap();
+    assert_eq!(server.join().unwrap(), Some("Hello".into()));
+}

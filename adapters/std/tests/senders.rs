@@ -1,0 +1,215 @@
+//! Senders: other threads send while the owner waits in `recv`.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use motews_std::role::Server;
+use motews_std::{Builder, CloseCode, Message, SendError, Sender, TrySendError, WebSocket};
+use support::{masked, tcp_pair, unmasked, ws_pair};
+
+const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
+const _: () = assert_usable_from_threads::<Sender<TcpStream, Server>>();
+
+/// MS07: dwebsocket's concurrent senders mixed their frames
+#[test]
+fn four_threads_send_while_the_owner_receives() {
+    const EACH: usize = 200;
+    let (mut client, mut server) = ws_pair();
+    let sender = server.sender().unwrap();
+    let threads: Vec<_> = (0..4_u8)
+        .map(|thread| {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for n in 0..EACH {
+                    // Short ones that are copied, and long ones that are not.
+                    let len = if n % 10 == 0 { 100_000 } else { n };
+                    let mut message = vec![thread; len + 2];
+                    message[1] = n as u8;
+                    sender.send(message).unwrap();
+                }
+            })
+        })
+        .collect();
+    drop(sender);
+    let owner = std::thread::spawn(move || {
+        let mut pings = 0;
+        while let Some(message) = server.recv().unwrap() {
+            assert_eq!(message.as_text(), Some("from the client"));
+            pings += 1;
+        }
+        pings
+    });
+    let mut next = [0_usize; 4];
+    for received in 0..4 * EACH {
+        let bytes = client.recv().unwrap().unwrap().into_bytes();
+        let thread = usize::from(bytes[0]);
+        let n = next[thread];
+        let len = if n % 10 == 0 { 100_000 } else { n };
+        assert_eq!((bytes.len(), bytes[1]), (len + 2, n as u8));
+        assert!(bytes[2..].iter().all(|byte| usize::from(*byte) == thread));
+        next[thread] += 1;
+        if received % 100 == 0 {
+            client.ping(b"are you there").unwrap();
+            client.send("from the client").unwrap();
+        }
+    }
+    assert_eq!(next, [EACH; 4]);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    assert_eq!(owner.join().unwrap(), 8);
+}
+
+#[test]
+fn sender_reaches_the_peer_while_the_owner_waits() {
+    let (mut client, mut server) = ws_pair();
+    let sender = server.sender().unwrap();
+    let owner = std::thread::spawn(move || server.recv().unwrap());
+    std::thread::sleep(Duration::from_millis(20));
+    sender.send("x").unwrap();
+    assert_eq!(client.recv().unwrap(), Some("x".into()));
+    sender.close(CloseCode::NORMAL, "enough").unwrap();
+    assert!(matches!(sender.send("y"), Err(SendError::Closed)));
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(owner.join().unwrap(), None);
+    assert_eq!(client.outcome().unwrap().reason, "enough");
+    assert!(!sender.is_open());
+}
+
+/// The peer does not read: `try_send` gives the message back, `send` waits, memory stays.
+#[test]
+fn full_try_send_gives_the_message_back() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let mut taken = 0;
+    let message = loop {
+        match sender.try_send(vec![7; 10_000].into()) {
+            Ok(()) => taken += 1,
+            Err(TrySendError::Full(message)) => break message,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(taken < 100_000);
+    };
+    assert_eq!(message, Message::Binary(vec![7; 10_000]));
+    assert!(sender.backlog() <= 64 * 1024, "{}", sender.backlog());
+    let blocked = {
+        let sender = sender.clone();
+        std::thread::spawn(move || sender.send("at last"))
+    };
+    std::thread::sleep(Duration::from_millis(30));
+    assert!(!blocked.is_finished());
+
+    // The owner, waiting in `recv`, writes the backlog when the peer reads.
+    let owner = std::thread::spawn(move || server.recv());
+    let mut expected = unmasked(0x82, &[7; 10_000]).repeat(taken);
+    expected.extend(unmasked(0x81, b"at last"));
+    let mut received = vec![0; expected.len()];
+    raw.read_exact(&mut received).unwrap();
+    assert!(received == expected);
+    blocked.join().unwrap().unwrap();
+    drop(raw);
+    owner.join().unwrap().unwrap_err();
+    let error = sender.try_send("x".into()).unwrap_err();
+    assert!(matches!(error, TrySendError::Failed(_, SendError::Closed)));
+    assert_eq!(error.into_message(), "x".into());
+}
+
+/// What `try_send` leaves is written although nobody sends any more.
+#[test]
+fn backlog_is_written_by_an_owner_that_only_receives() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let owner = std::thread::spawn(move || server.recv());
+    std::thread::sleep(Duration::from_millis(20));
+    let mut sent = 0;
+    while sender.backlog() == 0 {
+        sender.try_send(vec![1; 50_000].into()).unwrap();
+        sent += 1;
+    }
+    let mut received = vec![0; sent * 50_004];
+    raw.read_exact(&mut received).unwrap();
+    drop(raw);
+    owner.join().unwrap().unwrap_err();
+}
+
+/// MS09, MS07: a streamed message keeps other threads' messages out, but no control frames.
+#[test]
+fn streaming_owner_is_not_interrupted_by_senders() {
+    let (mut client, mut server) = ws_pair();
+    let sender = server.sender().unwrap();
+    let mut writer = server.stream_binary();
+    writer.write_all(b"first ").unwrap();
+    writer.flush().unwrap();
+    assert!(matches!(
+        sender.try_send("no".into()),
+        Err(TrySendError::Full(_))
+    ));
+    sender.ping(b"in between").unwrap();
+    let waiting = std::thread::spawn(move || sender.send("after"));
+    std::thread::sleep(Duration::from_millis(20));
+    writer.write_all(b"second").unwrap();
+    writer.finish().unwrap();
+    waiting.join().unwrap().unwrap();
+    assert_eq!(
+        client.recv().unwrap(),
+        Some(Message::Binary(b"first second".to_vec()))
+    );
+    assert_eq!(client.recv().unwrap(), Some("after".into()));
+}
+
+#[test]
+fn dropped_owner_ends_its_senders() {
+    let (_raw, stream) = tcp_pair();
+    let server = WebSocket::from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let started = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let blocked = scope.spawn(|| {
+            loop {
+                if let Err(error) = sender.send(vec![0; 1_000_000]) {
+                    return error;
+                }
+                started.store(true, Ordering::Relaxed);
+            }
+        });
+        while !started.load(Ordering::Relaxed) && sender.backlog() == 0 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let start = Instant::now();
+        drop(server);
+        assert!(matches!(blocked.join().unwrap(), SendError::Closed));
+        assert!(start.elapsed() < Duration::from_secs(3));
+    });
+}
+
+/// Reading does not wait for writing: a thread is stuck in a frame, and the owner receives.
+#[test]
+fn owner_receives_while_a_sender_is_stuck() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new().from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let stuck = std::thread::spawn(move || sender.send(vec![0; 20_000_000]));
+    std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..10 {
+        raw.write_all(&masked(0x89, b"ping")).unwrap();
+        raw.write_all(&masked(0x81, b"x")).unwrap();
+        assert_eq!(server.recv().unwrap(), Some("x".into()));
+    }
+    assert!(!stuck.is_finished());
+    let mut frame = vec![0; 20_000_010];
+    raw.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[..2], [0x82, 127]);
+    // One pong, for the newest ping, right behind the frame [CT03] [CT06].
+    let mut pong = [0; 6];
+    raw.read_exact(&mut pong).unwrap();
+    assert_eq!(pong, *b"\x8a\x04ping");
+    stuck.join().unwrap().unwrap();
+}
