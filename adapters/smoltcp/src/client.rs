@@ -1,0 +1,194 @@
+//! The client's side: from a connecting TCP socket to an open connection.
+
+use core::mem;
+
+use motews::handshake::{ClientHandshake, HandshakeError, Request, ResponseEvent};
+use motews::{Client, Entropy, Millis};
+use smoltcp::socket::tcp::{Socket, State as Tcp};
+use smoltcp::time::Instant;
+
+use crate::ring;
+use crate::socket::{Config, End, Outcome, Phase, WebSocket, millis};
+
+/// A client's socket, for one connection.
+///
+/// The TCP socket is the caller's, who has it connect. `LINE` is the room for one line of the
+/// response, in bytes, and lies where the open connection lies later.
+///
+/// ```no_run
+/// # use motews::{Entropy, EntropyError, handshake::{ConfigError, Request}};
+/// # use motews_smoltcp::{ClientSocket, Config};
+/// # use smoltcp::{iface::Interface, socket::tcp, time::Instant, wire::IpAddress};
+/// # struct Hardware;
+/// # impl Entropy for Hardware {
+/// #     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> { Err(EntropyError) }
+/// # }
+/// # fn f(interface: &mut Interface, tcp: &mut tcp::Socket<'_>, now: Instant) -> Result<(), Box<dyn std::error::Error>> {
+/// static CONFIG: Config<'static> = Config::DEFAULT;
+///
+/// tcp.connect(interface.context(), (IpAddress::v4(192, 168, 1, 2), 80), 49152)?;
+/// let mut hardware = Hardware;
+/// let request = Request::new("192.168.1.2", "/", &mut hardware)?;
+/// let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, hardware, now);
+/// # Ok(()) }
+/// ```
+pub type ClientSocket<'a, E, const LINE: usize = 128> =
+    WebSocket<'a, Client<E>, Connecting<'a, E, LINE>>;
+
+/// Where a [`ClientSocket`] stands before the connection is open.
+#[derive(Debug)]
+pub struct Connecting<'a, E, const LINE: usize> {
+    role: Client<E>,
+    stage: Stage<'a, LINE>,
+}
+
+#[derive(Debug)]
+enum Stage<'a, const LINE: usize> {
+    /// The request goes out; so many octets of it are through.
+    Request(Request<'a>, usize),
+    /// The response is arriving.
+    Response(ClientHandshake<'a, [u8; LINE]>),
+}
+
+/// What a [`ClientSocket`] comes to.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent<'s, 'a> {
+    /// The response, as it arrives: first the status line, then each header, also those of a
+    /// refusal or a redirection. With [`Done`](ResponseEvent::Done) the connection is open.
+    Response(ResponseEvent<'s, 'a>),
+    /// What the peer sent.
+    Received(motews::Event<'s>),
+    /// The connection has ended, TCP included. Nothing comes after it; for the next connection
+    /// make a new [`ClientSocket`], with a new [`Request`].
+    Ended(End),
+}
+
+/// What there is of the response.
+enum Found<'a> {
+    /// Nothing that is worth telling.
+    Nothing,
+    /// A line that can be lent to the caller.
+    Line,
+    Done(Option<&'a str>),
+    Error(HandshakeError),
+}
+
+impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
+    /// A client that sends `request` as soon as TCP is connected, and draws its masking keys from
+    /// `entropy`.
+    #[must_use]
+    pub const fn new(
+        config: &'a Config<'a>,
+        request: Request<'a>,
+        entropy: E,
+        now: Instant,
+    ) -> Self {
+        let opening = Connecting {
+            role: Client::new(entropy),
+            stage: Stage::Request(request, 0),
+        };
+        Self::with_opening(config, opening, millis(now))
+    }
+
+    /// Takes the connection as far as it goes without the caller, and tells the next thing that
+    /// concerns the caller. Call it until it gives `None`, after each poll of the interface that
+    /// has changed something, and when [`poll_at`](WebSocket::poll_at) says so.
+    ///
+    /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
+    /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
+    /// Pongs, Closes and deadlines are seen to all the same.
+    pub fn poll<'s>(
+        &'s mut self,
+        socket: &'s mut Socket<'_>,
+        now: Instant,
+        limit: usize,
+    ) -> Option<ClientEvent<'s, 'a>> {
+        let now = millis(now);
+        self.poll_opening(socket, now);
+        match self.find(socket, now) {
+            Found::Nothing => {}
+            Found::Line => return self.lend(socket),
+            Found::Done(subprotocol) => {
+                let before = mem::replace(&mut self.phase, Phase::Over(now));
+                if let Phase::Opening(opening) = before {
+                    self.opened(opening.role, now);
+                }
+                return Some(ClientEvent::Response(ResponseEvent::Done { subprotocol }));
+            }
+            Found::Error(error) => self.end(socket, End::Refused(error), now),
+        }
+        match self.poll_open(socket, now, limit) {
+            Outcome::Received(event) => Some(ClientEvent::Received(event)),
+            Outcome::Ended(end) => Some(ClientEvent::Ended(end)),
+            Outcome::Nothing => None,
+        }
+    }
+
+    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+        let Phase::Opening(opening) = &mut self.phase else {
+            return;
+        };
+        if !socket.is_active() {
+            self.phase = Phase::Ending(End::Lost);
+            return;
+        }
+        if let Stage::Request(request, sent) = &mut opening.stage
+            && socket.may_send()
+            && let Some((at, all)) =
+                ring::put_text(socket, *sent, |at, out| request.emit_from(at, out))
+        {
+            *sent = at;
+            if all {
+                let head = self.config.head;
+                let handshake = ClientHandshake::with_config(request, [0; LINE], head);
+                opening.stage = Stage::Response(handshake);
+            }
+        }
+        self.check_handshake(socket, now);
+    }
+
+    /// Reads on to the next line, without lending it: see the server's.
+    fn find(&mut self, socket: &mut Socket<'_>, now: Millis) -> Found<'a> {
+        while let Phase::Opening(opening) = &mut self.phase
+            && let Stage::Response(handshake) = &mut opening.stage
+            && !matches!(socket.state(), Tcp::SynSent | Tcp::SynReceived)
+        {
+            let found = socket.recv(|bytes| {
+                let mut copy = handshake.clone();
+                let mut input = &*bytes;
+                let found = match copy.next_event(&mut input) {
+                    Ok(None) => Found::Nothing,
+                    Ok(Some(ResponseEvent::Done { subprotocol })) => Found::Done(subprotocol),
+                    Ok(Some(_)) => return (0, (0, Found::Line)),
+                    Err(error) => Found::Error(error),
+                };
+                let read = bytes.len().saturating_sub(input.len());
+                *handshake = copy;
+                (read, (read, found))
+            });
+            match found {
+                Ok((1.., Found::Nothing)) => {} // Behind the wrap there may be more.
+                Ok((_, found)) => return found,
+                Err(_) => self.end(socket, End::Lost, now),
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Lends the line that [`find`](Self::find) found.
+    fn lend<'s>(&'s mut self, socket: &mut Socket<'_>) -> Option<ClientEvent<'s, 'a>> {
+        let Phase::Opening(opening) = &mut self.phase else {
+            return None;
+        };
+        let Stage::Response(handshake) = &mut opening.stage else {
+            return None;
+        };
+        let event = socket.recv(|bytes| {
+            let mut input = &*bytes;
+            let event = handshake.next_event(&mut input);
+            (bytes.len().saturating_sub(input.len()), event)
+        });
+        event.ok()?.ok()?.map(ClientEvent::Response)
+    }
+}

@@ -1,0 +1,65 @@
+//! WebSocket (RFC 6455) over [smoltcp](smoltcp): the core of [`motews`] inside the rings of a
+//! [`tcp::Socket`](smoltcp::socket::tcp::Socket), without a heap and without a buffer of its own.
+//!
+//! | | |
+//! |---|---|
+//! | [`ServerSocket`] | a listening socket: handshake, pages and refusals, the connection, and the next one |
+//! | [`ClientSocket`] | a connecting socket: handshake and one connection |
+//! | [`WebSocket`] | what both have: `send`, `send_fragment`, `ping`, `close` |
+//! | [`Config`] | deadlines, limits, subprotocols: once, for all sockets |
+//!
+//! What arrives is unmasked in the receive ring and lent from there; what is sent is written and
+//! masked in the transmit ring. Both may be of any size and wrap anywhere, but for one thing: a
+//! transmit ring of less than [`MAX_CONTROL_LEN`](motews::MAX_CONTROL_LEN) octets has no room for
+//! the pong to a long ping.
+//!
+//! # An echo
+//! The socket is one thing with two rings, and can be borrowed once. So an echo takes as much as it
+//! has room to answer, and carries it over in a small array:
+//!
+//! ```
+//! use motews::handshake::RequestEvent;
+//! use motews_smoltcp::{ServerEvent, ServerSocket};
+//! use smoltcp::{socket::tcp, time::Instant};
+//!
+//! /// To be called after each poll of the interface.
+//! fn poll_echo(server: &mut ServerSocket<'_>, tcp: &mut tcp::Socket<'_>, now: Instant) {
+//!     let mut part = [0; 256];
+//!     loop {
+//!         // When the transmit ring is full, this is 0, and nothing is read.
+//!         let room = server.send_room(tcp).min(part.len());
+//!         match server.poll(tcp, now, room) {
+//!             Some(ServerEvent::Request(RequestEvent::Done(upgrade))) => server.accept(upgrade),
+//!             Some(ServerEvent::Received(motews::Event::Data(chunk))) => {
+//!                 let (kind, last, len) = (chunk.kind, chunk.last, chunk.bytes.len());
+//!                 part[..len].copy_from_slice(chunk.bytes);
+//!                 server.send_fragment(tcp, kind, &part[..len], last).expect("there is room");
+//!             }
+//!             Some(_) => {}
+//!             None => break,
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Whoever wants whole messages pushes the chunks into a
+//! [`MessageBuffer`](motews::MessageBuffer), and polls with a `limit` of `usize::MAX`.
+//!
+//! # Good to know
+//! - A small message waits for the acknowledgement of the one before it, unless
+//!   [`set_nagle_enabled(false)`](smoltcp::socket::tcp::Socket::set_nagle_enabled) is called.
+//! - A TCP socket serves one connection at a time. Have as many listen at the same port as there may
+//!   be connections, and one more that answers with 503.
+//! - After a connection the socket listens again at once, and does not wait in TIME-WAIT.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod client;
+mod log;
+mod ring;
+mod server;
+mod socket;
+
+pub use client::{ClientEvent, ClientSocket, Connecting};
+pub use server::{Accepting, ServerEvent, ServerSocket};
+pub use socket::{Config, End, WebSocket};

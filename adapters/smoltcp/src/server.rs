@@ -1,0 +1,272 @@
+//! The server's side: from a listening TCP socket to an open connection, and back.
+
+use core::time::Duration;
+
+use motews::handshake::{HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
+use motews::{Deadlines, Millis, Server};
+use smoltcp::socket::tcp::{Socket, State as Tcp};
+use smoltcp::time::Instant;
+
+use crate::ring;
+use crate::socket::{Config, End, Outcome, Phase, WebSocket, millis};
+
+/// A server's socket: one connection at a time, and then the next.
+///
+/// The TCP socket is the caller's, who has it listen once; after each connection it listens again
+/// at the same endpoint. `LINE` is the room for one line of the request, in bytes: it bounds the
+/// request line (method, target, version), and lies where the open connection lies later, so that
+/// up to 190 bytes cost nothing.
+///
+/// ```
+/// # use motews_smoltcp::{Config, ServerSocket};
+/// # use smoltcp::socket::tcp;
+/// static CONFIG: Config<'static> = Config::DEFAULT;
+///
+/// # let mut storage = ([0; 512], [0; 512]);
+/// # let (rx, tx) = (&mut storage.0[..], &mut storage.1[..]);
+/// let mut tcp = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
+/// tcp.listen(80)?;
+/// let mut server: ServerSocket = ServerSocket::new(&CONFIG);
+/// # Ok::<(), tcp::ListenError>(())
+/// ```
+pub type ServerSocket<'a, const LINE: usize = 128> = WebSocket<'a, Server, Accepting<'a, LINE>>;
+
+/// Where a [`ServerSocket`] stands before the connection is open.
+#[derive(Debug)]
+pub struct Accepting<'a, const LINE: usize>(Stage<'a, LINE>);
+
+#[derive(Debug)]
+enum Stage<'a, const LINE: usize> {
+    /// No one has called yet.
+    Listening,
+    /// The request is arriving.
+    Request(ServerHandshake<'a, [u8; LINE]>),
+    /// The request is correct, and the caller's decision is due.
+    Deciding,
+    /// The request is none for a WebSocket. If the caller has no answer to it, this one is given.
+    Http(HandshakeError),
+    /// The answer goes out; so many octets of it are through.
+    Accept(Upgrade<'a>, usize),
+    Respond(Response<'a>, usize),
+}
+
+/// What a [`ServerSocket`] comes to.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerEvent<'s, 'a> {
+    /// The request, as it arrives: first its line, then each header, then
+    /// [`Done`](RequestEvent::Done). That is the caller's to decide: [`ServerSocket::accept`] or
+    /// [`ServerSocket::respond`], now or later; until then nothing happens, but for the deadline.
+    Request(RequestEvent<'s, 'a>),
+    /// The request's head has ended, and it is not a correct opening handshake.
+    /// [`HandshakeError::NotUpgrade`] is an ordinary HTTP request, for which
+    /// [`ServerSocket::respond`] has a page, if it is called before the next poll. Otherwise the
+    /// error's own response is given.
+    Http(HandshakeError),
+    /// What the peer sent. The first one may come before this side can send: the handshake's
+    /// answer has priority, and no frame is read before it is out.
+    Received(motews::Event<'s>),
+    /// The connection has ended, TCP included. From the next poll on the socket listens again.
+    Ended(End),
+}
+
+/// What there is of the request.
+enum Found<'a> {
+    /// Nothing that is worth telling.
+    Nothing,
+    /// A line that can be lent to the caller.
+    Line,
+    Upgrade(Upgrade<'a>),
+    Error(HandshakeError),
+}
+
+impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
+    /// A server for a TCP socket that listens, or will.
+    #[must_use]
+    pub const fn new(config: &'a Config<'a>) -> Self {
+        Self::with_opening(config, Accepting(Stage::Listening), Millis(0))
+    }
+
+    /// Takes the connection as far as it goes without the caller, and tells the next thing that
+    /// concerns the caller. Call it until it gives `None`, after each poll of the interface that
+    /// has changed something, and when [`poll_at`](WebSocket::poll_at) says so.
+    ///
+    /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
+    /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
+    /// Pongs, Closes and deadlines are seen to all the same.
+    pub fn poll<'s>(
+        &'s mut self,
+        socket: &'s mut Socket<'_>,
+        now: Instant,
+        limit: usize,
+    ) -> Option<ServerEvent<'s, 'a>> {
+        let now = millis(now);
+        if let Phase::Over(since) = self.phase {
+            if !listen_again(socket, now.since(since)) {
+                return None;
+            }
+            self.phase = Phase::Opening(Accepting(Stage::Listening));
+        }
+        if matches!(self.phase, Phase::Opening(_)) {
+            self.poll_opening(socket, now);
+        }
+        if let Phase::Opening(Accepting(Stage::Request(_))) = self.phase {
+            match self.find(socket, now) {
+                Found::Nothing => {}
+                Found::Line => return self.lend(socket),
+                Found::Upgrade(upgrade) => {
+                    self.phase = Phase::Opening(Accepting(Stage::Deciding));
+                    return Some(ServerEvent::Request(RequestEvent::Done(upgrade)));
+                }
+                Found::Error(error) => {
+                    self.phase = Phase::Opening(Accepting(Stage::Http(error)));
+                    return Some(ServerEvent::Http(error));
+                }
+            }
+        }
+        match self.poll_open(socket, now, limit) {
+            Outcome::Received(event) => Some(ServerEvent::Received(event)),
+            Outcome::Ended(end) => Some(ServerEvent::Ended(end)),
+            Outcome::Nothing => None,
+        }
+    }
+
+    /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
+    /// polls, and then the connection [is open](WebSocket::is_open). Of no effect at any other time.
+    pub fn accept(&mut self, upgrade: Upgrade<'a>) {
+        if let Phase::Opening(Accepting(stage @ Stage::Deciding)) = &mut self.phase {
+            *stage = Stage::Accept(upgrade, 0);
+        }
+    }
+
+    /// Answers the request with an HTTP response, and not with an upgrade: refuses it, or gives a
+    /// page, of any length, in the parts that the transmit ring has room for. Then the connection
+    /// ends. Of no effect when no decision is due.
+    ///
+    /// ```
+    /// # use motews_smoltcp::{ServerEvent, ServerSocket};
+    /// # use motews::handshake::{ConfigError, HandshakeError, Response};
+    /// # fn f(server: &mut ServerSocket<'_>, error: HandshakeError) -> Result<(), ConfigError> {
+    /// static PAGE: &[u8] = b"<!doctype html><title>Hello</title>";
+    /// if error == HandshakeError::NotUpgrade {
+    ///     let page = Response::new(200)?.headers(&[("Content-Type", "text/html")])?;
+    ///     server.respond(page.body(PAGE));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn respond(&mut self, response: Response<'a>) {
+        if let Phase::Opening(Accepting(stage @ (Stage::Deciding | Stage::Http(_)))) =
+            &mut self.phase
+        {
+            *stage = Stage::Respond(response, 0);
+        }
+    }
+
+    /// Whether no one has called: the socket listens, or will.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        let listening = matches!(self.phase, Phase::Opening(Accepting(Stage::Listening)));
+        listening || matches!(self.phase, Phase::Over(_))
+    }
+
+    /// From the first segment to the last octet of the answer, but for the request's reading.
+    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+        let Phase::Opening(Accepting(stage)) = &mut self.phase else {
+            return;
+        };
+        if let Stage::Listening = stage {
+            if !socket.is_active() {
+                return;
+            }
+            self.deadlines = Deadlines::new(now);
+            let handshake = ServerHandshake::with_config([0; LINE], self.config.head);
+            *stage = Stage::Request(handshake.subprotocols(self.config.subprotocols));
+        }
+        if socket.is_listening() {
+            *stage = Stage::Listening; // The connection was reset before it was established.
+            return;
+        }
+        if !socket.is_active() {
+            self.phase = Phase::Ending(End::Lost);
+            return;
+        }
+        if let Stage::Http(error) = *stage {
+            *stage = Stage::Respond(error.response(), 0);
+        }
+        let progress = match stage {
+            Stage::Accept(upgrade, sent) => {
+                let progress = ring::put_text(socket, *sent, |at, out| upgrade.emit_from(at, out));
+                progress.map(|(at, all)| (*sent = at, all.then_some(None)).1)
+            }
+            Stage::Respond(response, sent) => {
+                let progress = ring::put_text(socket, *sent, |at, out| response.emit_from(at, out));
+                progress.map(|(at, all)| (*sent = at, all.then_some(Some(End::Answered))).1)
+            }
+            _ => Some(None),
+        };
+        match progress {
+            Some(Some(None)) => self.opened(Server, now),
+            Some(Some(Some(end))) => self.end(socket, end, now),
+            Some(None) => self.check_handshake(socket, now),
+            None => self.end(socket, End::Lost, now),
+        }
+    }
+
+    /// Reads on to the next line. It is not lent from here: an event that borrows cannot be
+    /// returned out of a loop (E0499), and where the ring wraps there has to be one. So a copy of
+    /// the handshake looks what there is, and where that is a line, the handshake itself reads it.
+    fn find(&mut self, socket: &mut Socket<'_>, now: Millis) -> Found<'a> {
+        while socket.state() != Tcp::SynReceived {
+            let Phase::Opening(Accepting(Stage::Request(handshake))) = &mut self.phase else {
+                break;
+            };
+            let found = socket.recv(|bytes| {
+                let mut copy = handshake.clone();
+                let mut input = &*bytes;
+                let found = match copy.next_event(&mut input) {
+                    Ok(None) => Found::Nothing,
+                    Ok(Some(RequestEvent::Done(upgrade))) => Found::Upgrade(upgrade),
+                    Ok(Some(_)) => return (0, (0, Found::Line)),
+                    Err(error) => Found::Error(error),
+                };
+                let read = bytes.len().saturating_sub(input.len());
+                *handshake = copy;
+                (read, (read, found))
+            });
+            match found {
+                Ok((1.., Found::Nothing)) => {} // Behind the wrap there may be more.
+                Ok((_, found)) => return found,
+                Err(_) => {
+                    self.end(socket, End::Lost, now);
+                    break;
+                }
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Lends the line that [`find`](Self::find) found.
+    fn lend<'s>(&'s mut self, socket: &mut Socket<'_>) -> Option<ServerEvent<'s, 'a>> {
+        let Phase::Opening(Accepting(Stage::Request(handshake))) = &mut self.phase else {
+            return None;
+        };
+        let event = socket.recv(|bytes| {
+            let mut input = &*bytes;
+            let event = handshake.next_event(&mut input);
+            (bytes.len().saturating_sub(input.len()), event)
+        });
+        event.ok()?.ok()?.map(ServerEvent::Request)
+    }
+}
+
+/// Has the socket listen again where it listened before.
+fn listen_again(socket: &mut Socket<'_>, since: Duration) -> bool {
+    // After a reset the socket first tells the peer so, if it can: a peer that is unplugged has no
+    // address on the link any more.
+    let resetting = socket.state() == Tcp::Closed && socket.local_endpoint().is_some();
+    if resetting && since < Duration::from_secs(1) {
+        return false;
+    }
+    let endpoint = socket.listen_endpoint();
+    socket.listen(endpoint).is_ok()
+}

@@ -1,0 +1,385 @@
+//! What both roles share: the open connection, and how TCP ends.
+
+use motews::{
+    CloseCode, Config as ConnectionConfig, Connection, DataKind, Deadlines, Due, Event, Message,
+    Millis, ProtocolViolation, Role, SendError, State, Timeouts,
+    handshake::{HandshakeError, HeadConfig},
+};
+use smoltcp::socket::tcp::Socket;
+use smoltcp::time::Instant;
+
+use crate::log::debug;
+use crate::ring;
+
+/// What is decided once, for any number of sockets.
+///
+/// ```
+/// use motews_smoltcp::Config;
+///
+/// static CONFIG: Config<'static> = Config {
+///     subprotocols: &["chat"],
+///     ..Config::DEFAULT
+/// };
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// How long to wait for what. That for the handshake counts from the peer's first segment to
+    /// the end of the answer, however long a page that is; that for closing holds until TCP has
+    /// ended on both sides.
+    pub timeouts: Timeouts,
+    /// The longest message accepted, in octets; `u64::MAX`, the default, means no limit, for the
+    /// adapter keeps nothing of it.
+    pub max_message_len: u64,
+    /// The limits on the head of the peer's handshake.
+    pub head: HeadConfig,
+    /// The subprotocols that a server speaks, the one it likes best first. A client offers those
+    /// of its [`Request`](motews::handshake::Request).
+    pub subprotocols: &'a [&'a str],
+}
+
+impl Config<'_> {
+    /// The defaults of the core, and no subprotocol.
+    pub const DEFAULT: Self = Self {
+        timeouts: Timeouts {
+            handshake: Some(core::time::Duration::from_secs(10)),
+            idle: None,
+            keepalive: Some(core::time::Duration::from_secs(30)),
+            pong: Some(core::time::Duration::from_secs(10)),
+            close: Some(core::time::Duration::from_secs(5)),
+        },
+        max_message_len: u64::MAX,
+        head: HeadConfig {
+            max_head_len: 64 * 1024,
+            max_headers: 128,
+        },
+        subprotocols: &[],
+    };
+}
+
+impl Default for Config<'_> {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum End {
+    /// The closing handshake was completed (§7.1.4), and the peer's Close had this code; 1005 where
+    /// it had none.
+    Closed(CloseCode),
+    /// The peer broke the protocol, or TCP ended without a closing handshake.
+    Failed(ProtocolViolation),
+    /// There was no upgrade, but an ordinary HTTP response.
+    Answered,
+    /// The server's response was wrong, or none that accepts.
+    Refused(HandshakeError),
+    /// TCP ended before there was a WebSocket.
+    Lost,
+    /// A deadline passed, and TCP was reset.
+    TimedOut(Due),
+    /// A client had no masking key, without which nothing may be sent; TCP was reset.
+    NoEntropy,
+}
+
+/// A WebSocket over a TCP socket, which stays with the caller and is lent to each call. See
+/// [`ServerSocket`](crate::ServerSocket) and [`ClientSocket`](crate::ClientSocket).
+#[derive(Debug)]
+pub struct WebSocket<'a, R, H> {
+    pub(crate) config: &'a Config<'a>,
+    pub(crate) phase: Phase<R, H>,
+    pub(crate) deadlines: Deadlines,
+}
+
+/// The phases follow each other and share their memory.
+#[derive(Debug)]
+pub(crate) enum Phase<R, H> {
+    /// Before the connection is open.
+    Opening(H),
+    Open(Connection<R>),
+    /// The WebSocket has ended, and TCP has not.
+    Ending(End),
+    /// TCP has ended as well, at that time.
+    Over(Millis),
+}
+
+/// What an open or ending connection comes to.
+pub(crate) enum Outcome<'s> {
+    Received(Event<'s>),
+    Ended(End),
+    Nothing,
+}
+
+impl<'a, R: Role, H> WebSocket<'a, R, H> {
+    pub(crate) const fn with_opening(config: &'a Config<'a>, opening: H, now: Millis) -> Self {
+        Self {
+            config,
+            phase: Phase::Opening(opening),
+            deadlines: Deadlines::new(now),
+        }
+    }
+
+    // ---- send ----
+
+    /// Writes a message into the transmit ring, as one frame.
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`] where the ring has no room for all of it, or while a pong or a Close
+    /// waits for room; [`SendError::NotOpen`] before the handshake and after a Close;
+    /// [`SendError::MessageInProgress`] or [`SendError::Entropy`]. Nothing has changed then.
+    pub fn send(&mut self, socket: &mut Socket<'_>, message: Message<'_>) -> Result<(), SendError> {
+        let connection = self.connection()?;
+        // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS07]. The core tells
+        // so first, and then that no octet of room is not enough.
+        match connection.send(Message::Binary(&[]), &mut []) {
+            Err(SendError::NoRoom) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        ring::put_data(connection, socket, message.kind(), message.as_bytes(), true)
+    }
+
+    /// Writes the next frame of a message into the transmit ring, with as much of `payload` as
+    /// there is room for, and tells how much that was: send the rest as the next one. `fin` ends
+    /// the message with the last octet of `payload`. The message may be of any length, unknown
+    /// when it begins.
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`] where not one octet fits, or while a pong or a Close waits for room;
+    /// [`SendError::NotOpen`], [`SendError::MessageInProgress`] where a message of the other kind
+    /// is open, or [`SendError::Entropy`]. Nothing has changed then.
+    pub fn send_fragment(
+        &mut self,
+        socket: &mut Socket<'_>,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, SendError> {
+        let connection = self.connection()?;
+        let room = ring::payload_room(ring::free(socket));
+        let (part, fin) = match payload.get(..room) {
+            Some([]) if !payload.is_empty() => (payload, fin), // No room, or not open.
+            Some(part) if part.len() < payload.len() => (part, false),
+            _ => (payload, fin),
+        };
+        ring::put_data(connection, socket, kind, part, fin)?;
+        Ok(part.len())
+    }
+
+    /// Octets of payload that [`send_fragment`](Self::send_fragment) takes now. 0 while a pong or a
+    /// Close waits for room, and while there is room for a sliver only: then wait.
+    #[must_use]
+    pub fn send_room(&self, socket: &Socket<'_>) -> usize {
+        let free = ring::free(socket);
+        let sliver = motews::MAX_CONTROL_LEN.min(socket.send_capacity() / 2);
+        match &self.phase {
+            Phase::Open(connection)
+                if connection.state() == State::Open
+                    && !connection.wants_transmit()
+                    && free >= sliver =>
+            {
+                ring::payload_room(free)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Writes a ping with at most 125 octets of payload into the transmit ring.
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or
+    /// [`SendError::Entropy`]. Nothing has changed then.
+    pub fn ping(&mut self, socket: &mut Socket<'_>, payload: &[u8]) -> Result<(), SendError> {
+        ring::put_ping(self.connection()?, socket, payload)
+    }
+
+    /// Begins the closing handshake: the Close goes out with the next polls, and then TCP ends in
+    /// the order that §7.1.1 asks for.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`], [`SendError::InvalidCloseCode`] or [`SendError::ReasonTooLong`].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.connection()?.close(code, reason)
+    }
+
+    /// Fails the connection (§7.1.7) for a violation that the caller found: a message too big for
+    /// its [`MessageBuffer`](motews::MessageBuffer), for example.
+    pub fn fail(&mut self, violation: ProtocolViolation) {
+        if let Phase::Open(connection) = &mut self.phase {
+            connection.fail(violation);
+        }
+    }
+
+    // ---- look ----
+
+    /// Whether messages can be sent.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(&self.phase, Phase::Open(connection) if matches!(connection.state(), State::Open))
+    }
+
+    /// When to poll next, unless the TCP socket has something new before; `None`: never.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        if matches!(self.phase, Phase::Over(_)) {
+            return None;
+        }
+        let at = self.deadlines.next(&self.config.timeouts)?;
+        i64::try_from(at.0).ok().map(Instant::from_millis)
+    }
+
+    // ---- for both roles ----
+
+    fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
+        match &mut self.phase {
+            Phase::Open(connection) => Ok(connection),
+            _ => Err(SendError::NotOpen),
+        }
+    }
+
+    /// The opening handshake is complete.
+    pub(crate) fn opened(&mut self, role: R, now: Millis) {
+        self.deadlines.opened(now);
+        let config = ConnectionConfig {
+            max_message_len: self.config.max_message_len,
+            ..ConnectionConfig::default()
+        };
+        self.phase = Phase::Open(Connection::with_config(role, config));
+    }
+
+    /// The WebSocket has ended. RFC 6455 §7.1.1: TCP is shut down for writing; then what still
+    /// comes is read and dropped until the peer has done the same.
+    pub(crate) fn end(&mut self, socket: &mut Socket<'_>, end: End, now: Millis) {
+        socket.close();
+        self.deadlines.closing(now);
+        self.phase = Phase::Ending(end);
+    }
+
+    /// TCP is reset.
+    pub(crate) fn abort(&mut self, socket: &mut Socket<'_>, end: End) {
+        socket.abort();
+        self.phase = Phase::Ending(end);
+    }
+
+    /// The same, if the deadline of the opening handshake has passed [HS22] [HC25].
+    pub(crate) fn check_handshake(&mut self, socket: &mut Socket<'_>, now: Millis) {
+        if let Some(due) = self.deadlines.poll(now, &self.config.timeouts) {
+            self.abort(socket, End::TimedOut(due));
+        }
+    }
+
+    /// Takes an open connection as far as it goes without the caller.
+    pub(crate) fn poll_open<'s>(
+        &mut self,
+        socket: &'s mut Socket<'_>,
+        now: Millis,
+        limit: usize,
+    ) -> Outcome<'s> {
+        loop {
+            let connection = match &mut self.phase {
+                Phase::Open(connection) => connection,
+                Phase::Ending(_) => return self.poll_ending(socket, now),
+                _ => return Outcome::Nothing,
+            };
+            let timeouts = &self.config.timeouts;
+            match self.deadlines.poll(now, timeouts) {
+                // No room: the peer has not read for long, and its time runs.
+                Some(Due::Ping) => _ = ring::put_ping(connection, socket, &[]),
+                Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
+                Some(due) => {
+                    let end = match connection.is_clean() {
+                        true => End::Closed(connection.close_code()),
+                        false => End::TimedOut(due),
+                    };
+                    self.abort(socket, end);
+                    continue;
+                }
+                None => {}
+            }
+            if ring::put_owed(connection, socket).is_err() {
+                self.abort(socket, End::NoEntropy);
+                continue;
+            }
+            if connection.state() != State::Open {
+                self.deadlines.closing(now);
+            }
+            if connection.should_shutdown() {
+                // RFC 6455 §7.1.1: the server first [CL06], the client after it [CL07]
+                let end = match connection.violation() {
+                    Some(violation) => End::Failed(violation),
+                    None => End::Closed(connection.close_code()),
+                };
+                debug!(
+                    "the connection ended with the code {}",
+                    connection.close_code()
+                );
+                self.end(socket, end, now);
+                continue;
+            }
+            if limit == 0 || connection.state() == State::Failed {
+                return Outcome::Nothing;
+            }
+
+            let found = socket.recv(|bytes| {
+                let len = bytes.len().min(limit);
+                let input = bytes.get_mut(..len).unwrap_or_default();
+                (0, (len > 0).then(|| connection.step(input)))
+            });
+            match found {
+                Ok(None) => return Outcome::Nothing,
+                Ok(Some(Ok(step))) => {
+                    self.deadlines.received(now);
+                    let consumed = step.consumed();
+                    if !step.is_event() {
+                        _ = socket.recv(|bytes| (consumed.min(bytes.len()), ()));
+                        continue;
+                    }
+                    let event =
+                        socket.recv(|bytes| (consumed.min(bytes.len()), step.resolve(bytes)));
+                    let Ok(Some(event)) = event else {
+                        return Outcome::Nothing;
+                    };
+                    if matches!(event, Event::Data(_)) {
+                        self.deadlines.received_message(now);
+                    }
+                    return Outcome::Received(event);
+                }
+                Ok(Some(Err(violation))) => debug!("the peer broke the protocol: {}", violation),
+                Err(_) => {
+                    // A violation, unless a Close came before.
+                    _ = connection.receive_eof();
+                    if !connection.should_shutdown() {
+                        return Outcome::Nothing;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads and drops until TCP has ended.
+    pub(crate) fn poll_ending<'s>(&mut self, socket: &mut Socket<'_>, now: Millis) -> Outcome<'s> {
+        let Phase::Ending(end) = self.phase else {
+            return Outcome::Nothing;
+        };
+        while socket.can_recv() && socket.recv(|bytes| (bytes.len(), ())).is_ok() {}
+        if socket.is_open() {
+            if self.deadlines.poll(now, &self.config.timeouts).is_none() {
+                return Outcome::Nothing;
+            }
+            socket.abort();
+        }
+        self.phase = Phase::Over(now);
+        Outcome::Ended(end)
+    }
+}
+
+/// smoltcp's time as the core's.
+pub(crate) const fn millis(now: Instant) -> Millis {
+    let millis = now.total_millis();
+    Millis(if millis < 0 {
+        0
+    } else {
+        millis.cast_unsigned()
+    })
+}
