@@ -1,0 +1,253 @@
+//! `wss://`: rustls on both sides, with certificates made here. EX04
+
+mod support;
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use motews_std::role::Server;
+use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use motews_std::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+use motews_std::tls::{TlsStream, config_with_roots};
+use motews_std::{
+    AcceptError, Builder, CloseCode, ConnectError, Message, Plain, Received, UrlError, WebSocket,
+};
+use support::{QUICK, serve, tcp_pair};
+
+/// A server's configuration for `localhost`, and a client's that trusts it.
+fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    (
+        Arc::new(server),
+        Arc::new(config_with_roots(roots).unwrap()),
+    )
+}
+
+type TlsServer = WebSocket<TlsStream<TcpStream>, Server>;
+
+/// Connects to a server that does `f` with the accepted WebSocket.
+fn session<T: Send + 'static>(
+    f: impl FnOnce(TlsServer) -> T + Send + 'static,
+) -> (WebSocket, std::thread::JoinHandle<T>) {
+    let (server, client) = configs();
+    let (addr, thread) = serve(move |stream| {
+        f(motews_std::accept(TlsStream::server(stream, server).unwrap()).unwrap())
+    });
+    let url = format!("wss://localhost:{}/", addr.port());
+    (Builder::new().tls(client).connect(&url).unwrap(), thread)
+}
+
+#[test]
+fn wss_messages_pass_both_ways_and_it_closes_clean() {
+    let (mut client, server) = session(|mut server| {
+        while let Some(message) = server.recv().unwrap() {
+            server.send(message).unwrap();
+        }
+        server.outcome().unwrap()
+    });
+    for message in [
+        Message::from("Hello"),
+        Message::from(""),
+        Message::from(vec![1; 16_384]),
+        Message::from(vec![2; 300_000]),
+    ] {
+        client.send(&message).unwrap();
+        assert_eq!(client.recv().unwrap(), Some(message));
+    }
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    assert!(server.join().unwrap().clean);
+}
+
+#[test]
+fn wss_server_speaks_first() {
+    let (mut client, server) = session(|mut server| {
+        server.send("welcome").unwrap();
+        server.recv().unwrap()
+    });
+    assert_eq!(client.recv().unwrap(), Some("welcome".into()));
+    client.close(CloseCode::NORMAL, "").unwrap();
+    assert_eq!(server.join().unwrap(), None);
+}
+
+/// MS07, over TLS, and both directions at once
+#[test]
+fn wss_threads_send_while_the_owner_receives() {
+    let (mut client, server) = session(|mut server| {
+        let sender = server.sender().unwrap();
+        let threads: Vec<_> = (0..4_u8)
+            .map(|thread| {
+                let sender = sender.clone();
+                std::thread::spawn(move || {
+                    for n in 0..50 {
+                        let len = if n % 10 == 0 { 100_000 } else { 10 };
+                        sender.send(vec![thread; len]).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let received = server.messages().map(Result::unwrap).count();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        received
+    });
+    for _ in 0..200 {
+        let bytes = client.recv().unwrap().unwrap().into_bytes();
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+        client.send(vec![9; 5000]).unwrap();
+    }
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    assert_eq!(server.join().unwrap(), 200);
+}
+
+#[test]
+fn wss_receives_with_a_timeout_and_does_not_wait_for_nothing() {
+    let (mut client, server) = session(|mut server| {
+        server.recv().unwrap();
+        server.send("one").unwrap();
+        server.send("two").unwrap();
+        server.recv().unwrap()
+    });
+    assert_eq!(client.try_recv().unwrap(), Received::Nothing);
+    assert_eq!(client.pending(), 0);
+    let start = Instant::now();
+    let received = client.recv_timeout(Duration::from_millis(50)).unwrap();
+    assert_eq!(received, Received::Nothing);
+    assert!(start.elapsed() >= Duration::from_millis(49));
+    client.send("go").unwrap();
+    for text in ["one", "two"] {
+        let received = client.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!(received, Received::Message(text.into()));
+    }
+    client.close(CloseCode::NORMAL, "").unwrap();
+    assert_eq!(server.join().unwrap(), None);
+}
+
+/// HC04: a certificate that is not trusted, or for another name
+#[test]
+fn wss_untrusted_certificates_fail() {
+    let (server, client) = configs();
+    let (_, stranger) = configs();
+    for (config, host) in [(stranger, "localhost"), (client, "127.0.0.1")] {
+        let server = server.clone();
+        let (addr, thread) = serve(move |stream| {
+            let stream = TlsStream::server(stream, server).unwrap();
+            motews_std::accept(stream).map(drop)
+        });
+        let url = format!("wss://{host}:{}/", addr.port());
+        let error = Builder::new().tls(config).connect(&url).unwrap_err();
+        match &error {
+            ConnectError::Tls(rustls::Error::InvalidCertificate(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(error.to_string().starts_with("TLS: "), "{error}");
+        assert!(matches!(thread.join().unwrap(), Err(AcceptError::Io(_))));
+    }
+}
+
+#[test]
+fn wss_to_a_plain_server_fails() {
+    let (_, client) = configs();
+    let (addr, thread) = serve(|stream| motews_std::accept(stream).map(drop));
+    let url = format!("wss://localhost:{}/", addr.port());
+    let result = Builder::new().tls(client).connect(&url);
+    assert!(matches!(result, Err(ConnectError::Tls(_))), "{result:?}");
+    thread.join().unwrap().unwrap_err();
+}
+
+/// HS22: the deadline covers TLS
+#[test]
+fn wss_silent_peers_time_out() {
+    let (server, client) = configs();
+    let (a, b) = tcp_pair();
+    let quick = Builder::new().timeouts(QUICK);
+    let start = Instant::now();
+    let stream = TlsStream::server(a, server).unwrap();
+    let result = quick.accept(stream);
+    assert!(matches!(result, Err(AcceptError::TimedOut)), "{result:?}");
+    drop(b);
+    let (a, _b) = tcp_pair();
+    let stream = TlsStream::client(a, client, "localhost").unwrap();
+    let result = quick.connect_over(stream, "wss://localhost/");
+    assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+/// Over a stream that gives and takes one byte at a time, and `WouldBlock` after each
+#[test]
+fn wss_over_a_trickling_stream_resumes() {
+    let (server, client) = configs();
+    let (a, b) = support::memory_pair(true);
+    let builder = Builder::new();
+    let client = TlsStream::client(a, client, "localhost").unwrap();
+    let server = TlsStream::server(b, server).unwrap();
+    let mut connecting = builder
+        .clone()
+        .connecting(client, "wss://localhost/")
+        .unwrap();
+    let mut accepting = builder.accepting(server, |_| motews_std::Response::accept());
+    let (mut client, mut server) = (None, None);
+    for _ in 0..1_000_000 {
+        client = client.or_else(|| connecting.advance().ok());
+        server = server.or_else(|| accepting.advance().ok());
+        if client.is_some() && server.is_some() {
+            break;
+        }
+    }
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    client.send("a".repeat(2000)).unwrap();
+    let mut received = None;
+    for _ in 0..1_000_000 {
+        let _ = client.flush();
+        let _ = client.try_recv().unwrap();
+        if let Received::Message(message) = server.try_recv().unwrap() {
+            received = Some(message);
+            break;
+        }
+    }
+    assert_eq!(received, Some("a".repeat(2000).into()));
+}
+
+#[test]
+fn wss_over_a_stream_without_abilities_works() {
+    let (server, client) = configs();
+    let (addr, thread) = serve(move |stream| {
+        let stream = TlsStream::server(Plain(stream), server).unwrap();
+        let mut server = motews_std::accept(stream).unwrap();
+        server.recv().unwrap()
+    });
+    let stream = Plain(TcpStream::connect(addr).unwrap());
+    let stream = TlsStream::client(stream, client, "localhost").unwrap();
+    let mut ws = Builder::new()
+        .connect_over(stream, "wss://localhost/")
+        .unwrap();
+    ws.send("Hello").unwrap();
+    assert_eq!(thread.join().unwrap(), Some("Hello".into()));
+}
+
+#[test]
+fn wss_without_roots_says_so() {
+    let result = motews_std::tls::default_config();
+    let with_roots = cfg!(feature = "webpki-roots");
+    match result {
+        Ok(_) => assert!(with_roots || cfg!(feature = "native-roots")),
+        Err(error) => {
+            assert!(!with_roots);
+            assert!(error.to_string().contains("roots"), "{error}");
+        }
+    }
+    let result = motews_std::connect("wss://a b/");
+    assert!(matches!(result, Err(ConnectError::Url(UrlError::Host))));
+}
