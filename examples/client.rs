@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use motews_std::role::Client;
@@ -20,8 +20,8 @@ use motews_std::{
 /// A WebSocket client for the terminal: what you type goes out, a line a message; what comes in is
 /// printed.
 ///
-/// At the end of the input it closes the WebSocket, prints what still comes, and ends. So it serves
-/// scripts: printf 'a\nb\n' | client URL
+/// At the end of the input it waits until nothing more comes, closes the WebSocket, and ends. So it
+/// serves scripts: printf 'a\nb\n' | client URL
 #[derive(Parser)]
 #[command(name = "client", after_help = AFTER_HELP)]
 struct Options {
@@ -58,8 +58,9 @@ struct Options {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// After the end of the input, go on receiving for this long
-    #[arg(short, long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    /// After the end of the input, close when nothing has come for this long
+    #[arg(short, long, value_name = "SECONDS", default_value = "0.5",
+          allow_negative_numbers = true, value_parser = seconds)]
     wait: Duration,
 
     /// Ping a server that has been silent for this long
@@ -129,12 +130,16 @@ fn run(options: Options) -> Result<(), Failure> {
         let protocol = ws.subprotocol().map(|name| format!(", {name}"));
         note(format_args!(
             "connected to {}{}",
-            options.url,
+            without_user(&options.url),
             protocol.unwrap_or_default()
         ));
     }
     let sender = ws.sender().map_err(|error| (BROKEN, error.to_string()))?;
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress {
+        closing: AtomicU16::new(0),
+        failed: AtomicBool::new(false),
+        last: Mutex::new(Instant::now()),
+    });
     let input = Input {
         sender: sender.clone(),
         wait: options.wait,
@@ -145,6 +150,7 @@ fn run(options: Options) -> Result<(), Failure> {
     thread::spawn(move || input.run(binaries));
 
     while let Some(message) = ws.recv().map_err(|error| (BROKEN, error.to_string()))? {
+        progress.note_message();
         match printer.print(&message) {
             Ok(()) => {}
             // Whoever read our output has seen enough: `client URL | head -1`
@@ -164,7 +170,7 @@ fn run(options: Options) -> Result<(), Failure> {
         "" => format!("closed: {}", code.as_u16()),
         reason => format!("closed: {} {}", code.as_u16(), printable(reason)),
     };
-    let is_fine = progress.closing.load(Ordering::Acquire)
+    let is_fine = code.as_u16() == progress.closing.load(Ordering::Acquire)
         || [
             CloseCode::NORMAL,
             CloseCode::GOING_AWAY,
@@ -214,35 +220,70 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
     })
 }
 
-/// What is wrong with a connection, with a hint where there is one.
+/// Why there is no connection, with a hint where there is one.
 fn explain(url: &str, error: &ConnectError) -> String {
+    let text = format!("{}: {error}", without_user(url));
     match error {
-        ConnectError::Url(error) => format!("{url:?}: {error}"),
-        ConnectError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            format!("{url}: connection refused: nothing listens there")
+        ConnectError::Io(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => {
+                format!("{}: refused: nothing listens there", without_user(url))
+            }
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
+                text + ": is it wss:// for ws://, or the reverse?"
+            }
+            _ => text,
+        },
+        #[cfg(feature = "tls")]
+        ConnectError::Tls(motews_std::rustls::Error::InvalidCertificate(_)) => {
+            text + "; --ca FILE trusts an authority of your own"
         }
         ConnectError::Refused(refused) => {
+            let text = match refused.status {
+                200..=299 => text + ": it is no WebSocket, but a page",
+                _ => text,
+            };
+            let wants = refused.header("WWW-Authenticate");
+            let wants = wants.map(|wants| format!("; it wants {}", printable(wants)));
+            // What a person can read of the body: pages are for browsers.
             let body = String::from_utf8_lossy(&refused.body);
-            let mut text = format!("{url}: {error}");
-            if let Some(challenge) = refused.header("WWW-Authenticate") {
-                text.push_str(&format!("; it wants {}", printable(challenge)));
-            }
-            match body.lines().find(|line| !line.trim().is_empty()) {
-                Some(line) => text + "\n  " + &head(&printable(line.trim()), 200),
-                None => text,
-            }
+            let line = body.lines().map(str::trim).find(|line| !line.is_empty());
+            let line = line.filter(|line| !line.starts_with('<'));
+            let line = line.map(|line| format!("\n  {}", printable(line)));
+            text + &wants.unwrap_or_default() + &line.unwrap_or_default()
         }
-        error => format!("{url}: {error}"),
+        _ => text,
     }
 }
 
-/// How far the input has come.
-#[derive(Default)]
+/// The URL, to be shown: nobody is to read a password over a shoulder.
+fn without_user(url: &str) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(after_scheme);
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}{host}{path}")
+}
+
+/// How far things have come, for the other thread.
 struct Progress {
-    /// This side has begun to close.
-    closing: AtomicBool,
+    /// The code with which this side has begun to close, or 0.
+    closing: AtomicU16,
     /// Something could not be sent.
     failed: AtomicBool,
+    /// When the last message came, or the input ended.
+    last: Mutex<Instant>,
+}
+
+impl Progress {
+    fn note_message(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long nothing has come.
+    fn silence(&self) -> Duration {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.elapsed()
+    }
 }
 
 /// Standard input, on its way to the server.
@@ -260,7 +301,10 @@ impl Input {
             .try_for_each(|bytes| self.sender.send(bytes));
         match sent.and_then(|()| self.lines()) {
             Ok(()) => {
-                thread::sleep(self.wait);
+                self.progress.note_message();
+                while let Some(left) = self.wait.checked_sub(self.progress.silence()) {
+                    thread::sleep(left.max(Duration::from_millis(1)));
+                }
                 _ = self.close(CloseCode::NORMAL, "");
             }
             // The side that receives tells why.
@@ -341,10 +385,10 @@ impl Input {
     }
 
     fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        let was_closing = self.progress.closing.swap(true, Ordering::AcqRel);
+        let before = self.progress.closing.swap(code.as_u16(), Ordering::AcqRel);
         let closed = self.sender.close(code, reason);
         if closed.is_err() {
-            self.progress.closing.store(was_closing, Ordering::Release);
+            self.progress.closing.store(before, Ordering::Release);
         }
         closed
     }
@@ -409,11 +453,6 @@ fn printable(text: &str) -> String {
         c => c.to_string(),
     };
     text.chars().map(escape).collect()
-}
-
-/// The beginning of a text.
-fn head(text: &str, chars: usize) -> String {
-    text.chars().take(chars).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
