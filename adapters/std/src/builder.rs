@@ -83,7 +83,8 @@ impl Builder {
     }
 
     /// Adds a header to the request, or to the response that accepts. It is checked when it is
-    /// used: no name or value with a CR, LF or NUL is ever sent (RFC 6455 §10.7) [HC24].
+    /// used: no name or value with a CR, LF or NUL is ever sent (RFC 6455 §10.7).
+    // [HC24]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -124,7 +125,8 @@ impl Builder {
     }
 
     /// The longest message that is received, in octets of payload. A longer one fails the
-    /// connection with 1009 (§10.4) [FR17].
+    /// connection with 1009 (§10.4).
+    // [FR17]
     pub const fn max_message_len(mut self, octets: usize) -> Self {
         self.max_message_len = octets;
         self
@@ -143,14 +145,16 @@ impl Builder {
         self
     }
 
-    /// The longest head of the peer's opening handshake, in octets, with all line ends [HC25]
-    /// [HS21]. A single line has 8 KiB at most, but for the values of headers.
+    /// The longest head of the peer's opening handshake, in octets, with all line ends.
+    /// A single line has 8 KiB at most, but for the values of headers.
+    // [HC25] [HS21]
     pub const fn max_head_len(mut self, octets: u32) -> Self {
         self.head.max_head_len = octets;
         self
     }
 
-    /// The most headers in the peer's opening handshake [HC25] [HS21].
+    /// The most headers in the peer's opening handshake.
+    // [HC25] [HS21]
     pub const fn max_headers(mut self, headers: u16) -> Self {
         self.head.max_headers = headers;
         self

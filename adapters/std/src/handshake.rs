@@ -55,7 +55,8 @@ impl<S: Transport> Pipe<S> {
         Ok(())
     }
 
-    /// Waits no longer than the deadline, which other traffic does not lengthen [HS22] [HC25].
+    /// Waits no longer than the deadline, which other traffic does not lengthen.
+    // [HS22] [HC25]
     fn wait(&self, interest: Interest) -> io::Result<()> {
         let left = self
             .until
@@ -373,7 +374,8 @@ fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> ServerSt
     }
 }
 
-/// Writes the response to an incorrect request [HS01] [HS20].
+/// Writes the response to an incorrect request.
+// [HS01] [HS20]
 fn refuse(error: HandshakeError, out: &mut Vec<u8>) -> ServerStage {
     let response = error.response();
     *out = written(|offset, piece| response.emit_from(offset, piece));

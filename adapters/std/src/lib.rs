@@ -92,9 +92,9 @@ use role::Server;
 /// authentication), unless the [`Builder`] has one. Redirections are not followed: see
 /// [`ConnectError::Refused`].
 ///
-/// A client should have no more than one connection to a host that is being opened (§4.1) [HC03].
+/// A client should have no more than one connection to a host that is being opened (§4.1).
 /// One that reconnects by itself waits a random time first, 0 to 5 seconds, and longer after each
-/// failure (§7.2.3) [HC23].
+/// failure (§7.2.3).
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -104,6 +104,7 @@ use role::Server;
 /// ws.send("Hello")?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+// [HC03] [HC23]
 pub fn connect(url: &str) -> Result<WebSocket, ConnectError> {
     Builder::new().connect(url)
 }

@@ -76,13 +76,15 @@ impl Request {
     }
 
     /// The `Origin` header: the site whose page opens the connection. Browsers always send it;
-    /// others may leave it out or make it up (§10.2) [HS12].
+    /// others may leave it out or make it up (§10.2).
+    // [HS12]
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.header("Origin")
     }
 
-    /// The `Authorization` header [EX05].
+    /// The `Authorization` header.
+    // [EX05]
     #[must_use]
     pub fn authorization(&self) -> Option<&str> {
         self.header("Authorization")

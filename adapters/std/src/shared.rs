@@ -446,7 +446,8 @@ impl<R: Role> Inner<R> {
     }
 
     /// Appends what the protocol owes the peer, once what was appended before has left: a peer that
-    /// does not read gets no more than the newest pong [CT07].
+    /// does not read gets no more than the newest pong.
+    // [CT07]
     pub(crate) fn transmit(&mut self) -> Result<(), motews::EntropyError> {
         if self.frame_open || self.lost {
             return Ok(());

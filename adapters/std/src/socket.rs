@@ -516,11 +516,13 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             self.deadlines.closing(now);
         }
         match self.deadlines.poll(now, &self.timeouts) {
-            Some(Due::Ping) => match self.own(|shared, own| shared.ping(own, b"", true)) {
-                Err(SendError::Entropy) => return Err(RecvError::Entropy),
-                // No room: a peer that reads nothing is found out by its silence.
-                _ => {}
-            },
+            Some(Due::Ping) => {
+                // If there is no room for it: a peer that reads nothing is found out by its silence.
+                let ping = self.own(|shared, own| shared.ping(own, b"", true));
+                if let Err(SendError::Entropy) = ping {
+                    return Err(RecvError::Entropy);
+                }
+            }
             Some(Due::Idle) => {
                 let close = self.start_close(CloseCode::GOING_AWAY, "idle");
                 if let Err(SendError::Entropy) = close {
@@ -562,7 +564,8 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     }
 
     /// Ends the connection as §7.1.1 wants it: everything owed is written; the server, or who
-    /// failed the connection, ends its half first; what still comes is read and dropped [CL08].
+    /// failed the connection, ends its half first; what still comes is read and dropped.
+    // [CL08]
     fn end(&mut self, until: Until) -> Result<Next, RecvError> {
         while !matches!(self.ending, Ending::Over(_)) {
             let now = self.now();

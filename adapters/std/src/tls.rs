@@ -1,4 +1,5 @@
-//! TLS below a WebSocket, with rustls (RFC 6455 §10.6) [EX04].
+//! TLS below a WebSocket, with rustls (RFC 6455 §10.6).
+// [EX04]
 
 use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};

@@ -5,16 +5,19 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::error::UrlError;
 
-/// What a URL says [HC01].
+/// What a URL says.
+// [HC01]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) secure: bool,
     /// Without brackets, for the resolver and for TLS.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The `Host` header [HC07].
+    /// The `Host` header.
+    // [HC07]
     pub(crate) authority: String,
-    /// Path and query [HC06].
+    /// Path and query.
+    // [HC06]
     pub(crate) resource: String,
     /// The `Authorization` header for the user in the URL.
     pub(crate) authorization: Option<String>,
@@ -95,8 +98,9 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
     Ok((host, port))
 }
 
-/// RFC 6455 §3: the path, or `/` where it is empty, and the query [HC01]. What a request line
+/// RFC 6455 §3: the path, or `/` where it is empty, and the query. What a request line
 /// cannot have, spaces and what is not ASCII, is percent-encoded.
+// [HC01]
 fn resource_name(resource: &str) -> String {
     let mut name = String::with_capacity(resource.len() + 1);
     if !resource.starts_with('/') {

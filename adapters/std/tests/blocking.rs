@@ -2,9 +2,10 @@
 
 mod support;
 
+use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
@@ -39,7 +40,7 @@ fn open_messages_arrive_both_ways() {
 #[test]
 fn open_large_messages_pass_while_the_peer_reads() {
     let (mut client, mut server) = ws_pair();
-    let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let large: Vec<u8> = (0..3_000_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     let expected = large.clone();
     let echo = std::thread::spawn(move || {
         let message = server.recv().unwrap().unwrap();

@@ -2,8 +2,9 @@
 
 mod support;
 
+use core::time::Duration;
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::{

@@ -2,8 +2,9 @@
 
 mod support;
 
+use core::net::SocketAddr;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread::JoinHandle;
 
 use motews_std::{

@@ -233,7 +233,7 @@ fn nonblocking_socket_gives_would_block_and_goes_on() {
     for n in 0..taken {
         let message = loop {
             match client
-                .recv_timeout(std::time::Duration::from_millis(1))
+                .recv_timeout(core::time::Duration::from_millis(1))
                 .unwrap()
             {
                 Received::Message(message) => break message,

@@ -2,10 +2,11 @@
 
 mod support;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::{Builder, CloseCode, Message, SendError, Sender, TrySendError, WebSocket};

@@ -2,9 +2,10 @@
 
 mod support;
 
+use core::time::Duration;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};

@@ -1,12 +1,13 @@
 //! What the tests share: loopback pairs, and an in-memory pair that can be as slow as one likes.
 #![expect(dead_code, reason = "each test file uses a part of this")]
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use motews_std::role::{Client, Server};
 use motews_std::{Builder, OsEntropy, Timeouts, Transport, WebSocket};
