@@ -1,14 +1,15 @@
 //! A WebSocket client for the terminal.
 
-use std::fmt::Display;
+use core::fmt::Display;
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::time::Duration;
 use std::fs::{self, File};
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
 use motews_std::role::Client;

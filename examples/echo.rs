@@ -1,11 +1,11 @@
 //! An echo server: a thread for each connection, and a page for browsers on the same port.
 
+use core::time::Duration;
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use clap::Parser;
 use motews_std::{AcceptError, Builder, Outcome, Request, Response};
