@@ -1195,7 +1195,7 @@ fn extensions_parse_yields_names_and_parameters_in_order() {
         .expect("one")
         .expect("right")
         .name;
-    assert!(name == "foo" && name == *"foo" && name != "fo");
+    assert!(name == "foo" && name == *"foo" && name != "fo" && name != *"fo");
     assert_eq!((name.len(), name.as_bytes()), (3, &b"foo"[..]));
     assert_eq!(format!("{name} {name:?} {name:>4}"), "foo \"foo\"  foo");
 

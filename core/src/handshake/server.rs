@@ -93,6 +93,11 @@ const SINGLE: Set = HOST | KEY | VERSION;
 /// The headers that a request must have.
 const REQUIRED: Set = HOST | KEY | VERSION | UPGRADE | CONNECTION;
 
+/// The headers with lists in which letters' case is nothing.
+const ANY_CASE: Set = UPGRADE | CONNECTION;
+/// The headers that a [`Response`] may not be given.
+const RESERVED: Set = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | ACCEPT;
+
 #[derive(Clone, Debug)]
 struct Judge<'p> {
     head: Head,
@@ -223,7 +228,7 @@ impl<'p> Judge<'p> {
 
     /// A part of a list. Lists may be spread over several header lines [HS16].
     fn list_part(&mut self, header: &Header<'_>, candidates: &[&str]) {
-        let any_case = self.field & (UPGRADE | CONNECTION) != 0;
+        let any_case = self.field & ANY_CASE != 0;
         for byte in header.value {
             let lower = byte.to_ascii_lowercase();
             self.list
@@ -477,10 +482,7 @@ impl<'a> Response<'a> {
     /// A name that is no token, a value with a control character, or one of `Connection`,
     /// `Content-Length`, `Transfer-Encoding` and `Sec-WebSocket-Accept`.
     pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(
-            headers,
-            CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | ACCEPT,
-        )?;
+        check_headers(headers, RESERVED)?;
         Ok(Self { headers, ..self })
     }
 
