@@ -122,7 +122,7 @@ impl Browser {
                         "--disable-component-update",
                         "--disable-sync",
                         "--disable-dev-shm-usage",
-                        "--window-size=900,760",
+                        "--window-size=1100,900",
                         format!("--user-data-dir={}", profile.display()),
                     ],
                 },
