@@ -34,8 +34,9 @@ pub enum SendError {
     /// The transport. [`WouldBlock`](io::ErrorKind::WouldBlock) from a non-blocking stream:
     /// nothing of the message was taken, send it again later.
     Io(io::Error),
-    /// The peer did not read for the time that [`Builder::write_timeout`] gives it. If a part of
-    /// the message was sent already, the connection is lost, and the next call says so.
+    /// The peer did not read for the time that [`Builder::write_timeout`] gives it: the connection
+    /// is lost, and the next call says so. Or a message that another thread streams was not
+    /// finished in that time: nothing is lost then.
     ///
     /// [`Builder::write_timeout`]: crate::Builder::write_timeout
     TimedOut,
@@ -312,10 +313,16 @@ impl fmt::Display for ConnectError {
             #[cfg(feature = "tls")]
             Self::Tls(error) => write!(f, "TLS: {error}"),
             Self::Refused(refused) => {
-                write!(f, "the server refused with the status {}", refused.status)?;
-                match refused.header("Location") {
-                    Some(location) => write!(f, " and points to {location}"),
-                    None => Ok(()),
+                let status = refused.status;
+                match (status, refused.header("Location")) {
+                    (200..=299, _) => write!(
+                        f,
+                        "this is not a WebSocket, but an ordinary page: the status is {status}"
+                    ),
+                    (_, Some(location)) => {
+                        write!(f, "the server answered {status} and points to {location}")
+                    }
+                    _ => write!(f, "the server refused with the status {status}"),
                 }
             }
             Self::Handshake(error) => {

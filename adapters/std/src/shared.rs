@@ -193,7 +193,15 @@ impl<R: Role> Shared<R> {
                 if how.now || !port.can_wait() {
                     return Err(would_block());
                 }
-                inner = self.wait_for_turn(inner, &mut patience)?;
+                // A frame ends, or the patience of who writes it. A streamed message may not.
+                let left = match inner.frame_open {
+                    true => Duration::MAX,
+                    false => patience.left().unwrap_or(Duration::MAX),
+                };
+                if left.is_zero() {
+                    return Err(SendError::TimedOut);
+                }
+                inner = self.wait_for_change(inner, left);
                 continue;
             }
             // Room for one message is always there once nothing waits, however long it is.
@@ -224,18 +232,6 @@ impl<R: Role> Shared<R> {
             inner = self.lock();
             waited.map_err(|error| self.lose_ref(&mut inner, error))?;
         }
-    }
-
-    fn wait_for_turn<'a>(
-        &self,
-        inner: MutexGuard<'a, Inner<R>>,
-        patience: &mut Patience,
-    ) -> Result<MutexGuard<'a, Inner<R>>, SendError> {
-        let left = patience.left().unwrap_or(Duration::MAX);
-        if left.is_zero() {
-            return Err(SendError::TimedOut);
-        }
-        Ok(self.wait_for_change(inner, left))
     }
 
     /// Waits until a frame or a streamed message has ended, or the connection has.

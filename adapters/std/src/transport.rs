@@ -34,8 +34,7 @@ impl Interest {
 /// [`WouldBlock`](io::ErrorKind::WouldBlock), so do they, and each goes on where it was when it is
 /// called again.
 ///
-/// A blocking stream that can be waited for, as those of the operating system can, gets more: every
-/// deadline, `recv_timeout`, a `try_recv` that never blocks, and reading that does not wait for
+/// A blocking stream that can be waited for, as the sockets of Unix can, gets more: every deadline, `recv_timeout`, a `try_recv` that never blocks, and reading that does not wait for
 /// writing.
 ///
 /// ```
@@ -274,8 +273,9 @@ unix_socket!(TcpStream, |socket: &Self| socket.set_nodelay(true));
 #[cfg(unix)]
 unix_socket!(std::os::unix::net::UnixStream, |_: &Self| Ok(()));
 
-/// Elsewhere the standard library must do: a read waits with the socket's own timeout, and a write
-/// may block.
+/// Elsewhere the standard library must do, which can neither wait for both directions nor write
+/// without waiting: there are no deadlines but the socket's own timeouts, and the pong that the peer
+/// does not read keeps this side from reading.
 #[cfg(not(unix))]
 impl Transport for TcpStream {
     fn prepare(&mut self) -> io::Result<()> {
