@@ -361,12 +361,19 @@ impl Endpoint {
 
     /// The same, and how many octets were consumed.
     pub(crate) fn receive_counted(&mut self, bytes: &[u8]) -> (Vec<Got>, usize) {
+        let bytes_len = bytes.len();
         let mut bytes = bytes.to_vec();
         let mut input = &mut bytes[..];
         let mut got = Vec::new();
         loop {
             match either!(self, connection => connection.next_event(&mut input)) {
-                Ok(Some(event)) => got.push(event.into()),
+                Ok(Some(event)) => {
+                    got.push(event.into());
+                    assert!(
+                        got.len() <= bytes_len + 1,
+                        "each event takes a byte, or ends a frame"
+                    );
+                }
                 Ok(None) => {
                     assert!(input.is_empty(), "all is consumed");
                     break;
@@ -518,6 +525,7 @@ impl Endpoint {
             let wanted = self.wants_transmit();
             let written = self.transmit_to(&mut out);
             assert_eq!(written > 0, wanted, "131 octets always suffice");
+            assert!(frames.len() < 3, "a pong and a Close at most");
             if written == 0 {
                 return frames;
             }
