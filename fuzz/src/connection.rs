@@ -100,7 +100,7 @@ impl Side for Client<Sequence> {
     }
 }
 
-/// Control slots that are let go as soon as they may be, and are full of rubbish when made anew.
+/// Control slots that are let go as soon as they may be.
 #[derive(Default)]
 pub struct OnDemand(Option<Box<ControlSlots>>);
 
@@ -320,8 +320,28 @@ fn check_session<R: Side>(session: &Session<'_>) {
     let violation = |tape: &Tape| tape.violation.map(|(violation, _)| violation);
     assert_eq!(violation(&steps), violation(&whole), "in steps");
 
-    // Nor does what is sent in between.
-    let mut connection = Connection::<R, OnDemand>::with_config(R::new(session.is_flaky), config);
+    // The last octet consumed is the one that proves a violation [FR15].
+    if let Some((violation, at)) = whole.violation {
+        assert_eq!(whole.consumed, at);
+        let proof = listen::<R>(config, &stream[..at], &[]);
+        assert_eq!(proof.violation, Some((violation, at)));
+        let before = listen::<R>(config, &stream[..at - 1], &[]);
+        assert_eq!(before.violation, None, "{violation:?} shows too late");
+    }
+
+    // Nor does what is sent in between, wherever the control slots are.
+    check_script::<R, ControlSlots>(session, &whole);
+    check_script::<R, OnDemand>(session, &whole);
+}
+
+fn check_script<R: Side, C: ControlStorage>(session: &Session<'_>, whole: &Tape) {
+    let &Session {
+        config,
+        sizes,
+        stream,
+        ..
+    } = session;
+    let mut connection = Connection::<R, C>::with_config(R::new(session.is_flaky), config);
     let mut sender = Sender::new(config);
     let mut tape = Tape::default();
     let mut input = stream.to_vec();
@@ -338,7 +358,7 @@ fn check_session<R: Side>(session: &Session<'_>) {
         }
         sender.look(&connection, &tape);
     }
-    assert_eq!(tape, whole, "with a script");
+    assert_eq!(&tape, whole, "with a script");
 
     // The end of the stream, and what is owed after it
     let eof = connection.receive_eof();
