@@ -1,0 +1,468 @@
+//! The command lines of the examples: what they print, and how they end.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use base64::Engine;
+use motews_std::rustls::ServerConfig;
+use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use motews_std::tls::TlsStream;
+use motews_tests::{ServerProcess, example, free_port, wait_until};
+use tungstenite::Message;
+use tungstenite::handshake::server::{Request, Response};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+/// How long a program may run.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The exit statuses of `client`, as its help tells them.
+const FINE: i32 = 0;
+const BROKEN: i32 = 1;
+const USAGE: i32 = 2;
+const NOT_CONNECTED: i32 = 3;
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_lines_are_sent_and_echoes_printed() {
+    let server = ServerProcess::example("echo", folder());
+    let ended = client(
+        &[&server.url()],
+        "a\nb\r\n\n你好 👩‍👩‍👧‍👦\n/not a command\nno newline",
+    );
+    let expected = "a\nb\n\n你好 👩‍👩‍👧‍👦\n/not a command\nno newline\n";
+    ended.expect(FINE, expected, "");
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_much_at_once_passes_whole() {
+    let server = ServerProcess::example("echo", folder());
+    let lines: String = (0..50_000).map(|n| format!("line {n} 行\n")).collect();
+    client(&[&server.url()], &lines).expect(FINE, &lines, "");
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_commands_do_what_they_say() {
+    let server = ServerProcess::example("echo", folder());
+    let file = file("sent.bin", &[7; 20]);
+    let input = format!(
+        "/ping hi\n//slash\n/send {}\n/nonsense\n/close 1005\n/close 4002 tschüß\n",
+        file.display()
+    );
+    let ended = client(&[&server.url(), "--commands", "--verbose"], &input);
+    assert_eq!(ended.status, BROKEN, "{ended:?}");
+    let bytes = " 07".repeat(16);
+    assert_eq!(
+        ended.stdout,
+        format!("/slash\nbinary, 20 bytes:{bytes} ...\n")
+    );
+    for part in [
+        "connected to ws://",
+        "no command /nonsense",
+        "this close code may not be sent",
+        "closed: 4002\n",
+        "not all of the input was sent",
+    ] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_binary_file_comes_back_into_a_file() {
+    let server = ServerProcess::example("echo", folder());
+    let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let sent = file("whole.bin", &bytes);
+    let received = folder().join("received.bin");
+    let (sent, output) = (sent.display().to_string(), received.display().to_string());
+    let arguments = [&server.url(), "--binary", &sent, "--output", &output];
+    client(&arguments, "").expect(FINE, "", "");
+    assert!(std::fs::read(&received).expect("the client wrote it") == bytes);
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_request_carries_what_the_options_say() {
+    let server = Peer::start(|stream| {
+        let mut seen = Vec::new();
+        #[expect(clippy::result_large_err, reason = "tungstenite's error is a response")]
+        let answer = |request: &Request, mut response: Response| {
+            for name in ["X-One", "Origin", "Sec-WebSocket-Protocol", "Authorization"] {
+                seen.push(request.headers()[name].to_str().expect("text").to_owned());
+            }
+            seen.push(request.uri().to_string());
+            let chosen = "v1".parse().expect("a value");
+            response
+                .headers_mut()
+                .insert("Sec-WebSocket-Protocol", chosen);
+            Ok(response)
+        };
+        let mut ws = tungstenite::accept_hdr(stream, answer).expect("an upgrade");
+        ws.send(Message::from(seen.join("; "))).expect("sent");
+        while ws.read().is_ok() {}
+    });
+    let url = format!("ws://me:secret@{}/path?q=1", server.address);
+    let options = [
+        "-H",
+        "X-One: 1",
+        "-p",
+        "v2,v1",
+        "--origin",
+        "http://here",
+        "-v",
+    ];
+    let ended = client(&[&[url.as_str()][..], &options].concat(), "");
+    server.join();
+    assert_eq!(
+        ended.stdout,
+        "1; http://here; v2, v1; Basic bWU6c2VjcmV0; /path?q=1\n"
+    );
+    assert!(ended.stderr.contains("/path?q=1, v1\n"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_tells_why_the_server_closed() {
+    let server = Peer::start(|stream| {
+        let mut ws = tungstenite::accept(stream).expect("an upgrade");
+        let code = CloseCode::from(4001);
+        let reason = "enough, 再见".into();
+        ws.close(Some(CloseFrame { code, reason })).expect("sent");
+        while ws.read().is_ok() {}
+    });
+    let ended = client(&[&server.url()], "");
+    ended.expect(BROKEN, "", "client: closed: 4001 enough, 再见\n");
+    server.join();
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_tells_of_a_server_that_leaves() {
+    let server = Peer::start(|stream| {
+        let mut ws = tungstenite::accept(stream).expect("an upgrade");
+        ws.send(Message::from("last words")).expect("sent");
+    });
+    let ended = client(&[&server.url()], "");
+    let message = "client: the peer left without closing the WebSocket\n";
+    ended.expect(BROKEN, "last words\n", message);
+    server.join();
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_tells_what_is_wrong_with_the_command_line() {
+    let cases: [(&[&str], &str); 9] = [
+        (&[], "Usage"),
+        (&["nonsense"], "no URL"),
+        (&["http://127.0.0.1/"], "does not begin with ws://"),
+        (&["ws://127.0.0.1:65536/"], "port"),
+        (&["ws://127.0.0.1/#top"], "fragment"),
+        (&["ws://127.0.0.1:1/", "-H", "no colon"], "NAME: VALUE"),
+        (
+            &["ws://127.0.0.1:1/", "-H", "A: b\r\nC: d"],
+            "control character",
+        ),
+        (&["ws://127.0.0.1:1/", "--wait", "-1"], "seconds"),
+        (
+            &["ws://127.0.0.1:1/", "--binary", "/no/such/file"],
+            "cannot read",
+        ),
+    ];
+    for (arguments, message) in cases {
+        let ended = client(arguments, "");
+        assert_eq!(ended.status, USAGE, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(message), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_tells_why_it_cannot_connect() {
+    let refused = format!("ws://127.0.0.1:{}/", free_port());
+    let ended = client(&[&refused], "");
+    assert_eq!(ended.status, NOT_CONNECTED, "{ended:?}");
+    assert!(ended.stderr.contains("nothing listens there"), "{ended:?}");
+
+    let cases = [
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nNo way\n",
+            "the status 404\n  No way\n",
+        ),
+        (
+            "HTTP/1.1 301 Moved\r\nLocation: wss://there/\r\nContent-Length: 0\r\n\r\n",
+            "points to wss://there/",
+        ),
+        (
+            "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n",
+            "it wants Basic realm=x",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+            "it is no WebSocket, but a page\n",
+        ),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "is not a WebSocket server"),
+        ("", "ended the connection before it answered"),
+    ];
+    for (response, message) in cases {
+        let server = Peer::start(move |mut stream| {
+            _ = stream.read(&mut [0; 4096]);
+            stream.write_all(response.as_bytes()).expect("written");
+        });
+        let ended = client(&[&server.url()], "");
+        assert_eq!(ended.status, NOT_CONNECTED, "{response}: {ended:?}");
+        assert!(ended.stderr.contains(message), "{response}: {ended:?}");
+        server.join();
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_silent_server_is_given_up() {
+    let server = Peer::start(|mut stream| {
+        _ = stream.read_to_end(&mut Vec::new());
+    });
+    let ended = client(&[&server.url(), "--timeout", "0.3"], "");
+    assert_eq!(ended.status, NOT_CONNECTED, "{ended:?}");
+    assert!(ended.stderr.contains("in time"), "{ended:?}");
+    server.join();
+}
+
+/// EX04
+#[test]
+#[ignore = "builds the examples"]
+fn client_trusts_the_authority_it_is_given_and_no_other() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
+    let base64 = base64::engine::general_purpose::STANDARD.encode(made.cert.der());
+    let ca = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    let ca = file("ca.pem", ca.as_bytes());
+    let ca = ca.display().to_string();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a certificate and its key");
+    let config = Arc::new(config);
+    let serve = |config: Arc<ServerConfig>| {
+        Peer::start(move |stream| {
+            let stream = TlsStream::server(stream, config).expect("a configuration");
+            let Ok(mut ws) = motews_std::accept(stream) else {
+                return;
+            };
+            while let Ok(Some(message)) = ws.recv() {
+                ws.send(message).expect("sent");
+            }
+        })
+    };
+
+    let server = serve(Arc::clone(&config));
+    let url = format!("wss://localhost:{}/", server.address.port());
+    client(&[&url, "--ca", &ca], "秘密\n").expect(FINE, "秘密\n", "");
+    server.join();
+
+    let server = serve(config);
+    let url = format!("wss://localhost:{}/", server.address.port());
+    let ended = client(&[&url], "");
+    assert_eq!(ended.status, NOT_CONNECTED, "{ended:?}");
+    assert!(ended.stderr.contains("--ca FILE"), "{ended:?}");
+    server.join();
+
+    let not_ca = file("not-ca.pem", b"no certificate");
+    let ended = client(&[&url, "--ca", &not_ca.display().to_string()], "");
+    assert_eq!(ended.status, USAGE, "{ended:?}");
+    assert!(ended.stderr.contains("no certificate"), "{ended:?}");
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn echo_browser_gets_the_page_and_other_paths_nothing() {
+    let server = ServerProcess::example("echo", folder());
+    let page = http(server.address, "GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+    let (head, body) = page.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    for header in [
+        "Content-Type: text/html; charset=utf-8",
+        "Cache-Control: no-store",
+        &format!("Content-Length: {}", body.len()),
+    ] {
+        assert!(head.lines().any(|line| line == header), "{header}: {head}");
+    }
+    assert!(body.starts_with("<!doctype html>") && body.ends_with("</html>\n"));
+
+    for (request, status) in [
+        ("GET /favicon.ico HTTP/1.1\r\nHost: here\r\n\r\n", "404 "),
+        ("DELETE / HTTP/1.1\r\nHost: here\r\n\r\n", "405 "),
+        ("nonsense\r\n\r\n", "400 "),
+    ] {
+        let answer = http(server.address, request);
+        let expected = format!("HTTP/1.1 {status}");
+        assert!(answer.starts_with(&expected), "{request}: {answer}");
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn echo_one_connection_too_many_is_refused() {
+    let mut command = Command::new(example("echo"));
+    command.args(["127.0.0.1:0", "--max-connections", "2"]);
+    let server = ServerProcess::start("echo-small", &mut command, folder());
+    let connect = || tungstenite::connect(server.url()).map(|(ws, _)| ws);
+    let mut first = connect().expect("room");
+    let second = connect().expect("room");
+    let Err(tungstenite::Error::Http(response)) = connect() else {
+        panic!("there was room for a third");
+    };
+    assert_eq!(response.status(), 503);
+    first.send(Message::from("still here")).expect("sent");
+    assert_eq!(first.read().expect("an echo"), Message::from("still here"));
+
+    drop(second);
+    assert!(wait_until(LIMIT, || connect().is_ok()), "no room again");
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn echo_tells_why_it_cannot_listen() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let in_use = listener.local_addr().expect("it is bound").to_string();
+    for (addr, message) in [
+        (in_use.as_str(), "is in use"),
+        ("nonsense", "HOST:PORT"),
+        ("127.0.0.1:65536", "HOST:PORT"),
+    ] {
+        let ended = run(&example("echo"), &[addr], "");
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(ended.stderr.contains(message), "{addr}: {ended:?}");
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn every_example_has_a_help_text() {
+    for name in ["echo", "client", "autobahn_client"] {
+        let ended = run(&example(name), &["--help"], "");
+        assert_eq!(ended.status, 0, "{ended:?}");
+        let usage = format!("Usage: {name} ");
+        assert!(ended.stdout.contains(&usage), "{}", ended.stdout);
+    }
+}
+
+/// Where the files and logs go.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
+
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder().join(name);
+    std::fs::write(&path, bytes).expect("the build folder is writable");
+    path
+}
+
+/// How a program ended.
+#[derive(Debug)]
+struct Ended {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn expect(&self, status: i32, stdout: &str, stderr: &str) {
+        assert_eq!(self.stderr, stderr);
+        assert!(self.stdout == stdout, "{}", self.stdout);
+        assert_eq!(self.status, status);
+    }
+}
+
+fn client(arguments: &[&str], input: &str) -> Ended {
+    run(&example("client"), arguments, input)
+}
+
+/// Runs a program to its end.
+fn run(program: &Path, arguments: &[&str], input: &str) -> Ended {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    let input = input.to_owned();
+    thread::spawn(move || {
+        // The program may end before it has read all.
+        _ = stdin.write_all(input.as_bytes());
+    });
+    let stdout = read_all(child.stdout.take().expect("it was asked for"));
+    let stderr = read_all(child.stderr.take().expect("it was asked for"));
+    let mut status = None;
+    let ended = wait_until(LIMIT, || {
+        status = child.try_wait().expect("a child can be asked");
+        status.is_some()
+    });
+    if !ended {
+        _ = child.kill();
+        _ = child.wait();
+    }
+    let (stdout, stderr) = (stdout.join(), stderr.join());
+    let stderr = stderr.expect("it is UTF-8");
+    assert!(ended, "{arguments:?} does not end: {stderr}");
+    Ended {
+        status: status.and_then(|status| status.code()).expect("no signal"),
+        stdout: stdout.expect("it is UTF-8"),
+        stderr,
+    }
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it is UTF-8");
+        text
+    })
+}
+
+/// A server of one connection, in a thread.
+struct Peer {
+    address: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+impl Peer {
+    fn start(serve: impl FnOnce(TcpStream) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let thread = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+            serve(stream);
+        });
+        Self { address, thread }
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}/", self.address)
+    }
+
+    fn join(self) {
+        self.thread.join().expect("the server saw what it expected");
+    }
+}
+
+/// Sends a request and returns all that is answered.
+fn http(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
