@@ -762,6 +762,31 @@ fn server_reads_to_the_limit_of_headers_refuses_one_more() {
 
 /// HS21
 #[test]
+fn server_has_limits_unless_told_otherwise() {
+    let verdict = |request: &[u8]| {
+        let mut handshake = ServerHandshake::new([0; 256]);
+        let mut input = request;
+        loop {
+            match handshake.next_event(&mut input) {
+                Ok(Some(RequestEvent::Done(_))) => return Ok(()),
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the head is whole"),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    assert_eq!(verdict(&request(&[])), Ok(()));
+    let more = [("A", "b"); 123]; // beside the five that there are
+    assert_eq!(verdict(&request(&more)), Ok(()));
+    let more = [("A", "b"); 124];
+    assert_eq!(
+        verdict(&request(&more)),
+        Err(HandshakeError::TooManyHeaders)
+    );
+}
+
+/// HS21
+#[test]
 fn server_reads_to_the_limit_of_bytes_refuses_one_more() {
     use HandshakeError::*;
     let input = request(&[]);
