@@ -121,8 +121,17 @@ enum Ending {
     Flush,
     /// This side's half has ended; what the peer still sends is dropped.
     Drain,
-    /// It is over, for this reason if it was not the peer's doing.
-    Over(Option<Due>),
+    /// It is over.
+    Over(Cause),
+}
+
+/// What ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// What the connection itself knows: a Close, a violation.
+    Known,
+    TimedOut(Due),
+    Io(io::ErrorKind),
 }
 
 /// How long to wait.
@@ -363,7 +372,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     };
                 }
                 Err(error) => {
-                    self.fail();
+                    self.fail(Cause::Io(error.kind()));
                     return Err(error.into());
                 }
             }
@@ -531,8 +540,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 self.deadlines.closing(now);
             }
             Some(due) => {
-                self.fail();
-                self.ending = Ending::Over(Some(due));
+                self.fail(Cause::TimedOut(due));
             }
             None => {}
         }
@@ -540,13 +548,13 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     }
 
     /// The connection ends here, without a closing handshake.
-    fn fail(&mut self) {
+    fn fail(&mut self, cause: Cause) {
         let mut inner = self.shared.lock();
         let _ = inner.connection.receive_eof();
         inner.lose();
         drop(inner);
         self.shared.notify();
-        self.ending = Ending::Over(None);
+        self.ending = Ending::Over(cause);
         let _ = self.stream.shutdown();
     }
 
@@ -575,25 +583,25 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             }
             match self.end_step(until) {
                 Ok(Fill::Something(_)) => {}
-                Ok(Fill::Nothing) => return self.verdict(None),
+                Ok(Fill::Nothing) => return self.verdict(Cause::Known),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return match until {
                         Until::Forever => Err(error.into()),
-                        _ => self.verdict(None),
+                        _ => self.verdict(Cause::Known),
                     };
                 }
                 Err(_) => break,
             }
         }
-        let due = match self.ending {
-            Ending::Over(due) => due,
+        let cause = match self.ending {
+            Ending::Over(cause) => cause,
             _ => {
                 let _ = self.stream.shutdown();
-                self.ending = Ending::Over(None);
-                None
+                self.ending = Ending::Over(Cause::Known);
+                Cause::Known
             }
         };
-        self.verdict(due)
+        self.verdict(cause)
     }
 
     fn end_step(&mut self, until: Until) -> io::Result<Fill> {
@@ -638,7 +646,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     Ok(0) => {
                         let _ = self.shared.lock().connection.receive_eof();
                         let _ = self.stream.shutdown();
-                        self.ending = Ending::Over(None);
+                        self.ending = Ending::Over(Cause::Known);
                     }
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -671,9 +679,11 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     }
 
     /// What a connection that ended ended with.
-    fn verdict(&self, due: Option<Due>) -> Result<Next, RecvError> {
-        if let Some(due) = due {
-            return Err(RecvError::TimedOut(due));
+    fn verdict(&self, cause: Cause) -> Result<Next, RecvError> {
+        match cause {
+            Cause::Known => {}
+            Cause::TimedOut(due) => return Err(RecvError::TimedOut(due)),
+            Cause::Io(kind) => return Err(RecvError::Io(kind.into())),
         }
         match self.shared.lock().connection.violation() {
             Some(violation) => Err(RecvError::Protocol(violation)),
@@ -903,7 +913,7 @@ impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     fn drop(&mut self) {
         if self.ending == Ending::No {
             let _ = self.start_close(CloseCode::GOING_AWAY, "");
-            self.fail();
+            self.fail(Cause::Known);
         }
     }
 }

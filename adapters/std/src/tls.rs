@@ -16,7 +16,8 @@ use crate::transport::{Interest, Share, Transport};
 const READ_LEN: usize = 16 * 1024;
 
 /// TLS over the stream `S`, in either role. Its handshake is a part of the first reads and writes,
-/// and so of the WebSocket's opening handshake, with the same deadline.
+/// and so of the WebSocket's opening handshake, with the same deadline. Until it is complete, what
+/// is written is kept, up to 64 KiB.
 ///
 /// A server accepts over it:
 ///

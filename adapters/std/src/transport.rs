@@ -34,8 +34,8 @@ impl Interest {
 /// [`WouldBlock`](io::ErrorKind::WouldBlock), so do they, and each goes on where it was when it is
 /// called again.
 ///
-/// A blocking stream that can be waited for, as the sockets of Unix can, gets more: every deadline, `recv_timeout`, a `try_recv` that never blocks, and reading that does not wait for
-/// writing.
+/// A blocking stream that can be waited for, as the sockets of Unix can, gets more: every deadline,
+/// `recv_timeout`, a `try_recv` that never blocks, and reading that does not wait for writing.
 ///
 /// ```
 /// use std::io::{self, Read, Write};

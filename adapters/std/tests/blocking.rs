@@ -14,6 +14,66 @@ use motews_std::{
 };
 use support::{masked, tcp_pair, unmasked, ws_pair, ws_pair_with};
 
+/// The operations' errors read well, and suit a function that returns `io::Result`.
+#[test]
+fn errors_convert_into_those_of_the_standard_library() {
+    use motews_std::{AcceptError, ConnectError, Due, HandshakeError, UrlError};
+    use std::io::{Error, ErrorKind as Kind};
+    let eof = RecvError::Protocol(ProtocolViolation::UnexpectedEof);
+    let cases: [(Error, Kind, &str); 11] = [
+        (eof.into(), Kind::UnexpectedEof, "the peer left"),
+        (
+            RecvError::Protocol(ProtocolViolation::Masked).into(),
+            Kind::InvalidData,
+            "the peer broke the protocol",
+        ),
+        (
+            RecvError::TimedOut(Due::Pong).into(),
+            Kind::TimedOut,
+            "does not answer",
+        ),
+        (
+            RecvError::TimedOut(Due::Close).into(),
+            Kind::TimedOut,
+            "did not close",
+        ),
+        (SendError::Closed.into(), Kind::BrokenPipe, "closed"),
+        (SendError::TimedOut.into(), Kind::TimedOut, "does not read"),
+        (
+            SendError::Invalid(motews::SendError::ControlTooLong).into(),
+            Kind::InvalidInput,
+            "125",
+        ),
+        (
+            AcceptError::Answered(404).into(),
+            Kind::ConnectionRefused,
+            "404",
+        ),
+        (
+            AcceptError::Handshake(HandshakeError::Key).into(),
+            Kind::InvalidData,
+            "Sec-WebSocket-Key",
+        ),
+        (
+            ConnectError::Handshake(HandshakeError::StartLine).into(),
+            Kind::InvalidData,
+            "not a WebSocket server",
+        ),
+        (
+            ConnectError::Url(UrlError::Scheme).into(),
+            Kind::InvalidInput,
+            "ws://",
+        ),
+    ];
+    for (error, kind, words) in cases {
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // The transport's own errors stay as they are.
+    let error: Error = RecvError::from(Error::from(Kind::WouldBlock)).into();
+    assert_eq!(error.kind(), Kind::WouldBlock);
+}
+
 #[test]
 fn open_messages_arrive_both_ways() {
     let (mut client, mut server) = ws_pair();
@@ -135,6 +195,30 @@ fn open_stream_ends_without_a_close_is_an_error() {
     let outcome = server.outcome().unwrap();
     assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
     assert!(!outcome.clean);
+}
+
+/// CL18: a reset is an error of the transport, and stays one
+#[test]
+fn open_connection_is_reset_is_an_error_that_stays() {
+    let (raw, stream) = tcp_pair();
+    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    server.send("never read").unwrap();
+    settle();
+    drop(raw); // with something unread, this resets
+    for _ in 0..2 {
+        match server.recv() {
+            Err(RecvError::Io(error)) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(server.send("x"), Err(SendError::Closed)));
+    let mut messages = server.messages();
+    assert!(messages.next().unwrap().is_err());
+    assert!(messages.next().is_none());
+    let outcome = server.outcome().unwrap();
+    assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
 }
 
 /// CL16, FR03

@@ -121,6 +121,71 @@ fn full_try_send_gives_the_message_back() {
     assert_eq!(error.into_message(), "x".into());
 }
 
+/// The backlog is full: `send` waits for room, and gets it as the peer reads.
+#[test]
+fn full_send_waits_for_room() {
+    let (mut raw, stream) = tcp_pair();
+    let server = Builder::new()
+        .max_backlog(1000)
+        .from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let mut expected = Vec::new();
+    while let Ok(()) = sender.try_send(vec![1; 900].into()) {
+        expected.extend(unmasked(0x82, &[1; 900]));
+    }
+    assert!(sender.backlog() <= 1000, "{}", sender.backlog());
+    let waiting = std::thread::spawn(move || {
+        sender.send(vec![2; 900]).unwrap();
+        sender.send(vec![3; 100_000]).unwrap();
+    });
+    std::thread::sleep(Duration::from_millis(30));
+    assert!(!waiting.is_finished());
+    expected.extend(unmasked(0x82, &[2; 900]));
+    expected.extend(unmasked(0x82, &[3; 100_000]));
+    let mut received = vec![0; expected.len()];
+    raw.read_exact(&mut received).unwrap();
+    assert!(received == expected);
+    waiting.join().unwrap();
+}
+
+/// The peer closes and reads nothing, while a thread is stuck in a frame: the deadline holds.
+#[test]
+fn closed_by_the_peer_a_stuck_sender_is_released() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new()
+        .timeouts(support::QUICK)
+        .from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let stuck = std::thread::spawn(move || sender.send(vec![0; 20_000_000]));
+    std::thread::sleep(Duration::from_millis(50));
+    raw.write_all(&masked(0x88, &[3, 232])).unwrap();
+    let start = Instant::now();
+    assert_eq!(server.recv().unwrap(), None);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    let outcome = server.outcome().unwrap();
+    assert_eq!(outcome.code, CloseCode::NORMAL);
+    assert!(!outcome.clean); // the reply could not be sent
+    drop(server);
+    assert!(matches!(stuck.join().unwrap(), Err(SendError::Closed)));
+}
+
+/// A streamed message that is never finished does not hold others for ever.
+#[test]
+fn streaming_without_end_lets_others_time_out() {
+    let (_client, server) = tcp_pair();
+    let mut server = Builder::new()
+        .write_timeout(Some(Duration::from_millis(100)))
+        .from_upgraded(server, Server, b"");
+    let sender = server.sender().unwrap();
+    let mut writer = server.stream_text();
+    writer.write("for ever").unwrap();
+    writer.flush().unwrap();
+    assert!(matches!(sender.send("x"), Err(SendError::TimedOut)));
+    assert!(sender.is_open());
+    writer.finish().unwrap();
+    sender.send("x").unwrap();
+}
+
 /// What `try_send` leaves is written although nobody sends any more.
 #[test]
 fn backlog_is_written_by_an_owner_that_only_receives() {

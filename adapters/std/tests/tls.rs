@@ -12,7 +12,8 @@ use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use motews_std::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use motews_std::tls::{TlsStream, config_with_roots};
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Message, Plain, Received, UrlError, WebSocket,
+    AcceptError, Builder, CloseCode, ConnectError, Message, Plain, Received, Share, UrlError,
+    WebSocket,
 };
 use support::{QUICK, serve, tcp_pair};
 
@@ -236,6 +237,52 @@ fn wss_over_a_stream_without_abilities_works() {
         .unwrap();
     ws.send("Hello").unwrap();
     assert_eq!(thread.join().unwrap(), Some("Hello".into()));
+}
+
+/// Whoever wants TLS without a WebSocket has a stream.
+#[test]
+fn tls_stream_is_a_stream() {
+    use std::io::{Read, Write};
+    let (server, client) = configs();
+    let (addr, thread) = serve(move |stream| {
+        let mut stream = TlsStream::server(stream, server).unwrap();
+        let mut bytes = vec![0; 100_000];
+        stream.read_exact(&mut bytes).unwrap();
+        stream.write_all(&bytes).unwrap();
+        stream.flush().unwrap();
+        assert_eq!(stream.read(&mut bytes).unwrap(), 0);
+        bytes.len()
+    });
+    let socket = TcpStream::connect(addr).unwrap();
+    let mut stream = TlsStream::client(socket, client, "localhost").unwrap();
+    assert!(stream.socket().peer_addr().is_ok());
+    let sent: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+    // The first read completes the handshake, so not all of it before.
+    stream.write_all(&sent[..1000]).unwrap();
+    let mut received = vec![0; 100_000];
+    let writing = stream.share().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut writing = writing;
+            let mut rest = &sent[1000..];
+            while !rest.is_empty() {
+                match writing.write(rest) {
+                    Ok(len) => rest = &rest[len..],
+                    Err(_) => std::thread::yield_now(), // the handshake goes on elsewhere
+                }
+            }
+            writing.flush().unwrap();
+        });
+        stream.read_exact(&mut received).unwrap();
+    });
+    assert!(
+        received
+            .iter()
+            .enumerate()
+            .all(|(n, byte)| *byte == n as u8)
+    );
+    motews_std::Transport::shutdown(&mut stream).unwrap();
+    assert_eq!(thread.join().unwrap(), 100_000);
 }
 
 #[test]
