@@ -76,11 +76,12 @@ impl CloseCode {
         self.0
     }
 
-    /// Whether the code may stand in a Close frame: 1000-1003, 1007-1014 [CL11] and 3000-4999.
+    /// Whether the code may stand in a Close frame: 1000-1003, 1007-1014 and 3000-4999.
     ///
-    /// Not 0-999, 1004 and 1016-2999, which are undefined [CL10]; not 1005, 1006 and 1015, which
-    /// tell of what was *not* received [CL09]; and not 5000 and above, which RFC 6455 does not
-    /// define: they are refused both ways [CL12].
+    /// Not 0-999, 1004 and 1016-2999, which are undefined; not 1005, 1006 and 1015, which tell of
+    /// what was *not* received; and not 5000 and above, which RFC 6455 does not define: they are
+    /// refused both ways.
+    // [CL11] [CL10] [CL09] [CL12]
     #[must_use]
     pub const fn is_allowed_on_wire(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
@@ -123,14 +124,15 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// The greatest length of a reason, in octets of UTF-8 [CL19].
+    /// The greatest length of a reason, in octets of UTF-8.
+    // [CL19]
     pub const MAX_REASON_LEN: usize = 123;
 
     /// Reads the body of a Close frame; `None` where it is empty.
     ///
     /// # Errors
-    /// A body of one octet [CL01], a code not allowed on the wire [CL09] [CL10], or a reason that
-    /// is not UTF-8 [CL02].
+    /// A body of one octet, a code not allowed on the wire, or a reason that is not UTF-8.
+    // [CL01] [CL09] [CL10] [CL02]
     pub fn parse(body: ControlPayload) -> Result<Option<Self>, ProtocolViolation> {
         let Some((code, reason)) = body.as_bytes().split_first_chunk() else {
             return match body.as_bytes() {

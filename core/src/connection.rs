@@ -139,7 +139,8 @@ impl ControlSlots {
             .unwrap_or_default()
     }
 
-    /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet [CT03].
+    /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet.
+    // [CT03]
     fn owe_pong(&mut self, payload: &[u8]) {
         let before = core::mem::take(&mut self.owed);
         let reason = before.as_bytes().get(usize::from(self.pong_len)..);
@@ -226,9 +227,11 @@ enum Receiving {
     Data { fin: bool },
     /// The payload of a control frame; what came of it so far is in its slot.
     Control { opcode: OpCode },
-    /// Of no interest: the peer's Close was received [FR18].
+    /// Of no interest: the peer's Close was received.
+    // [FR18]
     Closed,
-    /// Of no interest: the connection failed [FR18] [CL17].
+    /// Of no interest: the connection failed.
+    // [FR18] [CL17]
     Failed(ProtocolViolation),
 }
 
@@ -329,7 +332,8 @@ pub struct Connection<R, C = ControlSlots> {
     /// Octets of payload that the message may still have.
     message_room: u64,
     utf8: Utf8Validator,
-    /// The code of the Close received [CL13].
+    /// The code of the Close received.
+    // [CL13]
     close_code: CloseCode,
     eof: bool,
 
@@ -388,12 +392,13 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// of it is consumed, and more is needed.
     ///
     /// How the stream was cut into inputs makes no difference but for where a message is cut into
-    /// chunks: events, errors and the byte at which an error shows are the same [FR16].
+    /// chunks: events, errors and the byte at which an error shows are the same.
     ///
     /// # Errors
     /// The peer's first violation, which fails the connection (§7.1.7): `input` is consumed up to
     /// and including the byte that proves it, a Close that tells the peer is owed, and each later
     /// call gives the same error.
+    // [FR16]
     #[inline]
     pub fn next_event<'a>(
         &mut self,
@@ -555,8 +560,9 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         self.receive_split_header(input)
     }
 
-    /// The same octet by octet, so that an error shows at the first octet that proves it [FR15],
+    /// The same octet by octet, so that an error shows at the first octet that proves it,
     /// and a header may arrive in any parts.
+    // [FR15]
     #[inline(never)]
     fn receive_split_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
         let mut header = core::mem::take(&mut self.header);
@@ -765,7 +771,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     ///
     /// # Errors
     /// [`ProtocolViolation::UnexpectedEof`] where no Close was received before: the connection
-    /// fails, and a message that was arriving is not whole [CL18].
+    /// fails, and a message that was arriving is not whole.
+    // [CL18]
     pub fn receive_eof(&mut self) -> Result<(), ProtocolViolation> {
         self.eof = true;
         match self.receiving {
@@ -823,7 +830,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// Writes the next frame of a message to the start of `out`: the message may be of any length,
-    /// unknown when it begins [MS09]. The frame takes as much of `payload` as `out` has room for;
+    /// unknown when it begins. The frame takes as much of `payload` as `out` has room for;
     /// what is left is for the next one. `fin` ends the message with the last octet of `payload`.
     ///
     /// Text must be UTF-8 as a whole; a frame may end within a code point (§5.6).
@@ -844,6 +851,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// let sent = connection.send_fragment(DataKind::Text, rest, true, &mut out).unwrap();
     /// assert_eq!(out[..sent.written], *b"\x80\x02lo");
     /// ```
+    // [MS09]
     #[inline]
     pub fn send_fragment(
         &mut self,
@@ -894,11 +902,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         Ok(header)
     }
 
-    /// Writes a ping with at most 125 octets of payload to the start of `out` [CT05].
+    /// Writes a ping with at most 125 octets of payload to the start of `out`.
     ///
     /// # Errors
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or
     /// [`SendError::Entropy`]; nothing has changed then.
+    // [CT05]
     pub fn ping(&mut self, payload: &[u8], out: &mut [u8]) -> Result<usize, SendError> {
         if payload.len() > ControlPayload::MAX_LEN {
             return Err(SendError::ControlTooLong);
@@ -912,9 +921,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// fragments stays unfinished.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`] where a Close was sent, received or queued before [CL05],
-    /// [`SendError::InvalidCloseCode`] for what may not be on the wire or, from a server, 1010
-    /// [CL20], [`SendError::ReasonTooLong`] beyond [`CloseFrame::MAX_REASON_LEN`] octets [CL19].
+    /// [`SendError::NotOpen`] where a Close was sent, received or queued before,
+    /// [`SendError::InvalidCloseCode`] for what may not be on the wire or, from a server, 1010,
+    /// [`SendError::ReasonTooLong`] beyond [`CloseFrame::MAX_REASON_LEN`] octets.
+    // [CL05] [CL20] [CL19]
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         self.check_open()?;
         let clients_only = code == CloseCode::MANDATORY_EXTENSION;
@@ -958,7 +968,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
     }
 
-    /// RFC 6455 §5.5.1, §6.1: no data frame unless open, and none after a Close [MS08] [CL05].
+    /// RFC 6455 §5.5.1, §6.1: no data frame unless open, and none after a Close.
+    // [MS08] [CL05]
     #[inline]
     fn check_open(&self) -> Result<(), SendError> {
         if self.own_close == OwnClose::None {
@@ -1065,8 +1076,9 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// Whether the transport is to be shut down now (§7.1.1): by a server as soon as the closing
-    /// handshake is complete [CL06]; by a client when the server has done so [CL07], which it
+    /// handshake is complete; by a client when the server has done so, which it
     /// should await for a limited time only; by both after a failure, once the Close is written.
+    // [CL06] [CL07]
     #[must_use]
     pub const fn should_shutdown(&self) -> bool {
         match self.state() {
@@ -1077,13 +1089,15 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// _The WebSocket Connection Close Code_ (§7.1.5): that of the Close received; 1005 where it
-    /// had none; 1006 as long as none was received [CL13].
+    /// had none; 1006 as long as none was received.
+    // [CL13]
     #[must_use]
     pub const fn close_code(&self) -> CloseCode {
         self.close_code
     }
 
-    /// Whether the closing handshake is complete (§7.1.4) [CL14].
+    /// Whether the closing handshake is complete (§7.1.4).
+    // [CL14]
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         matches!(self.state(), State::Closed)

@@ -31,8 +31,9 @@ impl Millis {
 /// not counted, and zero is due at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the whole opening handshake, however much of it trickles in [HS22] [HC25].
+    /// For the whole opening handshake, however much of it trickles in.
     /// 10 seconds by default.
+    // [HS22] [HC25]
     pub handshake: Option<Duration>,
     /// For the next message of the peer. Pings and pongs do not count. Off by default.
     pub idle: Option<Duration>,
@@ -42,7 +43,8 @@ pub struct Timeouts {
     /// From that ping to the next byte received, whatever it is. 10 seconds by default.
     pub pong: Option<Duration>,
     /// From this side's Close, or a failure, to the end of the connection, whatever is received in
-    /// between [CL21]. 5 seconds by default.
+    /// between. 5 seconds by default.
+    // [CL21]
     pub close: Option<Duration>,
 }
 
@@ -153,7 +155,8 @@ impl Deadlines {
         self.message = now;
     }
 
-    /// The connection is closing or has failed. Only the first call counts [CL21].
+    /// The connection is closing or has failed. Only the first call counts.
+    // [CL21]
     pub fn closing(&mut self, now: Millis) {
         if self.phase != Phase::Closing {
             *self = Self {

@@ -105,7 +105,8 @@ impl FrameHeader {
     /// the [`Connection`](crate::Connection) to know.
     ///
     /// # Errors
-    /// What no frame may have, as soon as `bytes` prove it [FR15].
+    /// What no frame may have, as soon as `bytes` prove it.
+    // [FR15]
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolViolation> {
         let [first, rest @ ..] = bytes else {
@@ -192,10 +193,11 @@ impl FrameHeader {
     }
 
     /// Writes the header to the start of `out` and tells its length in octets. The length stands
-    /// in the fewest octets possible [FR10] [FR11].
+    /// in the fewest octets possible.
     ///
     /// # Errors
     /// [`NoRoom`] where `out` is shorter than [`wire_len`](Self::wire_len).
+    // [FR10] [FR11]
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
         let Some([first, second, rest @ ..]) = out.get_mut(..self.wire_len()) else {

@@ -1,7 +1,7 @@
 //! Masking (RFC 6455 §5.3): octet *i* of a payload is XORed with octet *i* mod 4 of the key.
 
 /// A masking key and how far into the payload it has come, so that a payload may arrive in parts
-/// of any size [FR06]. Masking and unmasking are the same.
+/// of any size. Masking and unmasking are the same.
 ///
 /// ```
 /// use motews::Mask;
@@ -16,6 +16,7 @@
 /// mask.apply(tail);
 /// assert_eq!(&payload, b"Hello");
 /// ```
+// [FR06]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mask {
     /// The key, turned so that its first octet is the next one due.

@@ -87,8 +87,9 @@ const ZERO_KEYS: u8 = 2;
 impl<E: Entropy> sealed::Sealed for Client<E> {
     const IS_CLIENT: bool = true;
 
-    /// RFC 6455 §5.3: a fresh key for each frame [FR05]. A source that gives nothing but zeros is
+    /// RFC 6455 §5.3: a fresh key for each frame. A source that gives nothing but zeros is
     /// broken, and its keys would not mask.
+    // [FR05]
     fn masking_key(&mut self) -> Result<Option<[u8; 4]>, EntropyError> {
         for _ in 0..ZERO_KEYS {
             let mut key = [0; 4];

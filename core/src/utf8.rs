@@ -1,6 +1,6 @@
 //! UTF-8 (RFC 3629), checked as it arrives (RFC 6455 §8.1).
 
-/// Checks text that arrives in parts of any size; a part may end within a code point [MS12].
+/// Checks text that arrives in parts of any size; a part may end within a code point.
 ///
 /// ```
 /// use motews::Utf8Validator;
@@ -12,6 +12,7 @@
 /// assert!(validator.is_complete());
 /// assert_eq!(validator.validate(b"ab\xc0"), Err(2)); // 0xC0 begins no code point
 /// ```
+// [MS12]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utf8Validator {
     /// Continuation octets still due.
@@ -49,7 +50,8 @@ impl Utf8Validator {
     ///
     /// # Errors
     /// The index in `bytes` of the first octet that cannot stand there, whatever may follow
-    /// [MS13]. The validator is of no use after that.
+    /// The validator is of no use after that.
+    // [MS13]
     pub fn validate(&mut self, bytes: &[u8]) -> Result<(), usize> {
         #[cfg(feature = "simdutf8")]
         let (skipped, bytes) = self.skip_valid(bytes);
@@ -66,7 +68,8 @@ impl Utf8Validator {
     }
 
     /// RFC 3629 §4, octet by octet: surrogates (0xED 0xA0..), overlong forms (0xC0, 0xE0 0x80..)
-    /// and what lies beyond U+10FFFF (0xF4 0x90.., 0xF5) have no place in the table [MS11].
+    /// and what lies beyond U+10FFFF (0xF4 0x90.., 0xF5) have no place in the table.
+    // [MS11]
     #[inline]
     fn push(&mut self, byte: u8) -> Result<(), Impossible> {
         if self.due > 0 {
