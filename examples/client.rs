@@ -64,7 +64,7 @@ struct Options {
           allow_negative_numbers = true, value_parser = seconds)]
     wait: Duration,
 
-    /// Ping a server that has been silent for this long
+    /// Ping a server that has been silent for this long; 0 is never
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     ping: Duration,
 
@@ -197,7 +197,7 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
         .connect_timeout(Some(options.timeout))
         .timeouts(Timeouts {
             handshake: Some(options.timeout),
-            keepalive: Some(options.ping),
+            keepalive: (!options.ping.is_zero()).then_some(options.ping),
             close: Some(options.timeout),
             ..Timeouts::default()
         });

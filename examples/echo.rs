@@ -1,5 +1,6 @@
 //! An echo server: a thread for each connection, and a page for browsers on the same port.
 
+use core::fmt::Display;
 use core::time::Duration;
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     match run(Options::parse()) {
         Ok(never) => match never {},
         Err(message) => {
-            eprintln!("echo: {message}");
+            log(format_args!("echo: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -73,7 +74,7 @@ fn run(options: Options) -> Result<core::convert::Infallible, String> {
             Err(error) => {
                 // The client has gone again, or there are too many open files: that may pass.
                 if options.verbose {
-                    eprintln!("accept: {error}");
+                    log(format_args!("accept: {error}"));
                 }
                 thread::sleep(Duration::from_millis(10));
                 continue;
@@ -91,13 +92,13 @@ fn run(options: Options) -> Result<core::convert::Infallible, String> {
             let ending = serve(&builder, stream, is_full);
             drop(connection);
             if verbose {
-                eprintln!("{peer}: {}", told(ending));
+                log(format_args!("{peer}: {}", told(ending)));
             }
         });
         if let Err(error) = spawned
             && verbose
         {
-            eprintln!("{peer}: no thread: {error}");
+            log(format_args!("{peer}: no thread: {error}"));
         }
     }
 }
@@ -140,6 +141,11 @@ fn told(ending: io::Result<Option<Outcome>>) -> String {
         Ok(Some(Outcome { code, reason, .. })) => format!("closed: {} {reason:?}", code.as_u16()),
         Err(error) => error.to_string(),
     }
+}
+
+/// Writes a line to standard error. Whoever reads that may have gone, and the server goes on.
+fn log(line: impl Display) {
+    _ = writeln!(io::stderr(), "{line}");
 }
 
 fn explain(addr: &str, error: &io::Error) -> String {

@@ -1,0 +1,14 @@
+//! The link: the board's memory, the startup code's script and that of the logs.
+use std::path::PathBuf;
+use std::{env, fs};
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=memory.x");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names it"));
+    fs::copy("memory.x", out.join("memory.x")).expect("cargo's folder is writable");
+    println!("cargo:rustc-link-search={}", out.display());
+    for script in ["-Tlink.x", "-Tdefmt.x"] {
+        println!("cargo:rustc-link-arg-bins={script}");
+    }
+}

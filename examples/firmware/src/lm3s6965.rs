@@ -1,0 +1,410 @@
+//! The board: TI's LM3S6965 evaluation board, as QEMU runs it (`-machine lm3s6965evb`).
+//!
+//! A Cortex-M3 at 50 MHz with 256 KiB of flash, 64 KiB of RAM and an Ethernet MAC. This is the only
+//! module that knows so. A second board needs one with the same names: [`Board`] with its three
+//! parts, [`now`], [`sleep`], [`seed`] and [`exit`]; and its `memory.x`.
+//!
+//! Registers and their bits are named as in the data sheet.
+
+use core::cell::Cell;
+use core::ptr;
+
+use cortex_m::Peripherals;
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::{NVIC, syst::SystClkSource};
+use cortex_m_rt::exception;
+use critical_section::Mutex;
+use defmt_semihosting as _;
+use semihosting::fs::File;
+use semihosting::io::Read;
+use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::time::Instant;
+use smoltcp::wire::EthernetAddress;
+
+/// Cycles of the clock in a second.
+const CLOCK_HZ: u32 = 50_000_000;
+
+/// The parts of the board that the application uses.
+#[derive(Debug)]
+pub struct Board {
+    /// The Ethernet MAC.
+    pub ethernet: Ethernet,
+    /// The chip's own temperature, measured at a steady rate.
+    pub thermometer: Thermometer,
+    /// The green LED, "status".
+    pub led: Led,
+}
+
+impl Board {
+    /// Starts the clock and the parts. `None` the second time: there is one board.
+    #[must_use]
+    pub fn take() -> Option<Self> {
+        let mut core = Peripherals::take()?;
+        run_at_50_mhz();
+        core.SYST.set_clock_source(SystClkSource::Core);
+        core.SYST.set_reload(CLOCK_HZ / 1000 - 1);
+        core.SYST.clear_current();
+        core.SYST.enable_counter();
+        core.SYST.enable_interrupt();
+
+        // The clocks of the ADC, of timer 0, and of port F, the MAC and its PHY.
+        modify(SYSCTL + RCGC0, |bits| bits | 1 << 16);
+        modify(SYSCTL + RCGC1, |bits| bits | 1 << 16);
+        modify(SYSCTL + RCGC2, |bits| bits | 1 << 5 | 1 << 28 | 1 << 30);
+        Some(Self {
+            ethernet: Ethernet::start(),
+            thermometer: Thermometer::start(),
+            led: Led::start(),
+        })
+    }
+}
+
+/// Takes the clock from the PLL, 200 MHz by four, behind the board's crystal of 8 MHz.
+fn run_at_50_mhz() {
+    modify(SYSCTL + RCC, |rcc| (rcc | BYPASS) & !USESYSDIV);
+    modify(SYSCTL + RCC, |rcc| {
+        (rcc & !(XTAL | OSCSRC | MOSCDIS | PWRDN)) | XTAL_8_MHZ
+    });
+    while read(SYSCTL + RIS) & PLLLRIS == 0 {}
+    modify(SYSCTL + RCC, |rcc| (rcc & !SYSDIV) | SYSDIV_4 | USESYSDIV);
+    modify(SYSCTL + RCC, |rcc| rcc & !BYPASS);
+}
+
+// ---- time ----
+
+static MILLIS: Mutex<Cell<i64>> = Mutex::new(Cell::new(0));
+
+#[exception]
+fn SysTick() {
+    critical_section::with(|cs| {
+        let millis = MILLIS.borrow(cs);
+        millis.set(millis.get() + 1);
+    });
+}
+
+/// The time since the start, to the millisecond.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::from_millis(critical_section::with(|cs| MILLIS.borrow(cs).get()))
+}
+
+defmt::timestamp!("{=i64:ms}", now().total_millis());
+
+/// Waits for the next interrupt: at most a millisecond, and not at all if a frame has come.
+pub fn sleep() {
+    cortex_m::interrupt::disable();
+    // The handler of the MAC's interrupt masks it; with a frame waiting it is pending at once, and
+    // that ends the wait even while interrupts are disabled.
+    write(EMAC + IM, RXINT);
+    cortex_m::asm::wfi();
+    // SAFETY: no critical section is around this.
+    unsafe { cortex_m::interrupt::enable() };
+}
+
+/// The MAC's interrupt, the only one enabled: it ends [`sleep`], and has no other use.
+#[exception]
+unsafe fn DefaultHandler(_irq: i16) {
+    write(EMAC + IM, 0);
+}
+
+// ---- Ethernet ----
+
+/// The Ethernet MAC, as smoltcp's [`Device`]. Frames that have come wait in the MAC's own memory;
+/// here is room for the one that is being read, and for the answer to it.
+#[derive(Debug)]
+pub struct Ethernet {
+    received: [u8; MAX_FRAME_LEN],
+    sent: [u8; MAX_FRAME_LEN],
+}
+
+/// Octets of the longest frame, without its check sequence.
+const MAX_FRAME_LEN: usize = 1514;
+/// Octets of a frame's check sequence.
+const FCS_LEN: usize = 4;
+/// Octets of an Ethernet header, which the transmitter's length leaves out.
+const HEADER_LEN: usize = 14;
+
+impl Ethernet {
+    fn start() -> Self {
+        let ethernet = Self {
+            received: [0; MAX_FRAME_LEN],
+            sent: [0; MAX_FRAME_LEN],
+        };
+        let [a, b, c, d, e, f] = ethernet.address().0;
+        write(EMAC + IM, 0);
+        write(EMAC + RCTL, RSTFIFO);
+        write(EMAC + IA0, u32::from_le_bytes([a, b, c, d]));
+        write(EMAC + IA1, u32::from_le_bytes([e, f, 0, 0]));
+        write(EMAC + TCTL, DUPLEX | CRC | PADEN | TXEN);
+        write(EMAC + RCTL, RXEN);
+        // SAFETY: this interrupt's handler is ready for it, and no code relies on it being masked.
+        unsafe { NVIC::unmask(EthernetInterrupt) };
+        ethernet
+    }
+
+    /// The address that the board was given when it was made: it is in the user registers.
+    #[must_use]
+    pub fn address(&self) -> EthernetAddress {
+        let [a, b, c, _] = read(SYSCTL + USER_REG0).to_le_bytes();
+        let [d, e, f, _] = read(SYSCTL + USER_REG1).to_le_bytes();
+        EthernetAddress([a, b, c, d, e, f])
+    }
+}
+
+impl Device for Ethernet {
+    type RxToken<'a> = RxToken<'a>;
+    type TxToken<'a> = TxToken<'a>;
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = MAX_FRAME_LEN;
+        capabilities.max_burst_size = Some(1);
+        capabilities
+    }
+
+    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+        let is_received = read(EMAC + NP) & NPR != 0;
+        (is_received && is_transmitter_free())
+            .then(|| (RxToken(&mut self.received), TxToken(&mut self.sent)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+        is_transmitter_free().then(|| TxToken(&mut self.sent))
+    }
+}
+
+fn is_transmitter_free() -> bool {
+    read(EMAC + TR) & NEWTX == 0
+}
+
+/// A frame that has come.
+#[derive(Debug)]
+pub struct RxToken<'a>(&'a mut [u8; MAX_FRAME_LEN]);
+
+impl phy::RxToken for RxToken<'_> {
+    fn consume<T, F: FnOnce(&[u8]) -> T>(self, f: F) -> T {
+        write(EMAC + IACK, RXINT);
+        // The first word has the length of everything, itself included, and two octets.
+        let [low, high, first, second] = read(EMAC + DATA).to_le_bytes();
+        let len = usize::from(u16::from_le_bytes([low, high]));
+        let mut octets = self.0.iter_mut();
+        let mut put = |from| _ = octets.next().map(|to| *to = from);
+        [first, second].into_iter().for_each(&mut put);
+        for _ in 0..len.saturating_sub(4).div_ceil(4) {
+            let word = read(EMAC + DATA).to_le_bytes();
+            word.into_iter().for_each(&mut put);
+        }
+        f(self.0.get(..len.saturating_sub(2 + FCS_LEN)).unwrap_or_default())
+    }
+}
+
+/// Room for a frame to send.
+#[derive(Debug)]
+pub struct TxToken<'a>(&'a mut [u8; MAX_FRAME_LEN]);
+
+impl phy::TxToken for TxToken<'_> {
+    fn consume<T, F: FnOnce(&mut [u8]) -> T>(self, len: usize, f: F) -> T {
+        // smoltcp asks for no more than the capabilities say.
+        let result = f(self.0.get_mut(..len).unwrap_or_default());
+        let [low, high] = (len.saturating_sub(HEADER_LEN) as u16).to_le_bytes();
+        let mut octets = self.0.iter().take(len).copied();
+        let mut next = || octets.next().unwrap_or_default();
+        write(EMAC + DATA, u32::from_le_bytes([low, high, next(), next()]));
+        for _ in 0..len.saturating_sub(2).div_ceil(4) {
+            let word = [next(), next(), next(), next()];
+            write(EMAC + DATA, u32::from_le_bytes(word));
+        }
+        write(EMAC + TR, NEWTX);
+        result
+    }
+}
+
+#[derive(Clone, Copy)]
+struct EthernetInterrupt;
+
+// SAFETY: 42 is the MAC's place in the chip's table of interrupts.
+unsafe impl InterruptNumber for EthernetInterrupt {
+    fn number(self) -> u16 {
+        42
+    }
+}
+
+// ---- thermometer ----
+
+/// The temperature sensor inside the chip. Timer 0 has the ADC take a sample of it at a steady rate,
+/// without the processor.
+#[derive(Debug)]
+pub struct Thermometer {
+    rate: u32,
+}
+
+impl Thermometer {
+    /// Samples in a second, at least and at most.
+    pub const RATES: core::ops::RangeInclusive<u32> = 1..=50;
+
+    fn start() -> Self {
+        // Sequencer 3 takes one sample, of the sensor, when the timer says so.
+        write(ADC0 + ADCACTSS, 0);
+        write(ADC0 + ADCEMUX, EM3_TIMER);
+        write(ADC0 + ADCSSCTL3, TS0 | IE0 | END0);
+        write(ADC0 + ADCACTSS, ASEN3);
+        let mut thermometer = Self { rate: 10 };
+        thermometer.set_rate(thermometer.rate);
+        thermometer
+    }
+
+    /// Samples in a second.
+    #[must_use]
+    pub const fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Has `rate` samples taken in a second, or as many as [`RATES`](Self::RATES) allows.
+    pub fn set_rate(&mut self, rate: u32) {
+        self.rate = rate.clamp(*Self::RATES.start(), *Self::RATES.end());
+        write(TIMER0 + GPTMCTL, 0);
+        write(TIMER0 + GPTMCFG, 0); // one timer of 32 bits
+        write(TIMER0 + GPTMTAMR, PERIODIC);
+        write(TIMER0 + GPTMTAILR, CLOCK_HZ / self.rate - 1);
+        write(TIMER0 + GPTMCTL, TAOTE | TAEN);
+    }
+
+    /// The next sample, in thousandths of a degree Celsius. `None`: none has been taken yet.
+    pub fn sample(&mut self) -> Option<i32> {
+        if read(ADC0 + ADCSSFSTAT3) & EMPTY != 0 {
+            return None;
+        }
+        let sample = read(ADC0 + ADCSSFIFO3) & 0x3ff;
+        // The data sheet: 147.5 degrees less 225 times the fraction of full scale.
+        Some(147_500 - (225_000 * sample / 1023) as i32)
+    }
+}
+
+// ---- LED ----
+
+/// The LED at PF0.
+#[derive(Debug)]
+pub struct Led(());
+
+impl Led {
+    fn start() -> Self {
+        modify(GPIOF + GPIODIR, |bits| bits | PF0);
+        modify(GPIOF + GPIODEN, |bits| bits | PF0);
+        Self(())
+    }
+
+    /// Switches it.
+    pub fn set(&mut self, on: bool) {
+        write(GPIOF + (PF0 << 2), if on { PF0 } else { 0 });
+    }
+
+    /// Whether it is on, as the pin says.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        read(GPIOF + (PF0 << 2)) != 0
+    }
+}
+
+// ---- what the chip has not ----
+
+/// A seed for the random numbers that a client needs (RFC 6455 §10.3).
+///
+/// This chip has no source of them: its ADC under QEMU is a generator of few bits, and on the board a
+/// thermometer. So the seed comes from the host, through the debugger's semihosting. A board in the
+/// field has no host: give it a seed of its own in flash, and a count of its starts, or a chip with
+/// a generator. `None`: there is no seed, and so no masking key and no client.
+#[must_use]
+pub fn seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    let mut file = File::open(c"/dev/urandom").ok()?;
+    let read = file.read(&mut seed).ok()?;
+    (read == seed.len()).then_some(seed)
+}
+
+/// Ends the emulation, with the operating system's exit code.
+pub fn exit(code: i32) -> ! {
+    semihosting::process::exit(code)
+}
+
+// ---- registers ----
+
+const SYSCTL: u32 = 0x400f_e000;
+const RIS: u32 = 0x50;
+const PLLLRIS: u32 = 1 << 6;
+const RCC: u32 = 0x60;
+const MOSCDIS: u32 = 1 << 0;
+const OSCSRC: u32 = 3 << 4;
+const XTAL: u32 = 0xf << 6;
+const XTAL_8_MHZ: u32 = 0xe << 6;
+const BYPASS: u32 = 1 << 11;
+const PWRDN: u32 = 1 << 13;
+const USESYSDIV: u32 = 1 << 22;
+const SYSDIV: u32 = 0xf << 23;
+const SYSDIV_4: u32 = 3 << 23;
+const RCGC0: u32 = 0x100;
+const RCGC1: u32 = 0x104;
+const RCGC2: u32 = 0x108;
+const USER_REG0: u32 = 0x1e0;
+const USER_REG1: u32 = 0x1e4;
+
+const GPIOF: u32 = 0x4002_5000;
+const GPIODIR: u32 = 0x400;
+const GPIODEN: u32 = 0x51c;
+const PF0: u32 = 1 << 0;
+
+const TIMER0: u32 = 0x4003_0000;
+const GPTMCFG: u32 = 0x00;
+const GPTMTAMR: u32 = 0x04;
+const PERIODIC: u32 = 2;
+const GPTMCTL: u32 = 0x0c;
+const TAEN: u32 = 1 << 0;
+const TAOTE: u32 = 1 << 5;
+const GPTMTAILR: u32 = 0x28;
+
+const ADC0: u32 = 0x4003_8000;
+const ADCACTSS: u32 = 0x00;
+const ASEN3: u32 = 1 << 3;
+const ADCEMUX: u32 = 0x14;
+const EM3_TIMER: u32 = 5 << 12;
+const ADCSSCTL3: u32 = 0xa4;
+const END0: u32 = 1 << 1;
+const IE0: u32 = 1 << 2;
+const TS0: u32 = 1 << 3;
+const ADCSSFIFO3: u32 = 0xa8;
+const ADCSSFSTAT3: u32 = 0xac;
+const EMPTY: u32 = 1 << 8;
+
+const EMAC: u32 = 0x4004_8000;
+const IACK: u32 = 0x00;
+const IM: u32 = 0x04;
+const RXINT: u32 = 1 << 0;
+const RCTL: u32 = 0x08;
+const RXEN: u32 = 1 << 0;
+const RSTFIFO: u32 = 1 << 4;
+const TCTL: u32 = 0x0c;
+const TXEN: u32 = 1 << 0;
+const PADEN: u32 = 1 << 1;
+const CRC: u32 = 1 << 2;
+const DUPLEX: u32 = 1 << 4;
+const DATA: u32 = 0x10;
+const IA0: u32 = 0x14;
+const IA1: u32 = 0x18;
+const NP: u32 = 0x34;
+const NPR: u32 = 0x3f;
+const TR: u32 = 0x38;
+const NEWTX: u32 = 1 << 0;
+
+fn read(register: u32) -> u32 {
+    // SAFETY: callers are in this module and name registers of this chip, which are always there.
+    unsafe { ptr::with_exposed_provenance::<u32>(register as usize).read_volatile() }
+}
+
+fn write(register: u32, bits: u32) {
+    // SAFETY: as in `read`; no register here has the chip access memory.
+    unsafe { ptr::with_exposed_provenance_mut::<u32>(register as usize).write_volatile(bits) }
+}
+
+fn modify(register: u32, change: impl FnOnce(u32) -> u32) {
+    write(register, change(read(register)));
+}

@@ -1,0 +1,144 @@
+//! The application: a page that shows the chip's temperature as it is measured, and controls the
+//! board.
+//!
+//! | target | |
+//! |---|---|
+//! | `GET /` | the page |
+//! | WebSocket `/readings` | a JSON text for each reading; takes the commands `rate N`, `led on`, `led off` and `call` |
+//! | WebSocket `/echo` | gives back what it gets, of any length, part by part |
+//!
+//! So many WebSockets are open at once, and whoever comes then is refused with 503. At the command
+//! `call` the board is a client itself: it calls an echo server and compares what comes back.
+#![no_std]
+#![no_main]
+
+mod caller;
+mod visitor;
+
+use core::fmt::Write;
+
+use cortex_m::singleton;
+use cortex_m_rt::entry;
+use firmware::board::{self, Board};
+use firmware::entropy::Cipher;
+use firmware::{network, stack};
+use heapless::String;
+use smoltcp::iface::{SocketSet, SocketStorage};
+use smoltcp::socket::tcp::{Socket, SocketBuffer};
+
+use caller::Caller;
+use visitor::{Command, Visitor};
+
+/// WebSockets at once.
+const CONNECTIONS: usize = 4;
+/// Sockets that listen: two more, for pages and for refusals.
+const VISITORS: usize = CONNECTIONS + 2;
+/// All sockets: one that calls.
+const SOCKETS: usize = VISITORS + 1;
+/// Octets of a socket's receive ring. A request may be longer, and so may a message.
+const RX: usize = 2048;
+/// Octets of a socket's transmit ring.
+const TX: usize = 2048;
+
+/// All that is in RAM, but for the stack.
+struct Memory {
+    rings: [([u8; RX], [u8; TX]); SOCKETS],
+    sockets: [SocketStorage<'static>; SOCKETS],
+}
+
+#[entry]
+fn main() -> ! {
+    let memory = singleton!(: Memory = Memory {
+        rings: [([0; RX], [0; TX]); SOCKETS],
+        sockets: [SocketStorage::EMPTY; SOCKETS],
+    });
+    let (Some(memory), Some(board)) = (memory, Board::take()) else {
+        board::exit(1)
+    };
+    let Some(board) = singleton!(: Board = board) else {
+        board::exit(1)
+    };
+
+    let mut random = Cipher::new(board::seed());
+    let address = board.ethernet.address();
+    let seed = random.number();
+    let mut interface = network::interface(&mut board.ethernet, address, seed, board::now());
+    let mut sockets = SocketSet::new(&mut memory.sockets[..]);
+    let mut handles = memory.rings.iter_mut().map(|(rx, tx)| {
+        let rx = SocketBuffer::new(&mut rx[..]);
+        let mut socket = Socket::new(rx, SocketBuffer::new(&mut tx[..]));
+        socket.set_nagle_enabled(false); // A reading does not wait for the one before it.
+        sockets.add(socket)
+    });
+    let Some(calling) = handles.next() else {
+        board::exit(1)
+    };
+    let mut caller = Caller::new(calling);
+    let mut visitors: heapless::Vec<Visitor, VISITORS> = handles.map(Visitor::new).collect();
+    for visitor in &visitors {
+        visitor.listen(&mut sockets);
+    }
+    defmt::info!(
+        "{} listens at port {}; RAM for the stack: {} bytes",
+        network::ADDRESS,
+        network::PORT,
+        stack::size()
+    );
+
+    loop {
+        let now = board::now();
+        interface.poll(now, &mut board.ethernet, &mut sockets);
+
+        for index in 0..visitors.len() {
+            let open = visitors.iter().filter(|visitor| visitor.is_open()).count();
+            let Some(visitor) = visitors.get_mut(index) else {
+                continue;
+            };
+            let command = visitor.poll(&mut sockets, now, open < CONNECTIONS);
+            match command {
+                Some(Command::Rate(rate)) => board.thermometer.set_rate(rate),
+                Some(Command::Led(on)) => board.led.set(on),
+                Some(Command::Call) => caller.call(&mut interface, &mut sockets, &mut random, now),
+                None => continue,
+            }
+            defmt::info!("a visitor's command: {}", command);
+        }
+        caller.poll(&mut sockets, now);
+
+        if let Some(millidegrees) = board.thermometer.sample() {
+            let open = visitors.iter().filter(|visitor| visitor.is_open()).count();
+            let mut text = String::<256>::new();
+            // There is room for it all: the outcome of a call is the only part of any length.
+            _ = write!(
+                text,
+                r#"{{"ms":{},"celsius":{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"call":"{}"}}"#,
+                now.total_millis(),
+                millidegrees / 1000,
+                millidegrees.rem_euclid(1000),
+                board.led.is_on(),
+                board.thermometer.rate(),
+                stack::untouched(),
+                stack::high_water_mark(),
+                caller.outcome(),
+            );
+            for visitor in &mut visitors {
+                visitor.show(&mut sockets, &text);
+            }
+        }
+
+        if interface
+            .poll_delay(now, &sockets)
+            .is_none_or(|delay| delay.total_millis() > 0)
+        {
+            board::sleep();
+        }
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let line = info.location().map_or(0, |location| location.line());
+    let file = info.location().map_or("", |location| location.file());
+    defmt::error!("panicked at {}:{}", file, line);
+    board::exit(101)
+}

@@ -1,0 +1,257 @@
+//! Those who call the board: a socket for each, with what its visitor came for.
+
+use heapless::Vec;
+use motews::handshake::{HandshakeError, Header, RequestEvent, Response, resource_name};
+use motews::{Event, Message, MessageBuffer, ProtocolViolation, Timeouts};
+use motews_smoltcp::{Config, ServerEvent, ServerSocket};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::Socket;
+use smoltcp::time::Instant;
+
+use firmware::network;
+
+static PAGE: &[u8] = include_bytes!("dashboard.html");
+static BUSY: &[u8] = b"<!doctype html><meta charset=utf-8>\
+    <meta name=viewport content=\"width=device-width\"><meta name=color-scheme content=\"light dark\">\
+    <title>Busy</title><h1>The board is busy</h1>\
+    <p>It has memory for four connections, and all are in use. Please try again later.";
+static HTML: &[(&str, &str)] = &[
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+];
+static HTML_LATER: &[(&str, &str)] = &[
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Retry-After", "10"),
+];
+
+static CONFIG: Config<'static> = Config {
+    timeouts: Timeouts {
+        // A browser opens connections in advance; one that asks for nothing has to go soon.
+        handshake: Some(core::time::Duration::from_secs(5)),
+        ..Config::DEFAULT.timeouts
+    },
+    ..Config::DEFAULT
+};
+
+/// What a visitor has the board do.
+#[derive(Clone, Copy, Debug, defmt::Format)]
+pub(crate) enum Command {
+    /// To take so many readings in a second.
+    Rate(u32),
+    /// To switch the LED.
+    Led(bool),
+    /// To call the echo server.
+    Call,
+}
+
+impl Command {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once(' ') {
+            Some(("rate", rate)) => Self::Rate(rate.parse().ok()?),
+            Some(("led", "on")) => Self::Led(true),
+            Some(("led", "off")) => Self::Led(false),
+            None if text == "call" => Self::Call,
+            _ => return None,
+        })
+    }
+}
+
+/// A socket that listens, and whoever called it.
+pub(crate) struct Visitor {
+    handle: SocketHandle,
+    server: ServerSocket<'static>,
+    purpose: Purpose,
+}
+
+/// What a visitor came for.
+enum Purpose {
+    /// Not known yet, or nothing that lasts.
+    Request(Head),
+    Readings(MessageBuffer<[u8; 32]>),
+    Echo,
+}
+
+impl Visitor {
+    pub(crate) const fn new(handle: SocketHandle) -> Self {
+        Self {
+            handle,
+            server: ServerSocket::new(&CONFIG),
+            purpose: Purpose::Request(Head::NEW),
+        }
+    }
+
+    pub(crate) fn listen(&self, sockets: &mut SocketSet<'_>) {
+        let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
+        if tcp.listen(network::PORT).is_err() {
+            defmt::error!("a socket does not listen");
+        }
+    }
+
+    /// Whether it has a WebSocket.
+    pub(crate) const fn is_open(&self) -> bool {
+        !matches!(self.purpose, Purpose::Request(_))
+    }
+
+    /// Sends a reading to whoever wants them. One that is slow gets fewer.
+    pub(crate) fn show(&mut self, sockets: &mut SocketSet<'_>, reading: &str) {
+        if matches!(self.purpose, Purpose::Readings(_)) {
+            let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
+            _ = self.server.send(tcp, Message::Text(reading));
+        }
+    }
+
+    /// Sees to whatever has happened, up to the next command. `may_open`: there may be one more
+    /// WebSocket.
+    pub(crate) fn poll(
+        &mut self,
+        sockets: &mut SocketSet<'_>,
+        now: Instant,
+        may_open: bool,
+    ) -> Option<Command> {
+        let Self {
+            handle,
+            server,
+            purpose,
+        } = self;
+        let tcp = sockets.get_mut::<Socket<'_>>(*handle);
+        let mut part = [0; 512];
+        loop {
+            // An echo reads what it has room to answer. Readings read commands.
+            let limit = match purpose {
+                Purpose::Echo => server.send_room(tcp).min(part.len()),
+                _ => usize::MAX,
+            };
+            match (server.poll(tcp, now, limit)?, &mut *purpose) {
+                (ServerEvent::Request(event), Purpose::Request(head)) => match event {
+                    RequestEvent::RequestLine { target, .. } => {
+                        *head = Head::NEW;
+                        head.route = Route::of(target.as_str());
+                    }
+                    RequestEvent::Header(header) => head.push(&header),
+                    RequestEvent::Done(upgrade) => match head.route {
+                        Some(_) if !may_open => server.respond(busy()),
+                        Some(Route::Readings) if !head.is_same_origin() => {
+                            server.respond(response(403, "Forbidden", &[], b""));
+                        }
+                        Some(Route::Readings) => {
+                            server.accept(upgrade);
+                            *purpose = Purpose::Readings(MessageBuffer::new([0; 32]));
+                        }
+                        Some(Route::Echo) => {
+                            server.accept(upgrade);
+                            *purpose = Purpose::Echo;
+                        }
+                        _ => server.respond(response(404, "Not Found", &[], b"")),
+                    },
+                    _ => {}
+                },
+                (ServerEvent::Http(HandshakeError::NotUpgrade), Purpose::Request(head)) => {
+                    server.respond(match head.route {
+                        Some(_) if !may_open => busy(),
+                        Some(Route::Page) => response(200, "OK", HTML, PAGE),
+                        _ => response(404, "Not Found", &[], b""),
+                    });
+                }
+                (ServerEvent::Received(Event::Data(chunk)), Purpose::Echo) => {
+                    let (kind, last) = (chunk.kind, chunk.last);
+                    let part = part.get_mut(..chunk.bytes.len()).unwrap_or_default();
+                    part.copy_from_slice(chunk.bytes);
+                    // There was room for it.
+                    _ = server.send_fragment(tcp, kind, part, last);
+                }
+                (ServerEvent::Received(Event::Data(chunk)), Purpose::Readings(buffer)) => {
+                    match buffer.push(chunk) {
+                        Ok(Some(Message::Text(text))) => {
+                            if let Some(command) = Command::parse(text) {
+                                return Some(command);
+                            }
+                        }
+                        Ok(_) => {}
+                        Err(_) => server.fail(ProtocolViolation::MessageTooBig),
+                    }
+                }
+                (ServerEvent::Ended(end), _) => {
+                    if !matches!(purpose, Purpose::Request(_)) {
+                        defmt::info!("a visitor has left: {}", end);
+                    }
+                    *purpose = Purpose::Request(Head::NEW);
+                    return None;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Page,
+    Readings,
+    Echo,
+}
+
+impl Route {
+    fn of(target: &str) -> Option<Self> {
+        let name = resource_name(target);
+        Some(match name.split_once('?').map_or(name, |(path, _)| path) {
+            "/" => Self::Page,
+            "/readings" => Self::Readings,
+            "/echo" => Self::Echo,
+            _ => return None,
+        })
+    }
+}
+
+/// What is kept of a request.
+struct Head {
+    route: Option<Route>,
+    host: Vec<u8, 64>,
+    origin: Vec<u8, 72>,
+    /// One of the two has no room.
+    is_cut: bool,
+}
+
+impl Head {
+    const NEW: Self = Self {
+        route: None,
+        host: Vec::new(),
+        origin: Vec::new(),
+        is_cut: false,
+    };
+
+    fn push(&mut self, header: &Header<'_>) {
+        let stored = if header.is("Host") {
+            self.host.extend_from_slice(header.value)
+        } else if header.is("Origin") {
+            self.origin.extend_from_slice(header.value)
+        } else {
+            Ok(())
+        };
+        self.is_cut |= stored.is_err();
+    }
+
+    /// Whether it comes from the board's own page, or from no browser. RFC 6455 §10.2: another
+    /// site's page must not control the board.
+    fn is_same_origin(&self) -> bool {
+        let authority = self.origin.strip_prefix(b"http://");
+        !self.is_cut && (self.origin.is_empty() || authority == Some(&self.host))
+    }
+}
+
+fn busy() -> Response<'static> {
+    response(503, "Service Unavailable", HTML_LATER, BUSY)
+}
+
+fn response(
+    status: u16,
+    reason: &'static str,
+    headers: &'static [(&str, &str)],
+    body: &'static [u8],
+) -> Response<'static> {
+    Response::new(status)
+        .and_then(|response| response.reason(reason)?.headers(headers))
+        .map_or(HandshakeError::NotUpgrade.response(), |response| {
+            response.body(body)
+        })
+}
