@@ -21,6 +21,10 @@ use crate::url::Target;
 /// The longest line that is needed whole, in octets: the request line above all.
 const MAX_LINE: usize = 8 * 1024;
 
+/// How many interim responses may come before the response. Each of them is judged again with all
+/// that follows.
+const MAX_INTERIM: usize = 16;
+
 /// How much of the body of a refusal is kept, in octets.
 const MAX_BODY: usize = 4 * 1024;
 
@@ -399,8 +403,8 @@ pub struct Connecting<S> {
     pipe: Option<Pipe<S>>,
     builder: Builder,
     asked: Asked,
-    /// What was read of the response is judged anew when a line has come to its end.
-    judged: usize,
+    /// How much of the response was looked at: when a line has come to its end, all is judged anew.
+    seen: usize,
     refused: Option<Refused>,
 }
 
@@ -477,7 +481,7 @@ impl<S: Transport> Connecting<S> {
             pipe: Some(pipe),
             builder,
             asked,
-            judged: 0,
+            seen: 0,
             refused: None,
         })
     }
@@ -508,10 +512,11 @@ impl<S: Transport> Connecting<S> {
         while self.refused.is_none() {
             // Judging begins anew each time, so it waits for the end of a line: the work stays
             // within the number of lines times the limit on the head.
-            let new = pipe.input.get(self.judged..).unwrap_or_default();
+            let new = pipe.input.get(self.seen..).unwrap_or_default();
             let limit = self.builder.head.max_head_len as usize;
-            if new.contains(&b'\n') || (!new.is_empty() && pipe.input.len() > limit) {
-                self.judged = pipe.input.len();
+            let judge_now = new.contains(&b'\n') || pipe.input.len() > limit;
+            self.seen = pipe.input.len();
+            if judge_now {
                 match judge(&self.asked, &self.builder, &pipe.input)? {
                     Err((HandshakeError::UnexpectedStatus(status), head)) => {
                         // RFC 6455 §4.1: another status is handled as HTTP has it [HC13]
@@ -585,13 +590,20 @@ fn judge(asked: &Asked, builder: &Builder, response: &[u8]) -> Result<Judgement,
         let mut handshake =
             ClientHandshake::with_config(request, line.as_mut_slice(), builder.head);
         let mut head = Head::default();
+        let mut heads = 0;
         let mut input = response;
         loop {
             let event = handshake.next_event(&mut input);
             head.len = response.len() - input.len();
             match event {
                 Ok(None) => return Ok(None),
-                Ok(Some(ResponseEvent::StatusLine { .. })) => head.headers.clear(),
+                Ok(Some(ResponseEvent::StatusLine { .. })) => {
+                    head.headers.clear();
+                    heads += 1;
+                    if heads > MAX_INTERIM {
+                        return Err((HandshakeError::HeadTooLong, head));
+                    }
+                }
                 Ok(Some(ResponseEvent::Header(part))) => {
                     collect(&mut head.headers, &part.name, part.value, part.first);
                 }

@@ -98,8 +98,8 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
     Ok((host, port))
 }
 
-/// RFC 6455 §3: the path, or `/` where it is empty, and the query. What a request line
-/// cannot have, spaces and what is not ASCII, is percent-encoded.
+/// RFC 6455 §3: the path, or `/` where it is empty, and the query. What a URI
+/// cannot have, spaces and what is not ASCII above all, is percent-encoded.
 // [HC01]
 fn resource_name(resource: &str) -> String {
     let mut name = String::with_capacity(resource.len() + 1);
@@ -108,7 +108,7 @@ fn resource_name(resource: &str) -> String {
     }
     for byte in resource.bytes() {
         match byte {
-            b'!'..=b'~' => name.push(char::from(byte)),
+            b'!'..=b'~' if !b"\"<>\\^`{|}".contains(&byte) => name.push(char::from(byte)),
             // Control characters too, so that none can reach the request [HC24]
             _ => name.push_str(&format!("%{byte:02X}")),
         }
@@ -205,6 +205,7 @@ mod tests {
             ),
             ("ws://h/a@b:c", false, ("h", 80, "h", "/a@b:c")),
             ("ws://h:/", false, ("h", 80, "h", "/")),
+            ("ws://h/\"<|>\"", false, ("h", 80, "h", "/%22%3C%7C%3E%22")),
             ("ws://h/a\r\nX: y", false, ("h", 80, "h", "/a%0D%0AX:%20y")),
         ];
         for (url, secure, parts) in cases {

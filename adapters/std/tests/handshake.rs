@@ -504,6 +504,56 @@ fn connecting_endless_response_is_cut_off() {
     }
 }
 
+/// HC25: the work is linear in what comes, however it trickles
+#[test]
+fn connecting_response_trickles_is_judged_in_time() {
+    struct Trickle(std::vec::IntoIter<u8>);
+    impl Read for Trickle {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            Ok(buf
+                .iter_mut()
+                .zip(self.0.by_ref().take(1))
+                .map(|(to, from)| *to = from)
+                .count())
+        }
+    }
+    impl Write for Trickle {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl motews_std::Transport for Trickle {}
+
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    for response in [
+        "HTTP/1.1 103 \r\n\r\n".repeat(4000),
+        format!("HTTP/1.1 200 \r\n{}", "a: b\r\n".repeat(4000)),
+        format!("HTTP/1.1 200 \r\nX: {}", "y".repeat(70_000)),
+    ] {
+        let stream = Trickle(response.into_bytes().into_iter());
+        let start = std::time::Instant::now();
+        let result = Builder::new().connect_over(stream, "ws://h/");
+        assert!(
+            matches!(result, Err(ConnectError::Handshake(_))),
+            "{result:?}"
+        );
+        assert!(start.elapsed() < core::time::Duration::from_secs(3));
+    }
+    // A few of them are what HTTP allows.
+    let response = early.repeat(3) + "HTTP/1.1 404 \r\nX: y\r\n\r\n";
+    let stream = Trickle(response.into_bytes().into_iter());
+    match Builder::new().connect_over(stream, "ws://h/") {
+        Err(ConnectError::Refused(refused)) => {
+            assert_eq!(refused.status, 404);
+            assert_eq!(refused.headers, [("X".to_owned(), b"y".to_vec())]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// HC24, HC11, HC02: refused before anything is sent
 #[test]
 fn connecting_what_is_against_the_protocol_is_not_sent() {
