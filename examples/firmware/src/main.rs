@@ -79,8 +79,8 @@ fn main() -> ! {
         visitor.listen(&mut sockets);
     }
     defmt::info!(
-        "{} listens at port {}; RAM for the stack: {} bytes",
-        network::ADDRESS,
+        "{=[u8; 4]} listens at port {}; RAM for the stack: {} bytes",
+        network::ADDRESS.octets(),
         network::PORT,
         stack::size()
     );
