@@ -15,6 +15,9 @@ use support::{masked, tcp_pair, unmasked, ws_pair};
 const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
 const _: () = assert_usable_from_threads::<Sender<TcpStream, Server>>();
 
+/// More than the operating system takes while the peer does not read, in octets.
+const MORE: usize = 20_000_000;
+
 /// MS07: dwebsocket's concurrent senders mixed their frames
 #[test]
 fn four_threads_send_while_the_owner_receives() {
@@ -101,7 +104,7 @@ fn full_try_send_gives_the_message_back() {
     assert!(sender.backlog() <= 64 * 1024, "{}", sender.backlog());
     let blocked = {
         let sender = sender.clone();
-        std::thread::spawn(move || sender.send("at last"))
+        std::thread::spawn(move || sender.send(vec![8; MORE]))
     };
     std::thread::sleep(Duration::from_millis(30));
     assert!(!blocked.is_finished());
@@ -109,7 +112,7 @@ fn full_try_send_gives_the_message_back() {
     // The owner, waiting in `recv`, writes the backlog when the peer reads.
     let owner = std::thread::spawn(move || server.recv());
     let mut expected = unmasked(0x82, &[7; 10_000]).repeat(taken);
-    expected.extend(unmasked(0x81, b"at last"));
+    expected.extend(unmasked(0x82, &vec![8; MORE]));
     let mut received = vec![0; expected.len()];
     raw.read_exact(&mut received).unwrap();
     assert!(received == expected);
@@ -136,12 +139,12 @@ fn full_send_waits_for_room() {
     assert!(sender.backlog() <= 1000, "{}", sender.backlog());
     let waiting = std::thread::spawn(move || {
         sender.send(vec![2; 900]).unwrap();
-        sender.send(vec![3; 100_000]).unwrap();
+        sender.send(vec![3; MORE]).unwrap();
     });
     std::thread::sleep(Duration::from_millis(30));
     assert!(!waiting.is_finished());
     expected.extend(unmasked(0x82, &[2; 900]));
-    expected.extend(unmasked(0x82, &[3; 100_000]));
+    expected.extend(unmasked(0x82, &vec![3; MORE]));
     let mut received = vec![0; expected.len()];
     raw.read_exact(&mut received).unwrap();
     assert!(received == expected);
@@ -156,7 +159,7 @@ fn closed_by_the_peer_a_stuck_sender_is_released() {
         .timeouts(support::QUICK)
         .from_upgraded(stream, Server, b"");
     let sender = server.sender().unwrap();
-    let stuck = std::thread::spawn(move || sender.send(vec![0; 20_000_000]));
+    let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     std::thread::sleep(Duration::from_millis(50));
     raw.write_all(&masked(0x88, &[3, 232])).unwrap();
     let start = Instant::now();
@@ -262,7 +265,7 @@ fn owner_receives_while_a_sender_is_stuck() {
     let (mut raw, stream) = tcp_pair();
     let mut server = Builder::new().from_upgraded(stream, Server, b"");
     let sender = server.sender().unwrap();
-    let stuck = std::thread::spawn(move || sender.send(vec![0; 20_000_000]));
+    let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     std::thread::sleep(Duration::from_millis(50));
     for _ in 0..10 {
         raw.write_all(&masked(0x89, b"ping")).unwrap();
@@ -270,7 +273,7 @@ fn owner_receives_while_a_sender_is_stuck() {
         assert_eq!(server.recv().unwrap(), Some("x".into()));
     }
     assert!(!stuck.is_finished());
-    let mut frame = vec![0; 20_000_010];
+    let mut frame = vec![0; MORE + 10];
     raw.read_exact(&mut frame).unwrap();
     assert_eq!(frame[..2], [0x82, 127]);
     // One pong, for the newest ping, right behind the frame [CT03] [CT06].
