@@ -168,6 +168,16 @@ fn open_pong_goes_between_outgoing_fragments() {
     });
 }
 
+/// CT02: the room that always suffices, and no more: a client's header, and 125 octets.
+#[test]
+fn owed_at_its_longest_fills_the_room_that_always_suffices() {
+    assert_eq!(MAX_CONTROL_LEN, 131);
+    let mut client = Endpoint::client();
+    client.receive([ping([b'p'; 125])]);
+    assert_eq!(client.transmit_to(&mut [0; MAX_CONTROL_LEN - 1]), 0);
+    assert_eq!(client.transmit_to(&mut [0; MAX_CONTROL_LEN]), 131);
+}
+
 /// Law 2: what is owed is written whole or stays owed.
 #[test]
 fn owed_without_room_stays_owed() {
