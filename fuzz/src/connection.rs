@@ -762,12 +762,20 @@ impl Sender {
         code: u16,
         len: usize,
     ) {
-        let reason: String = "no reason, ".chars().cycle().take(len).collect();
+        // Of code points of one to four octets, to be cut where none of them is.
+        let mut reason = String::new();
+        let code_points = str::from_utf8(TEXT).expect("it was made of one");
+        for code_point in code_points.chars().cycle() {
+            if reason.len() + code_point.len_utf8() > len {
+                break;
+            }
+            reason.push(code_point);
+        }
         let is_forbidden = matches!(code, 999 | 1005 | 5000) || (code == 1010 && R::KEY_LEN == 0);
         let due = [
             (!self.is_open(), SendError::NotOpen),
             (is_forbidden, SendError::InvalidCloseCode),
-            (len > 123, SendError::ReasonTooLong),
+            (reason.len() > 123, SendError::ReasonTooLong),
         ];
         let due: Vec<SendError> = due.iter().filter(|due| due.0).map(|due| due.1).collect();
         match connection.close(CloseCode::new(code), &reason) {

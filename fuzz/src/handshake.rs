@@ -11,8 +11,8 @@
 //! | the rest | the head, and what follows it; or the strings, with 0xFF between them: see [`Strings`] |
 
 use motews::handshake::{
-    ClientHandshake, Extensions, HandshakeError, HeadConfig, Header, Request, RequestEvent,
-    Response, ResponseEvent, ServerHandshake, resource_name,
+    ClientHandshake, ConfigError, Extensions, HandshakeError, HeadConfig, Header, Request,
+    RequestEvent, Response, ResponseEvent, ServerHandshake, resource_name,
 };
 use motews::{Entropy, EntropyError};
 
@@ -314,8 +314,20 @@ pub fn check(data: &[u8]) {
             "a buffer of {buffer} octets, and an ample one"
         );
     }
+    if let (Some(error), false) = (ample.error, is_client) {
+        refused(error, sizes);
+    }
     compare(is_client, rest, &ample);
     extensions(rest);
+}
+
+/// The response that tells the peer what was wrong is read back.
+fn refused(error: HandshakeError, sizes: &[u8]) {
+    let response = error.response();
+    let response = written(sizes, |offset, out| response.emit_from(offset, out));
+    let tape = read_response(&sample_request(), &response, sizes, 64, UNLIMITED);
+    let status = HandshakeError::UnexpectedStatus(error.status());
+    assert_eq!((tape.error, tape.consumed), (Some(status), response.len()));
 }
 
 /// httparse reads the same in a head that motews has read to its end. It accepts more: line ends of
@@ -521,10 +533,16 @@ impl Strings {
                 .select_subprotocol(Some(chosen))
                 .expect("it was offered");
             expected.push(header("Sec-WebSocket-Protocol", chosen));
+        } else {
+            let answer = upgrade.select_subprotocol(Some("chat"));
+            assert_eq!(answer, Err(ConfigError::NotOffered));
         }
         if has_extensions {
             upgrade = upgrade.extensions(self.nth(4)).expect("they were offered");
             expected.push(header("Sec-WebSocket-Extensions", self.nth(4)));
+        } else {
+            let answer = upgrade.extensions("x-other");
+            assert_eq!(answer, Err(ConfigError::NotOffered));
         }
         if let Ok(with_headers) = upgrade.headers(&headers) {
             upgrade = with_headers;
