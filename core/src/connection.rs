@@ -329,7 +329,7 @@ pub struct Connection<R, C = ControlSlots> {
     mask: Mask,
     incoming: Incoming,
     in_message: bool,
-    /// Octets of payload that the message may still have.
+    /// Octets of payload that the message may still have: all that a fragment costs [MS16].
     message_room: u64,
     utf8: Utf8Validator,
     /// The code of the Close received.
@@ -669,6 +669,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         let mut last = frame_ended && fin;
         let mut told = len;
         let mut consumed = len;
+        // RFC 6455 §5.6: binary data is any bytes [MS14]
         if incoming.kind == DataKind::Text && !incoming.compressed {
             // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
             // octet is told, and the failure next [MS11] [MS13]
@@ -935,6 +936,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         if reason.len() > CloseFrame::MAX_REASON_LEN {
             return Err(SendError::ReasonTooLong);
         }
+        // RFC 6455 §5.5.1: no message is finished first, it need not be [CL04]
         self.own_close = OwnClose::Owed(code);
         if !reason.is_empty() {
             self.control.slots().owe_reason(reason.as_bytes());
@@ -979,7 +981,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
     }
 
-    /// Writes a whole frame or nothing.
+    /// Writes a whole frame or nothing, so that what is owed goes between frames [CT06].
     #[inline]
     fn put_frame(
         &mut self,

@@ -912,6 +912,7 @@ impl<S: Share, R: Role> WebSocket<S, R> {
 impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     fn drop(&mut self) {
         if self.ending == Ending::No {
+            // RFC 6455 §7.3: the peer is told, as far as that needs no waiting [CL22]
             let _ = self.start_close(CloseCode::GOING_AWAY, "");
             self.fail(Cause::Known);
         }
