@@ -102,7 +102,11 @@ impl Caller {
                 ClientEvent::Received(Event::Data(chunk)) => {
                     let places = self.received..;
                     let is_right = chunk.kind == DataKind::Binary
-                        && chunk.bytes.iter().zip(places).all(|(is, at)| *is == octet(at));
+                        && chunk
+                            .bytes
+                            .iter()
+                            .zip(places)
+                            .all(|(is, at)| *is == octet(at));
                     self.received += chunk.bytes.len();
                     let is_whole = LENGTHS.get(self.echoed) == Some(&self.received);
                     if !is_right || (chunk.last && !(is_whole && self.is_sent)) {
@@ -141,7 +145,10 @@ impl Caller {
         };
         while !self.is_sent {
             let mut part = [0; 512];
-            let len = client.send_room(tcp).min(part.len()).min(length - self.sent);
+            let len = client
+                .send_room(tcp)
+                .min(part.len())
+                .min(length - self.sent);
             if !client.is_open() || (len == 0 && *length > 0) {
                 break;
             }
@@ -150,7 +157,10 @@ impl Caller {
             }
             let part = part.get(..len).unwrap_or_default();
             let fin = self.sent + len == *length;
-            if client.send_fragment(tcp, DataKind::Binary, part, fin).is_err() {
+            if client
+                .send_fragment(tcp, DataKind::Binary, part, fin)
+                .is_err()
+            {
                 break;
             }
             self.sent += len;

@@ -20,6 +20,7 @@ use semihosting::io::Read;
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use smoltcp::wire::EthernetAddress;
+use static_cell::ConstStaticCell;
 
 /// Cycles of the clock in a second.
 const CLOCK_HZ: u32 = 50_000_000;
@@ -113,8 +114,8 @@ unsafe fn DefaultHandler(_irq: i16) {
 /// here is room for the one that is being read, and for the answer to it.
 #[derive(Debug)]
 pub struct Ethernet {
-    received: [u8; MAX_FRAME_LEN],
-    sent: [u8; MAX_FRAME_LEN],
+    received: &'static mut [u8; MAX_FRAME_LEN],
+    sent: &'static mut [u8; MAX_FRAME_LEN],
 }
 
 /// Octets of the longest frame, without its check sequence.
@@ -126,10 +127,11 @@ const HEADER_LEN: usize = 14;
 
 impl Ethernet {
     fn start() -> Self {
-        let ethernet = Self {
-            received: [0; MAX_FRAME_LEN],
-            sent: [0; MAX_FRAME_LEN],
-        };
+        static FRAMES: ConstStaticCell<[[u8; MAX_FRAME_LEN]; 2]> =
+            ConstStaticCell::new([[0; MAX_FRAME_LEN]; 2]);
+
+        let [received, sent] = FRAMES.take();
+        let ethernet = Self { received, sent };
         let [a, b, c, d, e, f] = ethernet.address().0;
         write(EMAC + IM, 0);
         write(EMAC + RCTL, RSTFIFO);
@@ -165,12 +167,11 @@ impl Device for Ethernet {
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let is_received = read(EMAC + NP) & NPR != 0;
-        (is_received && is_transmitter_free())
-            .then(|| (RxToken(&mut self.received), TxToken(&mut self.sent)))
+        (is_received && is_transmitter_free()).then(|| (RxToken(self.received), TxToken(self.sent)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
-        is_transmitter_free().then(|| TxToken(&mut self.sent))
+        is_transmitter_free().then(|| TxToken(self.sent))
     }
 }
 
@@ -195,7 +196,10 @@ impl phy::RxToken for RxToken<'_> {
             let word = read(EMAC + DATA).to_le_bytes();
             word.into_iter().for_each(&mut put);
         }
-        f(self.0.get(..len.saturating_sub(2 + FCS_LEN)).unwrap_or_default())
+        f(self
+            .0
+            .get(..len.saturating_sub(2 + FCS_LEN))
+            .unwrap_or_default())
     }
 }
 

@@ -17,7 +17,6 @@ mod visitor;
 
 use core::fmt::Write;
 
-use cortex_m::singleton;
 use cortex_m_rt::entry;
 use firmware::board::{self, Board};
 use firmware::entropy::Cipher;
@@ -25,6 +24,7 @@ use firmware::{network, stack};
 use heapless::String;
 use smoltcp::iface::{SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
+use static_cell::ConstStaticCell;
 
 use caller::Caller;
 use visitor::{Command, Visitor};
@@ -40,31 +40,23 @@ const RX: usize = 2048;
 /// Octets of a socket's transmit ring.
 const TX: usize = 2048;
 
-/// All that is in RAM, but for the stack.
-struct Memory {
-    rings: [([u8; RX], [u8; TX]); SOCKETS],
-    sockets: [SocketStorage<'static>; SOCKETS],
-}
+/// The rings: all that a connection needs but for a few hundred bytes.
+static RINGS: ConstStaticCell<[([u8; RX], [u8; TX]); SOCKETS]> =
+    ConstStaticCell::new([([0; RX], [0; TX]); SOCKETS]);
 
 #[entry]
 fn main() -> ! {
-    let memory = singleton!(: Memory = Memory {
-        rings: [([0; RX], [0; TX]); SOCKETS],
-        sockets: [SocketStorage::EMPTY; SOCKETS],
-    });
-    let (Some(memory), Some(board)) = (memory, Board::take()) else {
+    let Some(mut board) = Board::take() else {
         board::exit(1)
     };
-    let Some(board) = singleton!(: Board = board) else {
-        board::exit(1)
-    };
+    let mut storage = [SocketStorage::EMPTY; SOCKETS];
+    let mut sockets = SocketSet::new(&mut storage[..]);
 
     let mut random = Cipher::new(board::seed());
     let address = board.ethernet.address();
     let seed = random.number();
     let mut interface = network::interface(&mut board.ethernet, address, seed, board::now());
-    let mut sockets = SocketSet::new(&mut memory.sockets[..]);
-    let mut handles = memory.rings.iter_mut().map(|(rx, tx)| {
+    let mut handles = RINGS.take().iter_mut().map(|(rx, tx)| {
         let rx = SocketBuffer::new(&mut rx[..]);
         let mut socket = Socket::new(rx, SocketBuffer::new(&mut tx[..]));
         socket.set_nagle_enabled(false); // A reading does not wait for the one before it.

@@ -23,7 +23,10 @@ fn main() -> ! {
     let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
     let mut storage = [SocketStorage::EMPTY];
     let mut sockets = SocketSet::new(&mut storage[..]);
-    let mut socket = Socket::new(SocketBuffer::new(&mut rx[..]), SocketBuffer::new(&mut tx[..]));
+    let mut socket = Socket::new(
+        SocketBuffer::new(&mut rx[..]),
+        SocketBuffer::new(&mut tx[..]),
+    );
     socket.set_nagle_enabled(false);
     _ = socket.listen(network::PORT);
     let handle = sockets.add(socket);
