@@ -38,6 +38,9 @@ pub(crate) fn put_data<R: Role>(
     payload: &[u8],
     fin: bool,
 ) -> Result<(), SendError> {
+    if !socket.may_send() {
+        return Err(SendError::NotOpen);
+    }
     let free = free(socket);
     let room = payload_room(free);
     // What the protocol owes goes first, however busy the caller is.

@@ -94,6 +94,10 @@ pub struct WebSocket<'a, R, H> {
 }
 
 /// The phases follow each other and share their memory.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "without a heap there is no other place, and most of the time it is the largest"
+)]
 #[derive(Debug)]
 pub(crate) enum Phase<R, H> {
     /// Before the connection is open.
@@ -167,21 +171,21 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         Ok(part.len())
     }
 
-    /// Octets of payload that [`send_fragment`](Self::send_fragment) takes now. 0 while a pong or a
-    /// Close waits for room, and while there is room for a sliver only: then wait.
+    /// Octets of payload that [`send_fragment`](Self::send_fragment) takes now. 0 means wait: a pong
+    /// or a Close waits for room, or there is room for a sliver only. Where nothing can be sent any
+    /// more there is nothing to wait for, and this is `usize::MAX`: a caller that answers what it
+    /// reads must read on then, for the peer's Close comes last.
     #[must_use]
     pub fn send_room(&self, socket: &Socket<'_>) -> usize {
+        let connection = match &self.phase {
+            Phase::Open(connection) if self.is_open() && socket.may_send() => connection,
+            _ => return usize::MAX,
+        };
         let free = ring::free(socket);
         let sliver = motews::MAX_CONTROL_LEN.min(socket.send_capacity() / 2);
-        match &self.phase {
-            Phase::Open(connection)
-                if connection.state() == State::Open
-                    && !connection.wants_transmit()
-                    && free >= sliver =>
-            {
-                ring::payload_room(free)
-            }
-            _ => 0,
+        match connection.wants_transmit() || free < sliver {
+            true => 0,
+            false => ring::payload_room(free),
         }
     }
 
@@ -317,6 +321,12 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                 self.end(socket, end, now);
                 continue;
             }
+            // After the peer's Close there is only the end of TCP to wait for.
+            let limit = if connection.is_clean() {
+                usize::MAX
+            } else {
+                limit
+            };
             if limit == 0 || connection.state() == State::Failed {
                 return Outcome::Nothing;
             }

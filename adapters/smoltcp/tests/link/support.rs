@@ -1,15 +1,15 @@
 //! Two hosts in memory, a wire between them with all its faults, and a clock that jumps from event
 //! to event.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use motews::{DataKind, Entropy, EntropyError, Event, handshake::RequestEvent};
-use motews_smoltcp::{ClientSocket, Config, End, ServerEvent, ServerSocket};
-use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet};
+use motews::{Entropy, EntropyError, Event, SendError, handshake::RequestEvent};
+use motews_smoltcp::{Config, End, ServerEvent, ServerSocket};
+use smoltcp::iface::{Config as InterfaceConfig, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, FaultInjector, Medium, RxToken, TxToken};
-use smoltcp::socket::tcp::{Socket, SocketBuffer};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
@@ -39,7 +39,8 @@ impl Entropy for Random {
     }
 }
 
-/// What a wire does to packets beside what smoltcp's own injector does, in percent.
+/// What a wire does to packets, each way, in percent. smoltcp's own injector, at the server's end,
+/// drops and corrupts; the wire does the rest.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) drop: u8,
@@ -127,10 +128,7 @@ pub(crate) struct Host {
 
 impl Host {
     fn new(wire: Wire, last: u8, seed: u64) -> Self {
-        let faults = wire.faults;
         let mut device = FaultInjector::new(wire, seed as u32 | 1);
-        device.set_drop_chance(faults.drop);
-        device.set_corrupt_chance(faults.corrupt);
         let mut config = InterfaceConfig::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut device, Instant::ZERO);
@@ -199,9 +197,12 @@ impl Net {
             random: Random(seed),
             mtu,
         };
+        let mut server = Host::new(wire(&one, &two, seed | 1), 1, seed);
+        server.device.set_drop_chance(faults.drop);
+        server.device.set_corrupt_chance(faults.corrupt);
         Self {
             now: Instant::ZERO,
-            server: Host::new(wire(&one, &two, seed | 1), 1, seed),
+            server,
             client: Host::new(wire(&two, &one, seed ^ 0xABCD | 1), 2, seed + 1),
             wires: [one, two],
         }
@@ -214,37 +215,41 @@ impl Net {
             if poll(self) {
                 return true;
             }
-            let now = self.now;
-            let mut next = now + Duration::from_millis(100);
-            for host in [&mut self.server, &mut self.client] {
-                host.interface
-                    .poll(now, &mut host.device, &mut host.sockets);
-            }
-            for host in [&mut self.server, &mut self.client] {
-                if let Some(at) = host.interface.poll_at(now, &host.sockets) {
-                    next = next.min(at);
-                }
-            }
-            for packets in &self.wires {
-                if let Some((at, _)) = packets.borrow().front() {
-                    next = next.min(*at);
-                }
-            }
-            // At least a part of a millisecond, so that each host gets its turn.
-            self.now = next.max(now + Duration::from_micros(50));
+            self.step();
         }
         false
     }
 
-    /// Lets the time pass for both.
-    pub(crate) fn pass(&mut self, time: Duration) {
-        self.run(time, |_| false);
+    /// Moves packets, and jumps to the next time at which something happens.
+    pub(crate) fn step(&mut self) {
+        let now = self.now;
+        let mut next = now + Duration::from_millis(100);
+        for host in [&mut self.server, &mut self.client] {
+            let result = host
+                .interface
+                .poll(now, &mut host.device, &mut host.sockets);
+            if result == PollResult::SocketStateChanged {
+                next = now; // There is something for the caller to do.
+            }
+        }
+        for host in [&mut self.server, &mut self.client] {
+            if let Some(at) = host.interface.poll_at(now, &host.sockets) {
+                next = next.min(at);
+            }
+        }
+        for packets in &self.wires {
+            if let Some((at, _)) = packets.borrow().front() {
+                next = next.min(*at);
+            }
+        }
+        // At least a part of a millisecond, so that each host gets its turn.
+        self.now = next.max(now + Duration::from_micros(50));
     }
 }
 
 /// Does what an echo does, until there is nothing to do, and tells how a connection ended.
-pub(crate) fn poll_echo<const LINE: usize>(
-    server: &mut ServerSocket<'_, LINE>,
+pub(crate) fn poll_echo(
+    server: &mut ServerSocket<'_>,
     tcp: &mut Socket<'_>,
     now: Instant,
 ) -> Option<End> {
@@ -256,10 +261,172 @@ pub(crate) fn poll_echo<const LINE: usize>(
             ServerEvent::Received(Event::Data(chunk)) => {
                 let (kind, last, len) = (chunk.kind, chunk.last, chunk.bytes.len());
                 part[..len].copy_from_slice(chunk.bytes);
-                assert_eq!(server.send_fragment(tcp, kind, &part[..len], last), Ok(len));
+                let sent = server.send_fragment(tcp, kind, &part[..len], last);
+                assert!(matches!(sent, Err(SendError::NotOpen)) || sent == Ok(len));
             }
             ServerEvent::Ended(end) => return Some(end),
             _ => {}
         }
+    }
+}
+
+/// A server's socket with the usual room for a line.
+pub(crate) type Server<'a> = ServerSocket<'a>;
+
+/// A correct opening handshake.
+pub(crate) const REQUEST: &str = "GET /echo HTTP/1.1\r\n\
+    Host: 10.0.0.1\r\n\
+    Upgrade: websocket\r\n\
+    Connection: keep-alive, Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\
+    \r\n";
+
+/// Its answer.
+pub(crate) const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+    \r\n";
+
+/// A client's frame.
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend(key);
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(a, b)| a ^ b));
+    frame
+}
+
+/// A peer that sends and receives bytes, over a socket of its own.
+pub(crate) struct Raw {
+    pub(crate) handle: SocketHandle,
+    /// What is still to be sent.
+    pub(crate) out: Vec<u8>,
+    pub(crate) received: Vec<u8>,
+    /// Whether it reads.
+    pub(crate) reads: bool,
+    /// Whether it ends TCP when its peer has.
+    pub(crate) closes: bool,
+}
+
+impl Raw {
+    pub(crate) fn new(handle: SocketHandle) -> Self {
+        Self {
+            handle,
+            out: Vec::new(),
+            received: Vec::new(),
+            reads: true,
+            closes: true,
+        }
+    }
+
+    /// One that connects to the server's port 80.
+    pub(crate) fn connect(net: &mut Net, ring: usize) -> Self {
+        let handle = net.client.socket(ring, ring);
+        let address = net.server.address;
+        net.client.connect(handle, address, 80);
+        Self::new(handle)
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.out.extend_from_slice(bytes.as_ref());
+    }
+
+    pub(crate) fn poll(&mut self, host: &mut Host) {
+        let tcp = host.tcp(self.handle);
+        if tcp.may_send() {
+            let len = tcp.send_slice(&self.out).unwrap();
+            self.out.drain(..len);
+        }
+        while self.reads && tcp.can_recv() {
+            tcp.recv(|bytes| {
+                self.received.extend_from_slice(bytes);
+                (bytes.len(), ())
+            })
+            .unwrap();
+        }
+        if self.closes && tcp.state() == State::CloseWait {
+            tcp.close();
+        }
+    }
+
+    /// What was received since the last time.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.received)
+    }
+}
+
+/// An echo server and a raw client.
+pub(crate) struct Rig {
+    pub(crate) net: Net,
+    pub(crate) listener: SocketHandle,
+    pub(crate) server: ServerSocket<'static>,
+    pub(crate) raw: Raw,
+    pub(crate) end: Option<End>,
+    /// When it came to the end, since the last time the clock was set.
+    pub(crate) ended_at: Instant,
+}
+
+impl Rig {
+    pub(crate) fn new(rx: usize, tx: usize) -> Self {
+        let mut net = Net::new(Faults::default(), 5);
+        let listener = net.server.listener(rx, tx, 80);
+        let raw = Raw::connect(&mut net, 4096);
+        Self {
+            net,
+            listener,
+            server: ServerSocket::new(&CONFIG),
+            raw,
+            end: None,
+            ended_at: Instant::ZERO,
+        }
+    }
+
+    /// The same, with the handshake done.
+    pub(crate) fn open(rx: usize, tx: usize) -> Self {
+        let mut rig = Self::new(rx, tx);
+        rig.raw.send(REQUEST);
+        let accepted = rig.run(1, |rig| rig.raw.received.len() >= ACCEPTED.len());
+        assert!(accepted);
+        assert_eq!(rig.raw.take(), ACCEPTED.as_bytes());
+        rig
+    }
+
+    /// Runs until `done`, or so many seconds.
+    pub(crate) fn run(&mut self, seconds: u64, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        let until = self.net.now + Duration::from_secs(seconds);
+        while self.net.now < until {
+            let end = poll_echo(
+                &mut self.server,
+                self.net.server.tcp(self.listener),
+                self.net.now,
+            );
+            if end.is_some() {
+                (self.end, self.ended_at) = (end, self.net.now);
+            }
+            self.raw.poll(&mut self.net.client);
+            if done(self) {
+                return true;
+            }
+            self.net.step();
+        }
+        false
+    }
+
+    pub(crate) fn run_to_end(&mut self, seconds: u64) -> End {
+        self.run(seconds, |rig| rig.end.is_some());
+        self.end.expect("the connection ends")
     }
 }

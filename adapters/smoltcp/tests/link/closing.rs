@@ -1,0 +1,199 @@
+//! How connections end, and when.
+
+use motews::handshake::Request;
+use motews::{CloseCode, Due, ProtocolViolation};
+use motews_smoltcp::{ClientSocket, Config, End};
+use smoltcp::socket::tcp::State;
+use smoltcp::time::{Duration, Instant};
+
+use crate::echo::Sender;
+use crate::support::{CONFIG, Faults, Net, Random, Rig, Server, masked, poll_echo};
+
+/// CL06: the server's Close, then its FIN; only then the client's.
+#[test]
+fn open_close_received_is_answered_and_the_server_ends_tcp_first() {
+    let mut rig = Rig::open(200, 200);
+    rig.raw.closes = false;
+    rig.raw.send(masked(0x88, b"\x03\xe8bye"));
+    let fin = |rig: &mut Rig| rig.net.client.tcp(rig.raw.handle).state() == State::CloseWait;
+    assert!(rig.run(1, fin));
+    assert_eq!(rig.raw.take(), b"\x88\x02\x03\xe8");
+    assert_eq!(rig.end, None, "it waits for the client's FIN");
+    let closed_at = rig.net.now;
+    rig.net.client.tcp(rig.raw.handle).close();
+    assert_eq!(rig.run_to_end(1), End::Closed(CloseCode::NORMAL));
+    assert!(rig.ended_at - closed_at < Duration::from_millis(50));
+}
+
+#[test]
+fn open_close_sent_ends_with_the_peer_s() {
+    let mut rig = Rig::open(200, 200);
+    rig.server.close(CloseCode::GOING_AWAY, "restart").unwrap();
+    assert!(rig.run(1, |rig| rig.raw.received == b"\x88\x09\x03\xe9restart"));
+    rig.raw.send(masked(0x88, b"\x03\xe9"));
+    assert_eq!(rig.run_to_end(1), End::Closed(CloseCode::GOING_AWAY));
+}
+
+/// CL21: the deadline of closing is not lengthened by what the peer sends.
+#[test]
+fn closing_peer_that_never_closes_is_reset() {
+    let mut rig = Rig::open(200, 200);
+    rig.server.close(CloseCode::NORMAL, "").unwrap();
+    let start = rig.net.now;
+    let mut next = start;
+    let ended = rig.run(20, |rig| {
+        if rig.net.now > next {
+            rig.raw.send(masked(0x82, b"more"));
+            next = rig.net.now + Duration::from_secs(1);
+        }
+        rig.end.is_some()
+    });
+    assert!(ended);
+    assert_eq!(rig.end, Some(End::TimedOut(Due::Close)));
+    assert!(rig.net.now - start < Duration::from_millis(5200));
+    rig.run(1, |rig| {
+        rig.net.client.tcp(rig.raw.handle).state() == State::Closed
+    });
+    assert_eq!(
+        rig.net.client.tcp(rig.raw.handle).state(),
+        State::Closed,
+        "reset"
+    );
+}
+
+/// A peer that never sends its FIN: the connection was closed cleanly, and TCP is reset.
+#[test]
+fn closed_peer_that_never_ends_tcp_is_reset() {
+    let mut rig = Rig::open(200, 200);
+    rig.raw.closes = false;
+    rig.raw.send(masked(0x88, &[]));
+    let start = rig.net.now;
+    assert_eq!(
+        rig.run_to_end(20),
+        End::Closed(CloseCode::NO_STATUS_RECEIVED)
+    );
+    assert!((5000..5200).contains(&(rig.ended_at - start).total_millis()));
+}
+
+/// CL16: a violation is told with its code, and then the server ends TCP.
+#[test]
+fn open_violation_is_told_and_ends_the_connection() {
+    let mut rig = Rig::open(200, 200);
+    rig.raw.send(b"\x81\x03abc"); // FR03
+    rig.raw.send([0; 5000]);
+    assert_eq!(rig.run_to_end(3), End::Failed(ProtocolViolation::Unmasked));
+    assert_eq!(rig.raw.take(), b"\x88\x02\x03\xea");
+}
+
+/// MS11
+#[test]
+fn open_invalid_text_in_mid_frame_fails_at_once() {
+    let mut rig = Rig::open(200, 200);
+    let mut text = masked(0x81, b"abc\xff");
+    text[1] |= 0x7D; // 125 octets announced, four sent
+    rig.raw.send(&text);
+    assert!(rig.run(1, |rig| rig.raw.received.ends_with(b"\x88\x02\x03\xef")));
+    assert_eq!(rig.raw.take(), b"\x88\x02\x03\xef");
+}
+
+/// CL18
+#[test]
+fn open_tcp_that_ends_without_a_close_is_a_failure() {
+    let mut rig = Rig::open(200, 200);
+    rig.net.client.tcp(rig.raw.handle).close();
+    assert_eq!(
+        rig.run_to_end(1),
+        End::Failed(ProtocolViolation::UnexpectedEof)
+    );
+
+    let mut rig = Rig::open(200, 200);
+    rig.net.client.tcp(rig.raw.handle).abort();
+    assert_eq!(
+        rig.run_to_end(1),
+        End::Failed(ProtocolViolation::UnexpectedEof)
+    );
+}
+
+#[test]
+fn open_silent_peer_is_pinged_and_then_reset() {
+    let mut rig = Rig::open(200, 200);
+    let start = rig.net.now;
+    assert!(rig.run(31, |rig| rig.raw.received == b"\x89\x00"));
+    assert!((29_900..30_200).contains(&(rig.net.now - start).total_millis()));
+    assert_eq!(rig.run_to_end(11), End::TimedOut(Due::Pong));
+}
+
+#[test]
+fn open_peer_that_pongs_stays() {
+    let mut rig = Rig::open(200, 200);
+    for _ in 0..100 {
+        assert!(rig.run(31, |rig| rig.raw.received == b"\x89\x00"));
+        rig.raw.take();
+        rig.raw.send(masked(0x8A, &[]));
+    }
+    assert_eq!(rig.end, None);
+}
+
+#[test]
+fn open_peer_without_messages_is_told_that_it_is_idle() {
+    static IDLE: Config<'static> = {
+        let mut config = Config::DEFAULT;
+        config.timeouts.idle = Some(core::time::Duration::from_secs(60));
+        config
+    };
+    let mut net = Net::new(Faults::default(), 3);
+    let listener = net.server.listener(200, 200, 80);
+    let socket = net.client.socket(200, 200);
+    let address = net.server.address;
+    net.client.connect(socket, address, 80);
+    let mut server = Server::new(&IDLE);
+    let mut random = Random(7);
+    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    // It never has its message back whole, so it never closes.
+    let mut sender = Sender::new(Vec::new());
+    sender.received.push((motews::DataKind::Text, Vec::new()));
+    let mut end = None;
+    net.run(Duration::from_secs(100), |net| {
+        end = end.or(poll_echo(&mut server, net.server.tcp(listener), net.now));
+        sender.poll(&mut client, net.client.tcp(socket), net.now);
+        end.is_some() && sender.end.is_some()
+    });
+    assert_eq!(end, Some(End::Closed(CloseCode::GOING_AWAY)));
+    assert_eq!(sender.end, Some(End::Closed(CloseCode::GOING_AWAY)));
+    assert!(
+        (60_000..60_500).contains(&net.now.total_millis()),
+        "{}",
+        net.now
+    );
+}
+
+/// CL07: a client waits for the server to end TCP, for a limited time only.
+#[test]
+fn closed_client_waits_for_the_server_s_fin_and_not_for_ever() {
+    for server_closes in [true, false] {
+        let mut net = Net::new(Faults::default(), 3);
+        let listener = net.server.listener(500, 500, 80);
+        let socket = net.client.socket(200, 200);
+        let address = net.server.address;
+        net.client.connect(socket, address, 80);
+        let mut server = Server::new(&CONFIG);
+        let mut random = Random(7);
+        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+        let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+        let mut sender = Sender::new(Vec::new());
+        let mut stopped = Instant::ZERO;
+        net.run(Duration::from_secs(100), |net| {
+            if net.server.tcp(listener).state() == State::Established || server_closes {
+                _ = poll_echo(&mut server, net.server.tcp(listener), net.now);
+            }
+            sender.poll(&mut client, net.client.tcp(socket), net.now);
+            if stopped == Instant::ZERO && !client.is_open() && net.client.tcp(socket).may_recv() {
+                stopped = net.now;
+            }
+            sender.end.is_some()
+        });
+        assert_eq!(sender.end, Some(End::Closed(CloseCode::NORMAL)));
+        assert!(net.now.total_millis() < 5500);
+    }
+}

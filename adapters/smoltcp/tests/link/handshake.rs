@@ -1,0 +1,274 @@
+//! Requests and answers.
+
+use motews::handshake::{HandshakeError, Request, RequestEvent, Response, ResponseEvent};
+use motews::{Due, Message};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config, End, ServerEvent, ServerSocket};
+use smoltcp::time::{Duration, Instant};
+
+use crate::support::{ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig};
+
+/// What a server does with one request after the other.
+fn answer<'a>(
+    net: &mut Net,
+    config: &'a Config<'a>,
+    rings: (usize, usize),
+    request: &[u8],
+    mut handle: impl FnMut(&mut ServerSocket<'a>, &str) -> Option<Response<'a>>,
+) -> (Vec<u8>, Vec<String>, Option<End>) {
+    let listener = net.server.listener(rings.0, rings.1, 80);
+    let mut server: ServerSocket<'_> = ServerSocket::new(config);
+    let mut raw = Raw::connect(net, 1000);
+    raw.send(request);
+    let mut lines = Vec::new();
+    let mut end = None;
+    net.run(Duration::from_secs(30), |net| {
+        let tcp = net.server.tcp(listener);
+        loop {
+            let event = server.poll(tcp, net.now, 0);
+            let (what, upgrade) = match event {
+                None => break,
+                Some(ServerEvent::Request(RequestEvent::RequestLine { target, .. })) => {
+                    lines.push(String::from_utf8(target.as_bytes().to_vec()).unwrap());
+                    continue;
+                }
+                Some(ServerEvent::Request(RequestEvent::Header(header))) => {
+                    if header.first {
+                        lines.push(String::from_utf8(header.name.as_bytes().to_vec()).unwrap());
+                    }
+                    let value = String::from_utf8(header.value.to_vec()).unwrap();
+                    lines.last_mut().unwrap().push_str(&value);
+                    continue;
+                }
+                Some(ServerEvent::Request(RequestEvent::Done(upgrade))) => ("", Some(upgrade)),
+                Some(ServerEvent::Http(error)) => (error_name(error), None),
+                Some(ServerEvent::Ended(ended)) => {
+                    end = Some(ended);
+                    continue;
+                }
+                Some(_) => continue,
+            };
+            match (handle(&mut server, what), upgrade) {
+                (Some(response), _) => server.respond(response),
+                (None, Some(upgrade)) => server.accept(upgrade),
+                (None, None) => {}
+            }
+        }
+        raw.poll(&mut net.client);
+        end.is_some() || server.is_open() && raw.received.ends_with(b"\r\n\r\n")
+    });
+    (raw.received, lines, end)
+}
+
+fn error_name(error: HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::NotUpgrade => "not an upgrade",
+        _ => "wrong",
+    }
+}
+
+#[test]
+fn request_with_16_kb_of_cookies_passes_a_ring_of_2_kib() {
+    let mut request = REQUEST.trim_end().to_owned();
+    let mut expected = Vec::new();
+    for i in 0..20 {
+        let cookies = format!("part{i}=").repeat(130);
+        request.push_str(&format!("\r\nCookie: {cookies}"));
+        expected.push(format!("Cookie{cookies}"));
+    }
+    request.push_str("\r\n\r\n");
+    assert!(request.len() > 16 * 1024);
+    let mut net = Net::new(Faults::default(), 1);
+    let rings = (2048, 512);
+    let (bytes, lines, end) = answer(&mut net, &CONFIG, rings, request.as_bytes(), |_, _| None);
+    assert_eq!(end, None);
+    assert_eq!(bytes, ACCEPTED.as_bytes());
+    assert_eq!(lines[0], "/echo");
+    assert_eq!(lines[6..], expected);
+}
+
+/// An ordinary GET is answered with a page from flash, longer than the transmit ring.
+#[test]
+fn request_for_a_page_streams_it_through_a_tiny_ring() {
+    static PAGE: [u8; 20_000] = [b'x'; 20_000];
+    let mut net = Net::new(Faults::default(), 1);
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n";
+    let (bytes, lines, end) = answer(&mut net, &CONFIG, (64, 131), request, |_, what| {
+        assert_eq!(what, "not an upgrade");
+        Some(Response::new(200).unwrap().body(&PAGE))
+    });
+    assert_eq!(end, Some(End::Answered));
+    assert_eq!(lines, ["/", "Hostx", "Accept*/*"]);
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 200 \r\nConnection: close\r\nContent-Length: 20000\r\n\r\nxx")
+    );
+    assert!(text.ends_with(&"x".repeat(20_000)));
+}
+
+#[test]
+fn request_beyond_what_there_is_room_for_gets_503() {
+    let mut net = Net::new(Faults::default(), 1);
+    let refusal = Response::new(503).unwrap().reason("Busy").unwrap();
+    let (bytes, _, end) = answer(&mut net, &CONFIG, (200, 200), REQUEST.as_bytes(), |_, _| {
+        Some(refusal)
+    });
+    assert_eq!(end, Some(End::Answered));
+    let text = "HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(String::from_utf8(bytes).unwrap(), text);
+}
+
+#[test]
+fn request_that_is_wrong_gets_the_error_s_own_response() {
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "426"),
+        (REQUEST.replace("Version: 13", "Version: 8"), "426"),
+        (REQUEST.replace("Host", "No Host"), "400"),
+        (REQUEST.replace("/echo", &"/long".repeat(100)), "414"),
+    ] {
+        let mut net = Net::new(Faults::default(), 1);
+        let (bytes, _, end) = answer(&mut net, &CONFIG, (200, 200), request.as_bytes(), |_, _| {
+            None
+        });
+        assert_eq!(end, Some(End::Answered));
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+    }
+}
+
+#[test]
+fn request_that_offers_subprotocols_gets_the_server_s_choice() {
+    let config = Config {
+        subprotocols: &["b", "a"],
+        ..Config::DEFAULT
+    };
+    let offer = REQUEST.replace("Upgrade: w", "Sec-WebSocket-Protocol: a, b\r\nUpgrade: w");
+    let mut net = Net::new(Faults::default(), 1);
+    let (bytes, _, _) = answer(&mut net, &config, (99, 200), offer.as_bytes(), |_, _| None);
+    assert!(
+        String::from_utf8(bytes)
+            .unwrap()
+            .contains("Sec-WebSocket-Protocol: b\r\n")
+    );
+}
+
+/// HS22: a request that trickles is cut off, however lively it is.
+#[test]
+fn request_that_trickles_is_reset_after_its_time() {
+    let mut rig = Rig::new(100, 200);
+    let mut bytes = REQUEST.bytes().cycle();
+    let mut next = Instant::ZERO;
+    let ended = rig.run(20, |rig| {
+        if rig.net.now >= next {
+            rig.raw.send([bytes.next().unwrap()]);
+            next = rig.net.now + Duration::from_millis(500);
+        }
+        rig.end.is_some()
+    });
+    assert!(ended);
+    assert_eq!(rig.end, Some(End::TimedOut(Due::Handshake)));
+    assert!(
+        (10_000..10_200).contains(&rig.net.now.total_millis()),
+        "{}",
+        rig.net.now
+    );
+}
+
+#[test]
+fn request_that_breaks_off_is_lost_and_the_next_one_served() {
+    let mut rig = Rig::new(100, 200);
+    rig.raw.send(&REQUEST[..50]);
+    assert!(rig.run(1, |rig| rig.raw.out.is_empty()));
+    rig.net.client.tcp(rig.raw.handle).close();
+    assert_eq!(rig.run_to_end(1), End::Lost);
+    rig.raw = Raw::connect(&mut rig.net, 500);
+    rig.raw.send(REQUEST);
+    assert!(rig.run(5, |rig| rig.raw.received == ACCEPTED.as_bytes()));
+}
+
+/// What a client comes to, given a server's answer to its request.
+fn client(answer: &str) -> (Vec<String>, Option<End>, Instant) {
+    let mut net = Net::new(Faults::default(), 1);
+    let mut raw = Raw::new(net.server.listener(500, 500, 80));
+    let socket = net.client.socket(50, 131);
+    let address = net.server.address;
+    net.client.connect(socket, address, 80);
+    let mut random = Random(3);
+    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let (mut events, mut end) = (Vec::new(), None);
+    net.run(Duration::from_secs(40), |net| {
+        raw.poll(&mut net.server);
+        if raw.received.ends_with(b"\r\n\r\n") {
+            raw.take();
+            raw.send(answer);
+        }
+        let tcp = net.client.tcp(socket);
+        while let Some(event) = client.poll(tcp, net.now, 100) {
+            match event {
+                ClientEvent::Response(ResponseEvent::StatusLine { status, .. }) => {
+                    events.push(status.to_string());
+                }
+                ClientEvent::Response(ResponseEvent::Header(header)) => {
+                    let value = String::from_utf8(header.value.to_vec()).unwrap();
+                    events.push(format!("{:?}: {value}", header.name));
+                }
+                ClientEvent::Response(_) => {
+                    events.push("done".to_owned());
+                    let hello = Message::Text("hello");
+                    client.send(tcp, hello).expect("it is open");
+                }
+                ClientEvent::Ended(ended) => end = Some(ended),
+                _ => {}
+            }
+        }
+        end.is_some()
+    });
+    (events, end, net.now)
+}
+
+/// HC13: a redirection is told with its headers, and is no connection.
+#[test]
+fn response_of_another_status_is_told_and_refused() {
+    let (events, end, _) =
+        client("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[0], "302");
+    assert!(events[1].contains("/elsewhere"));
+    assert_eq!(
+        end,
+        Some(End::Refused(HandshakeError::UnexpectedStatus(302)))
+    );
+}
+
+/// HC16
+#[test]
+fn response_with_the_wrong_accept_is_refused() {
+    let (events, end, _) = client(ACCEPTED);
+    assert_eq!(events.len(), 4);
+    assert_eq!(end, Some(End::Refused(HandshakeError::Accept)));
+}
+
+/// HC25
+#[test]
+fn response_that_never_comes_times_out() {
+    let (events, end, now) = client("");
+    assert!(events.is_empty());
+    assert_eq!(end, Some(End::TimedOut(Due::Handshake)));
+    assert!((10_000..10_200).contains(&now.total_millis()));
+}
+
+#[test]
+fn client_that_no_one_answers_is_lost() {
+    let mut net = Net::new(Faults::default(), 1);
+    let socket = net.client.socket(50, 131);
+    let address = net.server.address;
+    net.client.connect(socket, address, 81);
+    let mut random = Random(3);
+    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let lost = net.run(Duration::from_secs(1), |net| {
+        let event = client.poll(net.client.tcp(socket), net.now, 0);
+        matches!(event, Some(ClientEvent::Ended(End::Lost)))
+    });
+    assert!(lost);
+}
