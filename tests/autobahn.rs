@@ -3,6 +3,9 @@
 //! `bash .ci/install` brings the suite's tool, `wstest`. `MOTEWS_WSTEST` names another one, and
 //! where there is none, the suite's container image serves as well.
 
+#[path = "smoltcp_autobahn.rs"]
+mod smoltcp;
+
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::env;
@@ -107,6 +110,11 @@ fn folder(name: &str) -> PathBuf {
 
 /// Starts `wstest`, or the container that has it.
 fn start_suite(mode: &str, spec: &Value, folder: &Path) -> Process {
+    Process::start("wstest", &mut suite(mode, spec, folder), folder)
+}
+
+/// The command that starts it.
+fn suite(mode: &str, spec: &Value, folder: &Path) -> Command {
     let spec_path = folder.join("spec.json");
     fs::write(&spec_path, spec.to_string()).expect("the build folder is writable");
 
@@ -139,12 +147,10 @@ fn start_suite(mode: &str, spec: &Value, folder: &Path) -> Process {
     };
     command
         .args(["--mode", mode, "--webport", "0", "--spec"])
-        .arg(spec_path);
-    Process::start(
-        "wstest",
-        command.stdout(Stdio::null()).current_dir(folder),
-        folder,
-    )
+        .arg(spec_path)
+        .stdout(Stdio::null())
+        .current_dir(folder);
+    command
 }
 
 fn docker_works() -> bool {

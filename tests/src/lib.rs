@@ -16,12 +16,21 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Instant;
 
-/// Builds an example of this workspace in release and returns the path of its binary.
+/// Builds an example of `motews-examples` in release and returns the path of its binary.
 ///
 /// # Panics
 /// If the example does not build.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
+    example_of("motews-examples", name)
+}
+
+/// Builds an example of a package of this workspace in release and returns the path of its binary.
+///
+/// # Panics
+/// If the example does not build.
+#[must_use]
+pub fn example_of(package: &str, name: &str) -> PathBuf {
     let variable = format!("MOTEWS_{}", name.to_uppercase());
     if let Some(path) = env::var_os(variable) {
         return path.into();
@@ -32,7 +41,7 @@ pub fn example(name: &str) -> PathBuf {
             "build",
             "--release",
             "--package",
-            "motews-examples",
+            package,
             "--example",
             name,
         ])

@@ -1,0 +1,132 @@
+//! The same suite against smoltcp in the place of the operating system's TCP: the adapter's examples
+//! at a TAP device, in a network namespace that the test makes and removes.
+
+use core::time::Duration;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{self, Command, Stdio};
+use std::time::Instant;
+
+use motews_tests::{Process, ServerProcess, example_of, wait_until};
+use serde_json::json;
+
+use super::{CATEGORIES, LIMIT, folder, judge, suite};
+
+/// The operating system's end of the TAP device, and smoltcp's.
+const HOST: &str = "10.9.0.1";
+const BOARD: &str = "10.9.0.2";
+
+#[test]
+#[ignore = "needs root and the Autobahn test suite: bash .ci/install"]
+fn autobahn_smoltcp_server_passes() {
+    let folder = folder("smoltcp-server");
+    let namespace = Namespace::new("server");
+    let mut server = namespace.command(adapter_example("smoltcp_echo"));
+    server.args(["tap0", &format!("{BOARD}/24"), "9001"]);
+    let server = ServerProcess::start("smoltcp_echo", &mut server, &folder);
+
+    let spec = json!({
+        "outdir": folder,
+        "servers": [{ "agent": "motews", "url": server.url() }],
+        "cases": CATEGORIES,
+    });
+    let start = Instant::now();
+    let suite = suite("fuzzingclient", &spec, &folder);
+    let mut suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);
+    let status = suite.wait(LIMIT);
+    assert!(
+        status.success(),
+        "wstest ends with {status}\n{}",
+        suite.log()
+    );
+    judge("autobahn smoltcp server", &folder, start.elapsed());
+}
+
+#[test]
+#[ignore = "needs root and the Autobahn test suite: bash .ci/install"]
+fn autobahn_smoltcp_client_passes() {
+    let folder = folder("smoltcp-client");
+    let namespace = Namespace::new("client");
+    let spec = json!({
+        "url": format!("ws://{HOST}:9001"),
+        "outdir": folder,
+        "cases": CATEGORIES,
+    });
+    let suite = suite("fuzzingserver", &spec, &folder);
+    let mut suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);
+    let listens = || {
+        let mut sockets = namespace.command("ss");
+        let output = sockets.args(["-Hltn", "sport = :9001"]).output();
+        !output.expect("ss runs").stdout.is_empty()
+    };
+    assert!(
+        wait_until(Duration::from_secs(10), listens),
+        "{}",
+        suite.log()
+    );
+
+    let start = Instant::now();
+    let mut client = namespace.command(adapter_example("smoltcp_autobahn_client"));
+    client.args(["tap0", &format!("{BOARD}/24"), &format!("{HOST}:9001")]);
+    let mut client = Process::start("client", client.stdout(Stdio::null()), &folder);
+    let status = client.wait(LIMIT);
+    assert!(
+        status.success(),
+        "the client ends with {status}\n{}",
+        client.log()
+    );
+    assert!(suite.is_running(), "{}", suite.log());
+    judge("autobahn smoltcp client", &folder, start.elapsed());
+}
+
+fn adapter_example(name: &str) -> PathBuf {
+    example_of("motews-smoltcp", name)
+}
+
+/// A network namespace with a TAP device, removed when dropped.
+struct Namespace(String);
+
+impl Namespace {
+    fn new(name: &str) -> Self {
+        let namespace = Self(format!("motews-{}-{name}", process::id()));
+        let name = namespace.0.as_str();
+        ip(&["netns", "add", name]);
+        ip(&["-n", name, "link", "set", "lo", "up"]);
+        ip(&["-n", name, "tuntap", "add", "tap0", "mode", "tap"]);
+        let address = format!("{HOST}/24");
+        ip(&["-n", name, "address", "add", &address, "dev", "tap0"]);
+        ip(&["-n", name, "link", "set", "tap0", "up"]);
+        namespace
+    }
+
+    /// A command in the namespace.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]).arg(program);
+        command
+    }
+
+    /// The same command, in the namespace.
+    fn enter(&self, command: &Command) -> Command {
+        let mut entered = self.command(command.get_program());
+        entered.args(command.get_args()).stdout(Stdio::null());
+        if let Some(folder) = command.get_current_dir() {
+            entered.current_dir(folder);
+        }
+        entered
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status();
+    assert!(
+        status.as_ref().is_ok_and(process::ExitStatus::success),
+        "ip {arguments:?}: {status:?}. It wants root, and Debian's iproute2"
+    );
+}
