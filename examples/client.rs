@@ -223,7 +223,8 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
 
 /// Why there is no connection, with a hint where there is one.
 fn explain(url: &str, error: &ConnectError) -> String {
-    let text = format!("{}: {error}", without_user(url));
+    // The error may quote the server.
+    let text = format!("{}: {}", without_user(url), printable(&error.to_string()));
     match error {
         ConnectError::Io(error) => match error.kind() {
             ErrorKind::ConnectionRefused => {
@@ -239,10 +240,6 @@ fn explain(url: &str, error: &ConnectError) -> String {
             text + "; --ca FILE trusts an authority of your own"
         }
         ConnectError::Refused(refused) => {
-            let text = match refused.status {
-                200..=299 => text + ": it is no WebSocket, but a page",
-                _ => text,
-            };
             let wants = refused.header("WWW-Authenticate");
             let wants = wants.map(|wants| format!("; it wants {}", printable(wants)));
             // What a person can read of the body: pages are for browsers.
@@ -490,6 +487,7 @@ mod tls {
     use motews_std::rustls::pki_types::CertificateDer;
     use motews_std::rustls::pki_types::pem::PemObject;
     use motews_std::rustls::{ClientConfig, RootCertStore};
+    use motews_std::tls::config_with_roots;
 
     /// Trusts the certificates in a PEM file.
     pub(super) fn trust(path: &Path) -> Result<Arc<ClientConfig>, String> {
@@ -503,9 +501,7 @@ mod tls {
         if roots.is_empty() {
             return Err(fail(&"there is no certificate in it, in PEM"));
         }
-        let config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = config_with_roots(roots).map_err(|error| fail(&error))?;
         Ok(Arc::new(config))
     }
 }

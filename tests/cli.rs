@@ -207,7 +207,7 @@ fn client_tells_why_it_cannot_connect() {
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
-            "it is no WebSocket, but a page\n",
+            "but an ordinary page: the status is 200\n",
         ),
         ("SSH-2.0-OpenSSH_9.2\r\n", "is not a WebSocket server"),
         ("", "ended the connection before it answered"),
