@@ -49,7 +49,7 @@ impl Utf8Validator {
     /// Checks the next part of the text.
     ///
     /// # Errors
-    /// The index in `bytes` of the first octet that cannot stand there, whatever may follow
+    /// The index in `bytes` of the first octet that cannot stand there, whatever may follow.
     /// The validator is of no use after that.
     // [MS13]
     pub fn validate(&mut self, bytes: &[u8]) -> Result<(), usize> {
