@@ -150,13 +150,13 @@ pub enum UrlError {
     Scheme,
     /// The scheme is `wss`, and the feature `tls` is off.
     TlsNotEnabled,
-    /// The host is missing, or not in ASCII: write it in Punycode.
+    /// The host is missing, or no host can be called so.
     Host,
     /// The port is not in 1..=65535.
     Port,
     /// It has a fragment, which no WebSocket URL has: a `#` elsewhere is written `%23`.
     Fragment,
-    /// The user or the password before the host is not percent-encoded UTF-8.
+    /// The user before the host has a colon, or one of user and password is not UTF-8.
     UserInfo,
 }
 
@@ -166,10 +166,10 @@ impl fmt::Display for UrlError {
             Self::Malformed => "this is no URL",
             Self::Scheme => "the URL does not begin with ws:// or wss://",
             Self::TlsNotEnabled => "wss:// needs the feature `tls`",
-            Self::Host => "the URL has no host, or one that is not in ASCII",
+            Self::Host => "the URL has no host, or one that no host can have",
             Self::Port => "the URL's port is not in 1..=65535",
             Self::Fragment => "a WebSocket's URL has no fragment; write # as %23",
-            Self::UserInfo => "the URL's user or password is not percent-encoded",
+            Self::UserInfo => "the URL's user has a colon, or is not percent-encoded UTF-8",
         })
     }
 }
