@@ -7,6 +7,7 @@ use motews::{
     Client, Connection, ControlSlots, ControlStorage, Deadlines, MessageBuffer, Server, Window,
 };
 use motews_linked::machine::{Generator, hand, place};
+use motews_smoltcp::{ClientSocket, ServerSocket};
 
 /// Control slots that are not in the connection.
 #[derive(Default)]
@@ -45,6 +46,8 @@ size_of! {
     DEADLINES: Deadlines,
     MESSAGE: MessageBuffer<[u8; 0]>,
     WINDOW: Window<[u8; 0]>,
+    SMOLTCP_SERVER: ServerSocket<'static>,
+    SMOLTCP_CLIENT: ClientSocket<'static, Driver>,
 }
 
 motews_linked::entry!(main);

@@ -1,0 +1,47 @@
+//! Calls every public function of the smoltcp adapter, over a stand-in for smoltcp that does
+//! anything at all. It links only if no panic path survives in the adapter: see `README.md`.
+#![no_std]
+#![no_main]
+
+use motews::Client;
+use motews::handshake::{Request, Response, Upgrade};
+use motews_linked::machine::{Generator, any, bytes, place, used};
+use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket};
+use smoltcp::socket::tcp::Socket;
+use smoltcp::time::Instant;
+
+fn main() {
+    let server = place::<ServerSocket<'_>>();
+    *server = ServerSocket::new(place::<Config<'_>>());
+    used(server.poll(socket(), any::<Instant>(), any()));
+    server.accept(any::<Upgrade<'_>>());
+    server.respond(any::<Response<'_>>());
+    used(server.is_idle());
+    open(server);
+
+    let client = place::<ClientSocket<'_, Generator>>();
+    *client = ClientSocket::new(place(), any::<Request<'_>>(), Generator, any());
+    used(client.poll(socket(), any::<Instant>(), any()));
+    open::<Client<Generator>, _>(client);
+    if cfg!(feature = "one_panic_path") {
+        used(bytes()[any::<usize>()]);
+    }
+}
+
+/// What both roles have.
+fn open<R: motews::Role, H>(websocket: &mut WebSocket<'static, R, H>) {
+    used(websocket.send(socket(), any()));
+    used(websocket.send_fragment(socket(), any(), bytes(), any()));
+    used(websocket.send_room(socket()));
+    used(websocket.ping(socket(), bytes()));
+    used(websocket.close(any(), any()));
+    websocket.fail(any());
+    used(websocket.is_open());
+    used(websocket.poll_at());
+}
+
+fn socket() -> &'static mut Socket<'static> {
+    place()
+}
+
+motews_linked::entry!(main);
