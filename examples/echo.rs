@@ -35,8 +35,9 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_connections: usize,
 
-    /// The longest message in MiB; a longer one closes the connection with the code 1009.
-    #[arg(long, value_name = "MIB", default_value_t = 64,
+    /// The longest message in MiB; a longer one closes the connection with the code 1009. Each
+    /// connection may take as much memory while its message arrives.
+    #[arg(long, value_name = "MIB", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
 

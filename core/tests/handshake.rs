@@ -1380,6 +1380,13 @@ fn application_refuses_with_any_status() {
             start
         );
     }
+    for status in [204, 304] {
+        let response = Response::new(status).expect("right").body(b"never seen");
+        assert_eq!(
+            emitted(|offset, out| response.emit_from(offset, out)),
+            format!("HTTP/1.1 {status} \r\nConnection: close\r\n\r\n")
+        );
+    }
     for status in [0, 99, 100, 101, 199, 1000, u16::MAX] {
         assert_eq!(Response::new(status), Err(ConfigError::Status));
     }

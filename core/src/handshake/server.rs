@@ -486,7 +486,8 @@ impl<'a> Response<'a> {
         Ok(Self { headers, ..self })
     }
 
-    /// The body. `Content-Type` is a header like others: add it.
+    /// The body. `Content-Type` is a header like others: add it. The statuses 204 and 304 have no
+    /// body: it is left out.
     #[must_use]
     pub const fn body(self, body: &'a [u8]) -> Self {
         Self { body, ..self }
@@ -503,6 +504,11 @@ impl<'a> Response<'a> {
         writer.put(self.reason.as_bytes());
         writer.headers(self.headers);
         writer.put(b"\r\nConnection: close");
+        // RFC 9110 §6.4.1, §8.6: these end with their head
+        if matches!(self.status, 204 | 304) {
+            writer.end();
+            return writer.written();
+        }
         writer.header("Content-Length", decimal(self.body.len(), &mut digits));
         writer.end();
         writer.put(self.body);
