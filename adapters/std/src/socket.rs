@@ -911,9 +911,13 @@ impl<S: Share, R: Role> WebSocket<S, R> {
 /// A best effort, without waiting: see [Closing](WebSocket#closing).
 impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     fn drop(&mut self) {
-        if self.ending == Ending::No {
+        if !matches!(self.ending, Ending::Over(_)) {
             // RFC 6455 §7.3: the peer is told, as far as that needs no waiting [CL22]
-            let _ = self.start_close(CloseCode::GOING_AWAY, "");
+            if self.start_close(CloseCode::GOING_AWAY, "").is_err() {
+                // The connection was closing already: the reply to the peer's Close may be owed.
+                let _ = self.flush_owed(self.can_wait());
+            }
+            // A sender's handle keeps the stream open, so its end is not left to the stream's drop.
             self.fail(Cause::Known);
         }
     }

@@ -7,8 +7,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use motews_std::role::Server;
-use motews_std::{Builder, CloseCode, Message, SendError, Sender, TrySendError, WebSocket};
+use motews_std::role::{Client, Server};
+use motews_std::{
+    Builder, CloseCode, Message, OsEntropy, SendError, Sender, TrySendError, WebSocket,
+};
 use support::{masked, tcp_pair, unmasked, ws_pair};
 
 const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
@@ -246,6 +248,25 @@ fn dropped_owner_ends_its_senders() {
     drop(server);
     assert!(matches!(stuck.join().unwrap(), Err(SendError::Closed)));
     assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+/// CL22: a sender that lives on does not keep the stream open, however far the end has come.
+#[test]
+fn closing_owner_is_dropped_its_stream_ends() {
+    let (mut raw, stream) = tcp_pair();
+    let mut client = WebSocket::from_upgraded(stream, Client::new(OsEntropy::new()), b"");
+    let sender = client.sender().unwrap();
+    raw.write_all(&unmasked(0x88, &[3, 232])).unwrap();
+    // The client has replied, and leaves it to the server to end the stream first.
+    while client.outcome().is_none() {
+        client.recv_timeout(Duration::from_millis(20)).unwrap();
+    }
+    drop(client);
+    raw.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let mut rest = Vec::new();
+    raw.read_to_end(&mut rest).unwrap();
+    assert_eq!((rest.len(), rest[0]), (8, 0x88));
+    assert!(!sender.is_open());
 }
 
 /// Reading does not wait for writing: a thread is stuck in a frame, and the owner receives.
