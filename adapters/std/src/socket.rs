@@ -132,6 +132,8 @@ enum Cause {
     Known,
     TimedOut(Due),
     Io(io::ErrorKind),
+    /// No masking key could be had for what is owed.
+    Entropy,
 }
 
 /// How long to wait.
@@ -349,7 +351,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             if self.is_ending() {
                 return self.end(until);
             }
-            self.tick()?;
+            self.tick();
             if self.is_ending() {
                 continue;
             }
@@ -430,7 +432,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// before, and while it waits.
     fn fill(&mut self, until: Until) -> io::Result<Fill> {
         let can_wait = self.can_wait();
-        let blocked = self.flush_owed(can_wait)?;
+        let blocked = self.flush_owed(can_wait);
+        if self.is_over() {
+            return Ok(Fill::Something(0)); // which the caller looks at
+        }
         if can_wait && !self.more {
             let limit = match until {
                 Until::Forever => None,
@@ -485,30 +490,33 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         }
     }
 
-    /// Writes what is there to be written, without waiting, and tells whether some is left.
-    fn flush_owed(&mut self, can_wait: bool) -> io::Result<bool> {
+    /// Writes what is there to be written, without waiting, and tells whether some is left. Without
+    /// a masking key for what is owed, the connection fails.
+    fn flush_owed(&mut self, can_wait: bool) -> bool {
         let mut inner = self.shared.lock();
-        inner
-            .transmit()
-            .map_err(|error| io::Error::other(SendError::from(error)))?;
+        if inner.transmit().is_err() {
+            drop(inner);
+            self.fail(Cause::Entropy);
+            return false;
+        }
         if inner.frame_open() || inner.lost {
-            return Ok(false); // whoever writes it will go on with the rest
+            return false; // whoever writes it will go on with the rest
         }
         let stream = &mut self.stream;
         match inner.flush(&mut Own { stream, can_wait }) {
-            Ok(()) => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
             Err(_) => {
                 // There may still be something to read: the peer's Close, for example.
                 inner.lose();
                 self.shared.notify();
-                Ok(false)
+                false
             }
         }
     }
 
     /// Looks what is due.
-    fn tick(&mut self) -> Result<(), RecvError> {
+    fn tick(&mut self) {
         let now = self.now();
         let inner = self.shared.lock();
         let state = inner.connection.state();
@@ -529,22 +537,19 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 // If there is no room for it: a peer that reads nothing is found out by its silence.
                 let ping = self.own(|shared, own| shared.ping(own, b"", true));
                 if let Err(SendError::Entropy) = ping {
-                    return Err(RecvError::Entropy);
+                    self.fail(Cause::Entropy);
                 }
             }
             Some(Due::Idle) => {
                 let close = self.start_close(CloseCode::GOING_AWAY, "idle");
                 if let Err(SendError::Entropy) = close {
-                    return Err(RecvError::Entropy);
+                    self.fail(Cause::Entropy);
                 }
                 self.deadlines.closing(now);
             }
-            Some(due) => {
-                self.fail(Cause::TimedOut(due));
-            }
+            Some(due) => self.fail(Cause::TimedOut(due)),
             None => {}
         }
-        Ok(())
     }
 
     /// The connection ends here, without a closing handshake.
@@ -556,6 +561,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         self.shared.notify();
         self.ending = Ending::Over(cause);
         let _ = self.stream.shutdown();
+    }
+
+    const fn is_over(&self) -> bool {
+        matches!(self.ending, Ending::Over(_))
     }
 
     /// Whether nothing more is received.
@@ -575,7 +584,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// failed the connection, ends its half first; what still comes is read and dropped.
     // [CL08]
     fn end(&mut self, until: Until) -> Result<Next, RecvError> {
-        while !matches!(self.ending, Ending::Over(_)) {
+        while !self.is_over() {
             let now = self.now();
             self.deadlines.closing(now);
             if self.deadlines.poll(now, &self.timeouts) == Some(Due::Close) {
@@ -614,7 +623,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 Ok(Fill::Something(0))
             }
             Ending::Flush => {
-                let blocked = self.flush_owed(can_wait)?;
+                let blocked = self.flush_owed(can_wait);
+                if self.is_over() {
+                    return Ok(Fill::Something(0));
+                }
                 let inner = self.shared.lock();
                 if !inner.lost && inner.frame_open() {
                     // Another thread is in the midst of a frame.
@@ -684,6 +696,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             Cause::Known => {}
             Cause::TimedOut(due) => return Err(RecvError::TimedOut(due)),
             Cause::Io(kind) => return Err(RecvError::Io(kind.into())),
+            Cause::Entropy => return Err(RecvError::Entropy),
         }
         match self.shared.lock().connection.violation() {
             Some(violation) => Err(RecvError::Protocol(violation)),
@@ -911,11 +924,11 @@ impl<S: Share, R: Role> WebSocket<S, R> {
 /// A best effort, without waiting: see [Closing](WebSocket#closing).
 impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     fn drop(&mut self) {
-        if !matches!(self.ending, Ending::Over(_)) {
+        if !self.is_over() {
             // RFC 6455 §7.3: the peer is told, as far as that needs no waiting [CL22]
             if self.start_close(CloseCode::GOING_AWAY, "").is_err() {
                 // The connection was closing already: the reply to the peer's Close may be owed.
-                let _ = self.flush_owed(self.can_wait());
+                self.flush_owed(self.can_wait());
             }
             // A sender's handle keeps the stream open, so its end is not left to the stream's drop.
             self.fail(Cause::Known);

@@ -583,3 +583,22 @@ fn open_client_masks_with_fresh_keys() {
     }
     assert!(keys.len() >= 199);
 }
+
+/// FR05: without a masking key there is no reply, and no way to go on.
+#[test]
+fn open_without_entropy_fails_and_stays_so() {
+    struct None;
+
+    impl motews::Entropy for None {
+        fn fill(&mut self, _: &mut [u8]) -> Result<(), motews::EntropyError> {
+            Err(motews::EntropyError)
+        }
+    }
+
+    let (mut raw, stream) = tcp_pair();
+    let mut client = WebSocket::from_upgraded(stream, Client::new(None), b"");
+    raw.write_all(&unmasked(0x89, b"ping")).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(client.recv(), Err(RecvError::Entropy)));
+    }
+}
