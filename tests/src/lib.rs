@@ -37,10 +37,12 @@ pub fn example_of(package: &str, name: &str) -> PathBuf {
     }
     // What cargo tells of the package under test is no setting: crates that look at it would be
     // built anew for each caller.
-    let told = env::vars_os().map(|(variable, _)| variable).filter(|variable| {
-        let variable = variable.to_string_lossy();
-        variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
-    });
+    let told = env::vars_os()
+        .map(|(variable, _)| variable)
+        .filter(|variable| {
+            let variable = variable.to_string_lossy();
+            variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
+        });
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     told.for_each(|variable| _ = cargo.env_remove(variable));
     let output = cargo
