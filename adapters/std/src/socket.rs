@@ -283,13 +283,24 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 let message = self.take_message(kind);
                 self.queued += message.len();
                 self.queue.push_back(message);
-            } else if read < MAX_PENDING
-                && !self.is_ending()
-                && let Ok(Fill::Something(len)) = self.fill(Until::Now)
-            {
-                read += len;
-            } else {
+                continue;
+            }
+            if self.is_ending() {
                 break;
+            }
+            self.tick();
+            if read >= MAX_PENDING || self.is_ending() {
+                break;
+            }
+            match self.fill(Until::Now) {
+                Ok(Fill::Something(len)) => read += len,
+                Ok(Fill::Nothing) => break,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        self.fail(Cause::Io(error.kind()));
+                    }
+                    break;
+                }
             }
         }
         self.queue.len()
@@ -547,9 +558,17 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 }
                 self.deadlines.closing(now);
             }
+            // Where nothing was received for long, the pong may have come in the meantime.
+            Some(Due::Pong) if self.has_input() => {}
             Some(due) => self.fail(Cause::TimedOut(due)),
             None => {}
         }
+    }
+
+    /// Whether the stream has something to be read, as far as it tells.
+    fn has_input(&self) -> bool {
+        let now = Some(Duration::ZERO);
+        self.can_wait() && self.stream.wait(Interest::READ, now).unwrap_or(false)
     }
 
     /// The connection ends here, without a closing handshake.

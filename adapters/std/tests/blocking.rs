@@ -3,7 +3,7 @@
 mod support;
 
 use core::time::Duration;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Instant;
 
@@ -346,6 +346,24 @@ fn open_pending_counts_whole_messages_and_never_waits() {
     let rest: Vec<_> = server.messages().map(Result::unwrap).collect();
     assert_eq!(rest, [Message::from(b"b".to_vec()), "cd".into()]);
     assert_eq!(server.pending(), 0);
+}
+
+#[test]
+fn open_pending_meets_a_reset_receive_tells_it() {
+    let (raw, stream) = tcp_pair();
+    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    server.send("unread").unwrap();
+    settle();
+    drop(raw); // with something unread: a reset
+    settle();
+    assert_eq!(server.pending(), 0);
+    for _ in 0..2 {
+        let error = server.recv().unwrap_err();
+        assert!(
+            matches!(&error, RecvError::Io(error) if error.kind() == ErrorKind::ConnectionReset),
+            "{error:?}"
+        );
+    }
 }
 
 /// Loopback delivers what was written before; this is for the scheduler.

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Due, RecvError, SendError, Timeouts, WebSocket,
+    AcceptError, Builder, CloseCode, ConnectError, Due, RecvError, SendError, State, Timeouts,
+    WebSocket,
 };
-use support::{QUICK, REQUEST, serve, tcp_pair, unmasked, ws_pair_with};
+use support::{QUICK, REQUEST, masked, serve, tcp_pair, unmasked, ws_pair_with};
 
 fn quick() -> Builder {
     Builder::new().timeouts(QUICK)
@@ -111,6 +112,38 @@ fn open_peer_is_dead_is_found_out_by_a_ping() {
     raw.read_exact(&mut ping).unwrap();
     assert_eq!(ping, [0x89, 0]);
     assert!(!server.outcome().unwrap().clean);
+}
+
+/// An application that only asks for what is there finds out, too; and one that looked away for
+/// longer than the deadline does not take the pong that waits for a silence.
+#[test]
+fn open_polled_dead_peer_is_found_out_by_a_ping() {
+    let timeouts = Timeouts {
+        keepalive: Some(Duration::from_millis(70)),
+        pong: Some(Duration::from_millis(80)),
+        ..QUICK
+    };
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new()
+        .timeouts(timeouts)
+        .from_upgraded(stream, Server, b"");
+    let mut ping = [0; 2];
+    std::thread::sleep(Duration::from_millis(80));
+    assert_eq!(server.pending(), 0);
+    raw.read_exact(&mut ping).unwrap();
+    assert_eq!(ping, [0x89, 0]);
+    raw.write_all(&masked(0x8a, b"")).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(server.pending(), 0);
+    assert_eq!(server.state(), State::Open);
+
+    let start = Instant::now();
+    while server.state() == State::Open && start.elapsed() < Duration::from_secs(3) {
+        assert_eq!(server.pending(), 0);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_quick(start);
+    assert!(matches!(server.recv(), Err(RecvError::TimedOut(Due::Pong))));
 }
 
 #[test]
