@@ -23,9 +23,14 @@ use crate::shared::{How, Own, Shared};
 use crate::transport::{Interest, Share, Transport};
 use crate::writer::{BinaryWriter, TextWriter};
 
-/// How much [`WebSocket::pending`] keeps for later, in octets of payload; and how much is read by a
+/// How much [`WebSocket::pending`] keeps for later, in octets of memory; and how much is read by a
 /// call that must not wait before it gives up to find a message in it, in octets.
 const MAX_PENDING: usize = 1024 * 1024;
+
+/// What a message in the queue costs, in octets of memory: an empty one is not free.
+const fn cost(message: &Message) -> usize {
+    size_of::<Message>() + message.len()
+}
 
 /// While there are senders, how long the owner waits at most before it looks what they did.
 const LOOK_AROUND: Duration = Duration::from_millis(250);
@@ -281,7 +286,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         while self.queued < MAX_PENDING {
             if let Some(kind) = self.decode() {
                 let message = self.take_message(kind);
-                self.queued += message.len();
+                self.queued += cost(&message);
                 self.queue.push_back(message);
                 continue;
             }
@@ -327,7 +332,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     fn receive(&mut self, until: Until) -> Result<Received, RecvError> {
         self.cork = false;
         let message = if let Some(message) = self.queue.pop_front() {
-            self.queued -= message.len();
+            self.queued -= cost(&message);
             message
         } else {
             match self.next(until)? {

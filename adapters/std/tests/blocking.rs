@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Message, OsEntropy, Outcome, ProtocolViolation, Received, RecvError,
+    Builder, CloseCode, Message, OsEntropy, Outcome, Plain, ProtocolViolation, Received, RecvError,
     SendError, State, WebSocket,
 };
 use support::{masked, tcp_pair, unmasked, ws_pair, ws_pair_with};
@@ -208,7 +208,7 @@ fn open_connection_is_reset_is_an_error_that_stays() {
     for _ in 0..2 {
         match server.recv() {
             Err(RecvError::Io(error)) => {
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
             }
             other => panic!("{other:?}"),
         }
@@ -346,6 +346,20 @@ fn open_pending_counts_whole_messages_and_never_waits() {
     let rest: Vec<_> = server.messages().map(Result::unwrap).collect();
     assert_eq!(rest, [Message::from(b"b".to_vec()), "cd".into()]);
     assert_eq!(server.pending(), 0);
+}
+
+/// FR17: messages without payload take memory, too.
+#[test]
+fn open_pending_keeps_no_more_than_its_bound_of_empty_messages() {
+    const COUNT: usize = 100_000;
+    let frames = masked(0x82, b"").repeat(COUNT);
+    let stream = Plain(std::io::Cursor::new(frames));
+    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let pending = server.pending();
+    assert!(pending > 1000 && pending * size_of::<Message>() <= 1024 * 1024 + 100);
+    for _ in 0..COUNT {
+        assert_eq!(server.recv().unwrap(), Some(Message::Binary(Vec::new())));
+    }
 }
 
 #[test]
