@@ -182,20 +182,27 @@ impl Deadlines {
     }
 
     fn earliest(&self, timeouts: &Timeouts) -> Option<(Millis, Due)> {
-        let at = |since: Millis, timeout: Option<Duration>, due| {
-            timeout.map(|timeout| (since.after(timeout), due))
+        let none = (self.since, None, Due::Close);
+        let both = match (self.phase, self.pinged) {
+            (Phase::Handshake, _) => [(self.since, timeouts.handshake, Due::Handshake), none],
+            (Phase::Closing, _) => [(self.since, timeouts.close, Due::Close), none],
+            (Phase::Open, pinged) => [
+                (self.message, timeouts.idle, Due::Idle),
+                match pinged {
+                    Some(pinged) => (pinged, timeouts.pong, Due::Pong),
+                    None => (self.received, timeouts.keepalive, Due::Ping),
+                },
+            ],
         };
-        match self.phase {
-            Phase::Handshake => at(self.since, timeouts.handshake, Due::Handshake),
-            Phase::Closing => at(self.since, timeouts.close, Due::Close),
-            Phase::Open => {
-                let idle = at(self.message, timeouts.idle, Due::Idle);
-                let alive = match self.pinged {
-                    Some(pinged) => at(pinged, timeouts.pong, Due::Pong),
-                    None => at(self.received, timeouts.keepalive, Due::Ping),
-                };
-                idle.into_iter().chain(alive).min_by_key(|(at, _)| *at)
+        let mut earliest: Option<(Millis, Due)> = None;
+        for (since, timeout, due) in both {
+            if let Some(timeout) = timeout {
+                let at = since.after(timeout);
+                if earliest.is_none_or(|(first, _)| at < first) {
+                    earliest = Some((at, due));
+                }
             }
         }
+        earliest
     }
 }
