@@ -78,12 +78,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     /// A client that sends `request` as soon as TCP is connected, and draws its masking keys from
     /// `entropy`.
     #[must_use]
-    pub const fn new(
-        config: &'a Config<'a>,
-        request: Request<'a>,
-        entropy: E,
-        now: Instant,
-    ) -> Self {
+    pub fn new(config: &'a Config<'a>, request: Request<'a>, entropy: E, now: Instant) -> Self {
         let opening = Connecting {
             role: Client::new(entropy),
             stage: Stage::Request(request, 0),

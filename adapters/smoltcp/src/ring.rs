@@ -1,4 +1,4 @@
-//! What goes into a socket's transmit ring: whole frames, or nothing.
+//! What goes into a socket's transmit ring: whole frames, or nothing; and out of its receive ring.
 //!
 //! A ring wraps where it likes, so a frame may lie in two parts. The socket writes small things
 //! (a header, a control frame) across the wrap from the stack; payload goes in part by part.
@@ -16,6 +16,13 @@ pub(crate) fn free(socket: &Socket<'_>) -> usize {
     } else {
         0
     }
+}
+
+/// Takes so many octets out of the receive ring, or as many as there are before it wraps, and tells
+/// whether anything may still come.
+#[inline(never)]
+pub(crate) fn drop(socket: &mut Socket<'_>, len: usize) -> bool {
+    socket.recv(|bytes| (bytes.len().min(len), ())).is_ok()
 }
 
 /// The longest payload whose frame surely fits into `free` octets, masked or not.
@@ -58,7 +65,12 @@ pub(crate) fn put_data<R: Role>(
     let len = header.emit(&mut octets)?;
     put_small(socket, octets.get(..len).unwrap_or_default());
 
-    let mut mask = header.mask.map(Mask::new);
+    let Some(key) = header.mask else {
+        put_small(socket, payload);
+        return Ok(());
+    };
+    // RFC 6455 §5.1: a client masks each frame [FR01]
+    let mut mask = Mask::new(key);
     let mut rest = payload;
     // Once, or twice where the ring wraps.
     while !rest.is_empty() {
@@ -67,10 +79,7 @@ pub(crate) fn put_data<R: Role>(
             for (to, from) in out.iter_mut().zip(rest) {
                 *to = *from;
             }
-            if let Some(mask) = &mut mask {
-                // RFC 6455 §5.1: a client masks each frame [FR01]
-                mask.apply(out.get_mut(..len).unwrap_or_default());
-            }
+            mask.apply(out.get_mut(..len).unwrap_or_default());
             (len, len)
         });
         match written {
@@ -112,6 +121,7 @@ pub(crate) fn put_owed<R: Role>(
 }
 
 /// Writes octets that there is room for.
+#[inline(never)]
 fn put_small(socket: &mut Socket<'_>, octets: &[u8]) {
     let _ = socket.send_slice(octets); // All of them: the caller asked before.
 }

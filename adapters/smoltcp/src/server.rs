@@ -46,8 +46,13 @@ enum Stage<'a, const LINE: usize> {
     /// The request is none for a WebSocket. If the caller has no answer to it, this one is given.
     Http(HandshakeError),
     /// The answer goes out; so many octets of it are through.
-    Accept(Upgrade<'a>, usize),
-    Respond(Response<'a>, usize),
+    Answering(Answer<'a>, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answer<'a> {
+    Accept(Upgrade<'a>),
+    Respond(Response<'a>),
 }
 
 /// What a [`ServerSocket`] comes to.
@@ -135,7 +140,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect at any other time.
     pub fn accept(&mut self, upgrade: Upgrade<'a>) {
         if let Phase::Opening(Accepting(stage @ Stage::Deciding)) = &mut self.phase {
-            *stage = Stage::Accept(upgrade, 0);
+            *stage = Stage::Answering(Answer::Accept(upgrade), 0);
         }
     }
 
@@ -158,7 +163,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         if let Phase::Opening(Accepting(stage @ (Stage::Deciding | Stage::Http(_)))) =
             &mut self.phase
         {
-            *stage = Stage::Respond(response, 0);
+            *stage = Stage::Answering(Answer::Respond(response), 0);
         }
     }
 
@@ -191,25 +196,23 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             return;
         }
         if let Stage::Http(error) = *stage {
-            *stage = Stage::Respond(error.response(), 0);
+            *stage = Stage::Answering(Answer::Respond(error.response()), 0);
         }
-        let progress = match stage {
-            Stage::Accept(upgrade, sent) => {
-                let progress = ring::put_text(socket, *sent, |at, out| upgrade.emit_from(at, out));
-                progress.map(|(at, all)| (*sent = at, all.then_some(None)).1)
+        if let Stage::Answering(answer, sent) = stage {
+            let progress = ring::put_text(socket, *sent, |at, out| match answer {
+                Answer::Accept(upgrade) => upgrade.emit_from(at, out),
+                Answer::Respond(response) => response.emit_from(at, out),
+            });
+            match (progress, answer) {
+                (None, _) => return self.end(socket, End::Lost, now),
+                (Some((_, true)), Answer::Accept(_)) => return self.opened(Server, now),
+                (Some((_, true)), Answer::Respond(_)) => {
+                    return self.end(socket, End::Answered, now);
+                }
+                (Some((at, false)), _) => *sent = at,
             }
-            Stage::Respond(response, sent) => {
-                let progress = ring::put_text(socket, *sent, |at, out| response.emit_from(at, out));
-                progress.map(|(at, all)| (*sent = at, all.then_some(Some(End::Answered))).1)
-            }
-            _ => Some(None),
-        };
-        match progress {
-            Some(Some(None)) => self.opened(Server, now),
-            Some(Some(Some(end))) => self.end(socket, end, now),
-            Some(None) => self.check_handshake(socket, now),
-            None => self.end(socket, End::Lost, now),
         }
+        self.check_handshake(socket, now);
     }
 
     /// Reads on to the next line. It is not lent from here: an event that borrows cannot be

@@ -342,7 +342,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                     self.deadlines.received(now);
                     let consumed = step.consumed();
                     if !step.is_event() {
-                        _ = socket.recv(|bytes| (consumed.min(bytes.len()), ()));
+                        ring::drop(socket, consumed);
                         continue;
                     }
                     let event =
@@ -372,7 +372,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         let Phase::Ending(end) = self.phase else {
             return Outcome::Nothing;
         };
-        while socket.can_recv() && socket.recv(|bytes| (bytes.len(), ())).is_ok() {}
+        while socket.can_recv() && ring::drop(socket, usize::MAX) {}
         if socket.is_open() {
             if self.deadlines.poll(now, &self.config.timeouts).is_none() {
                 return Outcome::Nothing;
@@ -385,11 +385,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
 }
 
 /// smoltcp's time as the core's.
-pub(crate) const fn millis(now: Instant) -> Millis {
-    let millis = now.total_millis();
-    Millis(if millis < 0 {
-        0
-    } else {
-        millis.cast_unsigned()
-    })
+pub(crate) fn millis(now: Instant) -> Millis {
+    // Unsigned, for that division is in every image that has smoltcp in it.
+    Millis(u64::try_from(now.total_micros()).unwrap_or_default() / 1000)
 }
