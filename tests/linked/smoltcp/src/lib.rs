@@ -158,8 +158,8 @@ pub mod time {
 
     impl Instant {
         /// As in smoltcp.
-        pub const fn total_millis(&self) -> i64 {
-            self.micros / 1000
+        pub const fn total_micros(&self) -> i64 {
+            self.micros
         }
 
         /// As in smoltcp, but for the overflow, which no one reaches in 292,000 years.
