@@ -107,6 +107,10 @@ pub(crate) struct Inner<R> {
     left: u64,
     frame_open: bool,
     message_open: bool,
+    /// The operating system had no room at the last write.
+    full: bool,
+    /// There was room again since the owner looked: the peer has acknowledged something.
+    pub(crate) reads: bool,
     /// Writing has failed for good.
     pub(crate) lost: bool,
 }
@@ -125,6 +129,8 @@ impl<R: Role> Shared<R> {
                 left: 0,
                 frame_open: false,
                 message_open: false,
+                full: false,
+                reads: false,
                 lost: false,
             }),
             changed: Condvar::new(),
@@ -291,9 +297,13 @@ impl<R: Role> Shared<R> {
         inner.left += (head.len() - start) as u64;
         drop(inner);
 
+        let mut reads = false;
         let result = match key {
             // RFC 6455 §5.1: a server masks nothing, so nothing is copied [FR02]
-            None => self.write_parts(port, head.get(start..).unwrap_or_default(), payload),
+            None => {
+                let head = head.get(start..).unwrap_or_default();
+                self.write_parts(port, head, payload, &mut reads)
+            }
             Some(key) => {
                 let mut mask = Mask::new(key);
                 head.drain(..start);
@@ -301,7 +311,7 @@ impl<R: Role> Shared<R> {
                     let at = head.len();
                     head.extend_from_slice(chunk);
                     mask.apply(&mut head[at..]);
-                    let written = self.write_parts(port, &head, &[]);
+                    let written = self.write_parts(port, &head, &[], &mut reads);
                     head.clear();
                     written
                 })
@@ -310,6 +320,7 @@ impl<R: Role> Shared<R> {
 
         let mut inner = self.lock();
         inner.frame_open = false;
+        inner.reads |= reads | core::mem::take(&mut inner.full);
         head.clear();
         inner.out = head;
         self.changed.notify_all();
@@ -321,12 +332,14 @@ impl<R: Role> Shared<R> {
         self.flush(inner, port, false)
     }
 
-    /// Writes both parts whole, and waits as long as the peer goes on reading.
+    /// Writes both parts whole, and waits as long as the peer goes on reading; `reads` becomes true
+    /// if it was waited for and did.
     fn write_parts<P: Port>(
         &self,
         port: &mut P,
         mut head: &[u8],
         mut body: &[u8],
+        reads: &mut bool,
     ) -> io::Result<()> {
         let mut patience = Patience::new(self.write_timeout);
         while !(head.is_empty() && body.is_empty()) {
@@ -343,6 +356,7 @@ impl<R: Role> Shared<R> {
                     let of_head = written.min(head.len());
                     head = &head[of_head..];
                     body = &body[written - of_head..];
+                    *reads |= patience.since.is_some();
                     patience.renew();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => patience.wait(port)?,
@@ -470,9 +484,11 @@ impl<R: Role> Inner<R> {
                 Ok(written) => {
                     self.start += written;
                     self.left += written as u64;
+                    self.reads |= core::mem::take(&mut self.full);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
+                    self.full |= error.kind() == io::ErrorKind::WouldBlock;
                     self.compact();
                     return Err(error);
                 }
@@ -523,9 +539,8 @@ impl Patience {
 
     /// `None`: for ever.
     fn left(&mut self) -> Option<Duration> {
-        let timeout = self.timeout?;
         let since = self.since.get_or_insert_with(Instant::now);
-        Some(timeout.saturating_sub(since.elapsed()))
+        Some(self.timeout?.saturating_sub(since.elapsed()))
     }
 
     /// Waits for room. An error of the kind `TimedOut` when the time is over, or `WouldBlock` where

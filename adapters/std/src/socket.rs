@@ -534,15 +534,17 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// Looks what is due.
     fn tick(&mut self) {
         let now = self.now();
-        let inner = self.shared.lock();
+        let mut inner = self.shared.lock();
         let state = inner.connection.state();
+        let reads = core::mem::take(&mut inner.reads);
         let frame_open = inner.frame_open();
         drop(inner);
         if core::mem::take(&mut self.heard) {
             self.deadlines.received_message(now);
         }
-        if frame_open {
-            // No ping can be sent now, and who sends finds out whether the peer still reads.
+        // On a slow link, the ping and its pong come behind what was sent before. And in the midst
+        // of a frame no ping can be sent, but who sends finds out whether the peer still reads.
+        if reads || frame_open {
             self.deadlines.received(now);
         }
         if state != State::Open {

@@ -164,6 +164,43 @@ fn open_peer_that_answers_pings_stays() {
     drop(thread.join().unwrap());
 }
 
+/// A link so slow that the ping is far behind is not dead as long as the peer goes on reading.
+#[test]
+fn open_peer_reads_slowly_is_not_taken_for_dead() {
+    let timeouts = Timeouts {
+        keepalive: Some(Duration::from_millis(20)),
+        pong: Some(Duration::from_millis(400)),
+        ..QUICK
+    };
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new()
+        .timeouts(timeouts)
+        .from_upgraded(stream, Server, b"");
+    let reader = std::thread::spawn(move || {
+        let mut bytes = vec![0; 64 * 1024];
+        while raw.read(&mut bytes).unwrap() > 0 {
+            std::thread::sleep(Duration::from_millis(1)); // and never answers
+        }
+    });
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1200) {
+        server.send(vec![0; 10_000]).unwrap();
+        server.send(vec![0; 100_000]).unwrap();
+        server.try_recv().unwrap();
+    }
+    // But that the operating system takes what is sent is no sign of life.
+    let error = loop {
+        server.send("x").unwrap();
+        match server.recv_timeout(Duration::from_millis(10)) {
+            Err(error) => break error,
+            Ok(_) => assert!(start.elapsed() < Duration::from_secs(10)),
+        }
+    };
+    assert!(matches!(error, RecvError::TimedOut(Due::Pong)), "{error:?}");
+    drop(server);
+    reader.join().unwrap();
+}
+
 #[test]
 fn open_peer_is_idle_connection_closes() {
     let timeouts = Timeouts {
