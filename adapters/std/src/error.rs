@@ -21,6 +21,11 @@ pub enum RecvError {
     /// The peer took too long: [`Due::Pong`] if it does not answer any more, [`Due::Close`] if it
     /// did not close.
     TimedOut(Due),
+    /// The peer did not read what was sent for the time that [`Builder::write_timeout`] gives it,
+    /// so the connection was given up.
+    ///
+    /// [`Builder::write_timeout`]: crate::Builder::write_timeout
+    NotRead,
     /// No masking key could be had, so nothing can be answered.
     Entropy,
 }
@@ -35,7 +40,7 @@ pub enum SendError {
     /// nothing of the message was taken, send it again later.
     Io(io::Error),
     /// The peer did not read for the time that [`Builder::write_timeout`] gives it: the connection
-    /// is lost, and the next call says so. Or a message that another thread streams was not
+    /// has failed, and the next call says so ([`RecvError::NotRead`]). Or a message that another thread streams was not
     /// finished in that time: nothing is lost then.
     ///
     /// [`Builder::write_timeout`]: crate::Builder::write_timeout
@@ -187,6 +192,7 @@ impl fmt::Display for RecvError {
             Self::TimedOut(Due::Pong) => f.write_str("the peer does not answer any more"),
             Self::TimedOut(Due::Close) => f.write_str("the peer did not close in time"),
             Self::TimedOut(_) => f.write_str("the peer took too long"),
+            Self::NotRead => f.write_str("the peer does not read"),
             Self::Entropy => motews::EntropyError.fmt(f),
         }
     }
@@ -371,7 +377,7 @@ macro_rules! into_io {
 into_io!(RecvError,
     RecvError::Protocol(ProtocolViolation::UnexpectedEof) => UnexpectedEof,
     RecvError::Protocol(_) => InvalidData,
-    RecvError::TimedOut(_) => TimedOut,
+    RecvError::TimedOut(_) | RecvError::NotRead => TimedOut,
     RecvError::Entropy => Other,
 );
 into_io!(SendError,

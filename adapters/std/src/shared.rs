@@ -113,6 +113,8 @@ pub(crate) struct Inner<R> {
     pub(crate) reads: bool,
     /// Writing has failed for good.
     pub(crate) lost: bool,
+    /// It has failed because the peer did not read, and that is what ended the connection.
+    pub(crate) stuck: bool,
 }
 
 impl<R: Role> Shared<R> {
@@ -132,6 +134,7 @@ impl<R: Role> Shared<R> {
                 full: false,
                 reads: false,
                 lost: false,
+                stuck: false,
             }),
             changed: Condvar::new(),
             write_timeout,
@@ -420,8 +423,14 @@ impl<R: Role> Shared<R> {
 
     fn lose_ref(&self, inner: &mut Inner<R>, error: io::Error) -> SendError {
         inner.lose();
+        let error = SendError::from_io(error);
+        if matches!(error, SendError::TimedOut) {
+            // Not only writing ends: a peer that does not read is not served any longer.
+            let failed = inner.connection.state() == State::Failed;
+            inner.stuck |= inner.connection.receive_eof().is_err() && !failed;
+        }
         self.changed.notify_all();
-        SendError::from_io(error)
+        error
     }
 }
 

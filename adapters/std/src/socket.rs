@@ -137,6 +137,8 @@ enum Cause {
     Known,
     TimedOut(Due),
     Io(io::ErrorKind),
+    /// The peer did not read.
+    Stuck,
     /// No masking key could be had for what is owed.
     Entropy,
 }
@@ -248,7 +250,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// # Errors
     /// [`RecvError::Protocol`] if the peer breaks the protocol, sends a message above
     /// [`Builder::max_message_len`], or leaves without a Close; [`RecvError::TimedOut`] if it does
-    /// not answer; [`RecvError::Io`]. After an error, the same one comes again.
+    /// not answer; [`RecvError::NotRead`] if a send timed out; [`RecvError::Io`]. After an error, the same one comes again.
     /// `WouldBlock` from a non-blocking stream is the exception: call again.
     pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         match self.receive(Until::Forever)? {
@@ -535,7 +537,8 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     fn tick(&mut self) {
         let now = self.now();
         let mut inner = self.shared.lock();
-        let state = inner.connection.state();
+        // Where nothing can be written any more, what there is to read is not read for ever.
+        let ends = inner.lost || inner.connection.state() != State::Open;
         let reads = core::mem::take(&mut inner.reads);
         let frame_open = inner.frame_open();
         drop(inner);
@@ -547,7 +550,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         if reads || frame_open {
             self.deadlines.received(now);
         }
-        if state != State::Open {
+        if ends {
             self.deadlines.closing(now);
         }
         match self.deadlines.poll(now, &self.timeouts) {
@@ -610,6 +613,9 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// failed the connection, ends its half first; what still comes is read and dropped.
     // [CL08]
     fn end(&mut self, until: Until) -> Result<Next, RecvError> {
+        if !self.is_over() && self.shared.lock().stuck {
+            self.fail(Cause::Stuck);
+        }
         while !self.is_over() {
             let now = self.now();
             self.deadlines.closing(now);
@@ -722,6 +728,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             Cause::Known => {}
             Cause::TimedOut(due) => return Err(RecvError::TimedOut(due)),
             Cause::Io(kind) => return Err(RecvError::Io(kind.into())),
+            Cause::Stuck => return Err(RecvError::NotRead),
             Cause::Entropy => return Err(RecvError::Entropy),
         }
         match self.shared.lock().connection.violation() {

@@ -237,7 +237,42 @@ fn open_peer_does_not_read_send_times_out() {
         assert!(matches!(error, Some(SendError::TimedOut)), "{error:?}");
         assert!(matches!(server.send("x"), Err(SendError::Closed)));
         assert_eq!(server.backlog(), 0);
+        assert_eq!(server.state(), State::Failed);
+        for _ in 0..2 {
+            assert!(matches!(server.recv(), Err(RecvError::NotRead)));
+        }
+        assert!(!server.outcome().unwrap().clean);
     }
+}
+
+/// A peer that sends and does not read is not served for ever.
+#[test]
+fn open_peer_does_not_read_a_sender_ends_its_owner() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new()
+        .timeouts(QUICK)
+        .write_timeout(Some(Duration::from_millis(150)))
+        .from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let start = Instant::now();
+    let stuck = std::thread::spawn(move || sender.send(vec![0; 20_000_000]));
+    let chatter = std::thread::spawn(move || {
+        while raw.write_all(&masked(0x81, b"x")).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let error = loop {
+        match server.recv() {
+            Ok(message) => assert_eq!(message, Some("x".into())),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, RecvError::NotRead), "{error:?}");
+    assert_quick(start);
+    assert!(matches!(stuck.join().unwrap(), Err(SendError::TimedOut)));
+    drop(server);
+    chatter.join().unwrap();
 }
 
 /// Who owns the stream and waits in `recv` notices a sender's close, and its deadline.
