@@ -1,4 +1,4 @@
-//! WebSocket (RFC 6455) over [smoltcp](smoltcp): the core of [`motews`] inside the rings of a
+//! WebSocket (RFC 6455) over [smoltcp]: the core of [`motews`] inside the rings of a
 //! [`tcp::Socket`](smoltcp::socket::tcp::Socket), without a heap and without a buffer of its own.
 //!
 //! | | |
