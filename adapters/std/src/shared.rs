@@ -286,6 +286,21 @@ impl<R: Role> Shared<R> {
         }
     }
 
+    /// Writes all there is, and what the stream itself holds. `WouldBlock`: the stream cannot be
+    /// waited for, and has not taken everything.
+    pub(crate) fn flush_all<P: Port>(&self, port: &mut P) -> Result<(), SendError> {
+        let mut inner = self.lock();
+        inner.transmit()?;
+        if port.can_wait() {
+            return self.flush(inner, port, true);
+        }
+        match inner.flush(port) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(would_block()),
+            Err(error) => Err(self.lose(inner, error)),
+        }
+    }
+
     /// Writes the payload of a frame whose header ends `out`, from where the payload is.
     fn send_large<P: Port>(
         &self,

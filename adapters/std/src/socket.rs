@@ -817,17 +817,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// As [`send`](Self::send).
     pub fn flush(&mut self) -> Result<(), SendError> {
         self.cork = false;
-        self.own(|shared, own| {
-            let mut inner = shared.lock();
-            inner.transmit()?;
-            let can_wait = own.can_wait;
-            shared.flush(inner, own, true)?;
-            match shared.lock().waiting() {
-                0 => Ok(()),
-                _ if can_wait => Ok(()),
-                _ => Err(io::Error::from(io::ErrorKind::WouldBlock).into()),
-            }
-        })
+        self.own(|shared, own| shared.flush_all(own))
     }
 
     fn own<T>(

@@ -289,3 +289,35 @@ fn one_byte_reads_make_no_difference() {
     drop(client);
     let _ = thread.join().unwrap();
 }
+
+/// A stream that takes everything at once, and keeps it for a while.
+#[test]
+fn flush_tells_that_the_stream_itself_holds_something() {
+    struct Holding(Vec<u8>, u32);
+    impl Read for Holding {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+    impl Write for Holding {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.write(buf)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            if self.1 > 0 {
+                self.1 -= 1;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        }
+    }
+    impl motews_std::Transport for Holding {}
+
+    let mut server = WebSocket::from_upgraded(Holding(Vec::new(), 3), Server, b"");
+    server.send("Hello").unwrap(); // it is taken, and flushed in vain once
+    for _ in 0..2 {
+        assert!(server.flush().unwrap_err().is_would_block());
+    }
+    server.flush().unwrap();
+    assert_eq!(server.stream().0, b"\x81\x05Hello");
+}
