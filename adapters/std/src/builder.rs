@@ -110,8 +110,9 @@ impl Builder {
         self
     }
 
-    /// How long TCP may take to connect, to all addresses of the host together. `None`: as long
-    /// as the operating system lets it.
+    /// How long TCP may take to connect, to all addresses of the host together: each in turn gets
+    /// its share of what is left. `None`: as long as the operating system lets it. To resolve the
+    /// host's name takes as long as the operating system's resolver does, and has no limit here.
     pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self

@@ -32,17 +32,19 @@ impl NetStream {
 
 /// Connects to the first address of the host that answers, within `timeout` for all of them.
 pub(crate) fn dial(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<TcpStream> {
+    let addrs: Vec<_> = (host, port).to_socket_addrs()?.collect();
     let start = Instant::now();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for addr in (host, port).to_socket_addrs()? {
+    for (remaining, addr) in (1..=addrs.len() as u32).rev().zip(addrs) {
         let connected = match timeout {
             None => TcpStream::connect(addr),
             Some(timeout) => {
-                let left = timeout.saturating_sub(start.elapsed());
-                if left.is_zero() {
+                // An address that says nothing leaves the others their share.
+                let share = timeout.saturating_sub(start.elapsed()) / remaining;
+                if share.is_zero() {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                TcpStream::connect_timeout(&addr, left)
+                TcpStream::connect_timeout(&addr, share)
             }
         };
         match connected {
