@@ -3,6 +3,8 @@
 //! `bash .ci/install` brings the suite's tool, `wstest`. `MOTEWS_WSTEST` names another one, and
 //! where there is none, the suite's container image serves as well.
 
+#[path = "firmware_autobahn.rs"]
+mod firmware;
 #[path = "smoltcp_autobahn.rs"]
 mod smoltcp;
 
@@ -36,11 +38,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_server_passes() {
     let folder = folder("server");
-    test_server(
-        "autobahn server",
-        &ServerProcess::example("echo", &folder),
-        &folder,
-    );
+    let server = ServerProcess::example("echo", &folder);
+    test_server("autobahn server", &server.url(), &folder);
 }
 
 #[test]
@@ -49,7 +48,7 @@ fn autobahn_server_reading_one_byte_at_a_time_passes() {
     let folder = folder("one-byte");
     let mut command = Command::new(env!("CARGO_BIN_EXE_echo_one_byte"));
     let server = ServerProcess::start("echo_one_byte", &mut command, &folder);
-    test_server("autobahn server, one byte a read", &server, &folder);
+    test_server("autobahn server, one byte a read", &server.url(), &folder);
 }
 
 #[test]
@@ -81,10 +80,10 @@ fn autobahn_client_passes() {
 }
 
 /// Has the suite test a server.
-fn test_server(title: &str, server: &ServerProcess, folder: &Path) {
+fn test_server(title: &str, url: &str, folder: &Path) {
     let spec = json!({
         "outdir": folder,
-        "servers": [{ "agent": "motews", "url": server.url() }],
+        "servers": [{ "agent": "motews", "url": url }],
         "cases": CATEGORIES,
     });
     let start = Instant::now();

@@ -5,6 +5,9 @@
 //! variable puts any other program in their place, to try a test against another implementation:
 //! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`.
 
+pub mod browser;
+pub mod firmware;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::env;

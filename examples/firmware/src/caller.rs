@@ -38,7 +38,9 @@ pub(crate) struct Caller {
     sent: usize,
     received: usize,
     is_sent: bool,
-    outcome: String<64>,
+    /// Calls that have ended, and what came of the last one.
+    calls: u32,
+    outcome: String<80>,
 }
 
 impl Caller {
@@ -51,11 +53,17 @@ impl Caller {
             sent: 0,
             received: 0,
             is_sent: false,
+            calls: 0,
             outcome: String::new(),
         }
     }
 
-    /// What came of it, for human readers.
+    /// How many calls have ended.
+    pub(crate) const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// What came of the last one, for human readers.
     pub(crate) fn outcome(&self) -> &str {
         &self.outcome
     }
@@ -74,18 +82,21 @@ impl Caller {
         self.outcome.clear();
         let Ok(request) = Request::new(HOST, "/", random) else {
             _ = self.outcome.push_str("no seed for masking keys");
+            self.calls += 1;
             return;
         };
         let port = 49_152 + (random.number() % 16_384) as u16;
         let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
         if tcp.connect(interface.context(), SERVER, port).is_err() {
             _ = self.outcome.push_str("the last call has not ended");
+            self.calls += 1;
             return;
         }
         _ = self.outcome.push_str("calling the host");
         *self = Self {
             client: Some(ClientSocket::new(&CONFIG, request, random.fork(), now)),
             since: now,
+            calls: self.calls,
             outcome: core::mem::take(&mut self.outcome),
             ..Self::new(self.handle)
         };
@@ -119,6 +130,7 @@ impl Caller {
                 ClientEvent::Ended(end) => {
                     defmt::info!("the call has ended: {}", end);
                     self.client = None;
+                    self.calls += 1;
                     self.outcome.clear();
                     let millis = (now - self.since).total_millis();
                     let octets: usize = LENGTHS.iter().take(self.echoed).sum();

@@ -276,9 +276,10 @@ impl Thermometer {
 
     /// The next sample, in thousandths of a degree Celsius. `None`: none has been taken yet.
     pub fn sample(&mut self) -> Option<i32> {
-        if read(ADC0 + ADCSSFSTAT3) & EMPTY != 0 {
+        if read(ADC0 + ADCRIS) & INR3 == 0 {
             return None;
         }
+        write(ADC0 + ADCISC, INR3);
         let sample = read(ADC0 + ADCSSFIFO3) & 0x3ff;
         // The data sheet: 147.5 degrees less 225 times the fraction of full scale.
         Some(147_500 - (225_000 * sample / 1023) as i32)
@@ -369,6 +370,9 @@ const GPTMTAILR: u32 = 0x28;
 const ADC0: u32 = 0x4003_8000;
 const ADCACTSS: u32 = 0x00;
 const ASEN3: u32 = 1 << 3;
+const ADCRIS: u32 = 0x04;
+const INR3: u32 = 1 << 3;
+const ADCISC: u32 = 0x0c;
 const ADCEMUX: u32 = 0x14;
 const EM3_TIMER: u32 = 5 << 12;
 const ADCSSCTL3: u32 = 0xa4;
@@ -376,8 +380,6 @@ const END0: u32 = 1 << 1;
 const IE0: u32 = 1 << 2;
 const TS0: u32 = 1 << 3;
 const ADCSSFIFO3: u32 = 0xa8;
-const ADCSSFSTAT3: u32 = 0xac;
-const EMPTY: u32 = 1 << 8;
 
 const EMAC: u32 = 0x4004_8000;
 const IACK: u32 = 0x00;

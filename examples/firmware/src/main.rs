@@ -31,8 +31,9 @@ use visitor::{Command, Visitor};
 
 /// WebSockets at once.
 const CONNECTIONS: usize = 4;
-/// Sockets that listen: two more, for pages and for refusals.
-const VISITORS: usize = CONNECTIONS + 2;
+/// Sockets that listen: as many more, for pages, for refusals, and for the connections that browsers
+/// open in advance.
+const VISITORS: usize = 2 * CONNECTIONS;
 /// All sockets: one that calls.
 const SOCKETS: usize = VISITORS + 1;
 /// Octets of a socket's receive ring. A request may be longer, and so may a message.
@@ -103,7 +104,7 @@ fn main() -> ! {
             // There is room for it all: the outcome of a call is the only part of any length.
             _ = write!(
                 text,
-                r#"{{"ms":{},"celsius":{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"call":"{}"}}"#,
+                r#"{{"ms":{},"celsius":{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"calls":{},"call":"{}"}}"#,
                 now.total_millis(),
                 millidegrees / 1000,
                 millidegrees.rem_euclid(1000),
@@ -111,6 +112,7 @@ fn main() -> ! {
                 board.thermometer.rate(),
                 stack::untouched(),
                 stack::high_water_mark(),
+                caller.calls(),
                 caller.outcome(),
             );
             for visitor in &mut visitors {

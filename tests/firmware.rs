@@ -1,0 +1,292 @@
+//! The firmware in QEMU: its dashboard in a real browser, four at once and a fifth, a fat request, a
+//! message larger than its memory, and the board as a client. The conformance suite is in
+//! `firmware_autobahn.rs`.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use motews_tests::browser::Browser;
+use motews_tests::{ServerProcess, firmware, wait_until};
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A port with nothing behind it, for the board's calls.
+const NOWHERE: u16 = 9;
+
+#[test]
+#[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
+fn dashboard_shows_readings_and_controls_the_board() {
+    let folder = folder("dashboard");
+    let board = firmware::boot(&folder, NOWHERE);
+    let browser = Browser::start("firmware", &folder);
+    browser.open(&format!("http://{}/", board.address));
+    browser.expect_text("status", |text| text == "live");
+    let chart = || {
+        text(
+            &browser,
+            "return document.getElementById('line').getAttribute('d')",
+        )
+    };
+    let before = chart();
+    browser.expect("a moving chart", |_| chart() != before);
+    browser.expect_text("celsius", |text| {
+        text.parse()
+            .is_ok_and(|celsius: f64| (30.0..40.0).contains(&celsius))
+    });
+    browser.expect_text("connections", |text| text == "1 of 4");
+
+    // The page shows what the pin of the board says, not what was asked for.
+    browser.click("led");
+    browser.expect_text("led", |text| text == "LED on");
+    browser.click("led");
+    browser.expect_text("led", |text| text == "LED off");
+    browser.click("led");
+
+    let count = || {
+        let count = text(
+            &browser,
+            "return document.getElementById('count').textContent",
+        );
+        count.parse::<u32>().expect("a number")
+    };
+    let in_two_seconds = || {
+        let before = count();
+        std::thread::sleep(Duration::from_secs(2));
+        count() - before
+    };
+    let slow = in_two_seconds();
+    browser.fill("rate", "50");
+    browser.expect_text("hertz", |text| text == "50 / s");
+    std::thread::sleep(Duration::from_secs(1));
+    let fast = in_two_seconds();
+    assert!(
+        fast > 2 * slow,
+        "{slow} readings in two seconds, then {fast}"
+    );
+
+    browser.expect("a full chart", |_| count() > 250);
+    browser.screenshot("firmware-dashboard");
+    browser.prefer("dark");
+    browser.resize(500, 1000);
+    browser.screenshot("firmware-dashboard-phone");
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
+fn four_are_served_and_a_fifth_is_refused() {
+    let folder = folder("four");
+    let board = firmware::boot(&folder, NOWHERE);
+    let url = format!("http://{}/", board.address);
+    let browser = Browser::start("four", &folder);
+    let mut windows = Vec::new();
+    for number in 1..=4 {
+        let window = browser.new_window();
+        browser.switch_to(&window);
+        browser.open(&url);
+        browser.expect_text("connections", |text| text == format!("{number} of 4"));
+        windows.push(window);
+    }
+
+    let (head, body) = get(board.address, "/", "");
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("\r\nRetry-After: "), "{head}");
+    assert!(body.contains("The board is busy"), "{body}");
+    match connect(board.address, "/readings", None) {
+        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
+        other => panic!("a fifth WebSocket: {other:?}"),
+    }
+    browser.switch_to(&browser.new_window());
+    browser.open(&url);
+    browser.screenshot("firmware-fifth");
+
+    for window in &windows {
+        browser.switch_to(window);
+        browser.expect_text("status", |text| text == "live");
+        let count = || {
+            text(
+                &browser,
+                "return document.getElementById('count').textContent",
+            )
+        };
+        let before = count();
+        browser.expect("more readings", |_| count() != before);
+    }
+    // Who leaves makes room.
+    browser.open("about:blank");
+    let mut fifth = None;
+    let room = wait_until(LIMIT, || {
+        fifth = connect(board.address, "/readings", None).ok();
+        fifth.is_some()
+    });
+    assert!(room, "no room after one has left");
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn fat_request_passes_a_small_ring() {
+    let board = firmware::boot(&folder("fat"), NOWHERE);
+    let cookie = format!("Cookie: fat={}\r\n", "x".repeat(16 * 1024));
+    let (head, body) = get(board.address, "/", &cookie);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(
+        body.ends_with("</html>\n"),
+        "{} octets of a page",
+        body.len()
+    );
+
+    let cookie = format!("fat={}", "x".repeat(16 * 1024));
+    let header = ("Cookie", cookie.as_str());
+    let mut echo = connect(board.address, "/echo", Some(header)).expect("an open WebSocket");
+    echo.send("after the cookies".into())
+        .expect("a message goes out");
+    assert_eq!(echo.read().expect("an echo"), "after the cookies".into());
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn foreign_page_does_not_control_the_board() {
+    let board = firmware::boot(&folder("foreign"), NOWHERE);
+    for (origin, is_own) in [
+        ("http://elsewhere.example".to_owned(), false),
+        ("null".to_owned(), false),
+        (format!("http://{}", board.address), true),
+    ] {
+        match connect(board.address, "/readings", Some(("Origin", &origin))) {
+            Err(tungstenite::Error::Http(response)) if !is_own => {
+                assert_eq!(response.status(), 403, "{origin}");
+            }
+            Ok(_) if is_own => {}
+            other => panic!("{origin}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn message_larger_than_the_memory_comes_back_while_others_are_served() {
+    let board = firmware::boot(&folder("large"), NOWHERE);
+    let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
+    let mut echo = connect(board.address, "/echo", None).expect("an open WebSocket");
+    let message: Vec<u8> = (0..16 * 1024 * 1024_u32)
+        .map(|at| (at ^ (at >> 8)) as u8)
+        .collect();
+
+    // The echo streams: who does not read what comes back, cannot send all of it either.
+    let stream = echo.get_ref().try_clone().expect("a second handle");
+    let reader = std::thread::spawn(move || {
+        let role = tungstenite::protocol::Role::Client;
+        let mut socket = WebSocket::from_raw_socket(stream, role, None);
+        socket.read()
+    });
+    let start = Instant::now();
+    echo.send(Message::binary(message.clone()))
+        .expect("it is read as fast as it is echoed");
+    let back = reader.join().expect("a reader").expect("an echo");
+    println!("16 MiB through 64 KiB: {:.1?}", start.elapsed());
+    assert!(back.into_data() == message, "not what was sent");
+    assert!(reading(&mut readings)["celsius"].is_number());
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn board_calls_an_echo_server() {
+    let folder = folder("call");
+    let echo = ServerProcess::example("echo", &folder);
+    let board = firmware::boot(&folder, echo.address.port());
+    let mut visitor = connect(board.address, "/readings", None).expect("an open WebSocket");
+    for _ in 0..2 {
+        let call = call(&mut visitor);
+        println!("{call}");
+        assert!(
+            call.starts_with("the host echoed 9 messages, 1184122 octets, in "),
+            "{call}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn board_calls_and_no_one_answers() {
+    let board = firmware::boot(&folder("no-answer"), NOWHERE);
+    let mut visitor = connect(board.address, "/readings", None).expect("an open WebSocket");
+    assert_eq!(call(&mut visitor), "the host does not answer");
+}
+
+/// What comes of a call.
+fn call(visitor: &mut WebSocket<TcpStream>) -> String {
+    let calls = reading(visitor)["calls"].take();
+    visitor.send("call".into()).expect("a command goes out");
+    let mut last = Value::Null;
+    let ended = wait_until(LIMIT, || {
+        last = reading(visitor);
+        last["calls"] != calls
+    });
+    assert!(ended, "the call does not end: {last}");
+    last["call"].as_str().expect("a text").to_owned()
+}
+
+/// The next reading.
+fn reading(visitor: &mut WebSocket<TcpStream>) -> Value {
+    let message = visitor.read().expect("a reading");
+    serde_json::from_str(message.to_text().expect("a text")).expect("a reading is JSON")
+}
+
+/// Opens a WebSocket to the board.
+fn connect(
+    address: SocketAddr,
+    target: &str,
+    header: Option<(&'static str, &str)>,
+) -> Result<WebSocket<TcpStream>, tungstenite::Error> {
+    use tungstenite::client::IntoClientRequest;
+
+    let mut request = format!("ws://{address}{target}").into_client_request()?;
+    if let Some((name, value)) = header {
+        let value = value.parse().expect("a header's value");
+        request.headers_mut().insert(name, value);
+    }
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    match tungstenite::client(request, stream) {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::HandshakeError::Failure(error)) => Err(error),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// An ordinary HTTP request, with one more header, and the response: head and body.
+fn get(address: SocketAddr, target: &str, header: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("the board listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+    write!(
+        stream,
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\n{header}\r\n"
+    )
+    .expect("it is read");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+fn text(browser: &Browser, script: &str) -> String {
+    let value = browser.run(script, json!([]));
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A folder for logs and screenshots.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("firmware")
+        .join(name);
+    std::fs::create_dir_all(&folder).expect("the build folder is writable");
+    folder
+}

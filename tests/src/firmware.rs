@@ -1,0 +1,53 @@
+//! The firmware of `examples/firmware`, in QEMU.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::env;
+
+use crate::{ServerProcess, free_port};
+
+/// Builds the firmware's image, and returns its path. `MOTEWS_FIRMWARE` names another one.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn image() -> PathBuf {
+    if let Some(path) = env::var_os("MOTEWS_FIRMWARE") {
+        return path.into();
+    }
+    let output = Command::new(root().join(".ci/thumb"))
+        .args(["--in", "examples/firmware", "build", "--release"])
+        .args(["--bin", "motews-firmware"])
+        .args(["--message-format", "json-render-diagnostics"])
+        // What cargo sets for this test is not meant for that other build.
+        .env_remove("CARGO")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the script runs");
+    assert!(output.status.success(), "the firmware does not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .last()
+        .expect("cargo names the image")
+}
+
+/// Boots the image. The board's calls go to the port `echo_port` of this machine.
+///
+/// # Panics
+/// If it does not say that it listens.
+#[must_use]
+pub fn boot(folder: &Path, echo_port: u16) -> ServerProcess {
+    let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
+    command
+        .arg(image())
+        .env("MOTEWS_PORT", free_port().to_string())
+        .env("MOTEWS_ECHO_PORT", echo_port.to_string());
+    ServerProcess::start("firmware", &mut command, folder)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
