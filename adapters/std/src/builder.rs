@@ -257,6 +257,8 @@ impl Builder {
         role: R,
         leftover: &[u8],
     ) -> WebSocket<S, R> {
-        WebSocket::new(stream, role, leftover, None, self)
+        let mut socket = WebSocket::new(stream, role, leftover, None, self);
+        socket.prepare();
+        socket
     }
 }

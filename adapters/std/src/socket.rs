@@ -243,6 +243,13 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         }
     }
 
+    /// Prepares a stream that no handshake has prepared. If that fails, so does the first receive.
+    pub(crate) fn prepare(&mut self) {
+        if let Err(error) = self.stream.prepare() {
+            self.fail(Cause::Io(error.kind()));
+        }
+    }
+
     // ---- receive ----
 
     /// Waits for the next message. `None`: the WebSocket was closed, by either side.

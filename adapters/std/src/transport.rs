@@ -56,7 +56,8 @@ impl Interest {
 /// impl<S: Read + Write> Transport for OneByte<S> {}
 /// ```
 pub trait Transport: Read + Write {
-    /// Called once, before anything is read or written: for options of the stream.
+    /// Called once, before anything is read or written: for options of the stream. Of a stream
+    /// whose opening handshake was done elsewhere, before the WebSocket reads or writes.
     ///
     /// # Errors
     /// Whatever keeps the stream from being used.

@@ -634,3 +634,11 @@ fn open_without_entropy_fails_and_stays_so() {
         assert!(matches!(client.recv(), Err(RecvError::Entropy)));
     }
 }
+
+#[test]
+fn adopted_stream_is_prepared() {
+    let (client, server) = tcp_pair();
+    let server = WebSocket::from_upgraded(server, Server, b"");
+    assert!(server.stream().nodelay().unwrap());
+    assert!(!client.nodelay().unwrap());
+}
