@@ -2,7 +2,7 @@
 //!
 //! Nothing waits while it holds the lock. Frames are appended to `out` whole, and `out` is written
 //! without waiting; who has to wait for room lets go of the lock first. A frame too large to copy
-//! is written from its sender's own slice: `frame_open` then keeps all others from writing, and
+//! is written from its sender's own slice: that keeps all others from writing, and
 //! what the protocol owes the peer waits in the connection's slots.
 
 use core::time::Duration;
@@ -105,7 +105,9 @@ pub(crate) struct Inner<R> {
     start: usize,
     /// Octets that ever left `out`.
     left: u64,
-    frame_open: bool,
+    /// Octets that a frame which is being written from its sender's own slice took over from
+    /// `out`, its header among them. 0: there is no such frame.
+    taken: usize,
     message_open: bool,
     /// The operating system had no room at the last write.
     full: bool,
@@ -129,7 +131,7 @@ impl<R: Role> Shared<R> {
                 out: Vec::new(),
                 start: 0,
                 left: 0,
-                frame_open: false,
+                taken: 0,
                 message_open: false,
                 full: false,
                 reads: false,
@@ -198,12 +200,12 @@ impl<R: Role> Shared<R> {
         loop {
             inner.check_open()?;
             // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS07]
-            if inner.frame_open || (inner.message_open && !how.streaming) {
+            if inner.frame_open() || (inner.message_open && !how.streaming) {
                 if how.now || !port.can_wait() {
                     return Err(would_block());
                 }
                 // A frame ends, or the patience of who writes it. A streamed message may not.
-                let left = match inner.frame_open {
+                let left = match inner.frame_open() {
                     true => Duration::MAX,
                     false => patience.left().unwrap_or(Duration::MAX),
                 };
@@ -264,7 +266,7 @@ impl<R: Role> Shared<R> {
     ) -> Result<(), SendError> {
         let mut patience = Patience::new(self.write_timeout);
         // Others may append behind what is there now: that is theirs to wait for.
-        let end = inner.left + inner.waiting() as u64;
+        let end = inner.left + (inner.taken + inner.waiting()) as u64;
         loop {
             let before = inner.left;
             match inner.flush(port) {
@@ -272,9 +274,15 @@ impl<R: Role> Shared<R> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.lose(inner, error)),
             }
-            let others = inner.frame_open || (inner.left >= end && inner.waiting() > 0);
+            let others = inner.left >= end && (inner.frame_open() || inner.waiting() > 0);
             if others || !wait || !port.can_wait() {
                 return Ok(());
+            }
+            if inner.frame_open() {
+                // It took over what was to be written here, and ends, or the patience of who writes
+                // it does.
+                inner = self.wait_for_change(inner, Duration::MAX);
+                continue;
             }
             if inner.left != before {
                 patience.renew();
@@ -309,10 +317,9 @@ impl<R: Role> Shared<R> {
         payload: &[u8],
         key: Option<[u8; 4]>,
     ) -> Result<(), SendError> {
-        inner.frame_open = true;
+        inner.taken = inner.waiting();
         let mut head = core::mem::take(&mut inner.out);
         let start = core::mem::take(&mut inner.start);
-        inner.left += (head.len() - start) as u64;
         drop(inner);
 
         let mut reads = false;
@@ -337,7 +344,7 @@ impl<R: Role> Shared<R> {
         };
 
         let mut inner = self.lock();
-        inner.frame_open = false;
+        inner.left += core::mem::take(&mut inner.taken) as u64;
         inner.reads |= reads | core::mem::take(&mut inner.full);
         head.clear();
         inner.out = head;
@@ -460,7 +467,7 @@ impl<R: Role> Inner<R> {
     }
 
     pub(crate) const fn frame_open(&self) -> bool {
-        self.frame_open
+        self.taken > 0
     }
 
     fn check_open(&self) -> Result<(), SendError> {
@@ -483,7 +490,7 @@ impl<R: Role> Inner<R> {
     /// does not read gets no more than the newest pong.
     // [CT07]
     pub(crate) fn transmit(&mut self) -> Result<(), motews::EntropyError> {
-        if self.frame_open || self.lost {
+        if self.frame_open() || self.lost {
             return Ok(());
         }
         while self.waiting() < COPY_MAX && self.connection.wants_transmit() {
@@ -499,7 +506,7 @@ impl<R: Role> Inner<R> {
         if self.lost {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if self.frame_open {
+        if self.frame_open() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         while self.start < self.out.len() {

@@ -236,6 +236,32 @@ fn streaming_owner_is_not_interrupted_by_senders() {
     assert_eq!(client.recv().unwrap(), Some("after".into()));
 }
 
+/// What one thread holds back leaves along with the long frame of another: `flush` waits for it.
+#[test]
+fn held_back_message_is_taken_over_flush_waits_for_it() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = Builder::new()
+        .max_backlog(2 * MORE)
+        .from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let mut len = 0;
+    while sender.backlog() == 0 {
+        sender.try_send(vec![1; 50_000].into()).unwrap();
+        len += 50_004;
+    }
+    raw.write_all(&masked(0x81, b"x").repeat(2)).unwrap();
+    assert_eq!(server.recv().unwrap(), Some("x".into()));
+    server.send("held back").unwrap();
+    let other = std::thread::spawn(move || sender.send(vec![2; MORE]));
+    std::thread::sleep(Duration::from_millis(50));
+    let owner = std::thread::spawn(move || server.flush());
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!owner.is_finished());
+    raw.read_exact(&mut vec![0; len + 11 + 10 + MORE]).unwrap();
+    owner.join().unwrap().unwrap();
+    other.join().unwrap().unwrap();
+}
+
 #[test]
 fn dropped_owner_ends_its_senders() {
     let (mut raw, stream) = tcp_pair();
