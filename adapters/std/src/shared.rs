@@ -322,6 +322,7 @@ impl<R: Role> Shared<R> {
         let start = core::mem::take(&mut inner.start);
         drop(inner);
 
+        let mut panics = LoseOnPanic(Some(self));
         let mut reads = false;
         let result = match key {
             // RFC 6455 §5.1: a server masks nothing, so nothing is copied [FR02]
@@ -343,6 +344,7 @@ impl<R: Role> Shared<R> {
             }
         };
 
+        panics.0 = None;
         let mut inner = self.lock();
         inner.left += core::mem::take(&mut inner.taken) as u64;
         inner.reads |= reads | core::mem::take(&mut inner.full);
@@ -545,6 +547,22 @@ impl<R: Role> Inner<R> {
         self.lost = true;
         self.out = Vec::new();
         self.start = 0;
+    }
+}
+
+/// A stream that panics in the midst of a frame loses the connection, so that nobody waits for the
+/// end of the frame.
+struct LoseOnPanic<'a, R: Role>(Option<&'a Shared<R>>);
+
+impl<R: Role> Drop for LoseOnPanic<'_, R> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            let mut inner = shared.lock();
+            inner.taken = 0;
+            inner.lose();
+            drop(inner);
+            shared.notify();
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 mod support;
 
 use core::time::Duration;
-use std::io::{Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Message, OsEntropy, SendError, Sender, TrySendError, WebSocket,
+    Builder, CloseCode, Message, OsEntropy, SendError, Sender, Share, Transport, TrySendError,
+    WebSocket,
 };
 use support::{masked, tcp_pair, unmasked, ws_pair};
 
@@ -317,4 +318,47 @@ fn owner_receives_while_a_sender_is_stuck() {
     raw.read_exact(&mut pong).unwrap();
     assert_eq!(pong, *b"\x8a\x04ping");
     stuck.join().unwrap().unwrap();
+}
+
+/// A stream that panics in the midst of a frame keeps no other sender waiting.
+#[test]
+fn stream_panics_in_a_frame_senders_are_released() {
+    struct Panics;
+    impl Read for Panics {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+    impl Write for Panics {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("as expected");
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Transport for Panics {
+        fn can_wait(&self) -> bool {
+            true
+        }
+    }
+    impl Share for Panics {
+        fn share(&self) -> io::Result<Self> {
+            Ok(Self)
+        }
+        fn write_shared(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+            panic!("as expected");
+        }
+        fn flush_shared(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let server = WebSocket::from_upgraded(Panics, Server, b"");
+    let sender = server.sender().unwrap();
+    let other = sender.clone();
+    let panicked = std::thread::spawn(move || sender.send(vec![0; 100_000])).join();
+    assert!(panicked.is_err());
+    let error = other.try_send("x".into()).unwrap_err();
+    assert!(matches!(error, TrySendError::Failed(_, SendError::Closed)));
 }
