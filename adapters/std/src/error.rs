@@ -356,12 +356,12 @@ impl core::error::Error for ConnectError {
 /// So that `?` suits a function that returns [`io::Result`]. Errors of the transport come through
 /// unchanged.
 macro_rules! into_io {
-    ($error:ident, $($other:pat => $kind:ident,)*) => {
+    ($error:ident, $($(#[$attr:meta])? $other:pat => $kind:ident,)*) => {
         impl From<$error> for io::Error {
             fn from(error: $error) -> Self {
                 match error {
                     $error::Io(error) => error,
-                    $($other => Self::new(io::ErrorKind::$kind, error),)*
+                    $($(#[$attr])? $other => Self::new(io::ErrorKind::$kind, error),)*
                 }
             }
         }
@@ -392,16 +392,10 @@ into_io!(AcceptError,
     AcceptError::Config(_) => InvalidInput,
     AcceptError::TimedOut => TimedOut,
 );
-#[cfg(feature = "tls")]
 into_io!(ConnectError,
     ConnectError::Url(_) | ConnectError::Config(_) => InvalidInput,
-    ConnectError::Tls(_) | ConnectError::Handshake(_) => InvalidData,
-    ConnectError::Refused(_) => ConnectionRefused,
-    ConnectError::TimedOut => TimedOut,
-);
-#[cfg(not(feature = "tls"))]
-into_io!(ConnectError,
-    ConnectError::Url(_) | ConnectError::Config(_) => InvalidInput,
+    #[cfg(feature = "tls")]
+    ConnectError::Tls(_) => InvalidData,
     ConnectError::Handshake(_) => InvalidData,
     ConnectError::Refused(_) => ConnectionRefused,
     ConnectError::TimedOut => TimedOut,

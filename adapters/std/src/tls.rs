@@ -23,15 +23,14 @@ const READ_LEN: usize = 16 * 1024;
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use motews_std::rustls::{ServerConfig, ServerConnection};
+/// use motews_std::rustls::ServerConfig;
 /// use motews_std::tls::TlsStream;
 ///
 /// fn serve(listener: std::net::TcpListener, config: Arc<ServerConfig>)
 ///     -> Result<(), Box<dyn std::error::Error>>
 /// {
 ///     let (socket, _) = listener.accept()?;
-///     let tls = ServerConnection::new(config.clone())?;
-///     let mut ws = motews_std::accept(TlsStream::new(socket, tls.into()))?;
+///     let mut ws = motews_std::accept(TlsStream::server(socket, config.clone())?)?;
 ///     ws.send("Hello")?;
 ///     Ok(())
 /// }
@@ -62,7 +61,8 @@ struct Tls {
 }
 
 impl<S: Transport> TlsStream<S> {
-    /// TLS over `socket`, in the role that `connection` has.
+    /// TLS over `socket`, with a `connection` that was made already, in the role that it has:
+    /// after rustls's `Acceptor` has chosen the configuration, for example.
     pub fn new(socket: S, connection: Connection) -> Self {
         let tls = Tls {
             connection,
