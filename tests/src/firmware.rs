@@ -1,8 +1,8 @@
 //! The firmware of `examples/firmware`, in QEMU.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::env;
 
 use crate::{ServerProcess, free_port};
 
