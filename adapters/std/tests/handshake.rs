@@ -595,7 +595,7 @@ fn connecting_what_is_against_the_protocol_is_not_sent() {
     for (url, error) in [
         ("http://x/", UrlError::Scheme),
         ("ws://x/#y", UrlError::Fragment),
-        ("ws://x\r\ny/", UrlError::Host),
+        ("ws://x\r\ny/", UrlError::Malformed),
     ] {
         match motews_std::connect(url) {
             Err(ConnectError::Url(found)) => assert_eq!(found, error),
