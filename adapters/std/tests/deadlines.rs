@@ -169,7 +169,7 @@ fn open_peer_that_answers_pings_stays() {
 fn open_peer_reads_slowly_is_not_taken_for_dead() {
     let timeouts = Timeouts {
         keepalive: Some(Duration::from_millis(20)),
-        pong: Some(Duration::from_millis(400)),
+        pong: Some(Duration::from_millis(800)),
         ..QUICK
     };
     let (mut raw, stream) = tcp_pair();
@@ -183,7 +183,7 @@ fn open_peer_reads_slowly_is_not_taken_for_dead() {
         }
     });
     let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(1200) {
+    while start.elapsed() < Duration::from_millis(1500) {
         server.send(vec![0; 10_000]).unwrap();
         server.send(vec![0; 100_000]).unwrap();
         server.try_recv().unwrap();
