@@ -22,6 +22,7 @@ use firmware::board::{self, Board};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use heapless::String;
+use motews_smoltcp::ServerSocket;
 use smoltcp::iface::{SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use static_cell::ConstStaticCell;
@@ -72,10 +73,14 @@ fn main() -> ! {
         visitor.listen(&mut sockets);
     }
     defmt::info!(
-        "{=[u8; 4]} listens at port {}; RAM for the stack: {} bytes",
+        "RAM for the stack: {} bytes; for a WebSocket: {} bytes and its rings",
+        stack::size(),
+        size_of::<ServerSocket<'static>>()
+    );
+    defmt::info!(
+        "{=[u8; 4]} listens at port {}",
         network::ADDRESS.octets(),
-        network::PORT,
-        stack::size()
+        network::PORT
     );
 
     loop {
