@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use motews::{
-    Client, CloseCode, Connection, DataKind, Deadlines, Due, Event, Millis, ProtocolViolation,
-    Role, State, Timeouts, Window,
+    Client, CloseCode, Connection, ControlPayload, DataKind, Deadlines, Due, Event, Millis,
+    ProtocolViolation, Role, State, Timeouts, Window,
 };
 
 use crate::builder::Builder;
@@ -114,6 +114,7 @@ pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
     timeouts: Timeouts,
     subprotocol: Option<String>,
     reason: String,
+    pong: Option<(Instant, ControlPayload)>,
     ending: Ending,
 }
 
@@ -239,6 +240,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             timeouts: builder.timeouts,
             subprotocol,
             reason: String::new(),
+            pong: None,
             ending: Ending::No,
         }
     }
@@ -437,6 +439,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 }
                 // Each of several pings in one read gets its pong, while there is room [CT07].
                 Some(Event::Ping(_)) => answered |= inner.transmit().is_ok(),
+                Some(Event::Pong(payload)) => self.pong = Some((Instant::now(), payload)),
                 _ => {}
             }
         }
@@ -810,7 +813,8 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     }
 
     /// Sends a ping with at most 125 octets of payload (§5.5.2). The pong is received along with
-    /// the messages, and not told. The keepalive of [`Timeouts`] does without this.
+    /// the messages; [`last_pong`](Self::last_pong) tells it. The keepalive of [`Timeouts`] does
+    /// without this.
     ///
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Invalid`] for a longer payload.
@@ -895,6 +899,15 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
+    }
+
+    /// When the newest pong was received, and its payload: that of the ping that it answers
+    /// (§5.5.3). The pings of the keepalive have none. The time since that ping was sent is the
+    /// round trip, if a receive was running when the pong came.
+    #[must_use]
+    pub fn last_pong(&self) -> Option<(Instant, &[u8])> {
+        let (at, payload) = self.pong.as_ref()?;
+        Some((*at, payload.as_bytes()))
     }
 
     /// Where the connection stands.

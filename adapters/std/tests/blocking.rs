@@ -642,3 +642,21 @@ fn adopted_stream_is_prepared() {
     assert!(server.stream().nodelay().unwrap());
     assert!(!client.nodelay().unwrap());
 }
+
+/// A pong carries the payload of its ping, and tells the round trip.
+#[test]
+fn open_ping_is_answered_the_round_trip_can_be_told() {
+    let (mut client, mut server) = ws_pair();
+    let peer = std::thread::spawn(move || server.recv().unwrap());
+    assert_eq!(client.last_pong(), None);
+    let sent = Instant::now();
+    client.ping(b"1").unwrap();
+    while client.last_pong().is_none() && sent.elapsed() < Duration::from_secs(3) {
+        client.recv_timeout(Duration::from_millis(5)).unwrap();
+    }
+    let (at, payload) = client.last_pong().unwrap();
+    assert_eq!(payload, b"1");
+    assert!(at >= sent);
+    client.close(CloseCode::NORMAL, "").unwrap();
+    peer.join().unwrap();
+}
