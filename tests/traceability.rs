@@ -60,7 +60,7 @@ fn is_file(word: &str) -> bool {
 }
 
 /// The ids of the checklist: so many of each kind, counted from 01.
-const KINDS: [(&str, usize); 8] = [
+const KINDS: [(&str, usize); 9] = [
     ("HC", 25), // the opening handshake, client
     ("HS", 23), // the opening handshake, server
     ("FR", 18), // framing
@@ -69,6 +69,7 @@ const KINDS: [(&str, usize); 8] = [
     ("CL", 22), // closing
     ("EX", 5),  // extensions and general
     ("PD", 30), // permessage-deflate
+    ("BC", 22), // bug classes of other implementations
 ];
 
 #[test]
