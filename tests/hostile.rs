@@ -7,7 +7,6 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::env;
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -16,6 +15,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use motews_tests::linux::open_files;
+use motews_tests::raw::{REQUEST, frame, read_head};
 use motews_tests::{ServerProcess, example, wait_until};
 use tungstenite::Message;
 
@@ -41,10 +42,6 @@ const LATENCY_MEDIAN: Duration = Duration::from_millis(100);
 /// server takes.
 const HELD: u64 = 32;
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
 #[test]
 #[ignore = "builds the echo example and takes a minute: run by .ci/run"]
 fn echo_server_under_attack_stays_small_and_serves() {
@@ -63,7 +60,7 @@ fn echo_server_under_attack_stays_small_and_serves() {
         address: server.address,
         over: AtomicBool::new(false),
     };
-    let (descriptors, memory) = (open_files(&server), server.resident_bytes());
+    let (descriptors, memory) = (open_files(server.process.id()), server.resident_bytes());
 
     // What they do, how often at least in the time meant for it, and how. Who does not finish a
     // handshake is given up, so that more than HELD of those connections are opened.
@@ -157,12 +154,12 @@ fn echo_server_under_attack_stays_small_and_serves() {
         assert!(done.into_inner() >= least, "too few: {name}");
     }
     let forgotten = wait_until(Duration::from_secs(10), || {
-        open_files(&server) <= descriptors
+        open_files(server.process.id()) <= descriptors
     });
     assert!(
         forgotten,
         "{} files are open, {descriptors} were",
-        open_files(&server)
+        open_files(server.process.id())
     );
 }
 
@@ -471,35 +468,6 @@ impl Latencies {
     }
 }
 
-/// A client's frame, with a masking key of zeros.
-fn frame(first: u8, length: u64, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match length {
-        0..126 => frame.push(0x80 | length as u8),
-        126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend(length.to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
-}
-
-/// Reads a response's head, or what there is of it within a second, byte by byte.
-fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
-        head.extend(byte);
-    }
-    String::from_utf8_lossy(&head).into_owned()
-}
-
 /// Whether the peer of a non-blocking stream still keeps it open. Discards what it has sent.
 fn is_open(stream: &TcpStream) -> bool {
     let mut discard = [0; 512];
@@ -511,12 +479,4 @@ fn is_open(stream: &TcpStream) -> bool {
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         }
     }
-}
-
-/// How many file descriptors the server has open.
-fn open_files(server: &ServerProcess) -> usize {
-    let folder = format!("/proc/{}/fd", server.process.id());
-    fs::read_dir(folder)
-        .expect("the server runs, on Linux")
-        .count()
 }

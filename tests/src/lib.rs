@@ -7,6 +7,8 @@
 
 pub mod browser;
 pub mod firmware;
+pub mod linux;
+pub mod raw;
 
 use core::net::SocketAddr;
 use core::time::Duration;
