@@ -1,13 +1,15 @@
 //! The board: TI's LM3S6965 evaluation board, as QEMU runs it (`-machine lm3s6965evb`).
 //!
 //! A Cortex-M3 at 50 MHz with 256 KiB of flash, 64 KiB of RAM and an Ethernet MAC. This is the only
-//! module that knows so. A second board needs one with the same names: [`Board`] with its three
-//! parts, [`now`], [`sleep`], [`seed`] and [`exit`]; and its `memory.x`.
+//! module that knows so, and it knows nothing of any network stack or executor. A second board needs
+//! one with the same names: [`Board`] with its three parts, [`millis`], [`set_alarm`], [`sleep`],
+//! [`seed`] and [`exit`]; and its `memory.x`.
 //!
 //! Registers and their bits are named as in the data sheet.
 
 use core::cell::Cell;
 use core::ptr;
+use core::task::Waker;
 
 use cortex_m::Peripherals;
 use cortex_m::interrupt::InterruptNumber;
@@ -17,9 +19,6 @@ use critical_section::Mutex;
 use defmt_semihosting as _;
 use semihosting::fs::File;
 use semihosting::io::Read;
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
-use smoltcp::time::Instant;
-use smoltcp::wire::EthernetAddress;
 use static_cell::ConstStaticCell;
 
 /// Cycles of the clock in a second.
@@ -73,23 +72,38 @@ fn run_at_50_mhz() {
 
 // ---- time ----
 
-static MILLIS: Mutex<Cell<i64>> = Mutex::new(Cell::new(0));
+static MILLIS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
+static ALARM: Mutex<Cell<(u64, fn())>> = Mutex::new(Cell::new((u64::MAX, || {})));
 
 #[exception]
 fn SysTick() {
-    critical_section::with(|cs| {
-        let millis = MILLIS.borrow(cs);
-        millis.set(millis.get() + 1);
+    let ring = critical_section::with(|cs| {
+        let now = MILLIS.borrow(cs).get() + 1;
+        MILLIS.borrow(cs).set(now);
+        let (at, ring) = ALARM.borrow(cs).get();
+        (at <= now).then(|| {
+            ALARM.borrow(cs).set((u64::MAX, ring));
+            ring
+        })
     });
+    if let Some(ring) = ring {
+        ring();
+    }
 }
 
-/// The time since the start, to the millisecond.
+/// Milliseconds since the start.
 #[must_use]
-pub fn now() -> Instant {
-    Instant::from_millis(critical_section::with(|cs| MILLIS.borrow(cs).get()))
+pub fn millis() -> u64 {
+    critical_section::with(|cs| MILLIS.borrow(cs).get())
 }
 
-defmt::timestamp!("{=i64:ms}", now().total_millis());
+defmt::timestamp!("{=u64:ms}", millis());
+
+/// Has `ring` called once, in an interrupt, as soon as [`millis`] is `at` or more. The latest call
+/// is in force.
+pub fn set_alarm(at: u64, ring: fn()) {
+    critical_section::with(|cs| ALARM.borrow(cs).set((at, ring)));
+}
 
 /// Waits for the next interrupt: at most a millisecond, and not at all if a frame has come.
 pub fn sleep() {
@@ -102,16 +116,19 @@ pub fn sleep() {
     unsafe { cortex_m::interrupt::enable() };
 }
 
-/// The MAC's interrupt, the only one enabled: it ends [`sleep`], and has no other use.
+/// The MAC's interrupt, the only one enabled: it ends [`sleep`], and wakes who waits for a frame.
 #[exception]
 unsafe fn DefaultHandler(_irq: i16) {
     write(EMAC + IM, 0);
+    if let Some(waker) = critical_section::with(|cs| FRAME_WAKER.borrow(cs).take()) {
+        waker.wake();
+    }
 }
 
 // ---- Ethernet ----
 
-/// The Ethernet MAC, as smoltcp's [`Device`]. Frames that have come wait in the MAC's own memory;
-/// here is room for the one that is being read, and for the answer to it.
+/// The Ethernet MAC. Frames that have come wait in the MAC's own memory; here is room for the one that
+/// is being read, and for the answer to it.
 #[derive(Debug)]
 pub struct Ethernet {
     received: &'static mut [u8; MAX_FRAME_LEN],
@@ -119,11 +136,14 @@ pub struct Ethernet {
 }
 
 /// Octets of the longest frame, without its check sequence.
-const MAX_FRAME_LEN: usize = 1514;
+pub const MAX_FRAME_LEN: usize = 1514;
 /// Octets of a frame's check sequence.
 const FCS_LEN: usize = 4;
 /// Octets of an Ethernet header, which the transmitter's length leaves out.
 const HEADER_LEN: usize = 14;
+
+/// Who waits for a frame.
+static FRAME_WAKER: Mutex<Cell<Option<Waker>>> = Mutex::new(Cell::new(None));
 
 impl Ethernet {
     fn start() -> Self {
@@ -132,7 +152,7 @@ impl Ethernet {
 
         let [received, sent] = FRAMES.take();
         let ethernet = Self { received, sent };
-        let [a, b, c, d, e, f] = ethernet.address().0;
+        let [a, b, c, d, e, f] = ethernet.address();
         write(EMAC + IM, 0);
         write(EMAC + RCTL, RSTFIFO);
         write(EMAC + IA0, u32::from_le_bytes([a, b, c, d]));
@@ -146,32 +166,28 @@ impl Ethernet {
 
     /// The address that the board was given when it was made: it is in the user registers.
     #[must_use]
-    pub fn address(&self) -> EthernetAddress {
+    pub fn address(&self) -> [u8; 6] {
         let [a, b, c, _] = read(SYSCTL + USER_REG0).to_le_bytes();
         let [d, e, f, _] = read(SYSCTL + USER_REG1).to_le_bytes();
-        EthernetAddress([a, b, c, d, e, f])
-    }
-}
-
-impl Device for Ethernet {
-    type RxToken<'a> = RxToken<'a>;
-    type TxToken<'a> = TxToken<'a>;
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = MAX_FRAME_LEN;
-        capabilities.max_burst_size = Some(1);
-        capabilities
+        [a, b, c, d, e, f]
     }
 
-    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+    /// A frame that has come, and room for an answer. `None`: no frame, or no room.
+    pub fn receive(&mut self) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let is_received = read(EMAC + NP) & NPR != 0;
         (is_received && is_transmitter_free()).then(|| (RxToken(self.received), TxToken(self.sent)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+    /// Room for a frame to send. `None`: another one is still on its way.
+    pub fn transmit(&mut self) -> Option<TxToken<'_>> {
         is_transmitter_free().then(|| TxToken(self.sent))
+    }
+
+    /// Has `waker` woken, once, as soon as a frame has come; at once, if there is one. The latest
+    /// call is in force.
+    pub fn wake_on_frame(&mut self, waker: &Waker) {
+        critical_section::with(|cs| FRAME_WAKER.borrow(cs).set(Some(waker.clone())));
+        write(EMAC + IM, RXINT);
     }
 }
 
@@ -183,8 +199,9 @@ fn is_transmitter_free() -> bool {
 #[derive(Debug)]
 pub struct RxToken<'a>(&'a mut [u8; MAX_FRAME_LEN]);
 
-impl phy::RxToken for RxToken<'_> {
-    fn consume<T, F: FnOnce(&[u8]) -> T>(self, f: F) -> T {
+impl RxToken<'_> {
+    /// Takes the frame out of the MAC, for `f` to read.
+    pub fn consume<T>(self, f: impl FnOnce(&mut [u8]) -> T) -> T {
         write(EMAC + IACK, RXINT);
         // The first word has the length of everything, itself included, and two octets.
         let [low, high, first, second] = read(EMAC + DATA).to_le_bytes();
@@ -196,10 +213,8 @@ impl phy::RxToken for RxToken<'_> {
             let word = read(EMAC + DATA).to_le_bytes();
             word.into_iter().for_each(&mut put);
         }
-        f(self
-            .0
-            .get(..len.saturating_sub(2 + FCS_LEN))
-            .unwrap_or_default())
+        let len = len.saturating_sub(2 + FCS_LEN);
+        f(self.0.get_mut(..len).unwrap_or_default())
     }
 }
 
@@ -207,12 +222,15 @@ impl phy::RxToken for RxToken<'_> {
 #[derive(Debug)]
 pub struct TxToken<'a>(&'a mut [u8; MAX_FRAME_LEN]);
 
-impl phy::TxToken for TxToken<'_> {
-    fn consume<T, F: FnOnce(&mut [u8]) -> T>(self, len: usize, f: F) -> T {
-        // smoltcp asks for no more than the capabilities say.
-        let result = f(self.0.get_mut(..len).unwrap_or_default());
+impl TxToken<'_> {
+    /// Sends the frame of `len` octets that `f` writes. More than [`MAX_FRAME_LEN`] are not sent.
+    pub fn consume<T>(self, len: usize, f: impl FnOnce(&mut [u8]) -> T) -> T {
+        let Some(frame) = self.0.get_mut(..len) else {
+            return f(&mut []);
+        };
+        let result = f(frame);
         let [low, high] = (len.saturating_sub(HEADER_LEN) as u16).to_le_bytes();
-        let mut octets = self.0.iter().take(len).copied();
+        let mut octets = frame.iter().copied();
         let mut next = || octets.next().unwrap_or_default();
         write(EMAC + DATA, u32::from_le_bytes([low, high, next(), next()]));
         for _ in 0..len.saturating_sub(2).div_ceil(4) {

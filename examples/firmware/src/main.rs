@@ -55,9 +55,8 @@ fn main() -> ! {
     let mut sockets = SocketSet::new(&mut storage[..]);
 
     let mut random = Cipher::new(board::seed());
-    let address = board.ethernet.address();
     let seed = random.number();
-    let mut interface = network::interface(&mut board.ethernet, address, seed, board::now());
+    let mut interface = network::interface(&mut board.ethernet, seed);
     let mut handles = RINGS.take().iter_mut().map(|(rx, tx)| {
         let rx = SocketBuffer::new(&mut rx[..]);
         let mut socket = Socket::new(rx, SocketBuffer::new(&mut tx[..]));
@@ -84,7 +83,7 @@ fn main() -> ! {
     );
 
     loop {
-        let now = board::now();
+        let now = network::now();
         interface.poll(now, &mut board.ethernet, &mut sockets);
 
         for index in 0..visitors.len() {

@@ -13,8 +13,7 @@ fn main() -> ! {
     let Some(mut board) = Board::take() else {
         board::exit(1)
     };
-    let address = board.ethernet.address();
-    let mut interface = network::interface(&mut board.ethernet, address, 0, board::now());
+    let mut interface = network::interface(&mut board.ethernet, 0);
     let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
     let mut storage = [SocketStorage::EMPTY];
     let mut sockets = SocketSet::new(&mut storage[..]);
@@ -27,7 +26,7 @@ fn main() -> ! {
     defmt::info!("an echo over TCP");
 
     loop {
-        interface.poll(board::now(), &mut board.ethernet, &mut sockets);
+        interface.poll(network::now(), &mut board.ethernet, &mut sockets);
         let tcp = sockets.get_mut::<Socket<'_>>(handle);
         if !tcp.is_open() {
             _ = tcp.listen(network::PORT);
