@@ -14,6 +14,18 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The message of this kind with this payload.
+    ///
+    /// # Errors
+    /// [`MessageError::InvalidUtf8`] where a text is not UTF-8.
+    #[inline]
+    pub fn new(kind: DataKind, payload: &'a [u8]) -> Result<Self, MessageError> {
+        Ok(match kind {
+            DataKind::Text => Self::Text(text(payload)?),
+            DataKind::Binary => Self::Binary(payload),
+        })
+    }
+
     /// What the message is.
     #[must_use]
     pub const fn kind(&self) -> DataKind {
@@ -109,7 +121,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
             self.overflowed = false;
         }
         if first && last && bytes.len() <= self.capacity() {
-            return whole(kind, bytes).map(Some);
+            return Message::new(kind, bytes).map(Some);
         }
         let room = self.buffer.as_mut().get_mut(self.len..).unwrap_or_default();
         let Some(room) = room.get_mut(..bytes.len()).filter(|_| !self.overflowed) else {
@@ -123,16 +135,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
         if !last {
             return Ok(None);
         }
-        whole(kind, self.assembled()).map(Some)
+        Message::new(kind, self.assembled()).map(Some)
     }
-}
-
-#[inline]
-fn whole(kind: DataKind, bytes: &[u8]) -> Result<Message<'_>, MessageError> {
-    Ok(match kind {
-        DataKind::Text => Message::Text(text(bytes)?),
-        DataKind::Binary => Message::Binary(bytes),
-    })
 }
 
 #[cfg(feature = "simdutf8")]
