@@ -1174,6 +1174,13 @@ impl Step {
         !matches!(self.found, Found::Nothing)
     }
 
+    /// Whether the event is a [`Chunk`] that ends its message.
+    #[inline]
+    #[must_use]
+    pub const fn ends_message(&self) -> bool {
+        matches!(&self.found, Found::Data(chunk) if chunk.last)
+    }
+
     /// The event, given the same input again, or as much of it as was consumed.
     #[inline]
     #[must_use]

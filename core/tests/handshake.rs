@@ -2226,3 +2226,47 @@ proptest! {
         while !matches!(handshake.next_event(&mut input), Ok(Some(ResponseEvent::Done { .. }))) {}
     }
 }
+
+/// What a handshake comes to, octet by octet, as text.
+fn told(input: &[u8], mut next: impl FnMut(&mut &[u8]) -> Option<String>) -> Vec<String> {
+    let mut told = Vec::new();
+    for octet in input {
+        let mut input = core::slice::from_ref(octet);
+        while let Some(event) = next(&mut input) {
+            told.push(event);
+        }
+    }
+    told
+}
+
+fn text<T: core::fmt::Debug, E: core::fmt::Debug>(event: Result<Option<T>, E>) -> Option<String> {
+    event.transpose().map(|event| format!("{event:?}"))
+}
+
+#[test]
+fn server_buffer_lent_to_each_call_tells_the_same() {
+    let input = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Cookie: longer than the buffer, so that it comes in two parts\r\nSec-WebSocket-Key: \
+        dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let mut own = ServerHandshake::new([0; 48]);
+    let mut lent = ServerHandshake::new([]);
+    let mut buffer = [0; 48];
+    let expected = told(input, |input| text(own.next_event(input)));
+    assert_eq!(expected.len(), 9, "{expected:#?}");
+    let told = told(input, |input| text(lent.next_event_in(&mut buffer, input)));
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn client_buffer_lent_to_each_call_tells_the_same() {
+    let input = b"HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nServer: with a \
+        name that is longer than the buffer, in two parts\r\nSec-WebSocket-Accept: \
+        s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let mut own = ClientHandshake::new(&sample(), [0; 48]);
+    let mut lent = ClientHandshake::new(&sample(), []);
+    let mut buffer = [0; 48];
+    let expected = told(input, |input| text(own.next_event(input)));
+    assert_eq!(expected.len(), 7, "{expected:#?}");
+    let told = told(input, |input| text(lent.next_event_in(&mut buffer, input)));
+    assert_eq!(told, expected);
+}

@@ -202,6 +202,21 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
     }
 }
 
+impl<'p> ClientHandshake<'p, [u8; 0]> {
+    /// The same with a buffer that is lent to each call, for an adapter whose transmit buffer is
+    /// idle until then. It must be the same one each time, left as it is in between.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    pub fn next_event_in<'b>(
+        &mut self,
+        buffer: &'b mut [u8],
+        input: &mut &[u8],
+    ) -> Result<Option<ResponseEvent<'b, 'p>>, HandshakeError> {
+        self.judge.next_event(buffer, input)
+    }
+}
+
 /// What [`ClientHandshake::next_event`] has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

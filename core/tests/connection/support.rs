@@ -398,8 +398,12 @@ impl Endpoint {
             match either!(self, connection => connection.step(input)) {
                 Ok(step) => {
                     let (len, is_event) = (step.consumed(), step.is_event());
-                    let event = step.resolve(&mut input[..len]).map(Got::from);
+                    let ends_message = step.ends_message();
+                    let event = step.resolve(&mut input[..len]);
                     assert_eq!(event.is_some(), is_event);
+                    let is_last = matches!(&event, Some(Event::Data(chunk)) if chunk.last);
+                    assert_eq!(is_last, ends_message);
+                    let event = event.map(Got::from);
                     consumed += len;
                     match event {
                         Some(event) => got.push(event),

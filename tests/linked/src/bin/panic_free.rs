@@ -106,6 +106,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     match connection.step(input) {
         Ok(step) => {
             used(step.is_event());
+            used(step.ends_message());
             used(step.consumed());
             used(step.resolve(input));
         }
@@ -200,6 +201,8 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     let mut input: &[u8] = bytes();
     let handshake = place::<ServerHandshake<'_, B>>();
     used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
+    let handshake = place::<ServerHandshake<'_, [u8; 0]>>();
+    used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event_in(bytes(), &mut input));
     used(input);
 
     used(place::<Upgrade<'_>>().subprotocol());
@@ -233,6 +236,8 @@ fn client_handshake<B: AsMut<[u8]> + 'static>() {
     let mut input: &[u8] = bytes();
     let handshake = place::<ClientHandshake<'_, B>>();
     used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
+    let handshake = place::<ClientHandshake<'_, [u8; 0]>>();
+    used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event_in(bytes(), &mut input));
     used(input);
 }
 
