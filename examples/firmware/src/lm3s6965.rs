@@ -2,8 +2,8 @@
 //!
 //! A Cortex-M3 at 50 MHz with 256 KiB of flash, 64 KiB of RAM and an Ethernet MAC. This is the only
 //! module that knows so, and it knows nothing of any network stack or executor. A second board needs
-//! one with the same names: [`Board`] with its three parts, [`millis`], [`set_alarm`], [`sleep`],
-//! [`seed`] and [`exit`]; and its `memory.x`.
+//! one with the same names: [`Board`] with its three parts, [`RxToken`] and [`TxToken`], [`millis`],
+//! [`set_alarm`], [`sleep`], [`seed`] and [`exit`].
 //!
 //! Registers and their bits are named as in the data sheet.
 
@@ -14,7 +14,7 @@ use core::task::Waker;
 use cortex_m::Peripherals;
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::{NVIC, syst::SystClkSource};
-use cortex_m_rt::exception;
+use cortex_m_rt::{ExceptionFrame, exception};
 use critical_section::Mutex;
 use defmt_semihosting as _;
 use semihosting::fs::File;
@@ -36,11 +36,14 @@ pub struct Board {
 }
 
 impl Board {
-    /// Starts the clock and the parts. `None` the second time: there is one board.
+    /// Starts the clock and the parts. `None` the second time, for there is one board; and where its
+    /// crystal does not swing.
     #[must_use]
     pub fn take() -> Option<Self> {
         let mut core = Peripherals::take()?;
-        run_at_50_mhz();
+        if !run_at_50_mhz() {
+            return None;
+        }
         core.SYST.set_clock_source(SystClkSource::Core);
         core.SYST.set_reload(CLOCK_HZ / 1000 - 1);
         core.SYST.clear_current();
@@ -59,15 +62,20 @@ impl Board {
     }
 }
 
-/// Takes the clock from the PLL, 200 MHz by four, behind the board's crystal of 8 MHz.
-fn run_at_50_mhz() {
+/// Takes the clock from the PLL, 200 MHz by four, behind the board's crystal of 8 MHz. Says whether it
+/// has locked.
+fn run_at_50_mhz() -> bool {
     modify(SYSCTL + RCC, |rcc| (rcc | BYPASS) & !USESYSDIV);
     modify(SYSCTL + RCC, |rcc| {
         (rcc & !(XTAL | OSCSRC | MOSCDIS | PWRDN)) | XTAL_8_MHZ
     });
-    while read(SYSCTL + RIS) & PLLLRIS == 0 {}
+    // It takes half a millisecond, at 12 MHz.
+    if !(0..100_000).any(|_| read(SYSCTL + RIS) & PLLLRIS != 0) {
+        return false;
+    }
     modify(SYSCTL + RCC, |rcc| (rcc & !SYSDIV) | SYSDIV_4 | USESYSDIV);
     modify(SYSCTL + RCC, |rcc| rcc & !BYPASS);
+    true
 }
 
 // ---- time ----
@@ -105,15 +113,15 @@ pub fn set_alarm(at: u64, ring: fn()) {
     critical_section::with(|cs| ALARM.borrow(cs).set((at, ring)));
 }
 
-/// Waits for the next interrupt: at most a millisecond, and not at all if a frame has come.
+/// Waits for the next interrupt: at most a millisecond, and not at all if a frame has come. Within a
+/// critical section it is one that pends, and is handled after the section.
 pub fn sleep() {
-    cortex_m::interrupt::disable();
-    // The handler of the MAC's interrupt masks it; with a frame waiting it is pending at once, and
-    // that ends the wait even while interrupts are disabled.
-    write(EMAC + IM, RXINT);
-    cortex_m::asm::wfi();
-    // SAFETY: no critical section is around this.
-    unsafe { cortex_m::interrupt::enable() };
+    critical_section::with(|_| {
+        // The handler of the MAC's interrupt masks it; with a frame waiting it is pending at once,
+        // and that ends the wait even while interrupts are disabled.
+        write(EMAC + IM, RXINT);
+        cortex_m::asm::wfi();
+    });
 }
 
 /// The MAC's interrupt, the only one enabled: it ends [`sleep`], and wakes who waits for a frame.
@@ -158,7 +166,7 @@ impl Ethernet {
         write(EMAC + IA0, u32::from_le_bytes([a, b, c, d]));
         write(EMAC + IA1, u32::from_le_bytes([e, f, 0, 0]));
         write(EMAC + TCTL, DUPLEX | CRC | PADEN | TXEN);
-        write(EMAC + RCTL, RXEN);
+        write(EMAC + RCTL, RXEN | BADCRC);
         // SAFETY: this interrupt's handler is ready for it, and no code relies on it being masked.
         unsafe { NVIC::unmask(EthernetInterrupt) };
         ethernet
@@ -174,13 +182,25 @@ impl Ethernet {
 
     /// A frame that has come, and room for an answer. `None`: no frame, or no room.
     pub fn receive(&mut self) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        let is_received = read(EMAC + NP) & NPR != 0;
-        (is_received && is_transmitter_free()).then(|| (RxToken(self.received), TxToken(self.sent)))
+        (self.has_received() && self.is_transmitter_free())
+            .then(|| (RxToken(self.received), TxToken(self.sent)))
     }
 
     /// Room for a frame to send. `None`: another one is still on its way.
     pub fn transmit(&mut self) -> Option<TxToken<'_>> {
-        is_transmitter_free().then(|| TxToken(self.sent))
+        self.is_transmitter_free().then(|| TxToken(self.sent))
+    }
+
+    /// Whether a frame has come.
+    #[must_use]
+    pub fn has_received(&self) -> bool {
+        read(EMAC + NP) & NPR != 0
+    }
+
+    /// Whether there is room for a frame to send. There soon is: a frame takes 120 microseconds.
+    #[must_use]
+    pub fn is_transmitter_free(&self) -> bool {
+        read(EMAC + TR) & NEWTX == 0
     }
 
     /// Has `waker` woken, once, as soon as a frame has come; at once, if there is one. The latest
@@ -189,10 +209,6 @@ impl Ethernet {
         critical_section::with(|cs| FRAME_WAKER.borrow(cs).set(Some(waker.clone())));
         write(EMAC + IM, RXINT);
     }
-}
-
-fn is_transmitter_free() -> bool {
-    read(EMAC + TR) & NEWTX == 0
 }
 
 /// A frame that has come.
@@ -205,15 +221,20 @@ impl RxToken<'_> {
         write(EMAC + IACK, RXINT);
         // The first word has the length of everything, itself included, and two octets.
         let [low, high, first, second] = read(EMAC + DATA).to_le_bytes();
-        let len = usize::from(u16::from_le_bytes([low, high]));
+        let len = usize::from(u16::from_le_bytes([low, high])).saturating_sub(2 + FCS_LEN);
+        if !(HEADER_LEN..=MAX_FRAME_LEN).contains(&len) {
+            // No length: the MAC's memory has overflowed, and no one knows where a frame begins.
+            write(EMAC + RCTL, RSTFIFO);
+            write(EMAC + RCTL, RXEN | BADCRC);
+            return f(&mut []);
+        }
         let mut octets = self.0.iter_mut();
         let mut put = |from| _ = octets.next().map(|to| *to = from);
         [first, second].into_iter().for_each(&mut put);
-        for _ in 0..len.saturating_sub(4).div_ceil(4) {
+        for _ in 0..(len - 2 + FCS_LEN).div_ceil(4) {
             let word = read(EMAC + DATA).to_le_bytes();
             word.into_iter().for_each(&mut put);
         }
-        let len = len.saturating_sub(2 + FCS_LEN);
         f(self.0.get_mut(..len).unwrap_or_default())
     }
 }
@@ -345,6 +366,13 @@ pub fn seed() -> Option<[u8; 32]> {
     (read == seed.len()).then_some(seed)
 }
 
+/// A bug, or a stack that has met the static variables.
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    defmt::error!("a fault at {=u32:#x}", frame.pc());
+    exit(102)
+}
+
 /// Ends the emulation, with the operating system's exit code.
 pub fn exit(code: i32) -> ! {
     semihosting::process::exit(code)
@@ -405,6 +433,7 @@ const IM: u32 = 0x04;
 const RXINT: u32 = 1 << 0;
 const RCTL: u32 = 0x08;
 const RXEN: u32 = 1 << 0;
+const BADCRC: u32 = 1 << 3;
 const RSTFIFO: u32 = 1 << 4;
 const TCTL: u32 = 0x0c;
 const TXEN: u32 = 1 << 0;

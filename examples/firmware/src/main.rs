@@ -23,8 +23,9 @@ use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use heapless::String;
 use motews_smoltcp::ServerSocket;
-use smoltcp::iface::{SocketSet, SocketStorage};
+use smoltcp::iface::{PollIngressSingleResult, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
+use smoltcp::time::Duration;
 use static_cell::ConstStaticCell;
 
 use caller::Caller;
@@ -41,6 +42,9 @@ const SOCKETS: usize = VISITORS + 1;
 const RX: usize = 2048;
 /// Octets of a socket's transmit ring.
 const TX: usize = 2048;
+
+/// Frames read at most before every socket has its turn.
+const BURST: usize = 16;
 
 /// The rings: all that a connection needs but for a few hundred bytes.
 static RINGS: ConstStaticCell<[([u8; RX], [u8; TX]); SOCKETS]> =
@@ -84,7 +88,15 @@ fn main() -> ! {
 
     loop {
         let now = network::now();
-        interface.poll(now, &mut board.ethernet, &mut sockets);
+        interface.poll_maintenance(now);
+        // Not as long as frames come: a flood of them would leave no time for anything else.
+        for _ in 0..BURST {
+            let result = interface.poll_ingress_single(now, &mut board.ethernet, &mut sockets);
+            if result == PollIngressSingleResult::None {
+                break;
+            }
+        }
+        interface.poll_egress(now, &mut board.ethernet, &mut sockets);
 
         for index in 0..visitors.len() {
             let open = visitors.iter().filter(|visitor| visitor.is_open()).count();
@@ -108,10 +120,11 @@ fn main() -> ! {
             // There is room for it all: the outcome of a call is the only part of any length.
             _ = write!(
                 text,
-                r#"{{"ms":{},"celsius":{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"calls":{},"call":"{}"}}"#,
+                r#"{{"ms":{},"celsius":{}{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"calls":{},"call":"{}"}}"#,
                 now.total_millis(),
-                millidegrees / 1000,
-                millidegrees.rem_euclid(1000),
+                if millidegrees < 0 { "-" } else { "" },
+                millidegrees.unsigned_abs() / 1000,
+                millidegrees.unsigned_abs() % 1000,
                 board.led.is_on(),
                 board.thermometer.rate(),
                 stack::untouched(),
@@ -124,10 +137,8 @@ fn main() -> ! {
             }
         }
 
-        if interface
-            .poll_delay(now, &sockets)
-            .is_none_or(|delay| delay.total_millis() > 0)
-        {
+        let delay = interface.poll_delay(now, &sockets);
+        if delay != Some(Duration::ZERO) && !board.ethernet.has_received() {
             board::sleep();
         }
     }
