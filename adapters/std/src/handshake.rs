@@ -166,7 +166,7 @@ pub struct Accepting<S, F> {
 }
 
 enum ServerStage {
-    Read(Box<ServerHandshake<'static, Vec<u8>>>, Request),
+    Read(Box<Reading>),
     Accept(Option<String>),
     /// The last response is written, then its reader is waited for.
     Answer(Option<AcceptError>),
@@ -175,19 +175,11 @@ enum ServerStage {
 
 impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
     pub(crate) fn new(stream: S, callback: F, builder: Builder) -> Self {
-        let line = MAX_LINE.min(builder.head.max_head_len as usize);
-        let handshake = ServerHandshake::with_config(vec![0; line], builder.head);
-        let request = Request {
-            method: String::new(),
-            target: String::new(),
-            headers: Vec::new(),
-            websocket: false,
-        };
         Self {
             pipe: Some(Pipe::new(stream, &builder)),
+            stage: ServerStage::Read(Box::new(Reading::new(&builder))),
             builder,
             callback,
-            stage: ServerStage::Read(Box::new(handshake), request),
         }
     }
 
@@ -217,33 +209,22 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
         pipe.prepare()?;
         loop {
             match &mut self.stage {
-                ServerStage::Read(handshake, request) => {
+                ServerStage::Read(reading) => {
                     let mut input = pipe.input.as_slice();
-                    let judged = read_request(handshake, request, &mut input);
+                    let judged = reading.read(&mut input);
                     let taken = pipe.input.len() - input.len();
                     pipe.input.drain(..taken);
-                    self.stage = match judged {
-                        None => {
-                            if pipe.read()? == 0 {
-                                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                            }
-                            continue;
+                    let Some(judged) = judged else {
+                        if pipe.read()? == 0 {
+                            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
                         }
-                        Some(Ok(upgrade)) => {
-                            request.websocket = true;
-                            let response = (self.callback)(request);
-                            accept(&upgrade, request, response, &self.builder, &mut pipe.out)
-                        }
-                        // Seen by the application, so that it can serve plain HTTP here as well.
-                        Some(Err(error @ HandshakeError::NotUpgrade)) => {
-                            let response = (self.callback)(request);
-                            if response.status == 101 {
-                                refuse(error, &mut pipe.out)
-                            } else {
-                                answer(request, &response, &mut pipe.out)
-                            }
-                        }
-                        Some(Err(error)) => refuse(error, &mut pipe.out),
+                        continue;
+                    };
+                    let answer =
+                        reading.answer(judged, &mut self.callback, &self.builder, &mut pipe.out);
+                    self.stage = match answer {
+                        Answer::Accept(subprotocol) => ServerStage::Accept(subprotocol),
+                        Answer::Last(error) => ServerStage::Answer(Some(error)),
                     };
                 }
                 ServerStage::Accept(subprotocol) => {
@@ -289,26 +270,83 @@ fn finished() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the handshake is over")
 }
 
-/// Takes events until the head ends; `None` wants more input.
-fn read_request(
-    handshake: &mut ServerHandshake<'static, Vec<u8>>,
-    request: &mut Request,
-    input: &mut &[u8],
-) -> Option<Result<Upgrade<'static>, HandshakeError>> {
-    loop {
-        match handshake.next_event(input) {
-            Ok(None) => return None,
-            Ok(Some(RequestEvent::RequestLine { method, target, .. })) => {
-                method.as_str().clone_into(&mut request.method);
-                target.as_str().clone_into(&mut request.target);
+/// A request that is being read.
+pub(crate) struct Reading {
+    handshake: ServerHandshake<'static, Vec<u8>>,
+    pub(crate) request: Request,
+}
+
+/// What was answered.
+pub(crate) enum Answer {
+    /// The WebSocket is open, with this subprotocol.
+    Accept(Option<String>),
+    /// It is not, and nothing comes after the response.
+    Last(AcceptError),
+}
+
+/// What the head of a request has come to.
+pub(crate) type Judged = Result<Upgrade<'static>, HandshakeError>;
+
+impl Reading {
+    pub(crate) fn new(builder: &Builder) -> Self {
+        let line = MAX_LINE.min(builder.head.max_head_len as usize);
+        Self {
+            handshake: ServerHandshake::with_config(vec![0; line], builder.head),
+            request: Request {
+                method: String::new(),
+                target: String::new(),
+                headers: Vec::new(),
+                websocket: false,
+            },
+        }
+    }
+
+    /// Takes events until the head ends; `None` wants more input.
+    pub(crate) fn read(&mut self, input: &mut &[u8]) -> Option<Judged> {
+        let request = &mut self.request;
+        loop {
+            match self.handshake.next_event(input) {
+                Ok(None) => return None,
+                Ok(Some(RequestEvent::RequestLine { method, target, .. })) => {
+                    method.as_str().clone_into(&mut request.method);
+                    target.as_str().clone_into(&mut request.target);
+                }
+                Ok(Some(RequestEvent::Header(part))) => {
+                    let headers = &mut request.headers;
+                    collect(headers, &part.name, part.value, part.first);
+                }
+                Ok(Some(RequestEvent::Done(upgrade))) => return Some(Ok(upgrade)),
+                Ok(Some(_)) => {}
+                Err(error) => return Some(Err(error)),
             }
-            Ok(Some(RequestEvent::Header(part))) => {
-                let headers = &mut request.headers;
-                collect(headers, &part.name, part.value, part.first);
+        }
+    }
+
+    /// Writes the response to `out`, as `callback` decides it.
+    pub(crate) fn answer(
+        &mut self,
+        judged: Judged,
+        mut callback: impl FnMut(&Request) -> Response,
+        builder: &Builder,
+        out: &mut Vec<u8>,
+    ) -> Answer {
+        let request = &mut self.request;
+        match judged {
+            Ok(upgrade) => {
+                request.websocket = true;
+                let response = callback(request);
+                accept(&upgrade, request, response, builder, out)
             }
-            Ok(Some(RequestEvent::Done(upgrade))) => return Some(Ok(upgrade)),
-            Ok(Some(_)) => {}
-            Err(error) => return Some(Err(error)),
+            // Seen by the application, so that it can serve plain HTTP here as well.
+            Err(error @ HandshakeError::NotUpgrade) => {
+                let response = callback(request);
+                if response.status == 101 {
+                    refuse(error, out)
+                } else {
+                    answer(request, &response, out)
+                }
+            }
+            Err(error) => refuse(error, out),
         }
     }
 }
@@ -328,7 +366,7 @@ fn accept(
     response: Response,
     builder: &Builder,
     out: &mut Vec<u8>,
-) -> ServerStage {
+) -> Answer {
     if response.status != 101 {
         return answer(request, &response, out);
     }
@@ -352,14 +390,14 @@ fn accept(
     match accepted {
         Ok(head) => {
             *out = head;
-            ServerStage::Accept(subprotocol)
+            Answer::Accept(subprotocol)
         }
         Err(error) => broken(error, out),
     }
 }
 
 /// Writes the application's own response.
-fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> ServerStage {
+fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> Answer {
     let headers = pairs(&response.headers);
     let head = motews::handshake::Response::new(response.status)
         .and_then(|head| head.reason(reason(response.status)))
@@ -372,7 +410,7 @@ fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> ServerSt
             if request.method == "HEAD" {
                 out.truncate(out.len() - response.body.len());
             }
-            ServerStage::Answer(Some(AcceptError::Answered(response.status)))
+            Answer::Last(AcceptError::Answered(response.status))
         }
         Err(error) => broken(error, out),
     }
@@ -380,18 +418,20 @@ fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> ServerSt
 
 /// Writes the response to an incorrect request.
 // [HS01] [HS20]
-fn refuse(error: HandshakeError, out: &mut Vec<u8>) -> ServerStage {
+fn refuse(error: HandshakeError, out: &mut Vec<u8>) -> Answer {
     let response = error.response();
     *out = written(|offset, piece| response.emit_from(offset, piece));
-    ServerStage::Answer(Some(AcceptError::Handshake(error)))
+    Answer::Last(AcceptError::Handshake(error))
 }
 
+/// The response where the application has none.
+pub(crate) const SERVER_ERROR: &[u8] =
+    b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// The application's response cannot be written.
-fn broken(error: ConfigError, out: &mut Vec<u8>) -> ServerStage {
-    const RESPONSE: &[u8] =
-        b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    *out = RESPONSE.to_vec();
-    ServerStage::Answer(Some(AcceptError::Config(error)))
+fn broken(error: ConfigError, out: &mut Vec<u8>) -> Answer {
+    *out = SERVER_ERROR.to_vec();
+    Answer::Last(AcceptError::Config(error))
 }
 
 // ---- client ----

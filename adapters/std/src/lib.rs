@@ -57,6 +57,8 @@ mod message;
 mod net;
 mod request;
 mod sender;
+#[cfg(feature = "server")]
+mod server;
 mod shared;
 mod socket;
 #[cfg(feature = "tls")]
@@ -75,14 +77,17 @@ pub use motews::{CloseCode, DataKind, Due, ProtocolViolation, State, Timeouts, r
 pub use net::NetStream;
 pub use request::{Request, Response};
 pub use sender::Sender;
+#[cfg(feature = "server")]
+pub use server::{
+    Broadcast, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerId, PeerSender, Peers,
+    Server, ServerBuilder, ServerHandle, SlowPolicy,
+};
 pub use socket::{Messages, Outcome, Received, WebSocket};
 pub use transport::{Interest, Plain, Share, Transport};
 pub use writer::{BinaryWriter, TextWriter};
 
 #[cfg(feature = "tls")]
 pub use rustls;
-
-use role::Server;
 
 /// Opens a WebSocket to a server, with the default settings: `ws://host:port/path?query`.
 ///
@@ -117,7 +122,7 @@ pub fn connect(url: &str) -> Result<WebSocket, ConnectError> {
 ///
 /// # Errors
 /// See [`AcceptError`].
-pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, Server>, AcceptError> {
+pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, role::Server>, AcceptError> {
     Builder::new().accept(stream)
 }
 
@@ -157,6 +162,6 @@ pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, Server>, AcceptErr
 pub fn accept_with<S: Transport>(
     stream: S,
     callback: impl FnMut(&Request) -> Response,
-) -> Result<WebSocket<S, Server>, AcceptError> {
+) -> Result<WebSocket<S, role::Server>, AcceptError> {
     Builder::new().accept_with(stream, callback)
 }

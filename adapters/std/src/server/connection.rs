@@ -1,0 +1,1022 @@
+//! One connection of a loop.
+
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use std::io::{self, IoSlice};
+use std::panic::catch_unwind;
+use std::sync::Arc;
+
+use mio::{Interest, Registry, Token};
+use motews::role::Server;
+use motews::{
+    CloseCode, Connection, ControlSlots, ControlStorage, DataFrame, DataKind, Deadlines, Due,
+    Event, Message, Millis, State,
+};
+
+use super::Settings;
+use super::backlog::{Backlog, Frame, MAX_SLICES};
+use super::handler::Handler;
+use super::outbox::{Inbox, Next, Outbox};
+use super::peer::{Peer, PeerId};
+use super::stream::Stream;
+use crate::error::SendError;
+use crate::handshake::{Answer, Reading, SERVER_ERROR};
+use crate::socket::Outcome;
+
+/// How much is gathered for one write, in octets.
+const CORK_LEN: usize = 64 * 1024;
+
+/// Longer payloads are written from where they are, without a copy, in octets.
+const COPY_LEN: usize = 16 * 1024;
+
+/// How often in a row one connection is read before the others have their turn.
+const MAX_READS: usize = 16;
+
+/// Buffers of messages that came in parts are kept for the next ones: so many, and none longer, in
+/// octets.
+const MAX_SPARE: usize = 4;
+const MAX_SPARE_LEN: usize = 256 * 1024;
+
+/// Events tell of both, from the first time on that something could not be written.
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// The slots of a control frame, made when they are needed.
+#[derive(Debug, Default)]
+pub(super) struct OnDemand(Option<Box<ControlSlots>>);
+
+impl ControlStorage for OnDemand {
+    fn slots(&mut self) -> &mut ControlSlots {
+        self.0.get_or_insert_default()
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Whether a Close with this code and reason may be sent.
+pub(super) fn check_close(code: CloseCode, reason: &str) -> Result<(), SendError> {
+    let mut connection: Connection<Server, OnDemand> = Connection::new(Server);
+    Ok(connection.close(code, reason)?)
+}
+
+/// What is gathered for one write.
+#[derive(Debug)]
+pub(super) struct Cork {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+impl Cork {
+    fn new() -> Self {
+        Self {
+            bytes: vec![0; CORK_LEN].into_boxed_slice(),
+            len: 0,
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    fn spare(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.len..]
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Appends a copy, and tells whether there was room for it.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.spare().get_mut(..bytes.len()) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
+}
+
+/// What the connections of a loop share.
+pub(super) struct Context {
+    pub(super) cork: Cork,
+    pub(super) now: Millis,
+    /// Buffers for messages that come in parts.
+    spare: Vec<Vec<u8>>,
+    /// Connections that want to be looked at again.
+    pub(super) later: Vec<PeerId>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) settings: Arc<Settings>,
+    registry: Registry,
+}
+
+impl Context {
+    pub(super) fn new(inbox: Arc<Inbox>, settings: Arc<Settings>, registry: Registry) -> Self {
+        Self {
+            cork: Cork::new(),
+            now: Millis(0),
+            spare: Vec::new(),
+            later: Vec::new(),
+            inbox,
+            settings,
+            registry,
+        }
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_SPARE_LEN && self.spare.len() < MAX_SPARE {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Context")
+    }
+}
+
+/// Where a connection stands, beside what its WebSocket knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The request is being read.
+    Request,
+    /// The WebSocket is open, or closing.
+    WebSocket,
+    /// The last response is being written.
+    Response,
+    /// This side's half has ended; what the peer still sends is dropped (RFC 6455 §7.1.1).
+    Drain,
+    /// It is to be removed.
+    Over,
+}
+
+/// What most connections do not have most of the time.
+#[derive(Default)]
+pub(super) struct Rare {
+    reading: Option<Box<Reading>>,
+    pub(super) subprotocol: Option<Box<str>>,
+    /// The message that is arriving.
+    message: Vec<u8>,
+    backlog: Backlog,
+    /// When the backlog began, or some of it was written last.
+    progress: Millis,
+    /// What was read and is not decoded yet, from `decoded` on.
+    input: Vec<u8>,
+    decoded: usize,
+    outbox: Option<Arc<Outbox>>,
+    /// The backlog's length that the outbox knows.
+    told: usize,
+    /// That of the peer's Close.
+    reason: String,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.reading.is_none()
+            && self.subprotocol.is_none()
+            && self.message.is_empty()
+            && self.backlog.is_empty()
+            && self.input.is_empty()
+            && self.outbox.is_none()
+            && self.reason.is_empty()
+    }
+}
+
+/// A connection without its application's data.
+pub(super) struct Core {
+    pub(super) connection: Connection<Server, OnDemand>,
+    deadlines: Deadlines,
+    pub(super) id: PeerId,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) stream: Stream,
+    phase: Phase,
+    /// The stream failed.
+    lost: bool,
+    /// There may be something to read that no event will tell of.
+    unread: bool,
+    /// Events tell when there is room to write.
+    armed: bool,
+    /// The handler has failed, and gets no messages any more.
+    muted: bool,
+}
+
+/// All that an idle connection costs. (In debug builds mio's socket is larger.)
+const _: () = assert!(
+    cfg!(debug_assertions) || cfg!(feature = "tls") || size_of::<Slot<()>>() <= 160,
+    "an idle connection costs 160 bytes at most"
+);
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Core({})", self.id)
+    }
+}
+
+/// What follows the cork in one write.
+#[derive(Clone, Copy)]
+enum Tail<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    Frame(&'a Frame),
+}
+
+impl Tail<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::Bytes(bytes) => bytes,
+            Self::Frame(frame) => frame.bytes(),
+        }
+    }
+}
+
+impl Core {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Whether the application has this connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::WebSocket
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    fn backlog(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.backlog.len())
+    }
+
+    /// Octets that wait to be written, but for those in the cork.
+    pub(super) fn buffered_amount(&self) -> usize {
+        let outbox = self.rare.as_ref().and_then(|rare| rare.outbox.as_ref());
+        self.backlog() + outbox.map_or(0, |outbox| outbox.len())
+    }
+
+    /// Whether the peer is not listened to, because it does not listen.
+    fn is_paused(&self, context: &Context) -> bool {
+        self.rare.as_ref().is_some_and(|rare| {
+            !rare.input.is_empty() || rare.backlog.len() > context.settings.limits.max_backlog / 2
+        })
+    }
+
+    /// Whether there is nothing to do but to wait for the peer.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.lost && self.connection.state() == State::Open
+    }
+
+    pub(super) fn outbox(&mut self, context: &Context) -> Arc<Outbox> {
+        let (id, open) = (self.id, self.is_open());
+        let rare = self.rare();
+        if let Some(outbox) = &rare.outbox {
+            return outbox.clone();
+        }
+        let outbox = Arc::new(Outbox::new(
+            id,
+            context.inbox.clone(),
+            context.settings.limits.max_backlog,
+            context.settings.write_timeout,
+        ));
+        if open {
+            outbox.set_backlog(rare.backlog.len());
+            rare.told = rare.backlog.len();
+            rare.outbox = Some(outbox.clone());
+        } else {
+            outbox.end();
+        }
+        outbox
+    }
+
+    // ---- sending ----
+
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        context: &mut Context,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
+        if !self.is_open() || self.lost {
+            return Err(SendError::Closed);
+        }
+        if self.rare.is_some() && self.must_queue(context, message)? {
+            return Ok(());
+        }
+        self.deadlines.received_message(context.now);
+        let payload = message.as_bytes();
+        if payload.len() <= COPY_LEN {
+            match self.connection.send(message, context.cork.spare()) {
+                Ok(written) => {
+                    context.cork.len += written;
+                    return Ok(());
+                }
+                Err(motews::SendError::NoRoom) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.flush(context);
+            context.cork.len += self.connection.send(message, context.cork.spare())?;
+            return Ok(());
+        }
+        let header = self.connection.start_frame(DataFrame {
+            kind: message.kind(),
+            fin: true,
+            compressed: false,
+            payload_len: payload.len() as u64,
+        })?;
+        if context.cork.spare().len() < header.wire_len() {
+            self.flush(context);
+        }
+        let written = header.emit(context.cork.spare());
+        context.cork.len += written.map_err(motews::SendError::from)?;
+        self.write_out(context, Tail::Bytes(payload));
+        Ok(())
+    }
+
+    /// Checks the limit; and where other threads' messages wait, this one queues behind them.
+    #[inline(never)]
+    fn must_queue(&mut self, context: &Context, message: Message<'_>) -> Result<bool, SendError> {
+        let Some(rare) = &self.rare else {
+            return Ok(false);
+        };
+        if self.connection.state() != State::Open {
+            return Err(SendError::Closed);
+        }
+        let outbox = rare.outbox.as_ref().filter(|outbox| !outbox.is_empty());
+        let waiting = rare.backlog.len() + outbox.map_or(0, |outbox| outbox.len());
+        if waiting > context.settings.limits.max_backlog {
+            return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
+        }
+        if let Some(outbox) = outbox {
+            outbox.append(Frame::new(message));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    pub(super) fn close(
+        &mut self,
+        context: &Context,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), SendError> {
+        if !self.is_open() || self.lost {
+            return Err(SendError::Closed);
+        }
+        self.connection.close(code, reason)?;
+        self.deadlines.closing(context.now);
+        Ok(())
+    }
+
+    /// The handler has failed.
+    fn fail(&mut self, context: &Context, code: CloseCode) {
+        self.muted = true;
+        // It may be closing already.
+        let _ = self.close(context, code, "");
+    }
+
+    /// Writes a part of the handshake.
+    fn put(&mut self, context: &mut Context, bytes: &[u8]) {
+        if !context.cork.push(bytes) {
+            self.write_out(context, Tail::Bytes(bytes));
+        }
+    }
+
+    /// Puts into the cork what the protocol owes, if nothing waits before it.
+    fn transmit(&mut self, context: &mut Context) {
+        while self.connection.wants_transmit() && self.backlog() == 0 && !self.lost {
+            // A server needs no masking key, so this does not fail.
+            let written = self.connection.poll_transmit(context.cork.spare());
+            match written.unwrap_or_default() {
+                0 if context.cork.len == 0 => return,
+                0 => self.flush(context),
+                written => context.cork.len += written,
+            }
+        }
+    }
+
+    /// Writes what is in the cork.
+    pub(super) fn flush(&mut self, context: &mut Context) {
+        if context.cork.len > 0 {
+            self.write_out(context, Tail::Nothing);
+        }
+    }
+
+    /// Writes what is in the cork and then `tail`, if nothing waits before it, and keeps what
+    /// cannot be written.
+    fn write_out(&mut self, context: &mut Context, tail: Tail<'_>) {
+        let cork = context.cork.bytes();
+        let rest = tail.bytes();
+        let mut written = 0;
+        if self.backlog() == 0 {
+            while written < cork.len() + rest.len() && !self.lost {
+                let head = cork.get(written..).unwrap_or_default();
+                let from = written.saturating_sub(cork.len());
+                let parts = [IoSlice::new(head), IoSlice::new(&rest[from..])];
+                let result = match (head, rest) {
+                    (head, []) => self.stream.write(head),
+                    ([], _) => self.stream.write(&rest[from..]),
+                    _ => self.stream.write_vectored(&parts),
+                };
+                match result {
+                    Ok(0) => self.lost = true,
+                    Ok(len) => written += len,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => self.lost = true,
+                }
+            }
+        }
+        if written < cork.len() + rest.len() && !self.lost {
+            let rare = self.rare.get_or_insert_default();
+            if rare.backlog.is_empty() {
+                rare.progress = context.now;
+            }
+            rare.backlog.push(cork.get(written..).unwrap_or_default());
+            let from = written.saturating_sub(cork.len());
+            match tail {
+                Tail::Nothing => {}
+                Tail::Bytes(bytes) => rare.backlog.push(&bytes[from..]),
+                Tail::Frame(frame) => rare.backlog.push_frame(frame, from),
+            }
+            self.arm(context);
+        }
+        context.cork.len = 0;
+    }
+
+    /// Has an event tell when there is room to write.
+    fn arm(&mut self, context: &Context) {
+        if self.armed {
+            return;
+        }
+        let token = Token(self.id.slot());
+        let socket = self.stream.socket_mut();
+        match context.registry.reregister(socket, token, BOTH) {
+            Ok(()) => self.armed = true,
+            Err(_) => self.lost = true,
+        }
+    }
+
+    /// Writes the backlog as far as it goes.
+    fn write_backlog(&mut self, context: &Context) {
+        let Some(rare) = &mut self.rare else {
+            return;
+        };
+        while !rare.backlog.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = rare.backlog.slices(&mut slices);
+            match self.stream.write_vectored(&slices[..count]) {
+                Ok(0) => {
+                    self.lost = true;
+                    return;
+                }
+                Ok(len) => {
+                    rare.backlog.advance(len);
+                    rare.progress = context.now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.lost = true;
+                    return;
+                }
+            }
+        }
+        rare.backlog = Backlog::default();
+    }
+
+    /// Writes what other threads send, as far as it goes.
+    fn write_outbox(&mut self, context: &mut Context) {
+        let Some(outbox) = self.rare.as_ref().and_then(|rare| rare.outbox.clone()) else {
+            return;
+        };
+        if outbox.is_closing() {
+            self.deadlines.closing(context.now);
+        }
+        while self.backlog() == 0 && !self.lost {
+            match outbox.next() {
+                Next::Nothing => break,
+                Next::Close(code, reason) => {
+                    // It was checked, and may come too late.
+                    let _ = self.close(context, code, &reason);
+                    break;
+                }
+                Next::Send(frame) => self.send_frame(context, &frame),
+            }
+        }
+    }
+
+    /// Sends a frame that was made elsewhere.
+    fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
+        let begun = self.connection.start_frame(DataFrame {
+            kind: frame.kind(),
+            fin: true,
+            compressed: false,
+            payload_len: frame.bytes().len() as u64,
+        });
+        // RFC 6455 §5.5.1: nothing is sent after a Close [CL05]
+        if begun.is_err() {
+            return;
+        }
+        self.deadlines.received_message(context.now);
+        if frame.bytes().len() > COPY_LEN {
+            self.write_out(context, Tail::Frame(frame));
+        } else if !context.cork.push(frame.bytes()) {
+            self.flush(context);
+            if self.backlog() > 0 || !context.cork.push(frame.bytes()) {
+                self.write_out(context, Tail::Frame(frame));
+            }
+        }
+    }
+
+    /// Tells the other threads how much waits here.
+    pub(super) fn tell_backlog(&mut self) {
+        if let Some(rare) = &mut self.rare
+            && let Some(outbox) = &rare.outbox
+        {
+            let len = rare.backlog.len();
+            // Those who wait for room also want to know that the outbox has become shorter.
+            if len != rare.told || len == 0 {
+                rare.told = len;
+                outbox.set_backlog(len);
+            }
+        }
+    }
+
+    /// Lets go what is not needed any more.
+    fn tidy(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    /// Keeps input for later.
+    fn stash(&mut self, input: &[u8]) {
+        let rare = self.rare();
+        rare.input = input.to_vec();
+        rare.decoded = 0;
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Slot<D> {
+    pub(super) core: Core,
+    pub(super) data: Option<D>,
+}
+
+impl<D: Default> Slot<D> {
+    pub(super) fn new(stream: Stream, id: PeerId, context: &Context) -> Self {
+        let config = motews::Config {
+            max_message_len: context.settings.limits.max_message_len as u64,
+            ..motews::Config::default()
+        };
+        let core = Core {
+            connection: Connection::with_config(Server, config),
+            deadlines: Deadlines::new(context.now),
+            id,
+            rare: None,
+            stream,
+            phase: Phase::Request,
+            lost: false,
+            unread: false,
+            armed: false,
+            muted: false,
+        };
+        Self { core, data: None }
+    }
+
+    // ---- what happens to it ----
+
+    /// There is something to read. `ended`: the peer's half has ended, behind what is there.
+    pub(super) fn readable<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+        ended: bool,
+    ) {
+        self.core.unread = true;
+        for _ in 0..MAX_READS {
+            if self.core.is_paused(context) || self.core.is_over() {
+                return;
+            }
+            match self.core.stream.read(buffer) {
+                Ok(0) => {
+                    self.core.unread = false;
+                    self.end(handler, context);
+                    return;
+                }
+                Ok(len) => {
+                    let input = &mut buffer[..len];
+                    let rest = self.receive(handler, context, input);
+                    if rest > 0 {
+                        self.core.stash(&input[len - rest..]);
+                    }
+                    self.settle(handler, context);
+                    if len < buffer.len() && !ended && self.core.stream.is_drained_by_short_read() {
+                        self.core.unread = false;
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.core.unread = false;
+                    if !self.core.stream.is_flushed() {
+                        self.core.arm(context);
+                    }
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.core.lost = true;
+                    self.settle(handler, context);
+                    return;
+                }
+            }
+        }
+        context.later.push(self.core.id);
+    }
+
+    /// There is room to write.
+    pub(super) fn writable<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+    ) {
+        if self.core.rare.is_none() && self.core.stream.is_flushed() {
+            return;
+        }
+        self.core.write_backlog(context);
+        self.resume(handler, context, buffer);
+    }
+
+    /// Other threads have sent something, or this connection wanted to be looked at again.
+    pub(super) fn resume<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+    ) {
+        self.core.write_outbox(context);
+        self.settle(handler, context);
+        // What was read before comes first.
+        let limit = context.settings.limits.max_backlog / 4;
+        if self.core.backlog() <= limit
+            && let Some(rare) = &mut self.core.rare
+            && !rare.input.is_empty()
+        {
+            let mut input = core::mem::take(&mut rare.input);
+            let decoded = rare.decoded;
+            let rest = self.receive(handler, context, &mut input[decoded..]);
+            if rest > 0 {
+                let rare = self.core.rare();
+                rare.decoded = input.len() - rest;
+                rare.input = input;
+            }
+            self.settle(handler, context);
+        }
+        if self.core.unread && self.core.backlog() <= limit {
+            self.readable(handler, context, buffer, true);
+        }
+    }
+
+    /// The stream has failed.
+    pub(super) fn failed<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        self.core.lost = true;
+        self.settle(handler, context);
+    }
+
+    /// The peer's half of the stream has ended.
+    fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        if self.core.phase == Phase::WebSocket {
+            // What it means, the outcome tells.
+            let _ = self.core.connection.receive_eof();
+        }
+        self.core.lost = true;
+        self.settle(handler, context);
+    }
+
+    /// Looks whether a deadline has come.
+    pub(super) fn sweep<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let stuck = core.rare.as_ref().is_some_and(|rare| {
+            let waited = context.now.since(rare.progress);
+            !rare.backlog.is_empty()
+                && context
+                    .settings
+                    .write_timeout
+                    .is_some_and(|timeout| waited >= timeout)
+        });
+        if stuck {
+            return self.failed(handler, context);
+        }
+        if core.phase == Phase::WebSocket && core.is_paused(context) {
+            // It cannot be heard now; whether it reads is looked at above.
+            core.deadlines.received(context.now);
+        }
+        match core.deadlines.poll(context.now, &context.settings.timeouts) {
+            None => return,
+            Some(Due::Ping) => {
+                if let Ok(written) = core.connection.ping(&[], context.cork.spare()) {
+                    context.cork.len += written;
+                }
+            }
+            Some(Due::Idle) => {
+                // RFC 6455 §7.4.1: this endpoint goes away; it may be closing already
+                let _ = core.close(context, CloseCode::GOING_AWAY, "idle");
+            }
+            Some(Due::Handshake | Due::Pong | Due::Close) => core.lost = true,
+        }
+        self.settle(handler, context);
+    }
+
+    /// The server goes down (RFC 6455 §7.4.1).
+    pub(super) fn shut_down<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+    ) {
+        match self.core.phase {
+            Phase::Request => self.core.lost = true,
+            Phase::WebSocket => {
+                // It may be closing already.
+                let _ = self.core.close(context, CloseCode::GOING_AWAY, "");
+            }
+            _ => {}
+        }
+        self.settle(handler, context);
+    }
+
+    // ---- receiving ----
+
+    /// Takes `input`, and tells how much of it, at its end, is to be taken later.
+    #[inline]
+    fn receive<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        input: &mut [u8],
+    ) -> usize {
+        let mut rest = input;
+        if self.core.phase == Phase::Request {
+            rest = self.receive_request(handler, context, rest);
+        }
+        if self.core.phase != Phase::WebSocket {
+            return 0;
+        }
+        self.core.deadlines.received(context.now);
+        let received = catch_unwind(AssertUnwindSafe(|| {
+            self.receive_messages(handler, context, rest)
+        }));
+        match received {
+            Ok(rest) => rest,
+            Err(_) => {
+                self.core.fail(context, CloseCode::INTERNAL_ERROR);
+                0
+            }
+        }
+    }
+
+    /// Decodes `input` until its end, or until the answers are not read, and tells how much is left.
+    #[inline]
+    fn receive_messages<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        mut input: &mut [u8],
+    ) -> usize {
+        let Some(data) = &mut self.data else {
+            return 0;
+        };
+        let core = &mut self.core;
+        loop {
+            let chunk = match core.connection.next_event(&mut input) {
+                Ok(Some(Event::Data(chunk))) => chunk,
+                Ok(Some(Event::Ping(_))) => {
+                    core.transmit(context);
+                    continue;
+                }
+                Ok(Some(Event::Close(close))) => {
+                    if let Some(close) = close.filter(|close| !close.reason().is_empty()) {
+                        core.rare().reason = close.reason().to_owned();
+                    }
+                    continue;
+                }
+                Ok(Some(_)) => continue,
+                // What is owed after a violation is sent by `settle`.
+                Ok(None) | Err(_) => return 0,
+            };
+            core.deadlines.received_message(context.now);
+            if chunk.first && chunk.last {
+                deliver(handler, core, context, data, chunk.kind, chunk.bytes);
+            } else {
+                core.assemble(context, chunk.first, chunk.bytes);
+                if !chunk.last {
+                    continue;
+                }
+                let bytes = core::mem::take(&mut core.rare().message);
+                deliver(handler, core, context, data, chunk.kind, &bytes);
+                context.recycle(bytes);
+            }
+            if core.lost {
+                return 0;
+            }
+            if core.rare.is_some() && core.is_paused(context) {
+                return input.len();
+            }
+        }
+    }
+
+    /// Reads a request, and gives what comes after it.
+    fn receive_request<'a, H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        input: &'a mut [u8],
+    ) -> &'a mut [u8] {
+        let settings = context.settings.clone();
+        let rare = self.core.rare();
+        let mut reading = rare
+            .reading
+            .take()
+            .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
+        let mut rest = &*input;
+        let Some(judged) = reading.read(&mut rest) else {
+            rare.reading = Some(reading);
+            return &mut [];
+        };
+        let start = input.len() - rest.len();
+        let mut out = Vec::new();
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let callback = |request: &_| handler.on_request(request);
+            reading.answer(judged, callback, &settings.builder, &mut out)
+        }));
+        let subprotocol = match answered {
+            Ok(Answer::Accept(subprotocol)) => subprotocol,
+            Ok(Answer::Last(_)) | Err(_) => {
+                if answered.is_err() {
+                    out = SERVER_ERROR.to_vec();
+                }
+                self.core.put(context, &out);
+                self.core.phase = Phase::Response;
+                self.core.deadlines = Deadlines::new(context.now);
+                return &mut [];
+            }
+        };
+        self.core.put(context, &out);
+        self.core.phase = Phase::WebSocket;
+        self.core.deadlines.opened(context.now);
+        if let Some(subprotocol) = subprotocol {
+            self.core.rare().subprotocol = Some(subprotocol.into_boxed_str());
+        }
+        let core = &mut self.core;
+        let slot_data = &mut self.data;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let data = slot_data.insert(D::default());
+            let peer = &mut Peer {
+                core: &mut *core,
+                context: &mut *context,
+                data,
+            };
+            if let Err(error) = handler.on_open(peer, &reading.request) {
+                peer.core.judge(peer.context, &error);
+            }
+        }));
+        if opened.is_err() {
+            self.core.fail(context, CloseCode::INTERNAL_ERROR);
+        }
+        &mut input[start..]
+    }
+
+    // ---- after each ----
+
+    /// Writes what was gathered, and goes on with the end of the connection where it has begun.
+    pub(super) fn settle<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        if core.phase == Phase::WebSocket {
+            core.transmit(context);
+        }
+        core.flush(context);
+        match core.stream.flush() {
+            Ok(true) => {}
+            Ok(false) => core.arm(context),
+            Err(_) => core.lost = true,
+        }
+        if core.lost || core.phase != Phase::WebSocket || core.connection.state() != State::Open {
+            self.go_on_ending(handler, context);
+        }
+        if self.core.rare.is_some() {
+            self.core.tell_backlog();
+            self.core.tidy();
+        }
+    }
+
+    #[cold]
+    fn go_on_ending<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let written = core.backlog() == 0 && core.stream.is_flushed();
+        match core.phase {
+            Phase::WebSocket => {
+                core.deadlines.closing(context.now);
+                if core.lost || (written && core.connection.should_shutdown()) {
+                    self.finish(handler, context);
+                }
+            }
+            Phase::Response if written => {
+                core.phase = Phase::Drain;
+                core.deadlines.closing(context.now);
+                core.stream.shutdown();
+            }
+            _ => {}
+        }
+        if self.core.lost {
+            self.core.phase = Phase::Over;
+            self.core.rare = None;
+        }
+    }
+
+    /// The WebSocket is closed, or lost: tells the application, and ends this side's half.
+    fn finish<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        // RFC 6455 §7.1.1: the server ends its half first, and the peer the connection [CL07]
+        core.phase = Phase::Drain;
+        if !core.lost {
+            core.stream.shutdown();
+        }
+        let Some(mut data) = self.data.take() else {
+            return;
+        };
+        let outcome = Outcome {
+            code: core.connection.close_code(),
+            reason: core::mem::take(&mut core.rare().reason),
+            clean: core.connection.is_clean(),
+        };
+        // Whatever happens there, the connection has ended.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let peer = &mut Peer {
+                core: &mut *core,
+                context: &mut *context,
+                data: &mut data,
+            };
+            handler.on_close(peer, &outcome);
+            drop(data);
+        }));
+        if let Some(outbox) = self.core.rare().outbox.take() {
+            outbox.end();
+        }
+        // What is left of it is of no use to anybody.
+        self.core.rare = None;
+    }
+}
+
+/// Gives a whole message to the handler.
+#[inline]
+fn deliver<H: Handler>(
+    handler: &mut H,
+    core: &mut Core,
+    context: &mut Context,
+    data: &mut H::Data,
+    kind: DataKind,
+    payload: &[u8],
+) {
+    // The connection has checked what is text.
+    let Ok(message) = Message::new(kind, payload) else {
+        return;
+    };
+    if core.muted {
+        return;
+    }
+    let peer = &mut Peer {
+        core,
+        context,
+        data,
+    };
+    if let Err(error) = handler.on_message(peer, message) {
+        peer.core.judge(peer.context, &error);
+    }
+}
+
+impl Core {
+    /// What an error of the handler means.
+    fn judge(&mut self, context: &Context, error: &SendError) {
+        match error {
+            SendError::Closed => {}
+            error if error.is_would_block() => self.fail(context, CloseCode::TRY_AGAIN_LATER),
+            _ => self.fail(context, CloseCode::INTERNAL_ERROR),
+        }
+    }
+
+    /// Appends a part of a message. Room is made for what has come, never for what was announced.
+    fn assemble(&mut self, context: &mut Context, first: bool, bytes: &[u8]) {
+        let rare = self.rare.get_or_insert_default();
+        if first {
+            rare.message = context.spare.pop().unwrap_or_default();
+            // The next part comes soon, and is often small.
+            rare.message.reserve(bytes.len() + bytes.len() / 2);
+        }
+        rare.message.extend_from_slice(bytes);
+    }
+}

@@ -1,0 +1,411 @@
+//! The loop: waits for events, and serves the connections that they are about.
+
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::io;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use motews::{Millis, Timeouts};
+use slab::Slab;
+
+use super::connection::{Context, Slot};
+use super::handler::Handler;
+use super::outbox::{Inbox, set_in_loop};
+use super::peer::{PeerId, Peers};
+use super::stream::Stream;
+use super::{Settings, Shared};
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// How much is read at once, in octets: all connections of a loop share this buffer. It stays in
+/// the cache, and holds a message of 64 KiB whole.
+const READ_LEN: usize = 128 * 1024;
+
+/// How many events are taken at once.
+const MAX_EVENTS: usize = 1024;
+
+/// How many connections are accepted before those that are there have their turn.
+const MAX_ACCEPTS: usize = 64;
+
+/// How long nothing is accepted after the operating system, or the limit, did not let us.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds.
+const SWEEPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// A loop that does not run yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    poll: Poll,
+    listener: TcpListener,
+    inbox: Arc<Inbox>,
+}
+
+impl Waiting {
+    pub(super) fn new(mut listener: TcpListener) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let inbox = Inbox::new(Waker::new(poll.registry(), WAKER)?);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            listener,
+            inbox: Arc::new(inbox),
+        })
+    }
+
+    pub(super) const fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    pub(super) const fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+}
+
+/// Whether connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// An event tells when there is one.
+    Wait,
+    /// There may be more.
+    Now,
+    /// Not before this time: there is no room.
+    At(Instant),
+    /// The server shuts down.
+    Never,
+}
+
+pub(super) struct EventLoop<H: Handler> {
+    handler: H,
+    shared: Arc<Shared>,
+    index: usize,
+    poll: Poll,
+    listener: Option<TcpListener>,
+    accepting: Accepting,
+    slots: Slab<Slot<H::Data>>,
+    /// The number of the next connection.
+    number: u32,
+    context: Context,
+    buffer: Box<[u8]>,
+    epoch: Instant,
+    sweep: Option<Duration>,
+    next_sweep: Option<Instant>,
+    timer: Option<Duration>,
+    next_timer: Option<Instant>,
+}
+
+impl<H: Handler> EventLoop<H> {
+    pub(super) fn new(
+        waiting: Waiting,
+        index: usize,
+        shared: Arc<Shared>,
+        handler: H,
+    ) -> io::Result<Self> {
+        let registry = waiting.poll.registry().try_clone()?;
+        let settings = shared.settings.clone();
+        let timer = handler.timer();
+        Ok(Self {
+            sweep: sweep(&settings),
+            context: Context::new(waiting.inbox, settings, registry),
+            handler,
+            shared,
+            index,
+            poll: waiting.poll,
+            listener: Some(waiting.listener),
+            accepting: Accepting::Now,
+            slots: Slab::new(),
+            number: 0,
+            buffer: vec![0; READ_LEN].into_boxed_slice(),
+            epoch: Instant::now(),
+            next_sweep: None,
+            timer,
+            next_timer: None,
+        })
+    }
+
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        set_in_loop(true);
+        let result = self.turn_around();
+        set_in_loop(false);
+        // Each connection that was opened is told to be closed.
+        let left: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in left {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.failed(&mut self.handler, &mut self.context);
+            }
+            self.remove(key);
+        }
+        result
+    }
+
+    fn turn_around(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        let mut ready = Vec::new();
+        let mut now = Instant::now();
+        self.next_timer = self.timer.and_then(|timer| now.checked_add(timer));
+        loop {
+            let busy = self.accepting == Accepting::Now || !self.context.later.is_empty();
+            let timeout = if !busy && self.context.inbox.fall_asleep() {
+                self.next_deadline()
+                    .map(|at| at.saturating_duration_since(now))
+            } else {
+                Some(Duration::ZERO)
+            };
+            let polled = self.poll.poll(&mut events, timeout);
+            self.context.inbox.awake();
+            match polled {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                polled => polled?,
+            }
+            now = Instant::now();
+            let millis = now.saturating_duration_since(self.epoch).as_millis();
+            self.context.now = Millis(millis as u64);
+
+            // Those that wait have their turn once in a round.
+            core::mem::swap(&mut self.context.later, &mut ready);
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.ready_to_accept(),
+                    WAKER => {}
+                    Token(key) => self.handle(key, event),
+                }
+            }
+            self.resume(&mut ready);
+            self.context.inbox.take(&mut ready);
+            self.resume(&mut ready);
+            self.accept(now);
+            self.keep_time(now);
+            if self.shut_down(now) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let accept = match self.accepting {
+            Accepting::At(at) => Some(at),
+            _ => None,
+        };
+        let stop = self.shared.stop();
+        [accept, self.next_sweep, self.next_timer, stop]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    // ---- connections ----
+
+    fn handle(&mut self, key: usize, event: &Event) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        let (handler, context) = (&mut self.handler, &mut self.context);
+        if event.is_writable() {
+            slot.writable(handler, context, &mut self.buffer);
+        }
+        if event.is_readable() || event.is_read_closed() {
+            slot.readable(handler, context, &mut self.buffer, event.is_read_closed());
+        }
+        if event.is_error() {
+            slot.failed(handler, context);
+        }
+        if slot.core.is_over() {
+            self.remove(key);
+        }
+    }
+
+    /// Looks at those again that want it.
+    fn resume(&mut self, ready: &mut Vec<PeerId>) {
+        for id in ready.drain(..) {
+            let key = id.slot();
+            let slot = self.slots.get_mut(key);
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            slot.resume(&mut self.handler, &mut self.context, &mut self.buffer);
+            if slot.core.is_over() {
+                self.remove(key);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        if self.slots.try_remove(key).is_some() {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.slots.is_empty() {
+            self.next_sweep = None;
+        }
+    }
+
+    // ---- accepting ----
+
+    fn ready_to_accept(&mut self) {
+        if self.accepting == Accepting::Wait {
+            self.accepting = Accepting::Now;
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        match self.accepting {
+            Accepting::Wait | Accepting::Never => return,
+            Accepting::At(at) if now < at => return,
+            Accepting::At(_) | Accepting::Now => {}
+        }
+        let pause = now
+            .checked_add(ACCEPT_PAUSE)
+            .map_or(Accepting::Now, Accepting::At);
+        self.accepting = Accepting::Now;
+        for _ in 0..MAX_ACCEPTS {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            // Counted first: the other loops accept as well.
+            let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+            let full = before >= self.shared.settings.limits.max_connections
+                || self.slots.len() >= PeerId::MAX_SLOTS;
+            let accepted = if full { None } else { Some(listener.accept()) };
+            let opened = match accepted {
+                Some(Ok((stream, _))) => self.open(stream, now),
+                Some(Err(error)) => Err(error),
+                None => {
+                    self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.accepting = pause;
+                    return;
+                }
+            };
+            let Err(error) = opened else {
+                continue;
+            };
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.accepting = Accepting::Wait;
+                    return;
+                }
+                // Of this connection only.
+                io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset => {}
+                // Too many open files, or no memory: others must go first.
+                _ => {
+                    self.accepting = pause;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes a connection.
+    fn open(&mut self, socket: TcpStream, now: Instant) -> io::Result<()> {
+        // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
+        // hands the listener's option down.
+        if cfg!(not(target_os = "linux")) {
+            socket.set_nodelay(true)?;
+        }
+        let mut stream = Stream::new(socket, &self.shared.settings)?;
+        let entry = self.slots.vacant_entry();
+        let token = Token(entry.key());
+        let registry = self.poll.registry();
+        registry.register(stream.socket_mut(), token, Interest::READABLE)?;
+        let id = PeerId::new(self.number, self.index, entry.key());
+        self.number = self.number.wrapping_add(1);
+        entry.insert(Slot::new(stream, id, &self.context));
+        if self.next_sweep.is_none() {
+            self.next_sweep = self.sweep.and_then(|sweep| now.checked_add(sweep));
+        }
+        Ok(())
+    }
+
+    // ---- time ----
+
+    fn keep_time(&mut self, now: Instant) {
+        if self.next_timer.is_some_and(|at| at <= now) {
+            self.next_timer = self.timer.and_then(|timer| {
+                // From the time that it was due: it does not drift.
+                let next = self.next_timer?.checked_add(timer)?;
+                if next > now {
+                    Some(next)
+                } else {
+                    now.checked_add(timer)
+                }
+            });
+            let (handler, context) = (&mut self.handler, &mut self.context);
+            let peers = &mut Peers {
+                slots: &mut self.slots,
+                context,
+            };
+            // It concerns no connection, so none is closed.
+            let _ = catch_unwind(AssertUnwindSafe(|| handler.on_timer(peers)));
+        }
+        if self.next_sweep.is_some_and(|at| at <= now) {
+            let keys = self.slots.capacity();
+            for key in 0..keys {
+                let Some(slot) = self.slots.get_mut(key) else {
+                    continue;
+                };
+                slot.sweep(&mut self.handler, &mut self.context);
+                if slot.core.is_over() {
+                    self.remove(key);
+                }
+            }
+            self.next_sweep = if self.slots.is_empty() {
+                None
+            } else {
+                self.sweep.and_then(|sweep| now.checked_add(sweep))
+            };
+        }
+    }
+
+    /// Whether the server has shut down.
+    fn shut_down(&mut self, now: Instant) -> bool {
+        let Some(deadline) = self.shared.stop() else {
+            return false;
+        };
+        if self.accepting != Accepting::Never {
+            self.accepting = Accepting::Never;
+            self.listener = None;
+            let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
+            for key in keys {
+                if let Some(slot) = self.slots.get_mut(key) {
+                    slot.shut_down(&mut self.handler, &mut self.context);
+                    if slot.core.is_over() {
+                        self.remove(key);
+                    }
+                }
+            }
+        }
+        self.slots.is_empty() || deadline <= now
+    }
+}
+
+/// How often to look at the deadlines.
+fn sweep(settings: &Settings) -> Option<Duration> {
+    let Timeouts {
+        handshake,
+        idle,
+        keepalive,
+        pong,
+        close,
+    } = settings.timeouts;
+    let shortest = [
+        handshake,
+        idle,
+        keepalive,
+        pong,
+        close,
+        settings.write_timeout,
+    ]
+    .into_iter()
+    .flatten()
+    .min()?;
+    Some((shortest / 8).clamp(SWEEPS.0, SWEEPS.1))
+}

@@ -1,0 +1,103 @@
+//! What an application does.
+
+use core::time::Duration;
+
+use super::peer::{Peer, Peers};
+use crate::error::SendError;
+use crate::request::{Request, Response};
+use crate::socket::Outcome;
+
+/// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
+pub type MessageRef<'a> = motews::Message<'a>;
+
+/// What an application does with its connections: [`Server::run`](crate::Server::run).
+///
+/// Its methods are called by one thread, one after the other, so they must not wait: while one of
+/// them runs, no other connection of this loop is served. With several loops
+/// ([`ServerBuilder::threads`](crate::ServerBuilder::threads)) each has its own clone of the
+/// handler; what they share is in a [`Hub`](crate::Hub) or an [`Arc`](std::sync::Arc).
+///
+/// A closure is a handler that has nothing but [`on_message`](Self::on_message):
+///
+/// ```no_run
+/// use motews_std::{MessageRef, Peer, Server};
+///
+/// Server::bind("127.0.0.1:9001")?.run(|peer: &mut Peer, message: MessageRef| peer.send(message))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Failures
+/// An error from [`on_open`](Self::on_open) or [`on_message`](Self::on_message) closes that
+/// connection: with 1013 where its backlog is full, else with 1011. [`SendError::Closed`] is of no
+/// matter. If a method panics, its connection is closed with 1011, and the others live; a request is
+/// answered with 500 then.
+pub trait Handler {
+    /// What the application keeps for each open connection: [`Peer::data`]. It is dropped after
+    /// [`on_close`](Self::on_close).
+    type Data: Default;
+
+    /// Answers a request: accepts it, as it does by default, or refuses it with a status.
+    /// It sees ordinary HTTP requests as well ([`Request::is_websocket`]), so that the same port
+    /// can serve a page.
+    ///
+    /// A browser lets any site connect to any server, with the cookies of its user: where that
+    /// matters, judge the [`Request::origin`] (§10.2).
+    fn on_request(&mut self, request: &Request) -> Response {
+        let _ = request;
+        Response::accept()
+    }
+
+    /// A connection is open. What is sent here comes first.
+    ///
+    /// # Errors
+    /// See [failures](Self#failures).
+    fn on_open(
+        &mut self,
+        peer: &mut Peer<'_, Self::Data>,
+        request: &Request,
+    ) -> Result<(), SendError> {
+        let _ = (peer, request);
+        Ok(())
+    }
+
+    /// A message has come.
+    ///
+    /// # Errors
+    /// See [failures](Self#failures).
+    fn on_message(
+        &mut self,
+        peer: &mut Peer<'_, Self::Data>,
+        message: MessageRef<'_>,
+    ) -> Result<(), SendError>;
+
+    /// A connection has ended: once for each that was opened. Nothing can be sent any more.
+    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
+        let _ = (peer, outcome);
+    }
+
+    /// How often [`on_timer`](Self::on_timer) is called; never by default. Asked once, when a loop
+    /// begins.
+    fn timer(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The time of the [`timer`](Self::timer) has come. A loop that was late does not catch up.
+    fn on_timer(&mut self, peers: &mut Peers<'_, Self::Data>) {
+        let _ = peers;
+    }
+}
+
+impl<F> Handler for F
+where
+    F: FnMut(&mut Peer<'_>, MessageRef<'_>) -> Result<(), SendError>,
+{
+    type Data = ();
+
+    fn on_message(
+        &mut self,
+        peer: &mut Peer<'_>,
+        message: MessageRef<'_>,
+    ) -> Result<(), SendError> {
+        self(peer, message)
+    }
+}

@@ -1,0 +1,196 @@
+//! Many connections that get the same messages.
+
+use core::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use motews::CloseCode;
+use slab::Slab;
+
+use super::backlog::Frame;
+use super::outbox::{Inbox, Offered, Outbox, PeerSender};
+use super::peer::PeerId;
+use crate::message::AsMessage;
+
+/// What a [`Hub`] does with a member whose backlog is full
+/// ([`Limits::max_backlog`](crate::Limits::max_backlog)), because it reads more slowly than is
+/// sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowPolicy {
+    /// Drops the oldest messages that wait, until there is room.
+    DropOldest,
+    /// Drops the message that is broadcast.
+    DropNewest,
+    /// Keeps one message only, the newest, whatever the backlog's limit: for the frames of a video.
+    KeepNewest,
+    /// Drops all that waits, and closes the connection with this code.
+    Disconnect(CloseCode),
+}
+
+/// What became of a broadcast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "messages may have been dropped"]
+pub struct Broadcast {
+    /// To how many members the message will be sent.
+    pub delivered: usize,
+    /// How many messages were dropped: this one, with [`SlowPolicy::DropNewest`]; older ones, which
+    /// had been counted as delivered, with [`SlowPolicy::DropOldest`] and
+    /// [`SlowPolicy::KeepNewest`].
+    pub dropped: usize,
+    /// How many members were disconnected.
+    pub disconnected: usize,
+}
+
+/// A group of connections that get the same messages: a room of a chat, the viewers of a video.
+/// They may be on several loops, and anybody may broadcast, from any thread: clone the hub.
+///
+/// A message is put into a frame once, however many members there are, and its bytes are shared.
+/// Nobody waits for a member that does not read; see [`SlowPolicy`].
+///
+/// ```no_run
+/// use motews_std::{
+///     Handler, Hub, Membership, MessageRef, Peer, Request, SendError, Server, SlowPolicy,
+/// };
+///
+/// #[derive(Clone)]
+/// struct Chat(Hub);
+///
+/// impl Handler for Chat {
+///     type Data = Option<Membership>;
+///
+///     fn on_open(&mut self, peer: &mut Peer<Self::Data>, _: &Request) -> Result<(), SendError> {
+///         *peer.data_mut() = Some(self.0.join(&peer.sender()));
+///         Ok(())
+///     }
+///
+///     fn on_message(
+///         &mut self,
+///         _: &mut Peer<Self::Data>,
+///         message: MessageRef,
+///     ) -> Result<(), SendError> {
+///         let _ = self.0.broadcast(message);
+///         Ok(())
+///     }
+/// }
+///
+/// Server::bind("127.0.0.1:9001")?.run(Chat(Hub::new(SlowPolicy::DropOldest)))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Hub {
+    members: Arc<Mutex<Slab<Arc<Outbox>>>>,
+    policy: SlowPolicy,
+}
+
+impl Hub {
+    /// A hub without members.
+    #[must_use]
+    pub fn new(policy: SlowPolicy) -> Self {
+        Self {
+            members: Arc::default(),
+            policy,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Arc<Outbox>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a connection a member for as long as the [`Membership`] lives: keep it in the
+    /// [`Handler::Data`](crate::Handler::Data) of the connection, which is dropped when that is
+    /// closed. Who joins twice gets each message twice.
+    pub fn join(&self, sender: &PeerSender) -> Membership {
+        let key = self.lock().insert(sender.0.clone());
+        Membership {
+            hub: self.clone(),
+            key,
+        }
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are no members.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends a message to all members. Never waits.
+    pub fn broadcast(&self, message: impl AsMessage) -> Broadcast {
+        self.broadcast_where(message, |_| true)
+    }
+
+    /// Sends a message to all members but one: the one that it came from, for example.
+    pub fn broadcast_except(&self, except: PeerId, message: impl AsMessage) -> Broadcast {
+        self.broadcast_where(message, |id| id != except)
+    }
+
+    fn broadcast_where(
+        &self,
+        message: impl AsMessage,
+        mut wanted: impl FnMut(PeerId) -> bool,
+    ) -> Broadcast {
+        let frame = Frame::new(message.as_message());
+        let mut result = Broadcast::default();
+        let mut loops: Vec<Arc<Inbox>> = Vec::new();
+        let members = self.lock();
+        for (_, outbox) in members.iter().filter(|(_, outbox)| wanted(outbox.id)) {
+            match outbox.offer(&frame, self.policy) {
+                Offered::Sent { dropped } => {
+                    result.delivered += 1;
+                    result.dropped += dropped;
+                }
+                Offered::Dropped => {
+                    result.dropped += 1;
+                    continue;
+                }
+                Offered::Disconnected => result.disconnected += 1,
+                Offered::Gone => continue,
+            }
+            if !loops.iter().any(|known| Arc::ptr_eq(known, &outbox.inbox)) {
+                loops.push(outbox.inbox.clone());
+            }
+        }
+        drop(members);
+        for inbox in loops {
+            inbox.wake();
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("members", &self.len())
+            .field("policy", &self.policy)
+            .finish()
+    }
+}
+
+/// A place in a [`Hub`]. Dropping it leaves.
+#[derive(Debug)]
+#[must_use = "dropping it leaves the hub"]
+pub struct Membership {
+    hub: Hub,
+    key: usize,
+}
+
+impl Membership {
+    /// The hub that this is a place in.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let left = self.hub.lock().try_remove(self.key);
+        drop(left);
+    }
+}

@@ -1,0 +1,469 @@
+//! What other threads send: one outbox for each connection that has senders, one inbox for each
+//! loop.
+
+use core::cell::Cell;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use motews::CloseCode;
+
+use super::backlog::Frame;
+use super::hub::SlowPolicy;
+use super::peer::PeerId;
+use crate::error::{SendError, TrySendError};
+use crate::message::{AsMessage, Message};
+
+thread_local! {
+    /// Whether this thread runs a loop, which must never wait.
+    static IN_LOOP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread runs a loop from now on, or does not any more.
+pub(super) fn set_in_loop(in_loop: bool) {
+    IN_LOOP.set(in_loop);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which connections of a loop have something in their outboxes.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    ready: Mutex<Vec<PeerId>>,
+    /// There is something in `ready`.
+    filled: AtomicBool,
+    /// The loop waits, or is about to.
+    sleeping: AtomicBool,
+    waker: mio::Waker,
+}
+
+impl Inbox {
+    pub(super) const fn new(waker: mio::Waker) -> Self {
+        Self {
+            ready: Mutex::new(Vec::new()),
+            filled: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    fn push(&self, id: PeerId) {
+        lock(&self.ready).push(id);
+        self.filled.store(true, Ordering::SeqCst);
+    }
+
+    /// Wakes the loop if it waits.
+    pub(super) fn wake(&self) {
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            // It fails only if the loop is gone.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// The loop is about to wait: `false` if it must not.
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        let empty = !self.filled.load(Ordering::SeqCst);
+        if !empty {
+            self.sleeping.store(false, Ordering::SeqCst);
+        }
+        empty
+    }
+
+    /// The loop does not wait any more.
+    pub(super) fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    /// Exchanges what is ready for the empty `list`.
+    pub(super) fn take(&self, list: &mut Vec<PeerId>) {
+        if self.filled.swap(false, Ordering::SeqCst) {
+            core::mem::swap(&mut *lock(&self.ready), list);
+        }
+    }
+}
+
+/// What is to be sent on one connection, and how much waits there already.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) id: PeerId,
+    pub(super) inbox: Arc<Inbox>,
+    limit: usize,
+    write_timeout: Option<Duration>,
+    queue: Mutex<Queue>,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    /// Octets of all frames, and what they cost.
+    len: usize,
+    cost: usize,
+    /// Written when nothing else waits.
+    latest: Option<Frame>,
+    close: Option<(CloseCode, String)>,
+    /// Octets that the loop itself has not written yet.
+    backlog: usize,
+    /// The loop knows that there is something, or will look as soon as it can write.
+    scheduled: bool,
+    /// The connection is gone.
+    ended: bool,
+    waiting: usize,
+}
+
+impl Queue {
+    const fn is_open(&self) -> bool {
+        !self.ended && self.close.is_none()
+    }
+
+    /// Whether a frame may wait here: a single one always may.
+    fn has_room(&self, cost: usize, limit: usize) -> bool {
+        let used = self.cost + self.backlog;
+        used == 0 || used.saturating_add(cost) <= limit
+    }
+
+    fn push(&mut self, frame: Frame) {
+        self.len += frame.bytes().len();
+        self.cost += frame.cost();
+        self.frames.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop_front()?;
+        self.len -= frame.bytes().len();
+        self.cost -= frame.cost();
+        Some(frame)
+    }
+}
+
+/// What the loop is to do next for a connection.
+pub(super) enum Next {
+    Send(Frame),
+    Close(CloseCode, String),
+    /// Nothing more: whoever sends next schedules it again.
+    Nothing,
+}
+
+/// What became of a broadcast on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    /// It will be sent; so many others will not.
+    Sent { dropped: usize },
+    /// It will not be sent.
+    Dropped,
+    /// The connection is to be closed.
+    Disconnected,
+    /// The connection was closed before.
+    Gone,
+}
+
+impl Outbox {
+    pub(super) fn new(
+        id: PeerId,
+        inbox: Arc<Inbox>,
+        limit: usize,
+        write_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            id,
+            inbox,
+            limit,
+            write_timeout,
+            queue: Mutex::default(),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Tells the loop, unless it knows, but does not wake it.
+    fn schedule(&self, queue: &mut Queue) {
+        if !queue.scheduled {
+            queue.scheduled = true;
+            self.inbox.push(self.id);
+        }
+    }
+
+    // ---- by the loop ----
+
+    /// The next thing to do, where there is no backlog.
+    pub(super) fn next(&self) -> Next {
+        let mut queue = lock(&self.queue);
+        if let Some(frame) = queue.pop() {
+            return Next::Send(frame);
+        }
+        if let Some(latest) = queue.latest.take() {
+            return Next::Send(latest);
+        }
+        if let Some((code, reason)) = &mut queue.close {
+            return Next::Close(*code, core::mem::take(reason));
+        }
+        queue.scheduled = false;
+        if queue.frames.capacity() > 8 {
+            queue.frames = VecDeque::new();
+        }
+        Next::Nothing
+    }
+
+    /// Whether somebody wants the connection to be closed.
+    pub(super) fn is_closing(&self) -> bool {
+        lock(&self.queue).close.is_some()
+    }
+
+    /// Whether there is nothing to send.
+    pub(super) fn is_empty(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.frames.is_empty() && queue.latest.is_none()
+    }
+
+    /// Appends a message of the loop itself, whatever the limit.
+    pub(super) fn append(&self, frame: Frame) {
+        let mut queue = lock(&self.queue);
+        queue.push(frame);
+        self.schedule(&mut queue);
+    }
+
+    /// Tells how much waits beside what is in here.
+    pub(super) fn set_backlog(&self, len: usize) {
+        let mut queue = lock(&self.queue);
+        queue.backlog = len;
+        if queue.waiting > 0 {
+            self.room.notify_all();
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn end(&self) {
+        let mut queue = lock(&self.queue);
+        *queue = Queue {
+            ended: true,
+            waiting: queue.waiting,
+            ..Queue::default()
+        };
+        self.room.notify_all();
+    }
+
+    // ---- by anybody ----
+
+    /// Octets that wait in here.
+    pub(super) fn len(&self) -> usize {
+        let queue = lock(&self.queue);
+        queue.len + queue.latest.as_ref().map_or(0, |frame| frame.bytes().len())
+    }
+
+    fn buffered_amount(&self) -> usize {
+        self.len() + lock(&self.queue).backlog
+    }
+
+    fn is_open(&self) -> bool {
+        lock(&self.queue).is_open()
+    }
+
+    /// Takes a frame if there is room, or waits for it until then.
+    fn send(&self, frame: Frame, wait: bool) -> Result<(), SendError> {
+        let mut queue = lock(&self.queue);
+        let until = self
+            .write_timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if !queue.is_open() {
+                return Err(SendError::Closed);
+            }
+            if queue.has_room(frame.cost(), self.limit) {
+                queue.push(frame);
+                self.schedule(&mut queue);
+                break;
+            }
+            if !wait {
+                return Err(SendError::Io(std::io::ErrorKind::WouldBlock.into()));
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(SendError::TimedOut);
+            }
+            queue.waiting += 1;
+            queue = match left {
+                None => self
+                    .room
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    let waited = self.room.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            queue.waiting -= 1;
+        }
+        drop(queue);
+        self.inbox.wake();
+        Ok(())
+    }
+
+    /// Takes a frame as `policy` wants it. Whoever calls this wakes the loop.
+    pub(super) fn offer(&self, frame: &Frame, policy: SlowPolicy) -> Offered {
+        let mut queue = lock(&self.queue);
+        if !queue.is_open() {
+            return Offered::Gone;
+        }
+        let mut dropped = 0;
+        if policy == SlowPolicy::KeepNewest {
+            dropped += usize::from(queue.latest.replace(frame.clone()).is_some());
+        } else {
+            while !queue.has_room(frame.cost(), self.limit) {
+                match policy {
+                    SlowPolicy::DropNewest => return Offered::Dropped,
+                    SlowPolicy::Disconnect(code) => {
+                        while queue.pop().is_some() {}
+                        queue.latest = None;
+                        queue.close = Some((code, String::new()));
+                        // The loop does not look while it cannot write.
+                        queue.scheduled = true;
+                        self.inbox.push(self.id);
+                        return Offered::Disconnected;
+                    }
+                    SlowPolicy::DropOldest | SlowPolicy::KeepNewest => {
+                        if queue.pop().is_none() {
+                            // What the loop itself has not written yet is more than the limit.
+                            return Offered::Dropped;
+                        }
+                        dropped += 1;
+                    }
+                }
+            }
+            queue.push(frame.clone());
+        }
+        self.schedule(&mut queue);
+        Offered::Sent { dropped }
+    }
+}
+
+/// Sends on a connection of a [`Server`](crate::Server) from any thread:
+/// [`Peer::sender`](crate::Peer::sender). Clone it as you like. It does not keep the connection:
+/// when that is gone, the calls fail with [`SendError::Closed`].
+///
+/// What one thread sends arrives in that order. It waits in the connection's backlog, which has a
+/// limit ([`Limits::max_backlog`](crate::Limits::max_backlog)); a single message may always wait,
+/// however long it is.
+///
+/// ```no_run
+/// use motews_std::{Handler, MessageRef, Peer, Request, SendError, Server};
+///
+/// #[derive(Clone)]
+/// struct Clock;
+///
+/// impl Handler for Clock {
+///     type Data = ();
+///
+///     fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<(), SendError> {
+///         let sender = peer.sender();
+///         std::thread::spawn(move || {
+///             for n in 0.. {
+///                 if sender.send(format!("tick {n}")).is_err() {
+///                     break; // the connection is closed
+///                 }
+///                 std::thread::sleep(std::time::Duration::from_secs(1));
+///             }
+///         });
+///         Ok(())
+///     }
+///
+///     fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
+///         Ok(())
+///     }
+/// }
+///
+/// Server::bind("127.0.0.1:9001")?.run(Clock)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PeerSender(pub(super) Arc<Outbox>);
+
+impl PeerSender {
+    /// Sends a message. Waits for room in the backlog, but in a [`Handler`](crate::Handler), which
+    /// must not wait, it gives [`WouldBlock`](std::io::ErrorKind::WouldBlock) instead
+    /// ([`SendError::is_would_block`]).
+    ///
+    /// # Errors
+    /// [`SendError::Closed`], or [`SendError::TimedOut`] if there was no room for
+    /// [`ServerBuilder::write_timeout`](crate::ServerBuilder::write_timeout).
+    pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let wait = !IN_LOOP.get();
+        self.0.send(Frame::new(message.as_message()), wait)
+    }
+
+    /// Sends a message if there is room, without waiting.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] if there will never
+    /// be. Both give the message back.
+    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+        match self.0.send(Frame::new(message.as_message()), false) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
+            Err(error) => Err(TrySendError::Failed(message, error)),
+        }
+    }
+
+    /// Sends a message when all others are written; until then a later one takes its place. So a
+    /// peer that reads slowly skips some, and what it gets is fresh: for the frames of a video. Never
+    /// waits. Tells whether one that was not sent yet has been replaced.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`]
+    pub fn send_latest(&self, message: impl AsMessage) -> Result<bool, SendError> {
+        let frame = Frame::new(message.as_message());
+        let offered = self.0.offer(&frame, SlowPolicy::KeepNewest);
+        self.0.inbox.wake();
+        match offered {
+            Offered::Sent { dropped } => Ok(dropped > 0),
+            _ => Err(SendError::Closed),
+        }
+    }
+
+    /// Begins the closing handshake, when all that was sent before is written.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`], or [`SendError::Invalid`] for a code or a reason that may not be
+    /// sent.
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        super::connection::check_close(code, reason)?;
+        let mut queue = lock(&self.0.queue);
+        if !queue.is_open() {
+            return Err(SendError::Closed);
+        }
+        queue.close = Some((code, reason.to_owned()));
+        queue.scheduled = true;
+        self.0.inbox.push(self.0.id);
+        drop(queue);
+        self.0.inbox.wake();
+        Ok(())
+    }
+
+    /// The connection's id.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.0.id
+    }
+
+    /// Whether messages can be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    /// Octets of frames that wait to be written.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.0.buffered_amount()
+    }
+}
+
+impl fmt::Debug for PeerSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerSender({})", self.0.id)
+    }
+}

@@ -1,0 +1,166 @@
+//! A connection as its handler sees it.
+
+use core::fmt;
+use core::net::SocketAddr;
+use std::io;
+
+use motews::{CloseCode, State};
+use slab::Slab;
+
+use super::connection::{Context, Core, Slot};
+use super::outbox::PeerSender;
+use crate::error::SendError;
+use crate::message::AsMessage;
+
+/// Tells the connections of a [`Server`](crate::Server) from each other, also those that are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(u64);
+
+impl PeerId {
+    /// How many loops, and how many connections on each, can be told from each other.
+    pub(super) const MAX_LOOPS: usize = 1 << 8;
+    pub(super) const MAX_SLOTS: usize = 1 << 24;
+
+    /// The connection in this slot of a loop; the number tells it from those before.
+    pub(super) const fn new(number: u32, loop_index: usize, slot: usize) -> Self {
+        Self((number as u64) << 32 | (loop_index as u64) << 24 | slot as u64)
+    }
+
+    pub(super) const fn slot(self) -> usize {
+        self.0 as usize & (Self::MAX_SLOTS - 1)
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An open connection, while a [`Handler`](crate::Handler) deals with it. `D` is
+/// [`Handler::Data`](crate::Handler::Data).
+#[derive(Debug)]
+pub struct Peer<'a, D = ()> {
+    pub(super) core: &'a mut Core,
+    pub(super) context: &'a mut Context,
+    pub(super) data: &'a mut D,
+}
+
+impl<D> Peer<'_, D> {
+    /// Sends a message. Never waits: what the operating system does not take now waits in the
+    /// connection's backlog.
+    ///
+    /// While the backlog is longer than half its limit
+    /// ([`Limits::max_backlog`](crate::Limits::max_backlog)), no message of this peer is read: who
+    /// sends a bounded amount for each message received need not look after it.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the connection is closing. One for which
+    /// [`is_would_block`](SendError::is_would_block) if the backlog is longer than its limit;
+    /// nothing was taken then.
+    #[inline]
+    pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
+        self.core.send(self.context, message.as_message())
+    }
+
+    /// Begins the closing handshake. No message can be sent any more; those of the peer that are
+    /// on their way still come.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the connection is closing already, [`SendError::Invalid`] for a
+    /// code or a reason that may not be sent.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.core.close(self.context, code, reason)
+    }
+
+    /// The connection's id.
+    #[must_use]
+    pub const fn id(&self) -> PeerId {
+        self.core.id
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// Those of the operating system, which does not know it any more when the peer has left.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.core.stream.socket().peer_addr()
+    }
+
+    /// The subprotocol, if there is one.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.core.rare.as_ref()?.subprotocol.as_deref()
+    }
+
+    /// What the application keeps for this connection.
+    #[must_use]
+    pub const fn data(&self) -> &D {
+        self.data
+    }
+
+    /// The same, to be changed.
+    pub const fn data_mut(&mut self) -> &mut D {
+        self.data
+    }
+
+    /// Octets of frames that wait to be written.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.context.cork.len() + self.core.buffered_amount()
+    }
+
+    /// Whether messages can be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.core.is_open() && self.core.connection.state() == State::Open
+    }
+
+    /// A handle of this connection for other threads, and for later.
+    pub fn sender(&mut self) -> PeerSender {
+        PeerSender(self.core.outbox(self.context))
+    }
+}
+
+/// The open connections of a loop: [`Handler::on_timer`](crate::Handler::on_timer).
+#[derive(Debug)]
+pub struct Peers<'a, D> {
+    pub(super) slots: &'a mut Slab<Slot<D>>,
+    pub(super) context: &'a mut Context,
+}
+
+impl<D> Peers<'_, D> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let open = self.slots.iter().filter(|(_, slot)| slot.core.is_open());
+        open.count()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `f` for each of them.
+    pub fn for_each(&mut self, mut f: impl FnMut(&mut Peer<'_, D>)) {
+        for (_, slot) in self.slots.iter_mut() {
+            let core = &mut slot.core;
+            let Some(data) = slot.data.as_mut().filter(|_| core.is_open()) else {
+                continue;
+            };
+            f(&mut Peer {
+                core,
+                context: self.context,
+                data,
+            });
+            slot.core.flush(self.context);
+            slot.core.tell_backlog();
+            // What is left to do needs the handler, which is busy.
+            if !slot.core.is_quiet() {
+                self.context.later.push(slot.core.id);
+            }
+        }
+    }
+}
