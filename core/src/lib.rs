@@ -59,6 +59,8 @@
 pub mod close;
 pub mod connection;
 pub mod deadline;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod error;
 pub mod frame;
 pub mod handshake;
