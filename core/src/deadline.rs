@@ -113,14 +113,12 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
     phase: Phase,
-    /// When the phase began.
+    /// A ping was sent that nothing has answered yet.
+    pinged: bool,
+    /// When the phase began, something was received last, or that ping was sent: the newest.
     since: Millis,
-    /// When something was received last.
-    received: Millis,
     /// When a message was received last.
     message: Millis,
-    /// When the ping was sent that nothing has answered yet.
-    pinged: Option<Millis>,
 }
 
 impl Deadlines {
@@ -129,10 +127,9 @@ impl Deadlines {
     pub const fn new(now: Millis) -> Self {
         Self {
             phase: Phase::Handshake,
+            pinged: false,
             since: now,
-            received: now,
             message: now,
-            pinged: None,
         }
     }
 
@@ -146,8 +143,11 @@ impl Deadlines {
 
     /// Something was received, no matter what.
     pub const fn received(&mut self, now: Millis) {
-        self.received = now;
-        self.pinged = None;
+        // Other phases end when they must, whatever comes [HS22] [CL21]
+        if matches!(self.phase, Phase::Open) {
+            self.since = now;
+            self.pinged = false;
+        }
     }
 
     /// A message was received, or a part of one.
@@ -176,21 +176,24 @@ impl Deadlines {
     pub fn poll(&mut self, now: Millis, timeouts: &Timeouts) -> Option<Due> {
         let (_, due) = self.earliest(timeouts).filter(|(at, _)| *at <= now)?;
         if due == Due::Ping {
-            self.pinged = Some(now);
+            self.pinged = true;
+            self.since = now;
         }
         Some(due)
     }
 
     fn earliest(&self, timeouts: &Timeouts) -> Option<(Millis, Due)> {
-        let none = (self.since, None, Due::Close);
+        let since = self.since;
+        let none = (since, None, Due::Close);
         let both = match (self.phase, self.pinged) {
-            (Phase::Handshake, _) => [(self.since, timeouts.handshake, Due::Handshake), none],
-            (Phase::Closing, _) => [(self.since, timeouts.close, Due::Close), none],
+            (Phase::Handshake, _) => [(since, timeouts.handshake, Due::Handshake), none],
+            (Phase::Closing, _) => [(since, timeouts.close, Due::Close), none],
             (Phase::Open, pinged) => [
                 (self.message, timeouts.idle, Due::Idle),
-                match pinged {
-                    Some(pinged) => (pinged, timeouts.pong, Due::Pong),
-                    None => (self.received, timeouts.keepalive, Due::Ping),
+                if pinged {
+                    (since, timeouts.pong, Due::Pong)
+                } else {
+                    (since, timeouts.keepalive, Due::Ping)
                 },
             ],
         };
