@@ -3,6 +3,8 @@
 //! `bash .ci/install` brings the suite's tool, `wstest`. `MOTEWS_WSTEST` names another one, and
 //! where there is none, the suite's container image serves as well.
 
+#[path = "embedded_io_autobahn.rs"]
+mod embedded_io;
 #[path = "firmware_autobahn.rs"]
 mod firmware;
 #[path = "smoltcp_autobahn.rs"]

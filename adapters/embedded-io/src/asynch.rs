@@ -1,0 +1,411 @@
+//! The async WebSocket, over [`embedded_io_async`].
+//!
+//! # Cancel-safe
+//! Any future here may be dropped at any time, by a `select` with a timer or a channel for example:
+//! no octet is lost, no frame is torn, and the next call goes on where it stopped. No state is in a
+//! future: what was read lies in the receive buffer, what is to be written in the transmit buffer, and
+//! each method says what it means that it was dropped.
+//!
+//! This asks the same of the transport: dropping the future of its `read` has read nothing, of its
+//! `write` has written nothing. embedded-io-async calls such a transport side-effect-free on cancel;
+//! those of embassy-net and tokio are, `embedded-tls` is not. Over one that is not, drop no future
+//! that you want to go on with, and give no timer, which drops them as well.
+
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
+
+use embedded_io_async::{Read, Write};
+use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
+use motews::{
+    Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError, Server,
+    Step,
+};
+
+use crate::config::Answer;
+use crate::engine::{Io, Next};
+use crate::error::Error;
+use crate::time::{AsyncTime, Untimed};
+use crate::websocket;
+
+/// The mode of the async [`WebSocket`].
+#[derive(Clone, Copy, Debug)]
+pub enum Async {}
+
+/// The async WebSocket.
+pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed> =
+    websocket::WebSocket<'a, T, R, Rx, Tx, K, Async>;
+
+/// The sending side of the async [`WebSocket`], while an event is at hand.
+pub type Reply<'a, T, R, Tx, K = Untimed> = websocket::Reply<'a, T, R, Tx, K, Async>;
+
+/// Awaits the transport, but no longer than until the next deadline.
+macro_rules! in_time {
+    ($engine:expr, $io:expr) => {{
+        let at = $engine.wake_at();
+        let mut io = pin!($io);
+        let mut timer = pin!($engine.time.wait(at));
+        poll_fn(|context| match io.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => timer.as_mut().poll(context).map(|()| None),
+        })
+        .await
+        .transpose()
+        .map_err(Error::Io)
+    }};
+}
+
+impl<'a, T, Rx, Tx, K> WebSocket<'a, T, Server, Rx, Tx, K>
+where
+    T: Read + Write,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: AsyncTime,
+{
+    /// Accepts the client's opening handshake, whatever it asks for (RFC 6455 §4.2).
+    ///
+    /// Cancel-safe: call it again, and it goes on.
+    ///
+    /// # Errors
+    /// As [`accept_with`](Self::accept_with), but for [`Error::Answered`].
+    pub async fn accept(&mut self) -> Result<(), Error<T::Error>> {
+        self.accept_with(|_| None).await
+    }
+
+    /// The same, and has `judge` see the request as it arrives: its line, each header, then
+    /// [`Done`](RequestEvent::Done), or what is wrong with it;
+    /// [`NotUpgrade`](HandshakeError::NotUpgrade) is an ordinary HTTP request.
+    ///
+    /// With an [`Answer`] the request is answered at once. `None` goes on: a correct request is
+    /// accepted in the end, and a wrong one is told so.
+    ///
+    /// Cancel-safe: call it again, and it goes on with the next event.
+    ///
+    /// # Errors
+    /// [`Error::Handshake`] or [`Error::Answered`] once the answer is written, [`Error::Io`],
+    /// [`Error::Lost`], [`Error::TimedOut`].
+    pub async fn accept_with(
+        &mut self,
+        mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+    ) -> Result<(), Error<T::Error>> {
+        while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
+            self.perform(io).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T, E, Rx, Tx, K> WebSocket<'a, T, Client<E>, Rx, Tx, K>
+where
+    T: Read + Write,
+    E: Entropy,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: AsyncTime,
+{
+    /// Sends the request and awaits a response that accepts (RFC 6455 §4.1).
+    ///
+    /// Cancel-safe: call it again, and it goes on.
+    ///
+    /// # Errors
+    /// [`Error::Handshake`], [`Error::Io`], [`Error::Lost`], [`Error::TimedOut`].
+    pub async fn connect(&mut self) -> Result<(), Error<T::Error>> {
+        self.connect_with(|_| ()).await
+    }
+
+    /// The same, and has `look` see the response as it arrives: the `Location` of a redirection,
+    /// for example.
+    ///
+    /// Cancel-safe: call it again, and it goes on with the next event.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(
+        &mut self,
+        mut look: impl FnMut(ResponseEvent<'_, 'a>),
+    ) -> Result<(), Error<T::Error>> {
+        while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
+            self.perform(io).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T, R, Rx, Tx, K> WebSocket<'a, T, R, Rx, Tx, K>
+where
+    T: Read + Write,
+    R: Role,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: AsyncTime,
+{
+    // ---- receive ----
+
+    /// What the peer sends next: a part of a message as it lies in the receive buffer, a ping or a
+    /// pong, the Close. `None`: the connection is closed. Now shut the transport down.
+    ///
+    /// Before it waits for input, it writes all that was sent and all that the protocol owes the
+    /// peer: what answers one read leaves in one write.
+    ///
+    /// Cancel-safe: what is received before is told by the next call.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
+    /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
+    pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
+        let step = self.step().await?;
+        Ok(step
+            .and_then(|step| self.resolve(step))
+            .map(|(event, _)| event))
+    }
+
+    /// The same with the means to answer while the event is at hand, without a copy.
+    ///
+    /// Cancel-safe: as [`next_event`](Self::next_event).
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    pub async fn next_with_reply(
+        &mut self,
+    ) -> Result<Option<(Event<'_>, &mut Reply<'a, T, R, Tx, K>)>, Error<T::Error>> {
+        let step = self.step().await?;
+        Ok(step.and_then(|step| self.resolve(step)))
+    }
+
+    /// The next message, whole. One that is in the receive buffer whole is not copied. `None`: as
+    /// for [`next_event`](Self::next_event). Pings and pongs are not told.
+    ///
+    /// Cancel-safe, if the next call has the same `messages`: parts that were received are there.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event); a message longer than `messages` fails the connection
+    /// with [`MessageTooBig`](motews::ProtocolViolation::MessageTooBig).
+    pub async fn recv<'s, B>(
+        &'s mut self,
+        messages: &'s mut MessageBuffer<B>,
+    ) -> Result<Option<Message<'s>>, Error<T::Error>>
+    where
+        B: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        let step = loop {
+            match self.step().await? {
+                None => return Ok(None),
+                Some(step) if step.ends_message() => break step,
+                Some(step) => self.keep(step, messages),
+            }
+        };
+        let Some((Event::Data(chunk), reply)) = self.resolve(step) else {
+            return Ok(None);
+        };
+        let error = match messages.push(chunk) {
+            Ok(message) => return Ok(message),
+            Err(error) => error,
+        };
+        let failure = reply.refuse(error);
+        reply.flush().await?;
+        Err(failure.into())
+    }
+
+    // ---- send ----
+
+    /// [`Reply::send`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send<'s>(
+        &'s mut self,
+        message: Message<'s>,
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.reply.send(message)
+    }
+
+    /// [`Reply::send_fragment`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send_fragment<'s>(
+        &'s mut self,
+        kind: DataKind,
+        payload: &'s [u8],
+        fin: bool,
+    ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
+        self.reply.send_fragment(kind, payload, fin)
+    }
+
+    /// [`Reply::ping`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn ping<'s>(
+        &'s mut self,
+        payload: &'s [u8],
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.reply.ping(payload)
+    }
+
+    /// [`Reply::flush`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn flush(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.reply.flush()
+    }
+
+    // ---- end ----
+
+    /// Closes the connection: sends a Close, and drops what the peer still sends until it has sent
+    /// its own and, to a client, ended the transport.
+    ///
+    /// Cancel-safe: call it again, or receive, and it goes on.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`InvalidCloseCode`](SendError::InvalidCloseCode),
+    /// [`ReasonTooLong`](SendError::ReasonTooLong). And as [`next_event`](Self::next_event).
+    pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<T::Error>> {
+        match self.start_close(code, reason) {
+            Ok(()) | Err(Error::Send(SendError::NotOpen)) => {}
+            Err(error) => return Err(error),
+        }
+        while let Some(step) = self.step().await? {
+            _ = self.resolve(step);
+        }
+        Ok(())
+    }
+
+    /// Reads and drops what still comes, until the transport ends: to be called after the
+    /// transport was shut down for writing (RFC 6455 §7.1.1). Some transports tell the peer of a
+    /// reset where something was left unread, and then it may miss the last frames.
+    ///
+    /// Cancel-safe: call it again.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::TimedOut`] after the time for closing.
+    pub async fn drain(&mut self) -> Result<(), Error<T::Error>> {
+        loop {
+            self.reply.engine.drop_input(&mut self.rx)?;
+            let Reply {
+                transport, engine, ..
+            } = &mut self.reply;
+            if in_time!(engine, transport.read(self.rx.spare()))? == Some(0) {
+                return Ok(());
+            }
+        }
+    }
+
+    // ---- the transport ----
+
+    async fn step(&mut self) -> Result<Option<Step>, Error<T::Error>> {
+        loop {
+            let io = match self.reply.engine.next(&mut self.rx)? {
+                Next::Event(step) => return Ok(Some(step)),
+                Next::End => return Ok(None),
+                Next::Io(io) => io,
+            };
+            self.perform(io).await?;
+        }
+    }
+
+    async fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
+        if io != Io::Read {
+            return self.reply.perform(io).await;
+        }
+        let Reply {
+            transport, engine, ..
+        } = &mut self.reply;
+        if let Some(len) = in_time!(engine, transport.read(self.rx.spare()))? {
+            engine.read(&mut self.rx, len);
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T, R, Tx, K> Reply<'a, T, R, Tx, K>
+where
+    T: Write,
+    R: Role,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: AsyncTime,
+{
+    /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
+    /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
+    /// for input.
+    ///
+    /// Cancel-safe: when the future is dropped, nothing of the message was sent.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`NoRoom`](SendError::NoRoom) where the frame is longer than the whole
+    /// buffer; [`NotOpen`](SendError::NotOpen),
+    /// [`MessageInProgress`](SendError::MessageInProgress), [`Entropy`](SendError::Entropy).
+    /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
+    pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
+        while !self.engine.send(message)? {
+            self.perform(Io::Write).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the next frame of a message, with as much of `payload` as there is room for, and
+    /// tells how much that was: send the rest as the next one. `fin` ends the message with the
+    /// last octet of `payload`. The message may be of any length, unknown when it begins.
+    ///
+    /// Cancel-safe: when the future is dropped, nothing of `payload` was sent.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), but for `NoRoom`; `MessageInProgress` means one of the other kind.
+    pub async fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<T::Error>> {
+        loop {
+            if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
+                return Ok(taken);
+            }
+            self.perform(Io::Write).await?;
+        }
+    }
+
+    /// Sends a ping with at most 125 octets of payload, as [`send`](Self::send) does.
+    ///
+    /// Cancel-safe: when the future is dropped, no ping was sent.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`ControlTooLong`](SendError::ControlTooLong),
+    /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy). [`Error::Io`],
+    /// [`Error::TimedOut`].
+    pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
+        while !self.engine.ping(payload)? {
+            self.perform(Io::Write).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that was sent, and what the protocol owes the peer.
+    ///
+    /// Cancel-safe: what was not written is still there.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Lost`] where the transport takes nothing, [`Error::TimedOut`],
+    /// [`Error::Entropy`].
+    pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
+        while let Some(io) = self.engine.next_flush()? {
+            self.perform(io).await?;
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
+        let Self {
+            transport, engine, ..
+        } = self;
+        if io == Io::Flush {
+            if in_time!(engine, transport.flush())?.is_some() {
+                engine.output.flushed();
+            }
+        } else if let Some(len) = in_time!(engine, transport.write(engine.output.unwritten()))? {
+            engine.written(len)?;
+        }
+        Ok(())
+    }
+}

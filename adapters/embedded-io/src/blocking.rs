@@ -1,0 +1,375 @@
+//! The blocking WebSocket, over [`embedded_io`].
+//!
+//! Each method may be called again after [`Error::Io`], and goes on where it stopped: a transport
+//! with a time-out of its own, whose `read` fails with
+//! [`TimedOut`](embedded_io::ErrorKind::TimedOut) every now and then, makes
+//! [`next_event`](WebSocket::next_event) come back without an event, and nothing is lost.
+//!
+//! With a [`Clock`](crate::Clock) such an error is not told, as long as there is a deadline to wait
+//! for. The deadlines can be kept no more precisely than the transport comes back.
+
+use embedded_io::{ErrorKind, Read, Write};
+use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
+use motews::{
+    Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError, Server,
+    Step,
+};
+
+use crate::config::Answer;
+use crate::engine::{Io, Next};
+use crate::error::Error;
+use crate::time::{Time, Untimed};
+use crate::websocket;
+
+/// The mode of the blocking [`WebSocket`].
+#[derive(Clone, Copy, Debug)]
+pub enum Blocking {}
+
+/// The blocking WebSocket.
+pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed> =
+    websocket::WebSocket<'a, T, R, Rx, Tx, K, Blocking>;
+
+/// The sending side of the blocking [`WebSocket`], while an event is at hand.
+pub type Reply<'a, T, R, Tx, K = Untimed> = websocket::Reply<'a, T, R, Tx, K, Blocking>;
+
+/// `None` where the transport has given up for now, and a deadline tells what to make of that.
+fn in_time<V, E: embedded_io::Error>(
+    result: Result<V, E>,
+    deadline: bool,
+) -> Result<Option<V>, Error<E>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if deadline => match error.kind() {
+            ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(None),
+            _ => Err(Error::Io(error)),
+        },
+        Err(error) => Err(Error::Io(error)),
+    }
+}
+
+impl<'a, T, Rx, Tx, K> WebSocket<'a, T, Server, Rx, Tx, K>
+where
+    T: Read + Write,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: Time,
+{
+    /// Accepts the client's opening handshake, whatever it asks for (RFC 6455 §4.2).
+    ///
+    /// # Errors
+    /// As [`accept_with`](Self::accept_with), but for [`Error::Answered`].
+    pub fn accept(&mut self) -> Result<(), Error<T::Error>> {
+        self.accept_with(|_| None)
+    }
+
+    /// The same, and has `judge` see the request as it arrives: its line, each header, then
+    /// [`Done`](RequestEvent::Done), or what is wrong with it;
+    /// [`NotUpgrade`](HandshakeError::NotUpgrade) is an ordinary HTTP request.
+    ///
+    /// With an [`Answer`] the request is answered at once. `None` goes on: a correct request is
+    /// accepted in the end, and a wrong one is told so.
+    ///
+    /// # Errors
+    /// [`Error::Handshake`] or [`Error::Answered`] once the answer is written, [`Error::Io`],
+    /// [`Error::Lost`], [`Error::TimedOut`].
+    pub fn accept_with(
+        &mut self,
+        mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+    ) -> Result<(), Error<T::Error>> {
+        while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
+            self.perform(io)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T, E, Rx, Tx, K> WebSocket<'a, T, Client<E>, Rx, Tx, K>
+where
+    T: Read + Write,
+    E: Entropy,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: Time,
+{
+    /// Sends the request and waits for a response that accepts (RFC 6455 §4.1).
+    ///
+    /// # Errors
+    /// [`Error::Handshake`], [`Error::Io`], [`Error::Lost`], [`Error::TimedOut`].
+    pub fn connect(&mut self) -> Result<(), Error<T::Error>> {
+        self.connect_with(|_| ())
+    }
+
+    /// The same, and has `look` see the response as it arrives: the `Location` of a redirection,
+    /// for example.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(
+        &mut self,
+        mut look: impl FnMut(ResponseEvent<'_, 'a>),
+    ) -> Result<(), Error<T::Error>> {
+        while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
+            self.perform(io)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T, R, Rx, Tx, K> WebSocket<'a, T, R, Rx, Tx, K>
+where
+    T: Read + Write,
+    R: Role,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: Time,
+{
+    // ---- receive ----
+
+    /// What the peer sends next: a part of a message as it lies in the receive buffer, a ping or a
+    /// pong, the Close. `None`: the connection is closed. Now shut the transport down.
+    ///
+    /// Before it waits for input, it writes all that was sent and all that the protocol owes the
+    /// peer: what answers one read leaves in one write.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
+    /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
+        let step = self.step()?;
+        Ok(step
+            .and_then(|step| self.resolve(step))
+            .map(|(event, _)| event))
+    }
+
+    /// The same with the means to answer while the event is at hand, without a copy.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    #[expect(clippy::type_complexity, reason = "an event, and who can answer it")]
+    pub fn next_with_reply(
+        &mut self,
+    ) -> Result<Option<(Event<'_>, &mut Reply<'a, T, R, Tx, K>)>, Error<T::Error>> {
+        let step = self.step()?;
+        Ok(step.and_then(|step| self.resolve(step)))
+    }
+
+    /// The next message, whole. One that is in the receive buffer whole is not copied. `None`: as
+    /// for [`next_event`](Self::next_event). Pings and pongs are not told.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event); a message longer than `messages` fails the connection
+    /// with [`MessageTooBig`](motews::ProtocolViolation::MessageTooBig).
+    pub fn recv<'s, B>(
+        &'s mut self,
+        messages: &'s mut MessageBuffer<B>,
+    ) -> Result<Option<Message<'s>>, Error<T::Error>>
+    where
+        B: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        let step = loop {
+            match self.step()? {
+                None => return Ok(None),
+                Some(step) if step.ends_message() => break step,
+                Some(step) => self.keep(step, messages),
+            }
+        };
+        let Some((Event::Data(chunk), reply)) = self.resolve(step) else {
+            return Ok(None);
+        };
+        let error = match messages.push(chunk) {
+            Ok(message) => return Ok(message),
+            Err(error) => error,
+        };
+        let failure = reply.refuse(error);
+        reply.flush()?;
+        Err(failure.into())
+    }
+
+    // ---- send ----
+
+    /// [`Reply::send`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
+        self.reply.send(message)
+    }
+
+    /// [`Reply::send_fragment`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<T::Error>> {
+        self.reply.send_fragment(kind, payload, fin)
+    }
+
+    /// [`Reply::ping`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
+        self.reply.ping(payload)
+    }
+
+    /// [`Reply::flush`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
+        self.reply.flush()
+    }
+
+    // ---- end ----
+
+    /// Closes the connection: sends a Close, and drops what the peer still sends until it has sent
+    /// its own and, to a client, ended the transport.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`InvalidCloseCode`](SendError::InvalidCloseCode),
+    /// [`ReasonTooLong`](SendError::ReasonTooLong). And as [`next_event`](Self::next_event).
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<T::Error>> {
+        match self.start_close(code, reason) {
+            Ok(()) | Err(Error::Send(SendError::NotOpen)) => {}
+            Err(error) => return Err(error),
+        }
+        while let Some(step) = self.step()? {
+            _ = self.resolve(step);
+        }
+        Ok(())
+    }
+
+    /// Reads and drops what still comes, until the transport ends: to be called after the
+    /// transport was shut down for writing (RFC 6455 §7.1.1). Some transports tell the peer of a
+    /// reset where something was left unread, and then it may miss the last frames.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::TimedOut`] after the time for closing.
+    pub fn drain(&mut self) -> Result<(), Error<T::Error>> {
+        loop {
+            self.reply.engine.drop_input(&mut self.rx)?;
+            let Reply {
+                transport, engine, ..
+            } = &mut self.reply;
+            if in_time(transport.read(self.rx.spare()), engine.wake_at().is_some())? == Some(0) {
+                return Ok(());
+            }
+        }
+    }
+
+    // ---- the transport ----
+
+    fn step(&mut self) -> Result<Option<Step>, Error<T::Error>> {
+        loop {
+            let io = match self.reply.engine.next(&mut self.rx)? {
+                Next::Event(step) => return Ok(Some(step)),
+                Next::End => return Ok(None),
+                Next::Io(io) => io,
+            };
+            self.perform(io)?;
+        }
+    }
+
+    fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
+        if io != Io::Read {
+            return self.reply.perform(io);
+        }
+        let Reply {
+            transport, engine, ..
+        } = &mut self.reply;
+        if let Some(len) = in_time(transport.read(self.rx.spare()), engine.wake_at().is_some())? {
+            engine.read(&mut self.rx, len);
+        }
+        Ok(())
+    }
+}
+
+impl<'a, T, R, Tx, K> Reply<'a, T, R, Tx, K>
+where
+    T: Write,
+    R: Role,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: Time,
+{
+    /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
+    /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
+    /// for input.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`NoRoom`](SendError::NoRoom) where the frame is longer than the whole
+    /// buffer; [`NotOpen`](SendError::NotOpen),
+    /// [`MessageInProgress`](SendError::MessageInProgress), [`Entropy`](SendError::Entropy).
+    /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
+    pub fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
+        while !self.engine.send(message)? {
+            self.perform(Io::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the next frame of a message, with as much of `payload` as there is room for, and
+    /// tells how much that was: send the rest as the next one. `fin` ends the message with the
+    /// last octet of `payload`. The message may be of any length, unknown when it begins.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), but for `NoRoom`; `MessageInProgress` means one of the other kind.
+    pub fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<T::Error>> {
+        loop {
+            if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
+                return Ok(taken);
+            }
+            self.perform(Io::Write)?;
+        }
+    }
+
+    /// Sends a ping with at most 125 octets of payload, as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`ControlTooLong`](SendError::ControlTooLong),
+    /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy). [`Error::Io`],
+    /// [`Error::TimedOut`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
+        while !self.engine.ping(payload)? {
+            self.perform(Io::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that was sent, and what the protocol owes the peer.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Lost`] where the transport takes nothing, [`Error::TimedOut`],
+    /// [`Error::Entropy`].
+    pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
+        while let Some(io) = self.engine.next_flush()? {
+            self.perform(io)?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
+        let Self {
+            transport, engine, ..
+        } = self;
+        if io == Io::Flush {
+            if in_time(transport.flush(), engine.wake_at().is_some())?.is_some() {
+                engine.output.flushed();
+            }
+        } else if let Some(len) = in_time(
+            transport.write(engine.output.unwritten()),
+            engine.wake_at().is_some(),
+        )? {
+            engine.written(len)?;
+        }
+        Ok(())
+    }
+}

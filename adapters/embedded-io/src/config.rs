@@ -1,0 +1,89 @@
+//! What the caller decides once: [`Config`], and the buffers.
+
+use core::fmt;
+use core::time::Duration;
+
+use motews::Timeouts;
+use motews::handshake::{HeadConfig, Response, Upgrade};
+
+/// The least room for the receive buffer and for the transmit buffer, in bytes.
+///
+/// A header of the handshake that is needed whole takes 48, and a client's frame has a header of 6
+/// to 8. A pong of 131 passes through in parts.
+pub const MIN_BUFFER: usize = 64;
+
+/// A buffer of less than [`MIN_BUFFER`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct BufferTooSmall;
+
+impl fmt::Display for BufferTooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a buffer has less than 64 bytes")
+    }
+}
+
+impl core::error::Error for BufferTooSmall {}
+
+/// What is the same for all connections. It stays with the caller.
+///
+/// ```
+/// use motews_embedded_io::Config;
+///
+/// static CONFIG: Config<'static> = Config { subprotocols: &["chat"], ..Config::DEFAULT };
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// How long to wait for what, where the caller gives a source of time; without one, no
+    /// deadline is kept.
+    pub timeouts: Timeouts,
+    /// The longest message accepted, in octets; `u64::MAX`, the default, means no limit, for the
+    /// adapter keeps nothing of it.
+    pub max_message_len: u64,
+    /// The limits on the head of the peer's handshake.
+    pub head: HeadConfig,
+    /// The subprotocols that a server speaks, the one it likes best first. A client offers those
+    /// of its [`Request`](motews::handshake::Request).
+    pub subprotocols: &'a [&'a str],
+    /// Whether the transport's own `flush` is called when everything is written: `true` by default,
+    /// for a transport may keep things back; a TLS stream does. `false` spares a wait where `flush`
+    /// means more than that: embassy-net's waits for the peer to acknowledge.
+    pub flush: bool,
+}
+
+impl Config<'_> {
+    /// The defaults of the core, no subprotocol, and `flush`.
+    pub const DEFAULT: Self = Self {
+        timeouts: Timeouts {
+            handshake: Some(Duration::from_secs(10)),
+            idle: None,
+            keepalive: Some(Duration::from_secs(30)),
+            pong: Some(Duration::from_secs(10)),
+            close: Some(Duration::from_secs(5)),
+        },
+        max_message_len: u64::MAX,
+        head: HeadConfig {
+            max_head_len: 64 * 1024,
+            max_headers: 128,
+        },
+        subprotocols: &[],
+        flush: true,
+    };
+}
+
+impl Default for Config<'_> {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A server's answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Answer<'a> {
+    /// To accept the upgrade that [`Done`](motews::handshake::RequestEvent::Done) told, with
+    /// headers or another subprotocol perhaps.
+    Accept(Upgrade<'a>),
+    /// An HTTP response: a refusal, or a page. The connection ends after it.
+    Respond(Response<'a>),
+}

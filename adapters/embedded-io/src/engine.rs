@@ -1,0 +1,459 @@
+//! Everything between the core and a transport that is not the transport: both WebSockets, the
+//! blocking and the async one, do what it says and tell it what came of that. All their state is in
+//! here, so none is in a future.
+
+use core::mem;
+
+use motews::handshake::{
+    ClientHandshake, HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake,
+};
+use motews::{
+    Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Due, Entropy, FrameHeader,
+    Message, Millis, Role, SendError, Server, State, Step, Window,
+};
+
+use crate::config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
+use crate::error::Failure;
+use crate::output::Output;
+use crate::time::Time;
+
+/// What the transport is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Io {
+    /// To read into the spare room of the receive window, which is empty.
+    Read,
+    /// To write what is unwritten.
+    Write,
+    /// To flush.
+    Flush,
+}
+
+/// What there is for the caller.
+pub(crate) enum Next {
+    /// An event, at the start of the receive window.
+    Event(Step),
+    /// The connection is closed.
+    End,
+    /// Nothing yet: first this.
+    Io(Io),
+}
+
+#[derive(Debug)]
+pub(crate) enum Phase<'a, R> {
+    /// A server waits for the request.
+    Request(ServerHandshake<'a, [u8; 0]>),
+    /// A server answers; so many octets of it are through. With an error, if it tells of one.
+    Answer(Answer<'a>, usize, Failure),
+    /// A client asks; so many octets of it are through.
+    Ask(Request<'a>, usize, R),
+    /// A client waits for the response.
+    Response(ClientHandshake<'a, [u8; 0]>, R),
+    Open(Connection<R>),
+    /// There is no WebSocket.
+    Over(Failure),
+}
+
+impl<R> Phase<'_, R> {
+    /// Why there is no connection.
+    const fn not_open(&self) -> Failure {
+        match self {
+            Self::Over(failure) => *failure,
+            _ => Failure::Send(SendError::NotOpen),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine<'a, R, Tx, K> {
+    pub(crate) output: Output<Tx>,
+    pub(crate) phase: Phase<'a, R>,
+    pub(crate) time: K,
+    pub(crate) config: &'a Config<'a>,
+    pub(crate) subprotocol: Option<&'a str>,
+}
+
+/// What waits for a request.
+const fn request<'a>(config: &'a Config<'a>) -> ServerHandshake<'a, [u8; 0]> {
+    ServerHandshake::with_config([], config.head).subprotocols(config.subprotocols)
+}
+
+/// Whether a buffer is large enough.
+pub(crate) fn check<B: AsRef<[u8]>>(buffer: &B) -> Result<(), BufferTooSmall> {
+    match buffer.as_ref().len() {
+        ..MIN_BUFFER => Err(BufferTooSmall),
+        _ => Ok(()),
+    }
+}
+
+impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
+    pub(crate) fn configure(&mut self, config: &'a Config<'a>) {
+        self.config = config;
+        if let Phase::Request(handshake) = &mut self.phase {
+            *handshake = request(config);
+        }
+    }
+
+    /// When the transport is to be left alone, and [`next`](Self::next) asked again.
+    pub(crate) fn wake_at(&self) -> Option<Millis> {
+        self.time.next(&self.config.timeouts)
+    }
+
+    /// The transport brought so many octets, 0 at its end.
+    pub(crate) fn read<Rx: AsRef<[u8]> + AsMut<[u8]>>(&mut self, rx: &mut Window<Rx>, len: usize) {
+        if len == 0 {
+            match &mut self.phase {
+                // A violation, unless a Close came before; `next` tells.
+                Phase::Open(connection) => _ = connection.receive_eof(),
+                Phase::Over(_) => {}
+                phase => *phase = Phase::Over(Failure::Lost),
+            }
+        } else {
+            rx.fill(len);
+            self.time.received();
+        }
+    }
+
+    /// The transport took so many octets.
+    pub(crate) fn written(&mut self, len: usize) -> Result<(), Failure> {
+        if len == 0 {
+            return Err(Failure::Lost); // It is not meant to do so, and it would go on for ever.
+        }
+        self.output.written(len);
+        Ok(())
+    }
+
+    /// What was received and what still comes is of no interest.
+    pub(crate) fn drop_input<Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        rx: &mut Window<Rx>,
+    ) -> Result<(), Failure> {
+        rx.take(usize::MAX);
+        self.time.closing();
+        self.due().map(|_| ())
+    }
+
+    /// What there is of an open connection.
+    pub(crate) fn next<Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        rx: &mut Window<Rx>,
+    ) -> Result<Next, Failure> {
+        loop {
+            if self.due()? {
+                return Ok(Next::End);
+            }
+            let Phase::Open(connection) = &mut self.phase else {
+                return Err(self.phase.not_open());
+            };
+            // Each ping has its pong, as long as the transport takes them; no frame is read
+            // before the last pong has found room.
+            if !self.output.put_owed(connection)? {
+                return Ok(Next::Io(Io::Write));
+            }
+            if connection.state() != State::Open {
+                self.time.closing();
+            }
+            if !rx.is_empty() {
+                match connection.step(rx.unread()) {
+                    Ok(step) if step.is_event() => return Ok(Next::Event(step)),
+                    Ok(step) => _ = rx.take(step.consumed()),
+                    Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
+                }
+                continue;
+            }
+            return Ok(match self.output.pending(self.config.flush) {
+                Some(io) => Next::Io(io),
+                // RFC 6455 §7.1.1: the server ends the transport first, the client after it
+                // [CL06] [CL07]
+                None if connection.should_shutdown() => match connection.violation() {
+                    Some(violation) => return Err(Failure::Protocol(violation)),
+                    None => Next::End,
+                },
+                None => Next::Io(Io::Read),
+            });
+        }
+    }
+
+    /// Does what is due, and tells whether the connection is at its end.
+    fn due(&mut self) -> Result<bool, Failure> {
+        let Some(due) = self.time.poll(&self.config.timeouts) else {
+            return Ok(false);
+        };
+        let Phase::Open(connection) = &mut self.phase else {
+            return Err(Failure::TimedOut(due)); // [HS22] [HC25]
+        };
+        match due {
+            // No room: the peer has not read for long, and its time runs.
+            Due::Ping => _ = self.output.put_control(|out| connection.ping(&[], out)),
+            Due::Idle => _ = connection.close(CloseCode::GOING_AWAY, ""),
+            // The server has not ended the transport, but all else is done [CL07]
+            _ if connection.is_clean() => return Ok(true),
+            due => return Err(Failure::TimedOut(due)),
+        }
+        Ok(false)
+    }
+
+    /// What is left to do until everything is written; `None`: nothing.
+    pub(crate) fn next_flush(&mut self) -> Result<Option<Io>, Failure> {
+        self.due()?;
+        if let Phase::Open(connection) = &mut self.phase {
+            // What is owed and finds no room does so after the next write.
+            self.output.put_owed(connection)?;
+        }
+        Ok(self.output.pending(self.config.flush))
+    }
+
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection<R>, Failure> {
+        match &mut self.phase {
+            Phase::Open(connection) => Ok(connection),
+            phase => Err(phase.not_open()),
+        }
+    }
+
+    /// Puts a message into the transmit buffer. `false`: not yet, there is something to write
+    /// first.
+    pub(crate) fn send(&mut self, message: Message<'_>) -> Result<bool, Failure> {
+        let (connection, output) = self.sending()?;
+        Ok(output.put_owed(connection)? && output.put(|out| connection.send(message, out))?)
+    }
+
+    /// The same with a fragment. How many octets of it went in; `None`: not yet.
+    pub(crate) fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<Option<usize>, Failure> {
+        let (connection, output) = self.sending()?;
+        put_fragment(connection, output, kind, payload, fin)
+    }
+
+    /// The same with a ping.
+    pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<bool, Failure> {
+        let (connection, output) = self.sending()?;
+        Ok(output.put_owed(connection)?
+            && output.put_control(|out| connection.ping(payload, out))?)
+    }
+
+    fn sending(&mut self) -> Result<(&mut Connection<R>, &mut Output<Tx>), Failure> {
+        self.due()?;
+        match &mut self.phase {
+            Phase::Open(connection) => Ok((connection, &mut self.output)),
+            phase => Err(phase.not_open()),
+        }
+    }
+
+    /// The opening handshake is complete.
+    fn open(&mut self, role: R, subprotocol: Option<&'a str>) {
+        self.time.opened();
+        self.subprotocol = subprotocol;
+        let config = ConnectionConfig {
+            max_message_len: self.config.max_message_len,
+            ..ConnectionConfig::default()
+        };
+        self.phase = Phase::Open(Connection::with_config(role, config));
+    }
+
+    /// Puts as much as there is room for of what `emit_from(offset, out)` gives into the transmit
+    /// buffer, and tells whether that was all.
+    fn emit(
+        output: &mut Output<Tx>,
+        at: &mut usize,
+        emit_from: impl Fn(usize, &mut [u8]) -> usize,
+    ) -> bool {
+        let mut all = false;
+        _ = output.put(|out| {
+            let len = emit_from(*at, out);
+            *at = at.saturating_add(len);
+            all = len < out.len();
+            Ok(len)
+        });
+        all
+    }
+}
+
+/// Less room than this is not used for a part of a message, where there will soon be more.
+const SLIVER: usize = 64;
+
+/// A frame of a message, whole or the next part of it; `None` where there is not room enough.
+pub(crate) fn put_fragment<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
+    connection: &mut Connection<R>,
+    output: &mut Output<Tx>,
+    kind: DataKind,
+    payload: &[u8],
+    fin: bool,
+) -> Result<Option<usize>, Failure> {
+    if !output.put_owed(connection)? {
+        return Ok(None);
+    }
+    // Better whole a little later than a sliver now.
+    let is_idle = output.pending(false).is_none();
+    let needed = payload.len().saturating_add(FrameHeader::MAX_LEN);
+    if !is_idle && output.room() < needed.min(SLIVER) {
+        return Ok(None);
+    }
+    let mut taken = 0;
+    let put = output.put(|out| {
+        let sent = connection.send_fragment(kind, payload, fin, out)?;
+        taken = sent.consumed;
+        Ok(sent.written)
+    })?;
+    Ok(put.then_some(taken))
+}
+
+impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
+    pub(crate) fn server(config: &'a Config<'a>, tx: Tx, time: K) -> Self {
+        Self {
+            output: Output::new(tx),
+            phase: Phase::Request(request(config)),
+            time,
+            config,
+            subprotocol: None,
+        }
+    }
+
+    /// What is left to do until the connection is open; `None`: it is.
+    pub(crate) fn next_accept<Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        rx: &mut Window<Rx>,
+        judge: &mut impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+    ) -> Result<Option<Io>, Failure> {
+        loop {
+            match &mut self.phase {
+                Phase::Request(handshake) => {
+                    let mut input = &*rx.unread();
+                    let unread = input.len();
+                    // The request's line lies in the transmit buffer, idle until the answer.
+                    let (upgrade, event) =
+                        match handshake.next_event_in(self.output.idle(), &mut input) {
+                            Ok(None) => (None, None),
+                            Ok(Some(RequestEvent::Done(upgrade))) => {
+                                (Some(upgrade), Some(Ok(RequestEvent::Done(upgrade))))
+                            }
+                            Ok(Some(event)) => (None, Some(Ok(event))),
+                            Err(error) => (None, Some(Err(error))),
+                        };
+                    let error = event.and_then(Result::err);
+                    let answer = event.and_then(&mut *judge);
+                    let read = unread.saturating_sub(input.len());
+                    rx.take(read);
+                    self.phase = match (answer, upgrade, error) {
+                        (Some(answer), ..) => Phase::Answer(answer, 0, Failure::Answered),
+                        (None, Some(upgrade), _) => {
+                            Phase::Answer(Answer::Accept(upgrade), 0, Failure::Answered)
+                        }
+                        (None, None, Some(error)) => {
+                            let answer = Answer::Respond(error.response());
+                            Phase::Answer(answer, 0, Failure::Handshake(error))
+                        }
+                        (None, None, None) if rx.is_empty() => {
+                            self.due()?;
+                            return Ok(Some(Io::Read));
+                        }
+                        (None, None, None) => continue,
+                    };
+                }
+                Phase::Answer(answer, at, failure) => {
+                    let (answer, failure) = (*answer, *failure);
+                    let all = Self::emit(&mut self.output, at, |at, out| match &answer {
+                        Answer::Accept(upgrade) => upgrade.emit_from(at, out),
+                        Answer::Respond(response) => response.emit_from(at, out),
+                    });
+                    if let Some(io) = self.output.pending(self.config.flush) {
+                        self.due()?;
+                        return Ok(Some(io));
+                    }
+                    if all {
+                        match answer {
+                            Answer::Accept(upgrade) => self.open(Server, upgrade.subprotocol()),
+                            Answer::Respond(_) => self.phase = Phase::Over(failure),
+                        }
+                    }
+                }
+                Phase::Over(failure) => return Err(*failure),
+                _ => return Ok(None),
+            }
+        }
+    }
+}
+
+impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E>, Tx, K> {
+    pub(crate) const fn client(
+        config: &'a Config<'a>,
+        tx: Tx,
+        request: Request<'a>,
+        entropy: E,
+        time: K,
+    ) -> Self {
+        Self {
+            output: Output::new(tx),
+            phase: Phase::Ask(request, 0, Client::new(entropy)),
+            time,
+            config,
+            subprotocol: None,
+        }
+    }
+
+    /// What is left to do until the connection is open; `None`: it is.
+    pub(crate) fn next_connect<Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        rx: &mut Window<Rx>,
+        look: &mut impl FnMut(ResponseEvent<'_, 'a>),
+    ) -> Result<Option<Io>, Failure> {
+        loop {
+            match &mut self.phase {
+                Phase::Ask(request, at, _) => {
+                    let request = *request;
+                    let all =
+                        Self::emit(&mut self.output, at, |at, out| request.emit_from(at, out));
+                    if let Some(io) = self.output.pending(self.config.flush) {
+                        self.due()?;
+                        return Ok(Some(io));
+                    }
+                    if all {
+                        self.phase = match mem::replace(&mut self.phase, Phase::Over(Failure::Lost))
+                        {
+                            Phase::Ask(request, _, role) => Phase::Response(
+                                ClientHandshake::with_config(&request, [], self.config.head),
+                                role,
+                            ),
+                            phase => phase,
+                        };
+                    }
+                }
+                Phase::Response(handshake, _) => {
+                    let mut input = &*rx.unread();
+                    let unread = input.len();
+                    let found = handshake.next_event_in(self.output.idle(), &mut input);
+                    let (event, failure, done) = match found {
+                        Ok(event) => (
+                            event,
+                            None,
+                            match event {
+                                Some(ResponseEvent::Done { subprotocol }) => Some(subprotocol),
+                                _ => None,
+                            },
+                        ),
+                        Err(error) => (None, Some(Failure::Handshake(error)), None),
+                    };
+                    let nothing = event.is_none();
+                    event.map(&mut *look);
+                    let read = unread.saturating_sub(input.len());
+                    rx.take(read);
+                    if let Some(failure) = failure {
+                        self.phase = Phase::Over(failure);
+                    } else if let Some(subprotocol) = done {
+                        let before = mem::replace(&mut self.phase, Phase::Over(Failure::Lost));
+                        if let Phase::Response(_, role) = before {
+                            self.open(role, subprotocol);
+                        }
+                    } else if nothing {
+                        self.due()?;
+                        return Ok(Some(Io::Read));
+                    }
+                }
+                Phase::Over(failure) => return Err(*failure),
+                _ => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What is on its way to the transport: whole frames in the caller's transmit buffer.
+
+use motews::{Connection, EntropyError, MAX_CONTROL_LEN, Role, SendError, Window};
+
+use crate::config::MIN_BUFFER;
+use crate::engine::Io;
+
+/// The octets of the longest control frame that the smallest buffer has no room for.
+const OVERHANG: usize = MAX_CONTROL_LEN - MIN_BUFFER;
+
+/// The transmit buffer.
+#[derive(Debug)]
+pub(crate) struct Output<Tx> {
+    window: Window<Tx>,
+    /// The rest of a control frame that is longer than the buffer.
+    overhang: [u8; OVERHANG],
+    start: u8,
+    end: u8,
+    /// Something was written that the transport may have kept back.
+    unflushed: bool,
+}
+
+impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
+    pub(crate) const fn new(buffer: Tx) -> Self {
+        Self {
+            window: Window::new(buffer),
+            overhang: [0; OVERHANG],
+            start: 0,
+            end: 0,
+            unflushed: false,
+        }
+    }
+
+    /// What is to be written next.
+    pub(crate) fn unwritten(&mut self) -> &[u8] {
+        self.window.unread()
+    }
+
+    /// So much of it was written.
+    pub(crate) fn written(&mut self, len: usize) {
+        self.window.take(len);
+        self.unflushed = true;
+        self.refill();
+    }
+
+    /// The transport keeps nothing back any more.
+    pub(crate) const fn flushed(&mut self) {
+        self.unflushed = false;
+    }
+
+    /// What the transport is to do so that all of it goes out; `None`: nothing.
+    pub(crate) const fn pending(&self, flush: bool) -> Option<Io> {
+        if !self.window.is_empty() {
+            Some(Io::Write)
+        } else if self.unflushed && flush {
+            Some(Io::Flush)
+        } else {
+            None
+        }
+    }
+
+    /// The whole buffer, where nothing is on its way.
+    pub(crate) fn idle(&mut self) -> &mut [u8] {
+        self.window.spare()
+    }
+
+    /// Has `put` write to the room there is, and tells whether it did: `false` means to write
+    /// first.
+    pub(crate) fn put(
+        &mut self,
+        put: impl FnOnce(&mut [u8]) -> Result<usize, SendError>,
+    ) -> Result<bool, SendError> {
+        let idle = self.window.is_empty();
+        if self.start < self.end {
+            return Ok(false);
+        }
+        match put(self.window.spare()) {
+            Ok(len) => self.window.fill(len),
+            Err(SendError::NoRoom) if !idle => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// The same with a control frame, which may be longer than the whole buffer.
+    pub(crate) fn put_control(
+        &mut self,
+        mut put: impl FnMut(&mut [u8]) -> Result<usize, SendError>,
+    ) -> Result<bool, SendError> {
+        match self.put(&mut put) {
+            Err(SendError::NoRoom) => {}
+            result => return result,
+        }
+        let mut frame = [0; MAX_CONTROL_LEN];
+        let len = put(&mut frame)?;
+        let frame = frame.get(..len).unwrap_or_default();
+        let room = self.window.spare();
+        let (now, later) = frame.split_at_checked(room.len()).unwrap_or_default();
+        copy(room, now);
+        self.window.fill(now.len());
+        copy(&mut self.overhang, later);
+        (self.start, self.end) = (0, later.len() as u8);
+        Ok(true)
+    }
+
+    /// Takes what the protocol owes the peer, and tells whether nothing is owed any more: `false`
+    /// means to write first.
+    pub(crate) fn put_owed<R: Role>(
+        &mut self,
+        connection: &mut Connection<R>,
+    ) -> Result<bool, EntropyError> {
+        while connection.wants_transmit() {
+            let put = self.put_control(|out| match connection.poll_transmit(out) {
+                Ok(0) => Err(SendError::NoRoom),
+                Ok(len) => Ok(len),
+                Err(EntropyError) => Err(SendError::Entropy),
+            });
+            match put {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(_) => return Err(EntropyError),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The octets of room that there are.
+    pub(crate) fn room(&mut self) -> usize {
+        self.window.spare().len()
+    }
+
+    fn refill(&mut self) {
+        if self.window.is_empty() && self.start < self.end {
+            let rest = self.overhang.get(self.start.into()..self.end.into());
+            let rest = rest.unwrap_or_default();
+            let room = self.window.spare();
+            let len = rest.len().min(room.len());
+            copy(room, rest);
+            self.window.fill(len);
+            self.start = self.start.saturating_add(len as u8);
+        }
+    }
+}
+
+/// Copies as much of `from` as `to` has room for.
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}

@@ -1,0 +1,95 @@
+//! An echo server on tokio: the async WebSocket over tokio's sockets. What answers one read leaves in
+//! one write.
+
+use core::time::Duration;
+use std::io;
+use std::time::Instant;
+
+use clap::Parser;
+use embedded_io_adapters::tokio_1::FromTokio;
+use motews::{Event, Millis, SendError, Server};
+use motews_embedded_io::asynch::WebSocket;
+use motews_embedded_io::{Clock, Error, Timed, Timer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+/// A WebSocket server that sends back what it receives, on tokio.
+#[derive(Parser)]
+#[command(name = "tokio_echo")]
+struct Options {
+    /// Where to listen.
+    #[arg(default_value = "127.0.0.1:9001")]
+    address: String,
+
+    /// Bytes of each connection's receive buffer, and of its transmit buffer.
+    #[arg(long, default_value_t = 16 * 1024)]
+    buffer: usize,
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let Options { address, buffer } = Options::parse();
+    let listener = TcpListener::bind(address).await?;
+    println!("ws://{}", listener.local_addr()?);
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(async move {
+            if let Err(error) = serve(stream, buffer).await {
+                eprintln!("{peer}: {error}");
+            }
+        });
+    }
+}
+
+/// The time, as tokio has it.
+struct Time(Instant);
+
+impl Clock for Time {
+    fn now(&mut self) -> Millis {
+        Millis(self.0.elapsed().as_millis() as u64)
+    }
+}
+
+impl Timer for Time {
+    async fn wait_until(&mut self, at: Millis) {
+        let at = self.0 + Duration::from_millis(at.0);
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+type Ws<'a> = WebSocket<'a, FromTokio<TcpStream>, Server, Vec<u8>, Vec<u8>, Timed<Time>>;
+
+async fn serve(stream: TcpStream, buffer: usize) -> Result<(), Error<io::Error>> {
+    let transport = FromTokio::new(stream);
+    let ws = WebSocket::server(transport, vec![0; buffer], vec![0; buffer])?;
+    let mut ws = ws.with_clock(Time(Instant::now()));
+    ws.accept().await?;
+    let end = echo(&mut ws).await;
+    // RFC 6455 §7.1.1: the server ends TCP, and reads on until the client has done so, too.
+    _ = ws.transport_mut().inner_mut().shutdown().await;
+    _ = ws.drain().await;
+    end
+}
+
+async fn echo(ws: &mut Ws<'_>) -> Result<(), Error<io::Error>> {
+    // Replies are gathered, and written when all of a read is answered.
+    while let Some((event, reply)) = ws.next_with_reply().await? {
+        let Event::Data(chunk) = event else {
+            continue;
+        };
+        let mut rest = &*chunk.bytes;
+        loop {
+            match reply.send_fragment(chunk.kind, rest, chunk.last).await {
+                Ok(taken) => rest = &rest[taken..],
+                // After a Close nothing is sent, but something may still be received.
+                Err(Error::Send(SendError::NotOpen)) => break,
+                Err(error) => return Err(error),
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
