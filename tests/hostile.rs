@@ -1,6 +1,6 @@
-//! A hostile afternoon: the echo example among peers that mean ill, all at once, while honest
-//! peers are served. Everything stays on the loopback interface and is bounded in time:
-//! `MOTEWS_HOSTILE_SECONDS`, or [`SECONDS`].
+//! A hostile afternoon: a server among peers that mean ill, all at once, while honest peers are
+//! served. Everything stays on the loopback interface and is bounded in time:
+//! `MOTEWS_HOSTILE_SECONDS`, or what the test says.
 
 use core::fmt::Write as _;
 use core::net::SocketAddr;
@@ -16,12 +16,15 @@ use std::thread;
 use std::time::Instant;
 
 use motews_tests::linux::open_files;
-use motews_tests::raw::{REQUEST, frame, read_head};
+use motews_tests::raw::{REQUEST, RawPeer, frame, read_head};
 use motews_tests::{ServerProcess, example, wait_until};
 use tungstenite::Message;
 
-/// How long the afternoon lasts.
+/// How long the afternoon of the echo example lasts.
 const SECONDS: u64 = 45;
+
+/// And that of the event-driven server.
+const EVENT_DRIVEN_SECONDS: u64 = 30;
 
 /// The server's resident memory never exceeds this: some 170 connections at a time, a thread and
 /// its buffers for each, and a few messages of the largest size, which is set to 1 MiB.
@@ -50,54 +53,101 @@ fn echo_server_under_attack_stays_small_and_serves() {
     command
         .args(["127.0.0.1:0", "--max-message", "1"])
         .env("MALLOC_ARENA_MAX", "1");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let server = ServerProcess::start("echo", &mut command, folder);
+    attack(&start("echo", &mut command), &ATTACKS, SECONDS, |_| ());
+}
+
+#[test]
+#[ignore = "takes half a minute: run by .ci/run"]
+fn event_driven_server_under_attack_stays_small_and_serves() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_event_server"));
+    command
+        .args(["loops=2", "max-message=1048576", "max-backlog=65536"])
+        .env("MALLOC_ARENA_MAX", "1");
+    let attacks: Vec<_> = ATTACKS.into_iter().chain(HUB_ATTACKS).collect();
+    let heard = AtomicU64::new(0);
+    attack(
+        &start("event_server", &mut command),
+        &attacks,
+        EVENT_DRIVEN_SECONDS,
+        |afternoon| heard.store(afternoon.honest_member(), Ordering::Relaxed),
+    );
+    println!("  {heard:?} broadcasts heard by an honest member");
+}
+
+fn start(name: &str, command: &mut Command) -> ServerProcess {
+    ServerProcess::start(name, command, Path::new(env!("CARGO_TARGET_TMPDIR")))
+}
+
+/// What attackers do, how often at least in the time meant for it, and how. Who does not finish a
+/// handshake is given up, so that more than `HELD` of those connections are opened.
+const ATTACKS: [(&str, u64, Attack); 11] = [
+    ("connections that say nothing", HELD + 1, |afternoon| {
+        afternoon.hold(b"", b"")
+    }),
+    ("half a request, then nothing", HELD + 1, |afternoon| {
+        afternoon.hold(&REQUEST[..90], b"")
+    }),
+    ("nothing after the 101", HELD, |afternoon| {
+        afternoon.hold(REQUEST, b"")
+    }),
+    ("half a frame, then nothing", HELD, |afternoon| {
+        afternoon.hold(REQUEST, b"\x81\xfe\x01")
+    }),
+    (
+        "requests of one byte each 50 ms",
+        HELD + 1,
+        Afternoon::slow_requests,
+    ),
+    ("random bytes", 100, Afternoon::random_bytes),
+    (
+        "pings by a peer that never reads",
+        1_000_000,
+        Afternoon::pings,
+    ),
+    ("endless fragments of 0 bytes", 1_000_000, |afternoon| {
+        afternoon.fragments(0)
+    }),
+    ("endless fragments of 1 byte", 1_000_000, |afternoon| {
+        afternoon.fragments(1)
+    }),
+    ("huge lengths, 2,000 headers", 10, Afternoon::huge),
+    ("resets", 100, Afternoon::resets),
+];
+
+/// What else can be done to the event-driven server of the tests.
+const HUB_ATTACKS: [(&str, u64, Attack); 5] = [
+    ("members that never read", HELD, |afternoon| {
+        afternoon.hold(REQUEST, &frame(0x81, 5, b"!join"))
+    }),
+    ("broadcasts of 10,000 bytes", 1000, Afternoon::broadcasts),
+    ("panics of the handler", 100, Afternoon::panics),
+    ("connects and disconnects", 1000, Afternoon::comes_and_goes),
+    (
+        "messages of 1 MiB by a peer that never reads",
+        10,
+        Afternoon::large_messages,
+    ),
+];
+
+/// Has `server` attacked for a while, and demands that honest peers are served and that it stays
+/// small. `honest` is one more honest peer.
+fn attack(
+    server: &ServerProcess,
+    attacks: &[(&str, u64, Attack)],
+    meant: u64,
+    honest: impl Fn(&Afternoon) + Sync,
+) {
     let seconds = env::var("MOTEWS_HOSTILE_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
-    let seconds = seconds.unwrap_or(SECONDS);
+    let seconds = seconds.unwrap_or(meant);
     let afternoon = Afternoon {
         address: server.address,
         over: AtomicBool::new(false),
     };
-    let (descriptors, memory) = (open_files(server.process.id()), server.resident_bytes());
-
-    // What they do, how often at least in the time meant for it, and how. Who does not finish a
-    // handshake is given up, so that more than HELD of those connections are opened.
-    let attacks: [(&str, u64, Attack); 11] = [
-        ("connections that say nothing", HELD + 1, |afternoon| {
-            afternoon.hold(b"", b"")
-        }),
-        ("half a request, then nothing", HELD + 1, |afternoon| {
-            afternoon.hold(&REQUEST[..90], b"")
-        }),
-        ("nothing after the 101", HELD, |afternoon| {
-            afternoon.hold(REQUEST, b"")
-        }),
-        ("half a frame, then nothing", HELD, |afternoon| {
-            afternoon.hold(REQUEST, b"\x81\xfe\x01")
-        }),
-        (
-            "requests of one byte each 50 ms",
-            HELD + 1,
-            Afternoon::slow_requests,
-        ),
-        ("random bytes", 100, Afternoon::random_bytes),
-        (
-            "pings by a peer that never reads",
-            1_000_000,
-            Afternoon::pings,
-        ),
-        ("endless fragments of 0 bytes", 1_000_000, |afternoon| {
-            afternoon.fragments(0)
-        }),
-        ("endless fragments of 1 byte", 1_000_000, |afternoon| {
-            afternoon.fragments(1)
-        }),
-        ("huge lengths, 2,000 headers", 10, Afternoon::huge),
-        ("resets", 100, Afternoon::resets),
-    ];
-    let done: [AtomicU64; 11] = Default::default();
+    let descriptors = open_files(server.process.id());
+    let memory = server.resident_bytes();
+    let done: Vec<AtomicU64> = attacks.iter().map(|_| AtomicU64::new(0)).collect();
     let echoes = Mutex::new(Vec::new());
     let meetings = Mutex::new(Vec::new());
     let mut samples = Vec::new();
@@ -115,6 +165,10 @@ fn echo_server_under_attack_stays_small_and_serves() {
         }
         scope.spawn(|| afternoon.honest_talk(&echoes));
         scope.spawn(|| afternoon.honest_visits(&meetings));
+        scope.spawn(|| {
+            let _over = EndsWithPanic(&afternoon);
+            honest(&afternoon);
+        });
 
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(seconds) && !afternoon.is_over() {
@@ -150,7 +204,7 @@ fn echo_server_under_attack_stays_small_and_serves() {
     echoes.judge();
     meetings.judge();
     for ((name, least, _), done) in attacks.iter().zip(done) {
-        let least = if seconds < SECONDS { 1 } else { *least };
+        let least = if seconds < meant { 1 } else { *least };
         assert!(done.into_inner() >= least, "too few: {name}");
     }
     let forgotten = wait_until(Duration::from_secs(10), || {
@@ -358,6 +412,88 @@ impl Afternoon {
         _ = stream.write_all(&frame(0x82, 1000, &[0; 500]));
         _ = stream.peek(&mut [0]);
         2
+    }
+
+    /// Has the hub send to all members, and reads what comes back. Counts broadcasts.
+    fn broadcasts(&self) -> u64 {
+        let mut count = 0;
+        let Some(stream) = self.upgrade() else {
+            return 0;
+        };
+        let mut peer = RawPeer { stream };
+        while !self.is_over() && peer.text("!broadcast 10 10000").is_ok() {
+            if peer.read_frame().is_err() {
+                break;
+            }
+            count += 10;
+            thread::sleep(Duration::from_millis(20));
+        }
+        count
+    }
+
+    /// Makes the handler panic. Counts the connections that were told so.
+    fn panics(&self) -> u64 {
+        let Some(stream) = self.upgrade() else {
+            return 0;
+        };
+        let mut peer = RawPeer { stream };
+        (peer.text("!panic").is_ok() && peer.read_to_close() == 1011).into()
+    }
+
+    /// A hundred connections that come and go, without a request or with one. Counts them.
+    fn comes_and_goes(&self) -> u64 {
+        for index in 0..100 {
+            let Some(mut stream) = self.connect() else {
+                return index;
+            };
+            if index % 2 == 0 {
+                _ = stream.write_all(REQUEST);
+            }
+            if index % 4 < 2 {
+                RawPeer { stream }.reset();
+            }
+        }
+        100
+    }
+
+    /// Sends large messages and reads no echo, until nothing more is taken. Counts messages.
+    fn large_messages(&self) -> u64 {
+        let message = frame(0x82, 1 << 20, &vec![7; 1 << 20]);
+        let Some(mut stream) = self.upgrade() else {
+            return 0;
+        };
+        let mut count = 0;
+        while !self.is_over() && stream.write_all(&message).is_ok() {
+            count += 1;
+        }
+        count
+    }
+
+    /// Is in the hub, and hears what is said there: numbered messages, some of which may be
+    /// missed. Counts them.
+    fn honest_member(&self) -> u64 {
+        let mut socket = self.honest_peer();
+        let mut last = None;
+        let mut count = 0;
+        socket
+            .send(Message::text("!join"))
+            .expect("an honest peer may send");
+        while !self.is_over() {
+            match socket.read().expect("an honest member hears something") {
+                Message::Binary(bytes) => {
+                    let number = bytes.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+                    assert!(
+                        number > last && bytes.len() == 10_000,
+                        "{number:?}, {last:?}"
+                    );
+                    last = number;
+                    count += 1;
+                }
+                Message::Text(text) => assert_eq!(text, "!ok"),
+                other => assert!(other.is_ping(), "{other:?}"),
+            }
+        }
+        count
     }
 
     /// Exchanges messages on one connection, from the first minute to the last.

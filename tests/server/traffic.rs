@@ -1,0 +1,103 @@
+//! Echoes of the largest messages, with both sides writing: nobody waits for ever, and what is
+//! held is bounded.
+
+use core::time::Duration;
+use std::io::{ErrorKind, Read, Write};
+use std::thread;
+use std::time::Instant;
+
+use motews_tests::linux::memory;
+use motews_tests::raw::{RawPeer, frame};
+
+use super::{PATIENCE, open, start};
+
+/// The largest message of the server by default.
+const LARGE: usize = 16 << 20;
+
+#[test]
+fn open_both_sides_write_large_messages_all_are_echoed() {
+    let server = start(&[&format!("max-message={LARGE}")]);
+    echo_eagerly(open(&server), LARGE, 2);
+}
+
+#[test]
+#[ignore = "sends and receives a gigabyte: run by .ci/run"]
+fn open_both_sides_write_large_messages_memory_is_bounded() {
+    const PEERS: usize = 4;
+    let server = start(&[&format!("max-message={LARGE}"), "loops=2"]);
+    let id = server.process.id();
+    let before = memory(id).private;
+    let mut peak = 0;
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        let peers: Vec<_> = (0..PEERS)
+            .map(|_| scope.spawn(|| echo_eagerly(open(&server), LARGE, 16)))
+            .collect();
+        while peers.iter().any(|peer| !peer.is_finished()) {
+            peak = peak.max(memory(id).private);
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    thread::sleep(Duration::from_secs(1));
+    let after = memory(id).private;
+    println!(
+        "echo of 16 MiB, both sides writing, {PEERS} peers: {} MiB each way in {:.1?}; server: \
+         {} KiB before, {} at the peak, {} after",
+        PEERS * 16 * 16,
+        begin.elapsed(),
+        before >> 10,
+        peak >> 10,
+        after >> 10
+    );
+    // For each: the message that arrives, and what of the last one waits to leave.
+    let most = before + (PEERS * 3 * LARGE) as u64;
+    assert!(peak <= most, "{peak} bytes at the peak");
+}
+
+/// Sends `count` messages of `length` octets, and reads only when it can write no more.
+fn echo_eagerly(mut peer: RawPeer, length: usize, count: usize) {
+    let payload: Vec<u8> = (0..=250).cycle().take(length).collect();
+    let message = frame(0x82, length as u64, &payload);
+    // The answer's header has no masking key.
+    let mut wanted = message[..message.len() - length - 4].to_vec();
+    wanted[1] &= 0x7f;
+    wanted.extend(&payload);
+
+    peer.stream.set_nonblocking(true).expect("it can");
+    let (mut sent, mut received) = (0, 0);
+    let mut buffer = vec![0; 256 << 10];
+    let mut progress = Instant::now();
+    while received < count * wanted.len() {
+        if sent < count * message.len() {
+            match peer.stream.write(&message[sent % message.len()..]) {
+                Ok(written) => {
+                    sent += written;
+                    progress = Instant::now();
+                    continue;
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+        }
+        let at = received % wanted.len();
+        let most = buffer.len().min(wanted.len() - at);
+        match peer.stream.read(&mut buffer[..most]) {
+            Ok(0) => panic!("the server has left after {received} octets"),
+            Ok(length) => {
+                assert!(
+                    buffer[..length] == wanted[at..at + length],
+                    "at octet {received}"
+                );
+                received += length;
+                progress = Instant::now();
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                assert!(
+                    progress.elapsed() < PATIENCE,
+                    "deadlock: {sent} octets sent, {received} received"
+                );
+                thread::sleep(Duration::from_micros(200));
+            }
+        }
+    }
+}
