@@ -1,41 +1,22 @@
 //! `wss://`: rustls on both sides, with certificates made here. EX04
 
 mod support;
+#[path = "support/tls.rs"]
+mod tls_support;
 
 use core::time::Duration;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Instant;
 
 use motews_std::role::Server;
-use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use motews_std::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
-use motews_std::tls::{TlsStream, config_with_roots};
+use motews_std::rustls;
+use motews_std::tls::TlsStream;
 use motews_std::{
     AcceptError, Builder, CloseCode, ConnectError, Message, Plain, Received, Share, UrlError,
     WebSocket,
 };
 use support::{QUICK, serve, tcp_pair};
-
-/// A server's configuration for `localhost`, and a client's that trusts it.
-fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    (
-        Arc::new(server),
-        Arc::new(config_with_roots(roots).unwrap()),
-    )
-}
+use tls_support::configs;
 
 type TlsServer = WebSocket<TlsStream<TcpStream>, Server>;
 

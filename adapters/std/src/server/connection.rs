@@ -166,8 +166,7 @@ pub(super) struct Rare {
     /// What was read and is not decoded yet, from `decoded` on.
     input: Vec<u8>,
     decoded: usize,
-    outbox: Option<Arc<Outbox>>,
-    /// The backlog's length that the outbox knows.
+    /// Its length that the outbox knows.
     told: usize,
     /// That of the peer's Close.
     reason: String,
@@ -180,7 +179,7 @@ impl Rare {
             && self.message.is_empty()
             && self.backlog.is_empty()
             && self.input.is_empty()
-            && self.outbox.is_none()
+            && self.told == 0
             && self.reason.is_empty()
     }
 }
@@ -191,6 +190,8 @@ pub(super) struct Core {
     deadlines: Deadlines,
     pub(super) id: PeerId,
     pub(super) rare: Option<Box<Rare>>,
+    /// What other threads send.
+    outbox: Option<Arc<Outbox>>,
     pub(super) stream: Stream,
     phase: Phase,
     /// The stream failed.
@@ -205,8 +206,8 @@ pub(super) struct Core {
 
 /// All that an idle connection costs. (In debug builds mio's socket is larger.)
 const _: () = assert!(
-    cfg!(debug_assertions) || cfg!(feature = "tls") || size_of::<Slot<()>>() <= 160,
-    "an idle connection costs 160 bytes at most"
+    cfg!(debug_assertions) || cfg!(feature = "tls") || size_of::<Slot<()>>() <= 144,
+    "an idle connection costs 144 bytes at most"
 );
 
 impl fmt::Debug for Core {
@@ -253,8 +254,7 @@ impl Core {
 
     /// Octets that wait to be written, but for those in the cork.
     pub(super) fn buffered_amount(&self) -> usize {
-        let outbox = self.rare.as_ref().and_then(|rare| rare.outbox.as_ref());
-        self.backlog() + outbox.map_or(0, |outbox| outbox.len())
+        self.backlog() + self.outbox.as_ref().map_or(0, |outbox| outbox.len())
     }
 
     /// Whether the peer is not listened to, because it does not listen.
@@ -270,21 +270,13 @@ impl Core {
     }
 
     pub(super) fn outbox(&mut self, context: &Context) -> Arc<Outbox> {
-        let (id, open) = (self.id, self.is_open());
-        let rare = self.rare();
-        if let Some(outbox) = &rare.outbox {
+        if let Some(outbox) = &self.outbox {
             return outbox.clone();
         }
-        let outbox = Arc::new(Outbox::new(
-            id,
-            context.inbox.clone(),
-            context.settings.limits.max_backlog,
-            context.settings.write_timeout,
-        ));
-        if open {
-            outbox.set_backlog(rare.backlog.len());
-            rare.told = rare.backlog.len();
-            rare.outbox = Some(outbox.clone());
+        let outbox = Arc::new(Outbox::new(self.id, context.inbox.clone()));
+        if self.is_open() {
+            self.outbox = Some(outbox.clone());
+            self.tell_backlog();
         } else {
             outbox.end();
         }
@@ -302,7 +294,7 @@ impl Core {
         if !self.is_open() || self.lost {
             return Err(SendError::Closed);
         }
-        if self.rare.is_some() && self.must_queue(context, message)? {
+        if (self.rare.is_some() || self.outbox.is_some()) && self.must_queue(context, message)? {
             return Ok(());
         }
         self.deadlines.received_message(context.now);
@@ -338,14 +330,11 @@ impl Core {
     /// Checks the limit; and where other threads' messages wait, this one queues behind them.
     #[inline(never)]
     fn must_queue(&mut self, context: &Context, message: Message<'_>) -> Result<bool, SendError> {
-        let Some(rare) = &self.rare else {
-            return Ok(false);
-        };
         if self.connection.state() != State::Open {
             return Err(SendError::Closed);
         }
-        let outbox = rare.outbox.as_ref().filter(|outbox| !outbox.is_empty());
-        let waiting = rare.backlog.len() + outbox.map_or(0, |outbox| outbox.len());
+        let outbox = self.outbox.as_ref().filter(|outbox| !outbox.is_empty());
+        let waiting = self.backlog() + outbox.map_or(0, |outbox| outbox.len());
         if waiting > context.settings.limits.max_backlog {
             return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
         }
@@ -489,7 +478,7 @@ impl Core {
 
     /// Writes what other threads send, as far as it goes.
     fn write_outbox(&mut self, context: &mut Context) {
-        let Some(outbox) = self.rare.as_ref().and_then(|rare| rare.outbox.clone()) else {
+        let Some(outbox) = self.outbox.clone() else {
             return;
         };
         if outbox.is_closing() {
@@ -534,14 +523,11 @@ impl Core {
     /// Tells the other threads how much waits here.
     pub(super) fn tell_backlog(&mut self) {
         if let Some(rare) = &mut self.rare
-            && let Some(outbox) = &rare.outbox
+            && let Some(outbox) = &self.outbox
+            && rare.told != rare.backlog.len()
         {
-            let len = rare.backlog.len();
-            // Those who wait for room also want to know that the outbox has become shorter.
-            if len != rare.told || len == 0 {
-                rare.told = len;
-                outbox.set_backlog(len);
-            }
+            rare.told = rare.backlog.len();
+            outbox.set_backlog(rare.told);
         }
     }
 
@@ -578,6 +564,7 @@ impl<D: Default> Slot<D> {
             deadlines: Deadlines::new(context.now),
             id,
             rare: None,
+            outbox: None,
             stream,
             phase: Phase::Request,
             lost: false,
@@ -964,7 +951,7 @@ impl<D: Default> Slot<D> {
             handler.on_close(peer, &outcome);
             drop(data);
         }));
-        if let Some(outbox) = self.core.rare().outbox.take() {
+        if let Some(outbox) = self.core.outbox.take() {
             outbox.end();
         }
         // What is left of it is of no use to anybody.

@@ -49,9 +49,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(mut listener: TcpListener) -> io::Result<Self> {
+    pub(super) fn new(mut listener: TcpListener, settings: &Settings) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let inbox = Inbox::new(Waker::new(poll.registry(), WAKER)?);
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let inbox = Inbox::new(waker, settings.limits.max_backlog, settings.write_timeout);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {

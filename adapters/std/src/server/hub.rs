@@ -7,7 +7,7 @@ use motews::CloseCode;
 use slab::Slab;
 
 use super::backlog::Frame;
-use super::outbox::{Inbox, Offered, Outbox, PeerSender};
+use super::outbox::{Inbox, Outbox, PeerSender};
 use super::peer::PeerId;
 use crate::message::AsMessage;
 
@@ -17,7 +17,7 @@ use crate::message::AsMessage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowPolicy {
-    /// Drops the oldest messages that wait, until there is room.
+    /// Drops the oldest messages that wait, until there is room: at most all of them.
     DropOldest,
     /// Drops the message that is broadcast.
     DropNewest,
@@ -33,9 +33,8 @@ pub enum SlowPolicy {
 pub struct Broadcast {
     /// To how many members the message will be sent.
     pub delivered: usize,
-    /// How many messages were dropped: this one, with [`SlowPolicy::DropNewest`]; older ones, which
-    /// had been counted as delivered, with [`SlowPolicy::DropOldest`] and
-    /// [`SlowPolicy::KeepNewest`].
+    /// How many messages were dropped. With [`SlowPolicy::DropNewest`] it is this one, which is not
+    /// counted as delivered; else older ones, which were.
     pub dropped: usize,
     /// How many members were disconnected.
     pub disconnected: usize,
@@ -139,17 +138,12 @@ impl Hub {
         let mut loops: Vec<Arc<Inbox>> = Vec::new();
         let members = self.lock();
         for (_, outbox) in members.iter().filter(|(_, outbox)| wanted(outbox.id)) {
-            match outbox.offer(&frame, self.policy) {
-                Offered::Sent { dropped } => {
-                    result.delivered += 1;
-                    result.dropped += dropped;
-                }
-                Offered::Dropped => {
-                    result.dropped += 1;
-                    continue;
-                }
-                Offered::Disconnected => result.disconnected += 1,
-                Offered::Gone => continue,
+            let one = outbox.offer(&frame, self.policy);
+            result.delivered += one.delivered;
+            result.dropped += one.dropped;
+            result.disconnected += one.disconnected;
+            if one.delivered + one.disconnected == 0 {
+                continue;
             }
             if !loops.iter().any(|known| Arc::ptr_eq(known, &outbox.inbox)) {
                 loops.push(outbox.inbox.clone());

@@ -286,21 +286,25 @@ impl ServerBuilder {
             .builder
             .max_head_len(limits.max_head_len)
             .max_headers(limits.max_headers);
+        let settings = Settings {
+            limits,
+            timeouts: self.timeouts,
+            write_timeout: self.write_timeout,
+            builder,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+        };
         let loops = listeners
             .into_iter()
-            .map(|socket| Waiting::new(mio::net::TcpListener::from_std(socket.into())))
+            .map(|socket| {
+                let listener = mio::net::TcpListener::from_std(socket.into());
+                Waiting::new(listener, &settings)
+            })
             .collect::<io::Result<Vec<_>>>()?;
         let first = loops.first().ok_or(io::ErrorKind::InvalidInput)?;
         let shared = Shared {
-            settings: Arc::new(Settings {
-                limits,
-                timeouts: self.timeouts,
-                write_timeout: self.write_timeout,
-                builder,
-                #[cfg(feature = "tls")]
-                tls: self.tls,
-            }),
             local_addr: first.listener().local_addr()?,
+            settings: Arc::new(settings),
             connections: AtomicUsize::new(0),
             stop: Mutex::new(None),
             inboxes: loops.iter().map(|each| each.inbox().clone()).collect(),

@@ -6,13 +6,14 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use motews::CloseCode;
 
 use super::backlog::Frame;
-use super::hub::SlowPolicy;
+use super::hub::{Broadcast, SlowPolicy};
 use super::peer::PeerId;
 use crate::error::{SendError, TrySendError};
 use crate::message::{AsMessage, Message};
@@ -31,9 +32,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Which connections of a loop have something in their outboxes.
+/// Which connections of a loop have something in their outboxes, and what holds for all of them.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    /// The limit of each backlog, in octets.
+    limit: usize,
+    write_timeout: Option<Duration>,
     ready: Mutex<Vec<PeerId>>,
     /// There is something in `ready`.
     filled: AtomicBool,
@@ -43,8 +47,14 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) const fn new(waker: mio::Waker) -> Self {
+    pub(super) const fn new(
+        waker: mio::Waker,
+        limit: usize,
+        write_timeout: Option<Duration>,
+    ) -> Self {
         Self {
+            limit,
+            write_timeout,
             ready: Mutex::new(Vec::new()),
             filled: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
@@ -88,46 +98,41 @@ impl Inbox {
     }
 }
 
-/// What is to be sent on one connection, and how much waits there already.
+/// What is to be sent on one connection, and how much waits there already. An idle one is small.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) id: PeerId,
     pub(super) inbox: Arc<Inbox>,
-    limit: usize,
-    write_timeout: Option<Duration>,
-    queue: Mutex<Queue>,
+    state: Mutex<Outgoing>,
     room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// There while something is to be sent.
+    queue: Option<Box<Queue>>,
+    /// Octets that the loop itself has not written yet.
+    backlog: usize,
+    /// The loop knows that there is something, or will look as soon as it can write.
+    scheduled: bool,
+    /// Somebody has closed the connection, or it is gone.
+    closed: bool,
+    /// How many threads wait for room.
+    waiting: u16,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Frame>,
-    /// Octets of all frames, and what they cost.
+    /// Octets of these frames, and what they cost.
     len: usize,
     cost: usize,
     /// Written when nothing else waits.
     latest: Option<Frame>,
     close: Option<(CloseCode, String)>,
-    /// Octets that the loop itself has not written yet.
-    backlog: usize,
-    /// The loop knows that there is something, or will look as soon as it can write.
-    scheduled: bool,
-    /// The connection is gone.
-    ended: bool,
-    waiting: usize,
 }
 
 impl Queue {
-    const fn is_open(&self) -> bool {
-        !self.ended && self.close.is_none()
-    }
-
-    /// Whether a frame may wait here: a single one always may.
-    fn has_room(&self, cost: usize, limit: usize) -> bool {
-        let used = self.cost + self.backlog;
-        used == 0 || used.saturating_add(cost) <= limit
-    }
-
     fn push(&mut self, frame: Frame) {
         self.len += frame.bytes().len();
         self.cost += frame.cost();
@@ -142,6 +147,18 @@ impl Queue {
     }
 }
 
+impl Outgoing {
+    fn queue(&mut self) -> &mut Queue {
+        self.queue.get_or_insert_default()
+    }
+
+    /// Whether a frame may wait here: a single one always may.
+    fn has_room(&self, cost: usize, limit: usize) -> bool {
+        let used = self.backlog + self.queue.as_ref().map_or(0, |queue| queue.cost);
+        used == 0 || used.saturating_add(cost) <= limit
+    }
+}
+
 /// What the loop is to do next for a connection.
 pub(super) enum Next {
     Send(Frame),
@@ -150,100 +167,86 @@ pub(super) enum Next {
     Nothing,
 }
 
-/// What became of a broadcast on one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offered {
-    /// It will be sent; so many others will not.
-    Sent { dropped: usize },
-    /// It will not be sent.
-    Dropped,
-    /// The connection is to be closed.
-    Disconnected,
-    /// The connection was closed before.
-    Gone,
-}
-
 impl Outbox {
-    pub(super) fn new(
-        id: PeerId,
-        inbox: Arc<Inbox>,
-        limit: usize,
-        write_timeout: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(id: PeerId, inbox: Arc<Inbox>) -> Self {
         Self {
             id,
             inbox,
-            limit,
-            write_timeout,
-            queue: Mutex::default(),
+            state: Mutex::default(),
             room: Condvar::new(),
         }
     }
 
     /// Tells the loop, unless it knows, but does not wake it.
-    fn schedule(&self, queue: &mut Queue) {
-        if !queue.scheduled {
-            queue.scheduled = true;
+    fn schedule(&self, state: &mut Outgoing) {
+        if !state.scheduled {
+            state.scheduled = true;
             self.inbox.push(self.id);
         }
+    }
+
+    /// Has the connection closed when all is sent. The loop is told in any case: it does not look
+    /// while it cannot write, and the time for closing runs from now on.
+    fn schedule_close(&self, state: &mut Outgoing, code: CloseCode, reason: &str) {
+        state.closed = true;
+        state.queue().close = Some((code, reason.to_owned()));
+        state.scheduled = true;
+        self.inbox.push(self.id);
     }
 
     // ---- by the loop ----
 
     /// The next thing to do, where there is no backlog.
     pub(super) fn next(&self) -> Next {
-        let mut queue = lock(&self.queue);
-        if let Some(frame) = queue.pop() {
-            return Next::Send(frame);
+        let mut state = lock(&self.state);
+        if let Some(queue) = &mut state.queue {
+            if let Some(frame) = queue.pop().or_else(|| queue.latest.take()) {
+                return Next::Send(frame);
+            }
+            if let Some((code, reason)) = queue.close.take() {
+                return Next::Close(code, reason);
+            }
         }
-        if let Some(latest) = queue.latest.take() {
-            return Next::Send(latest);
-        }
-        if let Some((code, reason)) = &mut queue.close {
-            return Next::Close(*code, core::mem::take(reason));
-        }
-        queue.scheduled = false;
-        if queue.frames.capacity() > 8 {
-            queue.frames = VecDeque::new();
+        state.queue = None;
+        state.scheduled = false;
+        if state.waiting > 0 {
+            self.room.notify_all();
         }
         Next::Nothing
     }
 
     /// Whether somebody wants the connection to be closed.
     pub(super) fn is_closing(&self) -> bool {
-        lock(&self.queue).close.is_some()
+        lock(&self.state).closed
     }
 
     /// Whether there is nothing to send.
     pub(super) fn is_empty(&self) -> bool {
-        let queue = lock(&self.queue);
-        queue.frames.is_empty() && queue.latest.is_none()
+        self.len() == 0
     }
 
     /// Appends a message of the loop itself, whatever the limit.
     pub(super) fn append(&self, frame: Frame) {
-        let mut queue = lock(&self.queue);
-        queue.push(frame);
-        self.schedule(&mut queue);
+        let mut state = lock(&self.state);
+        state.queue().push(frame);
+        self.schedule(&mut state);
     }
 
     /// Tells how much waits beside what is in here.
     pub(super) fn set_backlog(&self, len: usize) {
-        let mut queue = lock(&self.queue);
-        queue.backlog = len;
-        if queue.waiting > 0 {
+        let mut state = lock(&self.state);
+        state.backlog = len;
+        if state.waiting > 0 {
             self.room.notify_all();
         }
     }
 
     /// The connection is gone.
     pub(super) fn end(&self) {
-        let mut queue = lock(&self.queue);
-        *queue = Queue {
-            ended: true,
-            waiting: queue.waiting,
-            ..Queue::default()
-        };
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.queue = None;
+        state.backlog = 0;
         self.room.notify_all();
     }
 
@@ -251,93 +254,92 @@ impl Outbox {
 
     /// Octets that wait in here.
     pub(super) fn len(&self) -> usize {
-        let queue = lock(&self.queue);
-        queue.len + queue.latest.as_ref().map_or(0, |frame| frame.bytes().len())
-    }
-
-    fn buffered_amount(&self) -> usize {
-        self.len() + lock(&self.queue).backlog
-    }
-
-    fn is_open(&self) -> bool {
-        lock(&self.queue).is_open()
+        let state = lock(&self.state);
+        state.queue.as_ref().map_or(0, |queue| {
+            let latest = queue.latest.as_ref();
+            queue.len + latest.map_or(0, |frame| frame.bytes().len())
+        })
     }
 
     /// Takes a frame if there is room, or waits for it until then.
     fn send(&self, frame: Frame, wait: bool) -> Result<(), SendError> {
-        let mut queue = lock(&self.queue);
-        let until = self
-            .write_timeout
-            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let timeout = self.inbox.write_timeout;
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = lock(&self.state);
         loop {
-            if !queue.is_open() {
+            if state.closed {
                 return Err(SendError::Closed);
             }
-            if queue.has_room(frame.cost(), self.limit) {
-                queue.push(frame);
-                self.schedule(&mut queue);
+            if state.has_room(frame.cost(), self.inbox.limit) {
                 break;
             }
             if !wait {
-                return Err(SendError::Io(std::io::ErrorKind::WouldBlock.into()));
+                return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(SendError::TimedOut);
             }
-            queue.waiting += 1;
-            queue = match left {
+            state.waiting += 1;
+            state = match left {
                 None => self
                     .room
-                    .wait(queue)
+                    .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
                 Some(left) => {
-                    let waited = self.room.wait_timeout(queue, left);
+                    let waited = self.room.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            queue.waiting -= 1;
+            state.waiting -= 1;
         }
-        drop(queue);
+        state.queue().push(frame);
+        self.schedule(&mut state);
+        drop(state);
         self.inbox.wake();
         Ok(())
     }
 
-    /// Takes a frame as `policy` wants it. Whoever calls this wakes the loop.
-    pub(super) fn offer(&self, frame: &Frame, policy: SlowPolicy) -> Offered {
-        let mut queue = lock(&self.queue);
-        if !queue.is_open() {
-            return Offered::Gone;
+    /// Takes a frame as `policy` wants it, and tells what became of it and of others. Whoever calls
+    /// this wakes the loop.
+    pub(super) fn offer(&self, frame: &Frame, policy: SlowPolicy) -> Broadcast {
+        let mut state = lock(&self.state);
+        let mut result = Broadcast::default();
+        if state.closed {
+            return result;
         }
-        let mut dropped = 0;
         if policy == SlowPolicy::KeepNewest {
-            dropped += usize::from(queue.latest.replace(frame.clone()).is_some());
+            let replaced = state.queue().latest.replace(frame.clone());
+            result.dropped = usize::from(replaced.is_some());
         } else {
-            while !queue.has_room(frame.cost(), self.limit) {
+            while !state.has_room(frame.cost(), self.inbox.limit) {
                 match policy {
-                    SlowPolicy::DropNewest => return Offered::Dropped,
+                    SlowPolicy::DropNewest => {
+                        result.dropped = 1;
+                        return result;
+                    }
                     SlowPolicy::Disconnect(code) => {
-                        while queue.pop().is_some() {}
-                        queue.latest = None;
-                        queue.close = Some((code, String::new()));
-                        // The loop does not look while it cannot write.
-                        queue.scheduled = true;
-                        self.inbox.push(self.id);
-                        return Offered::Disconnected;
+                        let queue = state.queue.take().unwrap_or_default();
+                        result.dropped = queue.frames.len() + usize::from(queue.latest.is_some());
+                        result.disconnected = 1;
+                        self.schedule_close(&mut state, code, "");
+                        return result;
                     }
                     SlowPolicy::DropOldest | SlowPolicy::KeepNewest => {
-                        if queue.pop().is_none() {
-                            // What the loop itself has not written yet is more than the limit.
-                            return Offered::Dropped;
+                        if state.queue().pop().is_none() {
+                            // What the loop has begun to write fills the backlog; the newest always
+                            // has its place.
+                            break;
                         }
-                        dropped += 1;
+                        result.dropped += 1;
                     }
                 }
             }
-            queue.push(frame.clone());
+            state.queue().push(frame.clone());
         }
-        self.schedule(&mut queue);
-        Offered::Sent { dropped }
+        result.delivered = 1;
+        self.schedule(&mut state);
+        result
     }
 }
 
@@ -418,9 +420,9 @@ impl PeerSender {
         let frame = Frame::new(message.as_message());
         let offered = self.0.offer(&frame, SlowPolicy::KeepNewest);
         self.0.inbox.wake();
-        match offered {
-            Offered::Sent { dropped } => Ok(dropped > 0),
-            _ => Err(SendError::Closed),
+        match offered.delivered {
+            0 => Err(SendError::Closed),
+            _ => Ok(offered.dropped > 0),
         }
     }
 
@@ -431,14 +433,12 @@ impl PeerSender {
     /// sent.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         super::connection::check_close(code, reason)?;
-        let mut queue = lock(&self.0.queue);
-        if !queue.is_open() {
+        let mut state = lock(&self.0.state);
+        if state.closed {
             return Err(SendError::Closed);
         }
-        queue.close = Some((code, reason.to_owned()));
-        queue.scheduled = true;
-        self.0.inbox.push(self.0.id);
-        drop(queue);
+        self.0.schedule_close(&mut state, code, reason);
+        drop(state);
         self.0.inbox.wake();
         Ok(())
     }
@@ -452,13 +452,13 @@ impl PeerSender {
     /// Whether messages can be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.0.is_open()
+        !self.0.is_closing()
     }
 
     /// Octets of frames that wait to be written.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.0.buffered_amount()
+        self.0.len() + lock(&self.0.state).backlog
     }
 }
 

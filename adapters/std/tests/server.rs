@@ -1,0 +1,1148 @@
+//! The event-driven server: what its users see.
+
+#[path = "support/server.rs"]
+mod server_support;
+mod support;
+#[cfg(feature = "tls")]
+#[path = "support/tls.rs"]
+mod tls_support;
+
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use motews_std::{
+    CloseCode, ConnectError, Handler, Hub, Limits, Membership, Message, MessageRef, Outcome, Peer,
+    PeerId, PeerSender, Peers, Request, Response, SendError, Server, ServerBuilder, SlowPolicy,
+    Timeouts, TrySendError, WebSocket,
+};
+use server_support::{PATIENCE, Recorder, Running, read_frame, read_to_end, start, until};
+use support::{QUICK, REQUEST, masked, read_head, unmasked};
+
+/// A client whose receives do not take for ever.
+fn recv(client: &mut WebSocket) -> Message {
+    match client.recv_timeout(PATIENCE).unwrap() {
+        motews_std::Received::Message(message) => message,
+        other => panic!("{other:?} instead of a message"),
+    }
+}
+
+fn echo(peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
+    peer.send(message)
+}
+
+fn outcome(code: u16, reason: &str, clean: bool) -> Outcome {
+    // An outcome is made by a WebSocket only, so one is had from there.
+    let server = start(Server::builder(), |peer: &mut Peer, message: MessageRef| {
+        let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
+        let (code, reason) = text.split_once(' ').unwrap();
+        peer.close(CloseCode::new(code.parse().unwrap()), reason)
+    });
+    let mut client = server.connect();
+    client.send(format!("1000 {reason}")).unwrap();
+    assert_eq!(client.recv().unwrap(), None);
+    let mut outcome = client.outcome().unwrap();
+    outcome.code = CloseCode::new(code);
+    outcome.clean = clean;
+    outcome
+}
+
+// ---- messages ----
+
+#[test]
+fn open_message_of_any_kind_and_length_comes_back() {
+    for threads in [1, 2] {
+        let server = start(Server::builder().threads(threads), echo);
+        let mut client = server.connect();
+        for len in [
+            0,
+            1,
+            125,
+            126,
+            1000,
+            16_383,
+            16_384,
+            16_385,
+            65_535,
+            65_536,
+            65_550,
+            131_072,
+            1 << 20,
+        ] {
+            let text = "é".repeat(len / 2);
+            client.send(text.as_str()).unwrap();
+            assert_eq!(recv(&mut client), text.into());
+            let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            client.send(&bytes).unwrap();
+            assert_eq!(recv(&mut client), bytes.into());
+        }
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    }
+}
+
+#[test]
+fn open_many_messages_in_one_segment_come_back_in_order() {
+    let server = start(Server::builder(), echo);
+    let mut stream = server.raw();
+    let mut sent = REQUEST.to_vec();
+    for n in 0..2000_u32 {
+        sent.extend(masked(0x82, &n.to_be_bytes()));
+    }
+    stream.write_all(&sent).unwrap();
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    for n in 0..2000_u32 {
+        assert_eq!(read_frame(&mut stream), (0x82, n.to_be_bytes().to_vec()));
+    }
+}
+
+#[test]
+fn request_and_messages_octet_by_octet_are_served() {
+    let server = start(Server::builder(), echo);
+    let mut stream = server.raw();
+    let mut sent = REQUEST.to_vec();
+    sent.extend(masked(0x01, b"Hel"));
+    sent.extend(masked(0x89, b"ping"));
+    sent.extend(masked(0x80, "lö".as_bytes()));
+    sent.extend(masked(0x88, b"\x03\xe8bye"));
+    for octet in sent {
+        stream.write_all(&[octet]).unwrap();
+        std::thread::yield_now();
+    }
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    assert_eq!(read_frame(&mut stream), (0x8A, b"ping".to_vec()));
+    assert_eq!(read_frame(&mut stream), (0x81, "Hellö".into()));
+    // RFC 6455 §7.1.1: the server ends the connection first CL07
+    assert_eq!(read_to_end(&mut stream), unmasked(0x88, b"\x03\xe8"));
+}
+
+#[test]
+fn open_fragments_of_large_messages_of_many_peers_are_not_mixed() {
+    let server = start(Server::builder(), echo);
+    let mut streams: Vec<_> = (0..8).map(|_| server.open()).collect();
+    let part = |n: usize| vec![n as u8; 100_000];
+    for first in [0x02, 0x00, 0x80] {
+        for (n, stream) in streams.iter_mut().enumerate() {
+            stream.write_all(&masked(first, &part(n))).unwrap();
+        }
+    }
+    for (n, stream) in streams.iter_mut().enumerate() {
+        let (first, payload) = read_frame(stream);
+        assert_eq!((first, payload.len()), (0x82, 300_000));
+        assert!(payload.iter().all(|&octet| octet == n as u8));
+    }
+}
+
+#[test]
+fn open_pings_in_one_segment_are_each_answered_in_their_place() {
+    let server = start(Server::builder(), echo);
+    let mut stream = server.open();
+    let mut sent = masked(0x89, b"1");
+    sent.extend(masked(0x81, b"text"));
+    sent.extend(masked(0x89, b"2"));
+    sent.extend(masked(0x89, b"3"));
+    stream.write_all(&sent).unwrap();
+    for expected in [
+        (0x8A, &b"1"[..]),
+        (0x81, b"text"),
+        (0x8A, b"2"),
+        (0x8A, b"3"),
+    ] {
+        assert_eq!(read_frame(&mut stream), (expected.0, expected.1.to_vec()));
+    }
+}
+
+// ---- requests ----
+
+#[derive(Clone)]
+struct Site;
+
+impl Handler for Site {
+    type Data = Option<String>;
+
+    fn on_request(&mut self, request: &Request) -> Response {
+        match (request.path(), request.is_websocket()) {
+            ("/chat", true) => Response::accept()
+                .subprotocol("superchat")
+                .header("X-Room", "1"),
+            ("/chat", false) => Response::new(200)
+                .header("Content-Type", "text/html")
+                .body("<p>a page</p>"),
+            ("/any", _) => Response::accept(),
+            ("/broken", _) => Response::accept().subprotocol("not offered"),
+            _ => Response::new(403).body("Not here\n"),
+        }
+    }
+
+    fn on_open(
+        &mut self,
+        peer: &mut Peer<'_, Self::Data>,
+        request: &Request,
+    ) -> Result<(), SendError> {
+        assert!(peer.is_open());
+        *peer.data_mut() = Some(request.path().to_owned());
+        peer.send(format!(
+            "{} {} {:?}",
+            peer.id(),
+            peer.address().unwrap(),
+            peer.subprotocol()
+        ))
+    }
+
+    fn on_message(
+        &mut self,
+        peer: &mut Peer<'_, Self::Data>,
+        _: MessageRef<'_>,
+    ) -> Result<(), SendError> {
+        let path = peer.data().clone().unwrap();
+        peer.send(path)
+    }
+}
+
+#[test]
+fn request_accepted_by_the_handler_has_its_subprotocol_headers_data_and_greeting() {
+    let server = start(Server::builder().header("Server", "motews"), Site);
+    let mut stream = server.raw();
+    stream.write_all(REQUEST).unwrap();
+    stream.write_all(&masked(0x81, b"where am I?")).unwrap();
+    let head = read_head(&mut stream);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    for header in [
+        "Sec-WebSocket-Protocol: superchat",
+        "X-Room: 1",
+        "Server: motews",
+    ] {
+        assert!(head.contains(&format!("\r\n{header}\r\n")), "{head}");
+    }
+    let greeting = String::from_utf8(read_frame(&mut stream).1).unwrap();
+    let expected = format!(" {} Some(\"superchat\")", stream.local_addr().unwrap());
+    assert!(greeting.ends_with(&expected), "{greeting}");
+    assert_eq!(read_frame(&mut stream), (0x81, b"/chat".to_vec()));
+}
+
+#[test]
+fn request_refused_by_the_handler_gets_its_status_and_body() {
+    let server = start(Server::builder(), Site);
+    let url = format!("ws://{}/elsewhere", server.addr);
+    match motews_std::connect(&url) {
+        Err(ConnectError::Refused(refused)) => {
+            assert_eq!(refused.status, 403);
+            assert_eq!(refused.body, b"Not here\n");
+        }
+        other => panic!("{other:?}"),
+    }
+    // A subprotocol that the client does not offer may not be chosen HS14
+    let url = format!("ws://{}/broken", server.addr);
+    assert!(
+        matches!(motews_std::connect(&url), Err(ConnectError::Refused(refused)) if refused.status == 500)
+    );
+    until("both are gone", || server.handle.connections() == 0);
+}
+
+#[test]
+fn plain_request_on_the_same_path_gets_a_page_and_the_end_of_the_stream() {
+    let server = start(Server::builder(), Site);
+    for (request, status, body) in [
+        ("GET /chat HTTP/1.1", "200 OK", "<p>a page</p>"),
+        ("HEAD /chat HTTP/1.1", "200 OK", ""),
+        ("GET /any HTTP/1.1", "426 Upgrade Required", ""),
+        ("nonsense", "400 Bad Request", ""),
+    ] {
+        let mut stream = server.raw();
+        write!(stream, "{request}\r\nHost: localhost\r\n\r\n").unwrap();
+        let head = read_head(&mut stream);
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{head}"
+        );
+        let rest = read_to_end(&mut stream);
+        assert!(rest.ends_with(body.as_bytes()), "{rest:?}");
+        assert_eq!(rest.is_empty(), body.is_empty() && !rest.ends_with(b"\n"));
+    }
+    until("all are gone", || server.handle.connections() == 0);
+}
+
+#[test]
+fn request_for_a_long_page_gets_all_of_it() {
+    let page: Arc<[u8]> = (0..5_000_000_u32).map(|n| n as u8).collect();
+    #[derive(Clone)]
+    struct Page(Arc<[u8]>);
+    impl Handler for Page {
+        type Data = ();
+        fn on_request(&mut self, _: &Request) -> Response {
+            Response::new(200).body(&*self.0)
+        }
+        fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
+            Ok(())
+        }
+    }
+    let server = start(Server::builder(), Page(page.clone()));
+    let mut stream = server.raw();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+    assert!(read_to_end(&mut stream) == *page);
+}
+
+// ---- the end ----
+
+#[test]
+fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
+    let recorder = Recorder::default();
+    let server = start(Server::builder(), recorder.clone());
+    let mut client = server.connect();
+    client.send("Hello").unwrap();
+    let told = client.close(CloseCode::new(4000), "enough").unwrap();
+    assert!(told.clean);
+    assert_eq!(recorder.outcome(), outcome(4000, "enough", true));
+    until("it is gone", || server.handle.connections() == 0);
+    assert_eq!(recorder.outcomes().len(), 1);
+}
+
+#[test]
+fn open_peer_that_leaves_without_a_close_is_told_once_as_abnormal() {
+    type Leave = fn(std::net::TcpStream);
+    let ways: [(&str, Leave); 4] = [
+        ("FIN", |stream| drop(stream)),
+        ("half", |stream| {
+            stream.shutdown(Shutdown::Write).unwrap();
+            read_to_end(&mut &stream);
+        }),
+        ("RST", |stream| drop(reset(stream))),
+        ("in a frame", |mut stream| {
+            stream.write_all(b"\x81\x85").unwrap()
+        }),
+    ];
+    for (way, leave) in ways {
+        let recorder = Recorder::default();
+        let server = start(Server::builder(), recorder.clone());
+        leave(server.open());
+        assert_eq!(recorder.outcome(), outcome(1006, "", false), "{way}");
+        until("it is gone", || server.handle.connections() == 0);
+    }
+}
+
+/// Unread input makes the operating system reset the connection when it is closed.
+fn reset(mut stream: std::net::TcpStream) -> std::net::TcpStream {
+    stream.write_all(&masked(0x81, b"unread")).unwrap();
+    let mut peeked = [0; 1];
+    while stream.peek(&mut peeked).unwrap() == 0 {}
+    stream
+}
+
+#[test]
+fn open_violation_of_the_peer_is_answered_with_its_code() {
+    for (sent, code) in [
+        (masked(0x83, b""), 1002_u16),
+        (masked(0x81, b"\xff"), 1007),
+        (unmasked(0x81, b"Hello"), 1002),
+    ] {
+        let recorder = Recorder::default();
+        let server = start(Server::builder(), recorder.clone());
+        let mut stream = server.open();
+        stream.write_all(&sent).unwrap();
+        assert_eq!(
+            read_to_end(&mut stream),
+            unmasked(0x88, &code.to_be_bytes())
+        );
+        assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    }
+}
+
+#[test]
+fn open_close_by_the_handler_reaches_the_peer() {
+    let server = start(Server::builder(), |peer: &mut Peer, _: MessageRef| {
+        peer.close(CloseCode::new(4001), "go")?;
+        assert!(!peer.is_open());
+        assert!(matches!(peer.send("more"), Err(SendError::Closed)));
+        assert!(matches!(
+            peer.close(CloseCode::NORMAL, ""),
+            Err(SendError::Closed)
+        ));
+        Ok(())
+    });
+    let mut client = server.connect();
+    client.send("Hello").unwrap();
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(client.outcome(), Some(outcome(4001, "go", true)));
+}
+
+#[test]
+fn open_handler_that_panics_closes_this_connection_only() {
+    let recorder = Recorder::default();
+    let server = start(Server::builder(), recorder.clone());
+    let mut other = server.connect();
+    let mut client = server.connect();
+    client.send("!panic").unwrap();
+    client.send("not echoed").unwrap();
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert!(recorder.outcome().clean);
+
+    let url = format!("ws://{}/panic-open", server.addr);
+    let mut client = motews_std::connect(&url).unwrap();
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+
+    let url = format!("ws://{}/panic", server.addr);
+    assert!(
+        matches!(motews_std::connect(&url), Err(ConnectError::Refused(refused)) if refused.status == 500)
+    );
+
+    other.send("Hello").unwrap();
+    assert_eq!(recv(&mut other), "Hello".into());
+    assert_eq!(recorder.outcomes().len(), 2);
+}
+
+#[test]
+fn open_handler_that_fails_closes_the_connection() {
+    let recorder = Recorder::default();
+    let server = start(Server::builder(), recorder.clone());
+    let mut client = server.connect();
+    client.send("!fail").unwrap();
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+}
+
+// ---- deadlines ----
+
+#[test]
+fn request_that_trickles_is_dropped_at_its_deadline() {
+    let builder = Server::builder().timeouts(QUICK);
+    let server = start(builder, Recorder::default());
+    let mut stream = server.raw();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(10)))
+        .unwrap();
+    let begun = Instant::now();
+    let dropped = REQUEST.iter().cycle().any(|octet| {
+        let mut byte = [0];
+        stream.write_all(&[*octet & 0x7F]).is_err()
+            || matches!(stream.read(&mut byte), Ok(0))
+            || begun.elapsed() > PATIENCE
+    });
+    assert!(dropped && begun.elapsed() < PATIENCE);
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    until("it is gone", || server.handle.connections() == 0);
+}
+
+#[test]
+fn open_silent_peer_is_pinged_and_dropped_without_a_pong() {
+    let recorder = Recorder::default();
+    let timeouts = Timeouts {
+        keepalive: Some(Duration::from_millis(100)),
+        pong: Some(Duration::from_millis(100)),
+        ..QUICK
+    };
+    let server = start(Server::builder().timeouts(timeouts), recorder.clone());
+    let mut stream = server.open();
+    // It is asked, and lives as long as it answers.
+    for _ in 0..4 {
+        assert_eq!(read_frame(&mut stream), (0x89, Vec::new()));
+        stream.write_all(&masked(0x8A, b"")).unwrap();
+    }
+    assert!(recorder.outcomes().is_empty());
+    assert_eq!(read_frame(&mut stream), (0x89, Vec::new()));
+    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+}
+
+#[test]
+fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
+    let recorder = Recorder::default();
+    let timeouts = Timeouts {
+        idle: Some(Duration::from_millis(300)),
+        ..QUICK
+    };
+    let server = start(Server::builder().timeouts(timeouts), recorder.clone());
+    let mut client = server.connect();
+    for _ in 0..10 {
+        client.send("here").unwrap();
+        assert_eq!(recv(&mut client), "here".into());
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(client.outcome(), Some(outcome(1001, "idle", true)));
+    assert_eq!(recorder.outcome().code, CloseCode::GOING_AWAY);
+}
+
+#[test]
+fn closing_peer_that_does_not_answer_is_dropped_whatever_it_sends() {
+    let recorder = Recorder::default();
+    let timeouts = Timeouts {
+        idle: Some(Duration::from_millis(100)),
+        ..QUICK
+    };
+    let server = start(Server::builder().timeouts(timeouts), recorder.clone());
+    let mut stream = server.open();
+    assert_eq!(read_frame(&mut stream).0, 0x88);
+    let begun = Instant::now();
+    while recorder.outcomes().is_empty() && begun.elapsed() < PATIENCE {
+        // Pings keep nobody.
+        let _ = stream.write_all(&masked(0x89, b""));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+}
+
+// ---- limits ----
+
+#[test]
+fn open_message_at_its_limit_passes_and_beyond_fails_with_1009() {
+    for max in [0, 1, 70_000] {
+        let limits = Limits {
+            max_message_len: max,
+            ..Limits::default()
+        };
+        let server = start(Server::builder().limits(limits), echo);
+        let mut stream = server.open();
+        stream.write_all(&masked(0x82, &vec![7; max])).unwrap();
+        assert_eq!(read_frame(&mut stream), (0x82, vec![7; max]));
+        // In parts as well.
+        stream.write_all(&masked(0x02, &vec![7; max])).unwrap();
+        stream.write_all(&masked(0x80, b"")).unwrap();
+        assert_eq!(read_frame(&mut stream), (0x82, vec![7; max]));
+        // Only the header is sent: nothing more is needed FR17
+        let mut header = masked(0x82, &vec![0; max + 1]);
+        header.truncate(header.len() - max - 1);
+        stream.write_all(&header).unwrap();
+        assert_eq!(
+            read_to_end(&mut stream),
+            unmasked(0x88, &1009_u16.to_be_bytes())
+        );
+    }
+}
+
+#[test]
+fn request_beyond_a_limit_is_answered_with_431() {
+    let limits = Limits {
+        max_head_len: REQUEST.len() as u32,
+        max_headers: 7,
+        ..Limits::default()
+    };
+    let server = start(Server::builder().limits(limits), echo);
+    let mut stream = server.open();
+    stream.write_all(&masked(0x81, b"Hello")).unwrap();
+    assert_eq!(read_frame(&mut stream), (0x81, b"Hello".to_vec()));
+    for extra in ["X: y\r\n", &format!("X: {}\r\n", "y".repeat(100))] {
+        let mut stream = server.raw();
+        let head = &REQUEST[..REQUEST.len() - 2];
+        stream.write_all(head).unwrap();
+        let _ = stream.write_all(extra.as_bytes());
+        let _ = stream.write_all(b"\r\n");
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 431 "));
+    }
+}
+
+#[test]
+fn full_server_accepts_when_another_has_left() {
+    for threads in [1, 3] {
+        let limits = Limits {
+            max_connections: 1,
+            ..Limits::default()
+        };
+        let builder = Server::builder().limits(limits).threads(threads);
+        let server = start(builder, echo);
+        let first = server.open();
+        let mut second = server.raw();
+        second.write_all(REQUEST).unwrap();
+        second
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        assert!(second.read(&mut [0]).is_err());
+        assert_eq!(server.handle.connections(), 1);
+        drop(first);
+        second.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(read_head(&mut second).starts_with("HTTP/1.1 101 "));
+    }
+}
+
+// ---- backpressure ----
+
+#[test]
+fn open_peer_that_does_not_read_is_not_read_and_nothing_is_lost() {
+    // What the server holds for one who asks for 1 MiB with each message of 1 octet.
+    static MOST: Mutex<usize> = Mutex::new(0);
+    for max_backlog in [0, 1, 1 << 20] {
+        let limits = Limits {
+            max_backlog,
+            ..Limits::default()
+        };
+        let server = start(
+            Server::builder().limits(limits),
+            |peer: &mut Peer, message: MessageRef| {
+                let answer = vec![message.as_bytes()[0]; 1 << 20];
+                peer.send(answer)?;
+                let mut most = MOST.lock().unwrap();
+                *most = peer.buffered_amount().max(*most);
+                Ok(())
+            },
+        );
+        let mut stream = server.open();
+        let sent: Vec<u8> = (0..60).flat_map(|n| masked(0x82, &[n])).collect();
+        stream.write_all(&sent).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        for n in 0..60 {
+            let (first, payload) = read_frame(&mut stream);
+            assert_eq!((first, payload.len()), (0x82, 1 << 20));
+            assert!(payload.iter().all(|&octet| octet == n));
+        }
+        assert!(*MOST.lock().unwrap() < 3 << 20);
+    }
+}
+
+#[test]
+fn open_echo_of_long_messages_with_both_sides_writing_does_not_deadlock() {
+    let server = start(Server::builder(), echo);
+    let mut stream = server.open();
+    let mut reader = stream.try_clone().unwrap();
+    let long = vec![9; 16 << 20];
+    let writer = std::thread::spawn(move || {
+        for _ in 0..4 {
+            stream.write_all(&masked(0x82, &long)).unwrap();
+        }
+        stream
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..4 {
+        let (_, payload) = read_frame(&mut reader);
+        assert!(payload.len() == 16 << 20 && payload.iter().all(|&octet| octet == 9));
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn open_handler_that_sends_without_end_is_told_that_the_backlog_is_full() {
+    let recorder: Arc<Mutex<Option<usize>>> = Arc::default();
+    let told = recorder.clone();
+    let server = start(Server::builder(), move |peer: &mut Peer, _: MessageRef| {
+        for n in 0.. {
+            if let Err(error) = peer.send(vec![0; 100_000]) {
+                assert!(error.is_would_block());
+                *told.lock().unwrap() = Some(n);
+                return Err(error);
+            }
+        }
+        Ok(())
+    });
+    let mut stream = server.open();
+    stream.write_all(&masked(0x81, b"go")).unwrap();
+    until("it is full", || recorder.lock().unwrap().is_some());
+    let sent = recorder.lock().unwrap().unwrap();
+    for _ in 0..sent {
+        assert_eq!(read_frame(&mut stream).1.len(), 100_000);
+    }
+    assert_eq!(
+        read_frame(&mut stream),
+        (0x88, 1013_u16.to_be_bytes().to_vec())
+    );
+}
+
+#[test]
+fn open_peer_that_reads_nothing_for_too_long_is_dropped() {
+    let recorder = Recorder::default();
+    let builder = Server::builder().write_timeout(Some(Duration::from_millis(200)));
+    let server = start(builder, recorder.clone());
+    let mut stream = server.open();
+    let long = vec![0; 16 << 20];
+    let _ = stream.write_all(&masked(0x82, &long));
+    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+}
+
+// ---- other threads ----
+
+/// Hands out senders, and echoes.
+#[derive(Clone)]
+struct Senders(Arc<Mutex<mpsc::Sender<PeerSender>>>);
+
+impl Senders {
+    fn new() -> (Self, mpsc::Receiver<PeerSender>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self(Arc::new(Mutex::new(sender))), receiver)
+    }
+}
+
+impl Handler for Senders {
+    type Data = ();
+
+    fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<(), SendError> {
+        self.0.lock().unwrap().send(peer.sender()).unwrap();
+        Ok(())
+    }
+
+    fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
+        // By both ways, in this order.
+        peer.send("1")?;
+        peer.sender().send("2")?;
+        peer.send("3")?;
+        peer.sender().send("4")?;
+        peer.send(message)
+    }
+}
+
+#[test]
+fn sender_on_other_threads_sends_in_order_until_the_connection_is_gone() {
+    let (handler, senders) = Senders::new();
+    let server = start(Server::builder().threads(2), handler);
+    let mut client = server.connect();
+    let sender = senders.recv_timeout(PATIENCE).unwrap();
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for n in 0..500 {
+                    sender.send(format!("{thread} {n}")).unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut next = [0; 4];
+    for _ in 0..2000 {
+        let message = recv(&mut client);
+        let (thread, n) = message.as_text().unwrap().split_once(' ').unwrap();
+        let (thread, n): (usize, usize) = (thread.parse().unwrap(), n.parse().unwrap());
+        assert_eq!(next[thread], n);
+        next[thread] += 1;
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    client.send("5").unwrap();
+    for expected in ["1", "2", "3", "4", "5"] {
+        assert_eq!(recv(&mut client), expected.into());
+    }
+    assert!(sender.is_open());
+    client.close(CloseCode::NORMAL, "").unwrap();
+    until("it is closed", || !sender.is_open());
+    assert!(matches!(sender.send("late"), Err(SendError::Closed)));
+    assert!(matches!(
+        sender.try_send("late".into()),
+        Err(TrySendError::Failed(message, SendError::Closed)) if message == "late".into()
+    ));
+    assert!(matches!(sender.send_latest("late"), Err(SendError::Closed)));
+    assert!(matches!(
+        sender.close(CloseCode::NORMAL, ""),
+        Err(SendError::Closed)
+    ));
+    assert_eq!(sender.buffered_amount(), 0);
+}
+
+#[test]
+fn sender_to_a_peer_that_does_not_read_gives_the_message_back_or_waits() {
+    let (handler, senders) = Senders::new();
+    let server = start(Server::builder().send_buffer(64 * 1024), handler);
+    let mut stream = server.open();
+    let sender = senders.recv_timeout(PATIENCE).unwrap();
+    let message = |n: usize| Message::Binary(vec![n as u8; 100_000]);
+    let mut taken = 0;
+    // The operating system takes some as well, after a while.
+    let mut full = 0;
+    while full < 20 {
+        match sender.try_send(message(taken)) {
+            Ok(()) => (taken, full) = (taken + 1, 0),
+            Err(TrySendError::Full(back)) => {
+                assert_eq!(back, message(taken));
+                full += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let buffered = sender.buffered_amount();
+    assert!(buffered > 900_000 && buffered <= 1 << 20, "{buffered}");
+    let waiting = std::thread::spawn({
+        let sender = sender.clone();
+        move || sender.send(message(taken))
+    });
+    for n in 0..=taken {
+        assert_eq!(read_frame(&mut stream), (0x82, message(n).into_bytes()));
+    }
+    waiting.join().unwrap().unwrap();
+    until("nothing waits", || sender.buffered_amount() == 0);
+}
+
+#[test]
+fn sender_of_the_latest_skips_what_the_peer_was_too_slow_for() {
+    let (handler, senders) = Senders::new();
+    let server = start(Server::builder().send_buffer(64 * 1024), handler);
+    let mut stream = server.open();
+    let sender = senders.recv_timeout(PATIENCE).unwrap();
+    let mut replaced = 0;
+    for n in 0..1000_usize {
+        let frame = vec![n as u8; 50_000];
+        replaced += usize::from(sender.send_latest(frame).unwrap());
+        if n % 50 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    sender.close(CloseCode::NORMAL, "").unwrap();
+    let mut received = Vec::new();
+    while let (0x82, payload) = read_frame(&mut stream) {
+        received.push(payload[0]);
+    }
+    assert_eq!(received.len() + replaced, 1000);
+    assert!(replaced > 0);
+    assert_eq!(received.last(), Some(&(999_usize as u8)));
+}
+
+#[test]
+fn sender_that_waits_is_told_when_the_peer_leaves() {
+    let (handler, senders) = Senders::new();
+    let server = start(Server::builder(), handler);
+    let stream = server.open();
+    let sender = senders.recv_timeout(PATIENCE).unwrap();
+    let waiting = std::thread::spawn(move || {
+        loop {
+            if let Err(error) = sender.send(vec![0; 1_000_000]) {
+                return error;
+            }
+        }
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    drop(stream);
+    assert!(matches!(waiting.join().unwrap(), SendError::Closed));
+}
+
+#[test]
+fn sender_checks_the_code_and_the_reason() {
+    let (handler, senders) = Senders::new();
+    let server = start(Server::builder(), handler);
+    let mut client = server.connect();
+    let sender = senders.recv_timeout(PATIENCE).unwrap();
+    for code in [0, 1005, 1006, 1010, 5000] {
+        let closed = sender.close(CloseCode::new(code), "");
+        assert!(matches!(closed, Err(SendError::Invalid(_))));
+    }
+    let closed = sender.close(CloseCode::NORMAL, &"x".repeat(124));
+    assert!(matches!(closed, Err(SendError::Invalid(_))));
+    sender.close(CloseCode::new(4999), "bye").unwrap();
+    assert_eq!(client.recv().unwrap(), None);
+    assert_eq!(client.outcome(), Some(outcome(4999, "bye", true)));
+}
+
+// ---- hubs ----
+
+/// Makes everyone a member, and sends messages to all.
+#[derive(Clone)]
+struct Room {
+    hub: Hub,
+    senders: Senders,
+}
+
+impl Handler for Room {
+    type Data = Option<Membership>;
+
+    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
+        let sender = peer.sender();
+        *peer.data_mut() = Some(self.hub.join(&sender));
+        self.senders.0.lock().unwrap().send(sender).unwrap();
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        peer: &mut Peer<'_, Self::Data>,
+        message: MessageRef<'_>,
+    ) -> Result<(), SendError> {
+        match message {
+            MessageRef::Text("!leave") => *peer.data_mut() = None,
+            MessageRef::Text("!others") => {
+                let sent = self.hub.broadcast_except(peer.id(), message);
+                assert_eq!(sent.delivered + 1, self.hub.len());
+            }
+            message => {
+                let sent = self.hub.broadcast(message);
+                assert_eq!(sent.delivered, self.hub.len());
+            }
+        }
+        peer.send("done")
+    }
+}
+
+fn room(builder: ServerBuilder, policy: SlowPolicy) -> (Running, Hub, mpsc::Receiver<PeerSender>) {
+    let (senders, receiver) = Senders::new();
+    let hub = Hub::new(policy);
+    let handler = Room {
+        hub: hub.clone(),
+        senders,
+    };
+    (start(builder, handler), hub, receiver)
+}
+
+#[test]
+fn hub_across_loops_reaches_its_members_until_they_leave() {
+    let (server, hub, _senders) = room(Server::builder().threads(3), SlowPolicy::DropOldest);
+    assert!(hub.is_empty());
+    let mut clients: Vec<_> = (0..12).map(|_| server.connect()).collect();
+    until("all are members", || hub.len() == 12);
+    clients[0].send("Hello").unwrap();
+    for client in &mut clients {
+        assert_eq!(recv(client), "Hello".into());
+    }
+    assert_eq!(recv(&mut clients[0]), "done".into());
+
+    clients[1].send("!leave").unwrap();
+    assert_eq!(recv(&mut clients[1]), "done".into());
+    assert_eq!(hub.len(), 11);
+    clients[0].send("!others").unwrap();
+    assert_eq!(recv(&mut clients[0]), "done".into());
+    for client in &mut clients[2..] {
+        assert_eq!(recv(client), "!others".into());
+    }
+
+    // Those that go in whatever way are members no more.
+    clients.pop().unwrap().close(CloseCode::NORMAL, "").unwrap();
+    drop(clients.pop());
+    until("they have left", || hub.len() == 9);
+    let sent = hub.broadcast(b"from outside");
+    assert_eq!((sent.delivered, sent.dropped, sent.disconnected), (9, 0, 0));
+    assert_eq!(recv(&mut clients[5]), (&b"from outside"[..]).into());
+    drop(server);
+    until("it is empty", || hub.is_empty());
+}
+
+#[test]
+fn hub_with_a_member_that_does_not_read_follows_its_policy_and_its_counts_add_up() {
+    const MESSAGES: usize = 200;
+    const LEN: usize = 50_000;
+    let code = CloseCode::new(4008);
+    for policy in [
+        SlowPolicy::DropOldest,
+        SlowPolicy::DropNewest,
+        SlowPolicy::KeepNewest,
+        SlowPolicy::Disconnect(code),
+    ] {
+        let builder = Server::builder().send_buffer(64 * 1024);
+        let (server, hub, senders) = room(builder, policy);
+        let mut slow = server.open();
+        let slow_sender = senders.recv_timeout(PATIENCE).unwrap();
+        let (mut delivered, mut dropped, mut disconnected) = (0, 0, 0);
+        for n in 0..MESSAGES {
+            let sent = hub.broadcast(vec![n as u8; LEN]);
+            delivered += sent.delivered;
+            dropped += sent.dropped;
+            disconnected += sent.disconnected;
+            let buffered = slow_sender.buffered_amount();
+            assert!(buffered <= (1 << 20) + LEN, "{policy:?}: {buffered}");
+            if n % 20 == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        assert!(dropped > 0, "{policy:?}");
+        let _ = slow_sender.close(CloseCode::NORMAL, "");
+        let mut received = Vec::new();
+        let close = loop {
+            match read_frame(&mut slow) {
+                (0x82, payload) => received.push(payload[0]),
+                (0x88, close) => break close,
+                other => panic!("{other:?}"),
+            }
+        };
+        let last = received.last().copied();
+        let newest = Some((MESSAGES - 1) as u8);
+        match policy {
+            SlowPolicy::DropNewest => {
+                assert_eq!(received.len(), delivered);
+                assert_eq!(delivered + dropped, MESSAGES);
+                assert!(last < newest);
+                assert!(received.is_sorted());
+            }
+            SlowPolicy::Disconnect(_) => {
+                assert_eq!(received.len(), delivered - dropped);
+                assert_eq!(disconnected, 1);
+                assert_eq!(close, 4008_u16.to_be_bytes());
+            }
+            _ => {
+                assert_eq!(received.len(), delivered - dropped);
+                assert_eq!(delivered, MESSAGES);
+                assert_eq!(last, newest);
+                assert!(received.is_sorted());
+            }
+        }
+    }
+}
+
+#[test]
+fn hub_with_a_member_that_never_reads_again_disconnects_it_in_time() {
+    let builder = Server::builder().timeouts(QUICK);
+    let policy = SlowPolicy::Disconnect(CloseCode::POLICY_VIOLATION);
+    let (server, hub, _senders) = room(builder, policy);
+    let slow = server.open();
+    until("it is a member", || hub.len() == 1);
+    while hub.broadcast(vec![0; 100_000]).disconnected == 0 {
+        std::thread::yield_now();
+    }
+    // It cannot be told: its time for closing is over first.
+    until("it has left", || hub.is_empty());
+    drop(slow);
+}
+
+// ---- TLS ----
+
+#[cfg(feature = "tls")]
+#[test]
+fn wss_messages_of_any_length_pass_and_it_closes_clean() {
+    let (server_config, client_config) = tls_support::configs();
+    let recorder = Recorder::default();
+    let builder = Server::builder().tls(server_config).threads(2);
+    let server = start(builder, recorder.clone());
+    let url = format!("wss://localhost:{}/", server.addr.port());
+    let builder = motews_std::Builder::new().tls(client_config);
+    let mut clients: Vec<_> = (0..4)
+        .map(|_| builder.clone().connect(&url).unwrap())
+        .collect();
+    for len in [0, 1, 1000, 16_384, 65_536, 200_000, 3 << 20] {
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.send(vec![n as u8; len]).unwrap();
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            assert_eq!(recv(client), vec![n as u8; len].into());
+        }
+    }
+    for client in &mut clients {
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    }
+    until("all are gone", || server.handle.connections() == 0);
+    assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+    // One that speaks no TLS gets no WebSocket, and is gone.
+    let mut plain = server.raw();
+    plain.write_all(REQUEST).unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"));
+    until("it is gone", || server.handle.connections() == 0);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn wss_with_both_sides_writing_does_not_deadlock() {
+    let (server_config, client_config) = tls_support::configs();
+    let server = start(Server::builder().tls(server_config), echo);
+    let url = format!("wss://localhost:{}/", server.addr.port());
+    let builder = motews_std::Builder::new().tls(client_config);
+    let mut client = builder.connect(&url).unwrap();
+    let sender = client.sender().unwrap();
+    let writer = std::thread::spawn(move || {
+        for n in 0..8 {
+            sender.send(vec![n; 4 << 20]).unwrap();
+        }
+    });
+    for n in 0..8 {
+        assert_eq!(recv(&mut client), vec![n; 4 << 20].into());
+    }
+    writer.join().unwrap();
+}
+
+// ---- the timer ----
+
+#[test]
+fn timer_reaches_all_peers_of_its_loop() {
+    #[derive(Clone)]
+    struct Ticker;
+    impl Handler for Ticker {
+        type Data = u32;
+        fn on_message(&mut self, _: &mut Peer<u32>, _: MessageRef) -> Result<(), SendError> {
+            Ok(())
+        }
+        fn timer(&self) -> Option<Duration> {
+            Some(Duration::from_millis(10))
+        }
+        fn on_timer(&mut self, peers: &mut Peers<u32>) {
+            let mut count = 0;
+            peers.for_each(|_| count += 1);
+            assert_eq!(peers.len(), count);
+            assert_eq!(peers.is_empty(), count == 0);
+            peers.for_each(|peer| {
+                *peer.data_mut() += 1;
+                let n = *peer.data();
+                if n > 3 {
+                    peer.close(CloseCode::NORMAL, "").unwrap();
+                } else {
+                    peer.send(n.to_string()).unwrap();
+                }
+            });
+            // It must not matter.
+            panic!("as it was told");
+        }
+    }
+    let server = start(Server::builder(), Ticker);
+    let mut clients = [server.connect(), server.connect()];
+    for client in &mut clients {
+        for n in 1..=3 {
+            assert_eq!(recv(client), n.to_string().into());
+        }
+        assert_eq!(client.recv().unwrap(), None);
+    }
+}
+
+// ---- shutting down ----
+
+#[test]
+fn shutdown_closes_all_with_1001_and_returns() {
+    for threads in [1, 4] {
+        let recorder = Recorder::default();
+        let server = start(Server::builder().threads(threads), recorder.clone());
+        let handle = server.handle.clone();
+        let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+        let handshaking = server.raw();
+        until("all are there", || handle.connections() == 11);
+        handle.shutdown(PATIENCE);
+        for client in &mut clients {
+            assert_eq!(client.recv().unwrap(), None);
+            assert_eq!(client.outcome().unwrap().code, CloseCode::GOING_AWAY);
+        }
+        let begun = Instant::now();
+        let addr = server.addr;
+        server.join().unwrap();
+        assert!(begun.elapsed() < PATIENCE);
+        assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+        assert_eq!(recorder.outcomes().len(), 10);
+        assert_eq!(handle.connections(), 0);
+        assert!(std::net::TcpStream::connect(addr).is_err());
+        drop(handshaking);
+    }
+}
+
+#[test]
+fn shutdown_with_a_peer_that_does_not_answer_ends_at_its_deadline() {
+    let recorder = Recorder::default();
+    let server = start(Server::builder(), recorder.clone());
+    let silent = server.open();
+    until("it is open", || {
+        !recorder.story.lock().unwrap().opened.is_empty()
+    });
+    let begun = Instant::now();
+    server.handle.shutdown(Duration::from_millis(100));
+    server.join().unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    drop(silent);
+}
+
+#[test]
+fn server_on_a_port_that_is_taken_is_an_error() {
+    for threads in [1, 2] {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        assert!(Server::builder().threads(threads).bind(addr).is_err());
+    }
+    assert!(Server::builder().threads(0).bind("127.0.0.1:0").is_err());
+    assert!(Server::builder().threads(257).bind("127.0.0.1:0").is_err());
+}
+
+#[test]
+fn ids_of_peers_on_several_loops_are_distinct() {
+    let recorder = Recorder::default();
+    let server = start(Server::builder().threads(3), recorder.clone());
+    for _ in 0..5 {
+        let clients: Vec<_> = (0..20).map(|_| server.open()).collect();
+        drop(clients);
+    }
+    until("all have gone", || recorder.outcomes().len() == 100);
+    let mut ids: Vec<PeerId> = recorder.story.lock().unwrap().opened.clone();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 100);
+}

@@ -1,0 +1,184 @@
+//! What the tests of the event-driven server share.
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use motews_std::{
+    Handler, MessageRef, Outcome, Peer, PeerId, Request, Response, SendError, ServerBuilder,
+    ServerHandle, WebSocket,
+};
+
+/// How long anything may take that does not depend on a deadline.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on a thread of its own, which is shut down at the end.
+pub(crate) struct Running {
+    pub(crate) addr: SocketAddr,
+    pub(crate) handle: ServerHandle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+pub(crate) fn start<H>(builder: ServerBuilder, handler: H) -> Running
+where
+    H: Handler + Clone + Send + 'static,
+{
+    let server = builder.bind("127.0.0.1:0").unwrap();
+    let (addr, handle) = (server.local_addr(), server.handle());
+    let thread = Some(std::thread::spawn(move || server.run(handler)));
+    Running {
+        addr,
+        handle,
+        thread,
+    }
+}
+
+impl Running {
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/", self.addr)
+    }
+
+    pub(crate) fn connect(&self) -> WebSocket {
+        motews_std::connect(&self.url()).unwrap()
+    }
+
+    pub(crate) fn raw(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A TCP connection after its opening handshake.
+    pub(crate) fn open(&self) -> TcpStream {
+        let mut stream = self.raw();
+        stream.write_all(super::REQUEST).unwrap();
+        let head = super::read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        stream
+    }
+
+    /// Waits for the server to end.
+    pub(crate) fn join(mut self) -> io::Result<()> {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.handle.shutdown(Duration::ZERO);
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !std::thread::panicking() {
+                ended.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+/// Asks again and again until it is so.
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while !is() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Reads a frame that a server sent: its first octet, and its payload.
+pub(crate) fn read_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    let len = match head[1] {
+        126 => {
+            let mut len = [0; 2];
+            stream.read_exact(&mut len).unwrap();
+            u64::from(u16::from_be_bytes(len))
+        }
+        127 => {
+            let mut len = [0; 8];
+            stream.read_exact(&mut len).unwrap();
+            u64::from_be_bytes(len)
+        }
+        len => u64::from(len),
+    };
+    let mut payload = vec![0; len as usize];
+    stream.read_exact(&mut payload).unwrap();
+    (head[0], payload)
+}
+
+/// All that still comes, to the end of the stream.
+pub(crate) fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    rest
+}
+
+/// What has happened to the connections, for all loops.
+#[derive(Default)]
+pub(crate) struct Story {
+    pub(crate) opened: Vec<PeerId>,
+    pub(crate) closed: BTreeMap<PeerId, Vec<Outcome>>,
+}
+
+/// An echo that keeps a record. It does as it is told by texts that begin with `!`.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder {
+    pub(crate) story: Arc<Mutex<Story>>,
+}
+
+impl Recorder {
+    /// The outcomes of all connections that were closed, each of which was opened before.
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
+        let story = self.story.lock().unwrap();
+        let mut all = Vec::new();
+        for (id, outcomes) in &story.closed {
+            assert!(story.opened.contains(id), "{id} was not opened");
+            assert_eq!(outcomes.len(), 1, "{id} was closed more than once");
+            all.extend(outcomes.iter().cloned());
+        }
+        all
+    }
+
+    /// Waits for the one outcome.
+    pub(crate) fn outcome(&self) -> Outcome {
+        until("a connection is closed", || !self.outcomes().is_empty());
+        let outcomes = self.outcomes();
+        assert_eq!(outcomes.len(), 1);
+        outcomes[0].clone()
+    }
+}
+
+impl Handler for Recorder {
+    type Data = ();
+
+    fn on_request(&mut self, request: &Request) -> Response {
+        assert_ne!(request.path(), "/panic", "as it was told");
+        Response::accept()
+    }
+
+    fn on_open(&mut self, peer: &mut Peer, request: &Request) -> Result<(), SendError> {
+        self.story.lock().unwrap().opened.push(peer.id());
+        assert_ne!(request.path(), "/panic-open", "as it was told");
+        Ok(())
+    }
+
+    fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
+        match message {
+            MessageRef::Text("!panic") => panic!("as it was told"),
+            MessageRef::Text("!fail") => Err(SendError::Entropy),
+            message => peer.send(message),
+        }
+    }
+
+    fn on_close(&mut self, peer: &mut Peer, outcome: &Outcome) {
+        assert!(!peer.is_open());
+        assert!(matches!(peer.send("too late"), Err(SendError::Closed)));
+        let mut story = self.story.lock().unwrap();
+        let outcomes = story.closed.entry(peer.id()).or_default();
+        outcomes.push(outcome.clone());
+    }
+}
