@@ -1,10 +1,12 @@
-//! The parts of the in-memory measurements: prepared frames, a stream that gives them in reads of
-//! up to 64 KiB, the contestants that receive them, and the figures.
+//! The parts of the measurements. In memory: prepared frames, a stream that gives them in reads of
+//! up to 64 KiB, the contestants that receive them, and the figures. Over TCP: [`echo`].
 //!
 //! `src/bin` holds the measurements themselves; README.md tells how to run and read them.
 
 pub mod allocations;
 pub mod contestants;
+#[cfg(target_os = "linux")]
+pub mod echo;
 pub mod figures;
 pub mod frames;
 pub mod source;

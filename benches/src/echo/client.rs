@@ -1,0 +1,436 @@
+//! The load client: it sends frames that were masked beforehand, and looks at every octet of what
+//! comes back.
+//!
+//! It never sleeps while it measures, so that waking it is in no server's time.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use rustix::event::{Timespec, epoll};
+
+use super::Workload;
+
+/// Different contents, which connections and turns go through: an echo to the wrong connection, or
+/// of an earlier message, is found out.
+const BLOCKS: usize = 5;
+
+/// How long a server may take over an echo.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Binary messages.
+    Binary,
+    /// Text, ASCII only.
+    Text,
+}
+
+/// What the server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP: what is sent comes back as it is.
+    Tcp,
+    /// The WebSocket Protocol.
+    WebSocket,
+}
+
+/// `depth` messages in one write, and what must come back.
+#[derive(Debug)]
+struct Block {
+    sent: Vec<u8>,
+    expected: Vec<u8>,
+}
+
+impl Block {
+    fn prepare(number: usize, workload: Workload, kind: Kind, protocol: Protocol) -> Self {
+        let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (number as u64 + 1));
+        let mut block = Self {
+            sent: Vec::new(),
+            expected: Vec::new(),
+        };
+        for _ in 0..workload.depth {
+            let payload: Vec<u8> = (0..workload.size)
+                .map(|_| match kind {
+                    Kind::Binary => random.next() as u8,
+                    Kind::Text => b' ' + (random.next() % 95) as u8,
+                })
+                .collect();
+            let key = (random.next() as u32).to_be_bytes();
+            put_header(&mut block.sent, kind, payload.len(), Some(key));
+            let masked = payload.iter().zip(key.iter().cycle());
+            block.sent.extend(masked.map(|(octet, key)| octet ^ key));
+            put_header(&mut block.expected, kind, payload.len(), None);
+            block.expected.extend(payload);
+        }
+        if protocol == Protocol::Tcp {
+            block.expected.clone_from(&block.sent);
+        }
+        block
+    }
+}
+
+/// The header of a final data frame (RFC 6455 §5.2).
+fn put_header(out: &mut Vec<u8>, kind: Kind, len: usize, key: Option<[u8; 4]>) {
+    out.push(if kind == Kind::Text { 0x81 } else { 0x82 });
+    let masked = if key.is_some() { 0x80 } else { 0 };
+    match len {
+        0..126 => out.push(masked | len as u8),
+        126..=0xFFFF => {
+            out.push(masked | 126);
+            out.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(masked | 127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    out.extend(key.iter().flatten());
+}
+
+/// Marsaglia's xorshift: contents need no better chance.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 16
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Lane {
+    stream: TcpStream,
+    /// The block that is on its way.
+    block: usize,
+    sent: usize,
+    received: usize,
+    awaits_room: bool,
+}
+
+/// The client, with its connections open.
+#[derive(Debug)]
+pub struct Client {
+    workload: Workload,
+    blocks: Vec<Block>,
+    lanes: Vec<Lane>,
+    poll: std::os::fd::OwnedFd,
+    scratch: Vec<u8>,
+}
+
+impl Client {
+    /// Opens the connections to the server at `address`.
+    ///
+    /// # Errors
+    /// What the system says, and a server that refuses.
+    pub fn connect(
+        address: SocketAddr,
+        workload: Workload,
+        kind: Kind,
+        protocol: Protocol,
+    ) -> io::Result<Self> {
+        let blocks: Vec<_> = (0..BLOCKS)
+            .map(|number| Block::prepare(number, workload, kind, protocol))
+            .collect();
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut lanes = Vec::new();
+        for number in 0..workload.connections {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            if protocol == Protocol::WebSocket {
+                open(&mut stream)?;
+            }
+            stream.set_nonblocking(true)?;
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::add(&poll, stream.as_fd(), data, epoll::EventFlags::IN)?;
+            lanes.push(Lane {
+                stream,
+                block: number % BLOCKS,
+                sent: 0,
+                received: 0,
+                awaits_room: false,
+            });
+        }
+        let longest = blocks.iter().map(|block| block.expected.len()).max();
+        Ok(Self {
+            workload,
+            blocks,
+            lanes,
+            poll,
+            scratch: vec![0; longest.unwrap_or_default()],
+        })
+    }
+
+    /// Keeps every connection busy for `time`, awaits the last echoes, and tells how many messages
+    /// came back.
+    ///
+    /// # Errors
+    /// An echo that differs from what was sent, or does not come, and what the system says.
+    pub fn run(&mut self, time: Duration) -> io::Result<u64> {
+        let start = Instant::now();
+        let mut blocks = 0;
+        let mut busy = self.lanes.len();
+        let mut running = true;
+        let mut news = start;
+        for number in 0..self.lanes.len() {
+            self.send(number)?;
+        }
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 256];
+        while busy > 0 {
+            let count = epoll::wait(&self.poll, &mut events, Some(&Timespec::default()))?;
+            let now = Instant::now();
+            running = running && now.duration_since(start) < time;
+            if count > 0 {
+                news = now;
+            } else if now.duration_since(news) > PATIENCE {
+                return Err(io::Error::new(ErrorKind::TimedOut, "no echo came"));
+            }
+            for event in &events[..count] {
+                let (number, flags) = (event.data.u64() as usize, event.flags);
+                if flags.contains(epoll::EventFlags::OUT) {
+                    self.send(number)?;
+                }
+                if flags != epoll::EventFlags::OUT && self.receive(number)? {
+                    blocks += 1;
+                    if running {
+                        self.send(number)?;
+                    } else {
+                        busy -= 1;
+                    }
+                }
+            }
+        }
+        Ok(blocks * self.workload.depth as u64)
+    }
+
+    /// Sends what is left of the lane's block.
+    fn send(&mut self, number: usize) -> io::Result<()> {
+        let lane = &mut self.lanes[number];
+        let block = &self.blocks[lane.block].sent;
+        while lane.sent < block.len() {
+            match lane.stream.write(&block[lane.sent..]) {
+                Ok(len) => lane.sent += len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let awaits_room = lane.sent < block.len();
+        if awaits_room != lane.awaits_room {
+            lane.awaits_room = awaits_room;
+            let mut flags = epoll::EventFlags::IN;
+            flags.set(epoll::EventFlags::OUT, awaits_room);
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::modify(&self.poll, lane.stream.as_fd(), data, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Receives what is there, and tells whether the block is whole now; the next one is up then.
+    fn receive(&mut self, number: usize) -> io::Result<bool> {
+        let lane = &mut self.lanes[number];
+        let due = &self.blocks[lane.block].expected[lane.received..];
+        let room = &mut self.scratch[..due.len()];
+        let len = match lane.stream.read(room) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(len) => len,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if room[..len] != due[..len] {
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                format!("connection {number} got back something else than it sent"),
+            ));
+        }
+        if len < due.len() {
+            lane.received += len;
+            return Ok(false);
+        }
+        lane.block = (lane.block + 1) % BLOCKS;
+        (lane.sent, lane.received) = (0, 0);
+        Ok(true)
+    }
+}
+
+/// The opening handshake, as far as it takes to be let in.
+fn open(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    )?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet)?;
+        head.extend(octet);
+    }
+    if head.starts_with(b"HTTP/1.1 101 ") {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            ErrorKind::ConnectionRefused,
+            String::from_utf8_lossy(&head).into_owned(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::echo::servers::Entry;
+
+    const TIME: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn each_server_echoes_every_octet() {
+        for entry in Entry::all() {
+            let (sender, address) = mpsc::channel();
+            thread::spawn(move || entry.run(&mut |address| sender.send(address).unwrap_or(())));
+            let address = address.recv().expect("it listens");
+            for kind in [Kind::Binary, Kind::Text] {
+                for workload in [
+                    (3, 0, 2),
+                    (3, 125, 5),
+                    (2, 126, 3),
+                    (1, 65_535, 2),
+                    (2, 65_536, 1),
+                ] {
+                    let workload = Workload::new(workload.0, workload.1, workload.2);
+                    let mut client = Client::connect(address, workload, kind, entry.protocol)
+                        .unwrap_or_else(|error| panic!("{}, {workload}: {error}", entry.name));
+                    for _ in 0..2 {
+                        let messages = client.run(TIME);
+                        let messages = messages
+                            .unwrap_or_else(|error| panic!("{}, {workload}: {error}", entry.name));
+                        assert!(messages > 0, "{}, {workload}", entry.name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a server makes of a block: given the block, its number on that connection, and the
+    /// blocks before.
+    type Change = fn(Vec<u8>, usize, &[Vec<u8>]) -> Vec<u8>;
+
+    /// Runs two connections against a server that does `change` to what it echoes.
+    fn run_against(change: Change) -> io::Result<u64> {
+        let workload = Workload::new(2, 300, 3);
+        let len = Block::prepare(0, workload, Kind::Binary, Protocol::Tcp)
+            .sent
+            .len();
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        thread::spawn(move || {
+            for stream in listener.incoming().take(2).flatten() {
+                thread::spawn(move || {
+                    let mut stream = stream;
+                    let mut before = Vec::new();
+                    let mut block = vec![0; len];
+                    while stream.read_exact(&mut block).is_ok() {
+                        let echo = change(block.clone(), before.len(), &before);
+                        before.push(block.clone());
+                        if stream.write_all(&echo).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        let mut client = Client::connect(address, workload, Kind::Binary, Protocol::Tcp)?;
+        client.run(TIME)
+    }
+
+    fn kind_of(result: io::Result<u64>) -> Option<ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn an_honest_echo_passes() {
+        let messages = run_against(|block, _, _| block).expect("an honest echo");
+        assert!(
+            messages >= 2 * 3 && messages.is_multiple_of(3),
+            "{messages}"
+        );
+    }
+
+    #[test]
+    fn one_wrong_bit_at_the_end_is_found() {
+        let result = run_against(|mut block, number, _| {
+            if number == 2
+                && let Some(last) = block.last_mut()
+            {
+                *last ^= 1;
+            }
+            block
+        });
+        assert_eq!(kind_of(result), Some(ErrorKind::InvalidData));
+    }
+
+    #[test]
+    fn an_earlier_message_is_found() {
+        let result = run_against(|block, number, before| match number {
+            3 => before[number - 1].clone(),
+            _ => block,
+        });
+        assert_eq!(kind_of(result), Some(ErrorKind::InvalidData));
+    }
+
+    #[test]
+    fn an_octet_too_many_is_found() {
+        let result = run_against(|mut block, number, _| {
+            if number == 1 {
+                block.push(0);
+            }
+            block
+        });
+        assert_eq!(kind_of(result), Some(ErrorKind::InvalidData));
+    }
+
+    #[test]
+    fn another_connections_message_is_found() {
+        let workload = Workload::new(2, 16, 1);
+        let blocks = [0, 1].map(|n| Block::prepare(n, workload, Kind::Binary, Protocol::Tcp));
+        assert_ne!(blocks[0].expected, blocks[1].expected);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        thread::spawn(move || -> io::Result<()> {
+            let (mut first, mut second) = (listener.accept()?.0, listener.accept()?.0);
+            let (mut one, mut other) =
+                (vec![0; blocks[0].sent.len()], vec![0; blocks[1].sent.len()]);
+            first.read_exact(&mut one)?;
+            second.read_exact(&mut other)?;
+            first.write_all(&other)?;
+            second.write_all(&one)?;
+            first.read_exact(&mut one)
+        });
+        let client = Client::connect(address, workload, Kind::Binary, Protocol::Tcp);
+        let result = client.and_then(|mut client| client.run(TIME));
+        assert_eq!(kind_of(result), Some(ErrorKind::InvalidData));
+    }
+
+    #[test]
+    fn a_server_that_leaves_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        thread::spawn(move || listener.accept().map(drop));
+        let workload = Workload::new(1, 16, 1);
+        let client = Client::connect(address, workload, Kind::Binary, Protocol::Tcp);
+        assert!(client.and_then(|mut client| client.run(TIME)).is_err());
+    }
+}

@@ -1,0 +1,323 @@
+//! The peers, each as its own documentation has it for a server that is to be fast: one thread,
+//! and where it can, many answers in one write.
+
+use core::error::Error;
+use core::future::Future;
+use core::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
+use rustix::event::epoll;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+
+use super::servers::listen;
+
+type Failure = Box<dyn Error + Send + Sync>;
+type Serve = fn(&mut dyn FnMut(SocketAddr)) -> Result<(), Failure>;
+
+pub(super) const ALL: [(&str, Serve); 7] = [
+    ("fastwebsockets 0.10", |tell| each(tell, fastwebsockets)),
+    ("tokio-websockets 0.13", |tell| each(tell, tokio_websockets)),
+    ("tungstenite 0.30", tungstenite),
+    ("wtx 0.46", |tell| each(tell, wtx)),
+    ("web-socket 0.7", |tell| each(tell, web_socket)),
+    ("yawc 0.5", |tell| each(tell, yawc)),
+    ("sockudo-ws 3.1", |tell| each(tell, sockudo_ws)),
+];
+
+/// The answer to the client's request, which is always the same, and so is its key.
+const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// The end of a request.
+const END: &[u8] = b"\r\n\r\n";
+
+/// Room for a request.
+const REQUEST_LEN: usize = 1024;
+
+/// The buffers of those that ask how long theirs are to be, in octets.
+const BUFFER_LEN: usize = 128 * 1024;
+
+/// Serves each connection with a task of its own, on this thread.
+fn each<F>(
+    tell: &mut dyn FnMut(SocketAddr),
+    serve: fn(tokio::net::TcpStream) -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = listen(tell)?;
+    listener.set_nonblocking(true)?;
+    runtime.block_on(async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        loop {
+            let (mut stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(tokio::task::unconstrained(async move {
+                let mut request = Vec::with_capacity(REQUEST_LEN);
+                while !request.ends_with(END) {
+                    if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                if stream.write_all(ACCEPTED).await.is_ok() {
+                    let _ = serve(stream).await; // The client ends it.
+                }
+            }));
+        }
+    })
+}
+
+/// Echoes all messages that are there, then flushes. `data` gives what is to be echoed, if it is.
+async fn batches<I, M, E, S>(
+    mut socket: S,
+    data: fn(I) -> Result<Option<M>, E>,
+) -> Result<(), Failure>
+where
+    S: Stream<Item = I> + Sink<M, Error = E> + Unpin,
+    E: Into<Failure>,
+{
+    while let Some(item) = socket.next().await {
+        let mut next = Some(item);
+        while let Some(item) = next {
+            if let Some(message) = data(item).map_err(Into::into)? {
+                socket.feed(message).await.map_err(Into::into)?;
+            }
+            next = socket.next().now_or_never().flatten();
+        }
+        socket.flush().await.map_err(Into::into)?;
+    }
+    Ok(())
+}
+
+async fn fastwebsockets(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
+
+    let mut socket = FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server));
+    loop {
+        let frame = socket.read_frame().await?;
+        match frame.opcode {
+            OpCode::Text | OpCode::Binary => socket.write_frame(frame).await?,
+            OpCode::Close => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+async fn tokio_websockets(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use tokio_websockets::{Config, Limits, Message, ServerBuilder};
+
+    let socket = ServerBuilder::new()
+        .config(Config::default().frame_size(usize::MAX))
+        .limits(Limits::unlimited())
+        .serve(stream);
+    batches(socket, |item| {
+        item.map(|message: Message| (message.is_text() || message.is_binary()).then_some(message))
+    })
+    .await
+}
+
+async fn wtx(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use wtx::collection::Vector;
+    use wtx::rng::{Xorshift64, simple_seed};
+    use wtx::web_socket::{OpCode, WebSocketBuffer, WebSocketOwned, WebSocketPayloadOrigin};
+
+    let random = Xorshift64::from(simple_seed());
+    let mut socket: WebSocketOwned<_, _, _, false> =
+        WebSocketOwned::new((), false, random, stream, WebSocketBuffer::new());
+    let mut buffer = Vector::new();
+    let (mut common, mut reader, mut writer) = socket.split_mut();
+    loop {
+        let mut frame = reader
+            .read_frame(&mut buffer, &mut common, WebSocketPayloadOrigin::Adaptive)
+            .await?;
+        match frame.op_code() {
+            OpCode::Text | OpCode::Binary => writer.write_frame(&mut common, &mut frame).await?,
+            OpCode::Close => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
+async fn web_socket(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use web_socket::{DataType, Event, Frame, MessageType, WebSocket};
+
+    // It has no buffers of its own.
+    let stream = BufReader::with_capacity(BUFFER_LEN, BufWriter::with_capacity(BUFFER_LEN, stream));
+    let mut socket = WebSocket::server(stream);
+    loop {
+        match socket.recv().await? {
+            Event::Data {
+                ty: DataType::Complete(kind),
+                data,
+            } => {
+                let frame = match kind {
+                    MessageType::Text => Frame::from(core::str::from_utf8(&data)?),
+                    MessageType::Binary => Frame::from(&*data),
+                };
+                socket.send(frame).await?;
+            }
+            Event::Data { .. } => return Err("the client sends no fragments".into()),
+            Event::Close { .. } | Event::Error(_) => return Ok(()),
+            Event::Ping(_) | Event::Pong(_) => {}
+        }
+        if socket.stream.buffer().is_empty() {
+            socket.flash().await?;
+        }
+    }
+}
+
+async fn yawc(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use yawc::{Frame, OpCode, Options, Role, WebSocket};
+
+    let options = Options::default()
+        .with_utf8()
+        .with_read_buffer_capacity(BUFFER_LEN)
+        .with_backpressure_boundary(BUFFER_LEN / 2);
+    let socket = WebSocket::from_stream(stream, Role::Server, options)?;
+    batches(socket, |frame: Frame| {
+        Ok(matches!(frame.opcode(), OpCode::Text | OpCode::Binary).then_some(frame))
+    })
+    .await
+}
+
+async fn sockudo_ws(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use sockudo_ws::{Config, Message, WebSocketStream};
+
+    let socket = WebSocketStream::server(stream, Config::default());
+    batches(socket, |item| {
+        item.map(|message| match message {
+            Message::Text(_) | Message::Binary(_) => Some(message),
+            _ => None,
+        })
+    })
+    .await
+}
+
+/// It knows no event loop: this one is like the raw echo's, with a socket of its own for each
+/// connection.
+fn tungstenite(tell: &mut dyn FnMut(SocketAddr)) -> Result<(), Failure> {
+    let listener = listen(tell)?;
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let mut connections: Vec<Option<Tungstenite>> = Vec::new();
+    let mut events = [epoll::Event {
+        flags: epoll::EventFlags::empty(),
+        data: epoll::EventData::new_u64(0),
+    }; 1024];
+    let data = epoll::EventData::new_u64(u64::MAX);
+    epoll::add(&poll, listener.as_fd(), data, epoll::EventFlags::IN)?;
+    loop {
+        let count = epoll::wait(&poll, &mut events, None)?;
+        for event in &events[..count] {
+            let data = event.data;
+            if data.u64() == u64::MAX {
+                let (stream, _) = listener.accept()?;
+                let connection = Tungstenite::accept(stream)?;
+                let data = epoll::EventData::new_u64(connections.len() as u64);
+                let stream = connection.stream();
+                epoll::add(&poll, stream.as_fd(), data, epoll::EventFlags::IN)?;
+                connections.push(Some(connection));
+                continue;
+            }
+            let slot = &mut connections[data.u64() as usize];
+            let Some(connection) = slot else { continue };
+            let before = connection.awaits_room;
+            if connection.echo().is_err() {
+                *slot = None;
+            } else if connection.awaits_room != before {
+                let mut flags = epoll::EventFlags::IN;
+                flags.set(epoll::EventFlags::OUT, connection.awaits_room);
+                epoll::modify(&poll, connection.stream().as_fd(), data, flags)?;
+            }
+        }
+    }
+}
+
+struct Tungstenite {
+    socket: tungstenite::WebSocket<OneRead>,
+    awaits_room: bool,
+}
+
+impl Tungstenite {
+    fn accept(mut stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let mut request = Vec::new();
+        let mut octet = [0];
+        while !request.ends_with(END) {
+            stream.read_exact(&mut octet)?;
+            request.extend(octet);
+        }
+        stream.write_all(ACCEPTED)?;
+        stream.set_nonblocking(true)?;
+        let stream = OneRead {
+            stream,
+            empty: false,
+        };
+        let role = tungstenite::protocol::Role::Server;
+        Ok(Self {
+            socket: tungstenite::WebSocket::from_raw_socket(stream, role, None),
+            awaits_room: false,
+        })
+    }
+
+    fn stream(&self) -> &TcpStream {
+        &self.socket.get_ref().stream
+    }
+
+    /// Echoes all messages that are there, then flushes.
+    fn echo(&mut self) -> tungstenite::Result<()> {
+        self.socket.get_mut().empty = false;
+        loop {
+            match self.socket.read() {
+                Ok(message) if message.is_text() || message.is_binary() => {
+                    self.socket.write(message)?;
+                }
+                Ok(_) => {}
+                Err(error) if would_block(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        match self.socket.flush() {
+            Ok(()) => self.awaits_room = false,
+            Err(error) if would_block(&error) => self.awaits_room = true,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn would_block(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A stream that a short read has emptied; asking again would be a system call for nothing.
+struct OneRead {
+    stream: TcpStream,
+    empty: bool,
+}
+
+impl Read for OneRead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.empty {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = self.stream.read(buffer)?;
+        self.empty = 0 < len && len < buffer.len();
+        Ok(len)
+    }
+}
+
+impl Write for OneRead {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

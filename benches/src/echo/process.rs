@@ -1,0 +1,83 @@
+//! A server as a process of its own, and the processor time it takes.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::process::{Child, Command, Stdio};
+use std::{fs, thread};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// Keeps this thread, and those it starts, on one processor.
+///
+/// # Errors
+/// What the system says.
+pub fn pin(processor: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// A server that runs; dropping it ends it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Running {
+    /// Starts this same program as `--serve NAME PROCESSOR`.
+    ///
+    /// # Errors
+    /// What the system says, and a server that tells no address.
+    pub fn start(name: &str, processor: usize) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--serve", name, &processor.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        match line.trim().parse() {
+            Ok(address) => Ok(Self { child, address }),
+            Err(_) => {
+                child.kill()?;
+                child.wait()?;
+                let reason = format!("{name} did not start");
+                Err(io::Error::new(ErrorKind::NotConnected, reason))
+            }
+        }
+    }
+
+    /// The processor time that the server has taken since it started.
+    ///
+    /// # Errors
+    /// Where the system does not tell.
+    pub fn processor_time(&self) -> io::Result<Duration> {
+        // The count is brought up to date when the server goes to sleep.
+        thread::sleep(Duration::from_millis(5));
+        processor_time(self.child.id())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The processor time, in the system and outside, of all threads of a process, to the nanosecond.
+fn processor_time(process: u32) -> io::Result<Duration> {
+    let mut time = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds = text.split(' ').next().and_then(|text| text.parse().ok());
+        let nanoseconds = nanoseconds.ok_or(ErrorKind::InvalidData)?;
+        time += Duration::from_nanos(nanoseconds);
+    }
+    Ok(time)
+}
