@@ -195,7 +195,7 @@ impl<H: Handler> EventLoop<H> {
             Accepting::At(at) => Some(at),
             _ => None,
         };
-        let stop = self.shared.stop();
+        let stop = self.shared.stop().and_then(|stop| stop.at);
         [accept, self.next_sweep, self.next_timer, stop]
             .into_iter()
             .flatten()
@@ -235,6 +235,10 @@ impl<H: Handler> EventLoop<H> {
             if slot.core.is_over() {
                 self.remove(key);
             }
+        }
+        // After a broadcast to very many.
+        if ready.capacity() > MAX_EVENTS {
+            *ready = Vec::new();
         }
     }
 
@@ -368,7 +372,7 @@ impl<H: Handler> EventLoop<H> {
 
     /// Whether the server has shut down.
     fn shut_down(&mut self, now: Instant) -> bool {
-        let Some(deadline) = self.shared.stop() else {
+        let Some(stop) = self.shared.stop() else {
             return false;
         };
         if self.accepting != Accepting::Never {
@@ -384,7 +388,7 @@ impl<H: Handler> EventLoop<H> {
                 }
             }
         }
-        self.slots.is_empty() || deadline <= now
+        self.slots.is_empty() || stop.at.is_some_and(|at| at <= now)
     }
 }
 

@@ -11,7 +11,7 @@ mod stream;
 
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
 use std::net::ToSocketAddrs;
@@ -84,21 +84,37 @@ struct Shared {
     settings: Arc<Settings>,
     local_addr: SocketAddr,
     connections: AtomicUsize,
-    /// When the server is to be gone.
-    stop: Mutex<Option<Instant>>,
+    /// Whether `stop` is there: looked at in each round.
+    stopping: AtomicBool,
+    stop: Mutex<Option<Stop>>,
     inboxes: Vec<Arc<Inbox>>,
 }
 
+/// That the server shuts down.
+#[derive(Clone, Copy)]
+struct Stop {
+    /// When it is to be gone, if not when the last peer is.
+    at: Option<Instant>,
+}
+
 impl Shared {
-    fn stop(&self) -> Option<Instant> {
+    fn stop(&self) -> Option<Stop> {
+        if !self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has all loops end at `deadline`, or earlier.
-    fn shut_down(&self, deadline: Instant) {
+    /// Has all loops end when this time is over, or earlier.
+    fn shut_down(&self, deadline: Duration) {
+        let at = Instant::now().checked_add(deadline);
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        *stop = Some(stop.map_or(deadline, |stop| stop.min(deadline)));
+        let before = stop.and_then(|stop| stop.at);
+        *stop = Some(Stop {
+            at: before.into_iter().chain(at).min(),
+        });
         drop(stop);
+        self.stopping.store(true, Ordering::Release);
         for inbox in &self.inboxes {
             inbox.wake();
         }
@@ -306,6 +322,7 @@ impl ServerBuilder {
             local_addr: first.listener().local_addr()?,
             settings: Arc::new(settings),
             connections: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
             stop: Mutex::new(None),
             inboxes: loops.iter().map(|each| each.inbox().clone()).collect(),
         };
@@ -382,7 +399,7 @@ impl Server {
             let result = EventLoop::new(waiting, index, shared.clone(), handler)
                 .and_then(|mut event_loop| event_loop.run());
             if result.is_err() {
-                shared.shut_down(Instant::now());
+                shared.shut_down(Duration::ZERO);
             }
             result
         };
@@ -403,7 +420,7 @@ impl Server {
                     serve(index, waiting, handler)
                 }
                 _ => {
-                    shared.shut_down(Instant::now());
+                    shared.shut_down(Duration::ZERO);
                     Ok(())
                 }
             };
@@ -426,11 +443,10 @@ pub struct ServerHandle(Arc<Shared>);
 impl ServerHandle {
     /// Shuts the server down: it accepts no more, and closes all connections with 1001. As soon as
     /// they are closed, at the latest after `deadline`, [`Server::run`] returns. This call does not
-    /// wait for it. Of several deadlines the earliest holds.
+    /// wait for it. Of several deadlines the earliest holds; [`Duration::MAX`] is none.
     // [CL08]
     pub fn shutdown(&self, deadline: Duration) {
-        let now = Instant::now();
-        self.0.shut_down(now.checked_add(deadline).unwrap_or(now));
+        self.0.shut_down(deadline);
     }
 
     /// How many connections there are, on all loops.

@@ -109,7 +109,9 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Outgoing {
-    /// There while something is to be sent.
+    /// The oldest, which most often is the only one.
+    first: Option<Frame>,
+    /// There while there is more to do.
     queue: Option<Box<Queue>>,
     /// Octets that the loop itself has not written yet.
     backlog: usize,
@@ -123,6 +125,7 @@ struct Outgoing {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Those after the first.
     frames: VecDeque<Frame>,
     /// Octets of these frames, and what they cost.
     len: usize,
@@ -132,21 +135,6 @@ struct Queue {
     close: Option<(CloseCode, String)>,
 }
 
-impl Queue {
-    fn push(&mut self, frame: Frame) {
-        self.len += frame.bytes().len();
-        self.cost += frame.cost();
-        self.frames.push_back(frame);
-    }
-
-    fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
-        self.len -= frame.bytes().len();
-        self.cost -= frame.cost();
-        Some(frame)
-    }
-}
-
 impl Outgoing {
     fn queue(&mut self) -> &mut Queue {
         self.queue.get_or_insert_default()
@@ -154,8 +142,38 @@ impl Outgoing {
 
     /// Whether a frame may wait here: a single one always may.
     fn has_room(&self, cost: usize, limit: usize) -> bool {
-        let used = self.backlog + self.queue.as_ref().map_or(0, |queue| queue.cost);
+        let first = self.first.as_ref().map_or(0, Frame::cost);
+        let used = self.backlog + first + self.queue.as_ref().map_or(0, |queue| queue.cost);
         used == 0 || used.saturating_add(cost) <= limit
+    }
+
+    fn push(&mut self, frame: Frame) {
+        if self.first.is_none() && self.queue.as_ref().is_none_or(|q| q.frames.is_empty()) {
+            self.first = Some(frame);
+            return;
+        }
+        let queue = self.queue();
+        queue.len += frame.bytes().len();
+        queue.cost += frame.cost();
+        queue.frames.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let queue = self.queue.as_mut()?;
+        let frame = queue.frames.pop_front()?;
+        queue.len -= frame.bytes().len();
+        queue.cost -= frame.cost();
+        Some(frame)
+    }
+
+    /// Drops all that is to be sent, and tells how many messages that are.
+    fn clear(&mut self) -> usize {
+        let queue = self.queue.take().unwrap_or_default();
+        let first = self.first.take();
+        queue.frames.len() + usize::from(queue.latest.is_some()) + usize::from(first.is_some())
     }
 }
 
@@ -199,9 +217,12 @@ impl Outbox {
     /// The next thing to do, where there is no backlog.
     pub(super) fn next(&self) -> Next {
         let mut state = lock(&self.state);
+        if let Some(frame) = state.pop() {
+            return Next::Send(frame);
+        }
         if let Some(queue) = &mut state.queue {
-            if let Some(frame) = queue.pop().or_else(|| queue.latest.take()) {
-                return Next::Send(frame);
+            if let Some(latest) = queue.latest.take() {
+                return Next::Send(latest);
             }
             if let Some((code, reason)) = queue.close.take() {
                 return Next::Close(code, reason);
@@ -228,7 +249,7 @@ impl Outbox {
     /// Appends a message of the loop itself, whatever the limit.
     pub(super) fn append(&self, frame: Frame) {
         let mut state = lock(&self.state);
-        state.queue().push(frame);
+        state.push(frame);
         self.schedule(&mut state);
     }
 
@@ -245,7 +266,7 @@ impl Outbox {
     pub(super) fn end(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.queue = None;
+        state.clear();
         state.backlog = 0;
         self.room.notify_all();
     }
@@ -255,10 +276,10 @@ impl Outbox {
     /// Octets that wait in here.
     pub(super) fn len(&self) -> usize {
         let state = lock(&self.state);
-        state.queue.as_ref().map_or(0, |queue| {
-            let latest = queue.latest.as_ref();
-            queue.len + latest.map_or(0, |frame| frame.bytes().len())
-        })
+        let queue = state.queue.as_deref();
+        let latest = queue.and_then(|queue| queue.latest.as_ref());
+        let single = [state.first.as_ref(), latest].into_iter().flatten();
+        single.map(|frame| frame.bytes().len()).sum::<usize>() + queue.map_or(0, |queue| queue.len)
     }
 
     /// Takes a frame if there is room, or waits for it until then.
@@ -293,7 +314,7 @@ impl Outbox {
             };
             state.waiting -= 1;
         }
-        state.queue().push(frame);
+        state.push(frame);
         self.schedule(&mut state);
         drop(state);
         self.inbox.wake();
@@ -319,14 +340,13 @@ impl Outbox {
                         return result;
                     }
                     SlowPolicy::Disconnect(code) => {
-                        let queue = state.queue.take().unwrap_or_default();
-                        result.dropped = queue.frames.len() + usize::from(queue.latest.is_some());
+                        result.dropped = state.clear();
                         result.disconnected = 1;
                         self.schedule_close(&mut state, code, "");
                         return result;
                     }
                     SlowPolicy::DropOldest | SlowPolicy::KeepNewest => {
-                        if state.queue().pop().is_none() {
+                        if state.pop().is_none() {
                             // What the loop has begun to write fills the backlog; the newest always
                             // has its place.
                             break;
@@ -335,7 +355,7 @@ impl Outbox {
                     }
                 }
             }
-            state.queue().push(frame.clone());
+            state.push(frame.clone());
         }
         result.delivered = 1;
         self.schedule(&mut state);
