@@ -1,17 +1,21 @@
 //! The firmware in QEMU: its dashboard in a real browser, four at once and a fifth, a fat request, a
-//! message larger than its memory, and the board as a client. The conformance suite is in
-//! `firmware_autobahn.rs`.
+//! message larger than its memory, and the board as a client; and the image on Embassy, its page and
+//! all its connections at once. The conformance suite is in `firmware_autobahn.rs`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use motews_tests::browser::Browser;
-use motews_tests::{ServerProcess, firmware, wait_until};
+use motews_tests::firmware::{self, DASHBOARD, EMBASSY};
+use motews_tests::{ServerProcess, wait_until};
 use serde_json::{Value, json};
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Message, WebSocket};
 
 /// How long anything may take.
@@ -24,7 +28,7 @@ const NOWHERE: u16 = 9;
 #[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
 fn dashboard_shows_readings_and_controls_the_board() {
     let folder = folder("dashboard");
-    let board = firmware::boot(&folder, NOWHERE);
+    let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
     let browser = Browser::start("firmware", &folder);
     browser.open(&format!("http://{}/", board.address));
     browser.expect_text("status", |text| text == "live");
@@ -83,7 +87,7 @@ fn dashboard_shows_readings_and_controls_the_board() {
 #[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
 fn four_are_served_and_a_fifth_is_refused() {
     let folder = folder("four");
-    let board = firmware::boot(&folder, NOWHERE);
+    let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
     let url = format!("http://{}/", board.address);
     let browser = Browser::start("four", &folder);
     let mut windows = Vec::new();
@@ -132,7 +136,7 @@ fn four_are_served_and_a_fifth_is_refused() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn fat_request_passes_a_small_ring() {
-    let board = firmware::boot(&folder("fat"), NOWHERE);
+    let board = firmware::boot(DASHBOARD, &folder("fat"), NOWHERE);
     let cookie = format!("Cookie: fat={}\r\n", "x".repeat(16 * 1024));
     let (head, body) = get(board.address, "/", &cookie);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -153,7 +157,7 @@ fn fat_request_passes_a_small_ring() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn foreign_page_does_not_control_the_board() {
-    let board = firmware::boot(&folder("foreign"), NOWHERE);
+    let board = firmware::boot(DASHBOARD, &folder("foreign"), NOWHERE);
     for (origin, is_own) in [
         ("http://elsewhere.example".to_owned(), false),
         ("null".to_owned(), false),
@@ -172,26 +176,12 @@ fn foreign_page_does_not_control_the_board() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn message_larger_than_the_memory_comes_back_while_others_are_served() {
-    let board = firmware::boot(&folder("large"), NOWHERE);
+    let board = firmware::boot(DASHBOARD, &folder("large"), NOWHERE);
     let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
     let mut echo = connect(board.address, "/echo", None).expect("an open WebSocket");
-    let message: Vec<u8> = (0..16 * 1024 * 1024_u32)
-        .map(|at| (at ^ (at >> 8)) as u8)
-        .collect();
-
-    // The echo streams: who does not read what comes back, cannot send all of it either.
-    let stream = echo.get_ref().try_clone().expect("a second handle");
-    let reader = std::thread::spawn(move || {
-        let role = tungstenite::protocol::Role::Client;
-        let mut socket = WebSocket::from_raw_socket(stream, role, None);
-        socket.read()
-    });
     let start = Instant::now();
-    echo.send(Message::binary(message.clone()))
-        .expect("it is read as fast as it is echoed");
-    let back = reader.join().expect("a reader").expect("an echo");
+    echo_streamed(&mut echo, 16 * 1024 * 1024);
     println!("16 MiB through 64 KiB: {:.1?}", start.elapsed());
-    assert!(back.into_data() == message, "not what was sent");
     assert!(reading(&mut readings)["celsius"].is_number());
 }
 
@@ -200,7 +190,7 @@ fn message_larger_than_the_memory_comes_back_while_others_are_served() {
 fn board_calls_an_echo_server() {
     let folder = folder("call");
     let echo = ServerProcess::example("echo", &folder);
-    let board = firmware::boot(&folder, echo.address.port());
+    let board = firmware::boot(DASHBOARD, &folder, echo.address.port());
     let mut visitor = connect(board.address, "/readings", None).expect("an open WebSocket");
     for _ in 0..2 {
         let call = call(&mut visitor);
@@ -215,9 +205,121 @@ fn board_calls_an_echo_server() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn board_calls_and_no_one_answers() {
-    let board = firmware::boot(&folder("no-answer"), NOWHERE);
+    let board = firmware::boot(DASHBOARD, &folder("no-answer"), NOWHERE);
     let mut visitor = connect(board.address, "/readings", None).expect("an open WebSocket");
     assert_eq!(call(&mut visitor), "the host does not answer");
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn embassy_echoes_on_all_connections_at_once() {
+    const CONNECTIONS: usize = 8;
+
+    let board = firmware::boot(EMBASSY, &folder("embassy"), NOWHERE);
+    let open = || connect(board.address, "/echo", None);
+    let all: Vec<_> = (0..CONNECTIONS)
+        .map(|number| open().unwrap_or_else(|error| panic!("connection {number}: {error}")))
+        .collect();
+    let ninth = open();
+    assert!(ninth.is_err(), "a task that was not there: {ninth:?}");
+
+    // No one waits for another: all have half a message under way at the same time.
+    let barrier = Arc::new(Barrier::new(CONNECTIONS));
+    let start = Instant::now();
+    let threads: Vec<_> = (all.into_iter().enumerate())
+        .map(|(number, mut echo)| {
+            let barrier = Arc::clone(&barrier);
+            std::thread::spawn(move || {
+                let fragment = |data, fin| {
+                    let data = OpCode::Data(data);
+                    Message::Frame(Frame::message(format!("part {number} "), data, fin))
+                };
+                echo.send(fragment(Data::Text, false))
+                    .expect("half goes out");
+                barrier.wait();
+                echo.send(fragment(Data::Continue, true))
+                    .expect("the rest goes out");
+                let whole = format!("part {number} part {number} ");
+                assert_eq!(echo.read().expect("an echo"), whole.into());
+                for len in [0, 1, 125, 126, 511, 512, 513, 65_535, 65_536] {
+                    echo_streamed(&mut echo, len);
+                }
+                echo_streamed(&mut echo, 1024 * 1024);
+                echo
+            })
+        })
+        .collect();
+    let all: Vec<_> = (threads.into_iter())
+        .map(|thread| thread.join().expect("every message comes back"))
+        .collect();
+    println!(
+        "{CONNECTIONS} times 1.2 MB at once, back from 64 KiB: {:.1?}",
+        start.elapsed()
+    );
+
+    // Who leaves makes room, in whatever way.
+    for mut leaving in all {
+        if leaving.close(None).is_ok() {
+            let end = wait_until(LIMIT, || leaving.read().is_err());
+            assert!(end, "the board does not close");
+        }
+        drop(leaving);
+        let mut next = None;
+        let room = wait_until(LIMIT, || {
+            next = open().ok();
+            next.is_some()
+        });
+        assert!(room, "no room after one has left");
+        drop(next); // without a word
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
+fn embassy_serves_its_page() {
+    let folder = folder("embassy-page");
+    let board = firmware::boot(EMBASSY, &folder, NOWHERE);
+    let cookie = format!("Cookie: fat={}\r\n", "x".repeat(16 * 1024));
+    let (head, body) = get(board.address, "/", &cookie);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(
+        body.ends_with("</html>\n"),
+        "{} octets of a page",
+        body.len()
+    );
+    let (head, _) = get(board.address, "/elsewhere", "");
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+
+    let browser = Browser::start("embassy", &folder);
+    browser.open(&format!("http://{}/", board.address));
+    browser.expect_text("status", |text| text == "open");
+    browser.fill("message", "from a page in flash");
+    browser.click("send");
+    browser.expect("an echo", |_| {
+        let log = text(
+            &browser,
+            "return document.getElementById('log').textContent",
+        );
+        log.matches("from a page in flash").count() == 2
+    });
+    browser.screenshot("firmware-embassy");
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
+}
+
+/// Sends a message and reads what comes back at the same time: the echo streams, and who does not
+/// read cannot send all of a long one either.
+fn echo_streamed(echo: &mut WebSocket<TcpStream>, len: u32) {
+    let message: Vec<u8> = (0..len).map(|at| (at ^ (at >> 8)) as u8).collect();
+    let stream = echo.get_ref().try_clone().expect("a second handle");
+    let reader = std::thread::spawn(move || {
+        let role = tungstenite::protocol::Role::Client;
+        let mut socket = WebSocket::from_raw_socket(stream, role, None);
+        socket.read()
+    });
+    echo.send(Message::binary(message.clone()))
+        .expect("it is read as fast as it is echoed");
+    let back = reader.join().expect("a reader").expect("an echo");
+    assert!(back.into_data() == message, "not what was sent");
 }
 
 /// What comes of a call.

@@ -1,4 +1,4 @@
-//! The same suite against a microcontroller: the firmware, in QEMU.
+//! The same suite against a microcontroller: the two images of the firmware, in QEMU.
 
 use motews_tests::firmware;
 
@@ -8,7 +8,16 @@ use super::{folder, test_server};
 #[ignore = "needs QEMU, defmt-print and the Autobahn test suite: bash .ci/install"]
 fn autobahn_firmware_passes() {
     let folder = folder("firmware");
-    let firmware = firmware::boot(&folder, 9);
+    let firmware = firmware::boot(firmware::DASHBOARD, &folder, 9);
     let url = format!("{}echo", firmware.url());
     test_server("autobahn firmware", &url, &folder);
+}
+
+#[test]
+#[ignore = "needs QEMU, defmt-print and the Autobahn test suite: bash .ci/install"]
+fn autobahn_embassy_passes() {
+    let folder = folder("embassy");
+    let firmware = firmware::boot(firmware::EMBASSY, &folder, 9);
+    let url = format!("{}echo", firmware.url());
+    test_server("autobahn embassy", &url, &folder);
 }

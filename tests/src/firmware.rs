@@ -1,4 +1,4 @@
-//! The firmware of `examples/firmware`, in QEMU.
+//! The images of `examples/firmware`, in QEMU.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,23 @@ use std::process::{Command, Stdio};
 
 use crate::{ServerProcess, free_port};
 
-/// Builds the firmware's image, and returns its path. `MOTEWS_FIRMWARE` names another one.
+/// The dashboard, on smoltcp.
+pub const DASHBOARD: &str = "motews-firmware";
+/// The echo on Embassy.
+pub const EMBASSY: &str = "embassy";
+
+/// Builds an image, and returns its path. `MOTEWS_FIRMWARE` names a folder that has them.
 ///
 /// # Panics
 /// If it does not build.
 #[must_use]
-pub fn image() -> PathBuf {
-    if let Some(path) = env::var_os("MOTEWS_FIRMWARE") {
-        return path.into();
+pub fn image(name: &str) -> PathBuf {
+    if let Some(folder) = env::var_os("MOTEWS_FIRMWARE") {
+        return Path::new(&folder).join(name);
     }
     let output = Command::new(root().join(".ci/thumb"))
         .args(["--in", "examples/firmware", "build", "--release"])
-        .args(["--bin", "motews-firmware"])
+        .args(["--bin", name])
         .args(["--message-format", "json-render-diagnostics"])
         // What cargo sets for this test is not meant for that other build.
         .env_remove("CARGO")
@@ -34,15 +39,15 @@ pub fn image() -> PathBuf {
         .expect("cargo names the image")
 }
 
-/// Boots the image. The board's calls go to the port `echo_port` of this machine.
+/// Boots an image. The board's calls go to the port `echo_port` of this machine.
 ///
 /// # Panics
 /// If it does not say that it listens.
 #[must_use]
-pub fn boot(folder: &Path, echo_port: u16) -> ServerProcess {
+pub fn boot(name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
     let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
     command
-        .arg(image())
+        .arg(image(name))
         .env("MOTEWS_PORT", free_port().to_string())
         .env("MOTEWS_ECHO_PORT", echo_port.to_string());
     ServerProcess::start("firmware", &mut command, folder)

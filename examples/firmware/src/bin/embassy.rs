@@ -1,0 +1,225 @@
+//! The same board on Embassy: an async echo, with a page to try it.
+//!
+//! | target | |
+//! |---|---|
+//! | `GET /` | the page |
+//! | WebSocket, anywhere | gives back what it gets, of any length, part by part |
+//!
+//! Each connection is a task. When all are taken, TCP refuses whoever comes then.
+#![no_std]
+#![no_main]
+
+use cortex_m_rt::entry;
+use embassy_net::tcp::{self, TcpSocket};
+use embassy_net::{Runner, Stack, StackResources};
+use embassy_time::{Duration, with_timeout};
+use firmware::board::{self, Board, Ethernet};
+use firmware::embassy::{self, Time};
+use firmware::entropy::Cipher;
+use firmware::{network, stack};
+use motews::handshake::{HandshakeError, RequestEvent, Response, resource_name};
+use motews::{Event, SendError, Server, Timeouts};
+use motews_embedded_io::asynch::WebSocket;
+use motews_embedded_io::{Answer, Config, Error, Timed};
+use static_cell::{ConstStaticCell, StaticCell};
+
+/// Connections at once, and so many tasks.
+const CONNECTIONS: usize = 8;
+/// Octets of each of a TCP socket's two rings.
+const RING: usize = 2048;
+/// Octets of each of a WebSocket's two buffers. A message may be longer.
+const BUFFER: usize = 512;
+
+/// All that a connection needs but for a few hundred bytes: TCP's rings, and the WebSocket's buffers.
+struct Memory {
+    rx_ring: [u8; RING],
+    tx_ring: [u8; RING],
+    rx: [u8; BUFFER],
+    tx: [u8; BUFFER],
+}
+
+static MEMORY: ConstStaticCell<[Memory; CONNECTIONS]> = ConstStaticCell::new(
+    [const {
+        Memory {
+            rx_ring: [0; RING],
+            tx_ring: [0; RING],
+            rx: [0; BUFFER],
+            tx: [0; BUFFER],
+        }
+    }; CONNECTIONS],
+);
+
+static PAGE: &[u8] = include_bytes!("../../../web/echo.html");
+static HTML: &[(&str, &str)] = &[
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-cache"),
+];
+
+static CONFIG: Config<'static> = Config {
+    timeouts: Timeouts {
+        // A browser opens connections in advance; one that asks for nothing has to go soon.
+        handshake: Some(core::time::Duration::from_secs(5)),
+        ..Config::DEFAULT.timeouts
+    },
+    // That of embassy-net waits for the peer to acknowledge.
+    flush: false,
+    ..Config::DEFAULT
+};
+
+#[entry]
+fn main() -> ! {
+    static RESOURCES: StaticCell<StackResources<CONNECTIONS>> = StaticCell::new();
+
+    let Some(board) = Board::take() else {
+        board::exit(1)
+    };
+    let seed = Cipher::new(board::seed()).number();
+    let resources = RESOURCES.init(StackResources::new());
+    let (stack, runner) = embassy_net::new(board.ethernet, embassy::config(), resources, seed);
+    embassy::run(|spawner| {
+        // There is a task for each: the pools are as large as that.
+        if let Ok(task) = run(runner) {
+            spawner.spawn(task);
+        }
+        for memory in MEMORY.take() {
+            if let Ok(task) = serve(stack, memory) {
+                spawner.spawn(task);
+            }
+        }
+        defmt::info!(
+            "RAM for the stack: {} bytes; for a connection's task: {} bytes, its rings and its buffers",
+            stack::size(),
+            size_of_future(&visits)
+        );
+        defmt::info!(
+            "{=[u8; 4]} listens at port {}",
+            network::ADDRESS.octets(),
+            network::PORT
+        );
+    })
+}
+
+/// Has TCP run.
+#[embassy_executor::task]
+async fn run(mut runner: Runner<'static, Ethernet>) {
+    runner.run().await;
+}
+
+/// Has a connection after the other.
+#[embassy_executor::task(pool_size = CONNECTIONS)]
+fn serve(stack: Stack<'static>, memory: &'static mut Memory) -> impl Future<Output = ()> {
+    visits(stack, memory)
+}
+
+async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
+    let Memory {
+        rx_ring,
+        tx_ring,
+        rx,
+        tx,
+    } = memory;
+    let mut tcp = TcpSocket::new(network, rx_ring, tx_ring);
+    tcp.set_nagle_enabled(false);
+    // For a peer that is gone before TCP is established, or while there is something to tell it.
+    tcp.set_timeout(Some(Duration::from_secs(15)));
+    loop {
+        if tcp.accept(network::PORT).await.is_ok() {
+            match visit(&mut tcp, rx, tx).await {
+                Ok(()) | Err(Error::Answered) => {}
+                Err(error) => defmt::info!("a visitor has left: {}", error),
+            }
+            defmt::info!(
+                "the stack at its deepest: {} bytes",
+                stack::high_water_mark()
+            );
+        }
+        tcp.abort();
+        // The peer is told, if it is still there.
+        _ = with_timeout(Duration::from_secs(1), tcp.flush()).await;
+    }
+}
+
+/// One connection, from the request to the end of TCP.
+///
+/// An async block, for the future of an async function keeps its arguments twice. And a message is
+/// echoed after the event is let go, for it would be kept as well.
+fn visit<'s>(
+    tcp: &'s mut TcpSocket<'static>,
+    rx: &'s mut [u8],
+    tx: &'s mut [u8],
+) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
+    let socket = WebSocket::server(tcp, rx, tx);
+    let mut socket = socket.map(|socket| socket.with_config(&CONFIG).with_clock(Time));
+    async move {
+        let Ok(socket) = &mut socket else {
+            return Err(Error::BufferTooSmall);
+        };
+        let mut result = open(socket).await;
+        while result.is_ok() {
+            let (chunk, reply) = match socket.next_with_reply().await {
+                Ok(Some((Event::Data(chunk), reply))) => (chunk, reply),
+                Ok(Some(_)) => continue,
+                Ok(None) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            let mut rest = &*chunk.bytes;
+            loop {
+                match reply.send_fragment(chunk.kind, rest, chunk.last).await {
+                    Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+                    // After a Close nothing is answered.
+                    Err(Error::Send(SendError::NotOpen)) => break,
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        // RFC 6455 §7.1.1: the server ends TCP first.
+        if !matches!(result, Err(Error::Io(_) | Error::Lost | Error::TimedOut(_))) {
+            socket.transport_mut().close();
+            socket.drain().await?;
+        }
+        result
+    }
+}
+
+type Socket<'s> =
+    WebSocket<'static, &'s mut TcpSocket<'static>, Server, &'s mut [u8], &'s mut [u8], Timed<Time>>;
+
+/// The handshake: accepts an upgrade, and gives the page to whoever wants none.
+fn open(socket: &mut Socket<'_>) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
+    let mut is_page = false;
+    socket.accept_with(move |event| match event {
+        Ok(RequestEvent::RequestLine { target, .. }) => {
+            is_page = resource_name(target.as_str()) == "/";
+            None
+        }
+        Err(HandshakeError::NotUpgrade) if is_page => {
+            let page = Response::new(200).and_then(|response| response.headers(HTML));
+            page.ok()
+                .map(|response| Answer::Respond(response.body(PAGE)))
+        }
+        Err(HandshakeError::NotUpgrade) => Some(Answer::Respond(Response::new(404).ok()?)),
+        _ => None,
+    })
+}
+
+/// Bytes of the future that an async function makes.
+const fn size_of_future<A, B, F>(_: &impl Fn(A, B) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let line = info.location().map_or(0, |location| location.line());
+    let file = info.location().map_or("", |location| location.file());
+    defmt::error!("panicked at {}:{}", file, line);
+    board::exit(101)
+}

@@ -1,0 +1,149 @@
+//! The board as Embassy sees it: a network driver over its Ethernet MAC, a time driver over its clock,
+//! and an executor that lets the processor sleep.
+
+use core::cell::RefCell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Waker};
+
+use critical_section::Mutex;
+use embassy_executor::{Spawner, raw};
+use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
+use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
+use embassy_time::Instant;
+use embassy_time_queue_utils::Queue;
+use motews::Millis;
+use motews_embedded_io::{Clock, Timer};
+use static_cell::StaticCell;
+
+use crate::board::{self, Ethernet};
+use crate::network;
+
+/// The board's place in the network.
+#[must_use]
+pub fn config() -> Config {
+    Config::ipv4_static(StaticConfigV4 {
+        address: Ipv4Cidr::new(network::ADDRESS, network::PREFIX_LEN),
+        gateway: Some(network::GATEWAY),
+        dns_servers: Default::default(),
+    })
+}
+
+impl Driver for Ethernet {
+    type RxToken<'a> = board::RxToken<'a>;
+    type TxToken<'a> = board::TxToken<'a>;
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        if !self.has_received() {
+            self.wake_on_frame(cx.waker());
+        } else if !self.is_transmitter_free() {
+            cx.waker().wake_by_ref();
+        }
+        self.receive()
+    }
+
+    fn transmit(&mut self, cx: &mut Context<'_>) -> Option<Self::TxToken<'_>> {
+        if !self.is_transmitter_free() {
+            cx.waker().wake_by_ref();
+        }
+        self.transmit()
+    }
+
+    fn link_state(&mut self, _: &mut Context<'_>) -> LinkState {
+        LinkState::Up
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        capabilities.max_transmission_unit = board::MAX_FRAME_LEN;
+        capabilities.max_burst_size = Some(1);
+        capabilities
+    }
+
+    fn hardware_address(&self) -> HardwareAddress {
+        HardwareAddress::Ethernet(self.address())
+    }
+}
+
+impl RxToken for board::RxToken<'_> {
+    fn consume<T, F: FnOnce(&mut [u8]) -> T>(self, f: F) -> T {
+        self.consume(f)
+    }
+}
+
+impl TxToken for board::TxToken<'_> {
+    fn consume<T, F: FnOnce(&mut [u8]) -> T>(self, len: usize, f: F) -> T {
+        self.consume(len, f)
+    }
+}
+
+/// The board's clock and its one alarm, for any number of timers.
+struct Timers(Mutex<RefCell<Queue>>);
+
+embassy_time_driver::time_driver_impl!(static TIMERS: Timers = Timers(Mutex::new(RefCell::new(Queue::new()))));
+
+impl embassy_time_driver::Driver for Timers {
+    fn now(&self) -> u64 {
+        board::millis()
+    }
+
+    fn schedule_wake(&self, at: u64, waker: &Waker) {
+        let is_changed =
+            critical_section::with(|cs| self.0.borrow_ref_mut(cs).schedule_wake(at, waker));
+        if is_changed {
+            ring();
+        }
+    }
+}
+
+/// Wakes whoever's time has come, and sets the alarm for the next.
+fn ring() {
+    critical_section::with(|cs| {
+        let mut queue = TIMERS.0.borrow_ref_mut(cs);
+        board::set_alarm(queue.next_expiration(board::millis()), ring);
+    });
+}
+
+/// Embassy's time, for the deadlines of a WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub struct Time;
+
+impl Clock for Time {
+    fn now(&mut self) -> Millis {
+        Millis(Instant::now().as_millis())
+    }
+}
+
+impl Timer for Time {
+    fn wait_until(&mut self, at: Millis) -> impl Future<Output = ()> {
+        embassy_time::Timer::at(Instant::from_millis(at.0))
+    }
+}
+
+/// Whether a task has something to do.
+static PENDS: AtomicBool = AtomicBool::new(false);
+
+#[unsafe(export_name = "__pender")]
+fn pend(_: *mut ()) {
+    PENDS.store(true, Ordering::Relaxed);
+}
+
+/// Runs the tasks that `start` spawns, for ever.
+///
+/// Embassy's own executor for Cortex-M waits for events (`WFE`), which keeps QEMU busy all the time;
+/// this one waits for interrupts.
+pub fn run(start: impl FnOnce(Spawner)) -> ! {
+    static EXECUTOR: StaticCell<raw::Executor> = StaticCell::new();
+
+    let executor = EXECUTOR.init(raw::Executor::new(ptr::null_mut()));
+    start(executor.spawner());
+    loop {
+        // SAFETY: this is the one place that polls, and no task can call it: the executor stays here.
+        unsafe { executor.poll() };
+        critical_section::with(|_| {
+            if !PENDS.swap(false, Ordering::Relaxed) {
+                board::sleep();
+            }
+        });
+    }
+}
