@@ -3,7 +3,7 @@
 //!
 //! `threads_autobahn_client ADDRESS`
 
-use std::error::Error as StdError;
+use core::error::Error as StdError;
 use std::net::{Shutdown, TcpStream};
 
 use embedded_io_adapters::std::FromStd;
@@ -69,7 +69,7 @@ fn echo(ws: &mut Ws<'_>) -> Result<(), Error<std::io::Error>> {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last) {
-                Ok(taken) => rest = &rest[taken..],
+                Ok(taken) => _ = rest.split_off(..taken),
                 Err(Error::Send(SendError::NotOpen)) => break,
                 Err(error) => return Err(error),
             }

@@ -52,7 +52,7 @@ fn echo(ws: &mut Server<'_>) -> Result<(), Error<io::Error>> {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last) {
-                Ok(taken) => rest = &rest[taken..],
+                Ok(taken) => _ = rest.split_off(..taken),
                 // After a Close nothing is sent, but something may still be received.
                 Err(Error::Send(SendError::NotOpen)) => break,
                 Err(error) => return Err(error),

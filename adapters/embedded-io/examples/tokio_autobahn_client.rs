@@ -3,7 +3,7 @@
 //!
 //! `tokio_autobahn_client ADDRESS`
 
-use std::error::Error as StdError;
+use core::error::Error as StdError;
 
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::handshake::Request;
@@ -71,7 +71,7 @@ async fn echo(ws: &mut Ws<'_>) -> Result<(), Error<std::io::Error>> {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last).await {
-                Ok(taken) => rest = &rest[taken..],
+                Ok(taken) => _ = rest.split_off(..taken),
                 Err(Error::Send(SendError::NotOpen)) => break,
                 Err(error) => return Err(error),
             }

@@ -281,8 +281,13 @@ where
         let Reply {
             transport, engine, ..
         } = &mut self.reply;
-        if let Some(len) = in_time(transport.read(self.rx.spare()), engine.wake_at().is_some())? {
-            engine.read(&mut self.rx, len);
+        let read = in_time(transport.read(self.rx.spare()), engine.wake_at().is_some());
+        match read {
+            Ok(Some(len)) => engine.read(&mut self.rx, len),
+            Ok(None) => {}
+            // Where both Closes are through, a reset is as good an end as any.
+            Err(_) if engine.is_clean() => engine.read(&mut self.rx, 0),
+            Err(error) => return Err(error),
         }
         Ok(())
     }

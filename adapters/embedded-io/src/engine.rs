@@ -113,6 +113,11 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
         }
     }
 
+    /// Whether both Closes are through.
+    pub(crate) const fn is_clean(&self) -> bool {
+        matches!(&self.phase, Phase::Open(connection) if connection.is_clean())
+    }
+
     /// The transport took so many octets.
     pub(crate) fn written(&mut self, len: usize) -> Result<(), Failure> {
         if len == 0 {
