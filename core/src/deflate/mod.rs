@@ -1,8 +1,11 @@
 //! permessage-deflate (RFC 7692) in memory that the caller sizes.
 
 mod codes;
+mod compress;
+mod huffman;
 mod inflate;
 
+pub use compress::{Deflated, Deflater, Level};
 pub use inflate::{Inflated, Inflater, Malformed};
 
 /// The size of a window, as its logarithm: 8 to 15, for 256 bytes to 32 KiB (RFC 7692 §7.1.2).
