@@ -55,6 +55,19 @@ fn autobahn_server_reading_one_byte_at_a_time_passes() {
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_event_driven_server_passes_with_one_loop_and_several() {
+    for loops in [1, 2, 4] {
+        let folder = folder(&format!("event-driven-{loops}"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_event_server"));
+        command.arg(format!("loops={loops}"));
+        let server = ServerProcess::start("event_server", &mut command, &folder);
+        let title = format!("autobahn event-driven server, loops: {loops}");
+        test_server(&title, &server.url(), &folder);
+    }
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_client_passes() {
     let folder = folder("client");
     let port = free_port();
