@@ -54,6 +54,14 @@ pub(crate) enum Phase<'a, R> {
 }
 
 impl<R> Phase<'_, R> {
+    /// The connection, if there is one.
+    pub(crate) const fn open(&mut self) -> Result<&mut Connection<R>, Failure> {
+        match self {
+            Self::Open(connection) => Ok(connection),
+            phase => Err(phase.not_open()),
+        }
+    }
+
     /// Why there is no connection.
     const fn not_open(&self) -> Failure {
         match self {
@@ -134,7 +142,7 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
     ) -> Result<(), Failure> {
         rx.take(usize::MAX);
         self.time.closing();
-        self.due().map(|_| ())
+        self.check_time()
     }
 
     /// What there is of an open connection.
@@ -142,76 +150,41 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
         &mut self,
         rx: &mut Window<Rx>,
     ) -> Result<Next, Failure> {
+        let Phase::Open(connection) = &mut self.phase else {
+            return Err(self.phase.not_open());
+        };
+        let output = &mut self.output;
         loop {
-            if self.due()? {
+            if due(connection, Some(output), &mut self.time, self.config)? {
                 return Ok(Next::End);
             }
-            let Phase::Open(connection) = &mut self.phase else {
-                return Err(self.phase.not_open());
-            };
             // Each ping has its pong, as long as the transport takes them; no frame is read
             // before the last pong has found room.
-            if !self.output.put_owed(connection)? {
+            if !output.put_owed(connection)? {
                 return Ok(Next::Io(Io::Write));
             }
-            if connection.state() != State::Open {
-                self.time.closing();
+            if let Some(step) = receive(connection, &mut self.time, rx) {
+                return Ok(Next::Event(step));
             }
-            if !rx.is_empty() {
-                match connection.step(rx.unread()) {
-                    Ok(step) if step.is_event() => return Ok(Next::Event(step)),
-                    Ok(step) => _ = rx.take(step.consumed()),
-                    Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
-                }
-                continue;
+            if rx.is_empty() && !connection.wants_transmit() {
+                return at_rest(connection, output, self.config);
             }
-            return Ok(match self.output.pending(self.config.flush) {
-                Some(io) => Next::Io(io),
-                // RFC 6455 §7.1.1: the server ends the transport first, the client after it
-                // [CL06] [CL07]
-                None if connection.should_shutdown() => match connection.violation() {
-                    Some(violation) => return Err(Failure::Protocol(violation)),
-                    None => Next::End,
-                },
-                None => Next::Io(Io::Read),
-            });
         }
-    }
-
-    /// Does what is due, and tells whether the connection is at its end.
-    fn due(&mut self) -> Result<bool, Failure> {
-        let Some(due) = self.time.poll(&self.config.timeouts) else {
-            return Ok(false);
-        };
-        let Phase::Open(connection) = &mut self.phase else {
-            return Err(Failure::TimedOut(due)); // [HS22] [HC25]
-        };
-        match due {
-            // No room: the peer has not read for long, and its time runs.
-            Due::Ping => _ = self.output.put_control(|out| connection.ping(&[], out)),
-            Due::Idle => _ = connection.close(CloseCode::GOING_AWAY, ""),
-            // The server has not ended the transport, but all else is done [CL07]
-            _ if connection.is_clean() => return Ok(true),
-            due => return Err(Failure::TimedOut(due)),
-        }
-        Ok(false)
     }
 
     /// What is left to do until everything is written; `None`: nothing.
     pub(crate) fn next_flush(&mut self) -> Result<Option<Io>, Failure> {
-        self.due()?;
         if let Phase::Open(connection) = &mut self.phase {
+            due(
+                connection,
+                Some(&mut self.output),
+                &mut self.time,
+                self.config,
+            )?;
             // What is owed and finds no room does so after the next write.
             self.output.put_owed(connection)?;
         }
         Ok(self.output.pending(self.config.flush))
-    }
-
-    pub(crate) fn connection(&mut self) -> Result<&mut Connection<R>, Failure> {
-        match &mut self.phase {
-            Phase::Open(connection) => Ok(connection),
-            phase => Err(phase.not_open()),
-        }
     }
 
     /// Puts a message into the transmit buffer. `false`: not yet, there is something to write
@@ -240,10 +213,21 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
     }
 
     fn sending(&mut self) -> Result<(&mut Connection<R>, &mut Output<Tx>), Failure> {
-        self.due()?;
         match &mut self.phase {
-            Phase::Open(connection) => Ok((connection, &mut self.output)),
+            Phase::Open(connection) => {
+                let output = &mut self.output;
+                due(connection, Some(output), &mut self.time, self.config)?;
+                Ok((connection, output))
+            }
             phase => Err(phase.not_open()),
+        }
+    }
+
+    /// Whether the deadline of a handshake has passed.
+    fn check_time(&mut self) -> Result<(), Failure> {
+        match self.time.poll(&self.config.timeouts) {
+            Some(due) => Err(Failure::TimedOut(due)), // [HS22] [HC25]
+            None => Ok(()),
         }
     }
 
@@ -274,6 +258,66 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
         });
         all
     }
+}
+
+/// Does what is due, and tells whether the connection is at its end. Without an output a ping is
+/// left out, for the transmit buffer has not moved for long: the peer's time runs.
+pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
+    connection: &mut Connection<R>,
+    output: Option<&mut Output<Tx>>,
+    time: &mut impl Time,
+    config: &Config<'_>,
+) -> Result<bool, Failure> {
+    match time.poll(&config.timeouts) {
+        None => {}
+        Some(Due::Ping) => {
+            if let Some(output) = output {
+                _ = output.put_control(|out| connection.ping(&[], out));
+            }
+        }
+        Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
+        // The server has not ended the transport, but all else is done [CL07]
+        Some(_) if connection.is_clean() => return Ok(true),
+        Some(due) => return Err(Failure::TimedOut(due)),
+    }
+    Ok(false)
+}
+
+/// The next event in the receive window, which is empty where there is none.
+pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+    connection: &mut Connection<R>,
+    time: &mut impl Time,
+    rx: &mut Window<Rx>,
+) -> Option<Step> {
+    if connection.state() != State::Open {
+        time.closing();
+    }
+    if rx.is_empty() {
+        return None;
+    }
+    match connection.step(rx.unread()) {
+        Ok(step) if step.is_event() => return Some(step),
+        Ok(step) => _ = rx.take(step.consumed()),
+        Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
+    }
+    None
+}
+
+/// What is left to do where nothing more is received now, and nothing owed.
+pub(crate) fn at_rest<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
+    connection: &Connection<R>,
+    output: &Output<Tx>,
+    config: &Config<'_>,
+) -> Result<Next, Failure> {
+    Ok(match output.pending(config.flush) {
+        Some(io) => Next::Io(io),
+        // RFC 6455 §7.1.1: the server ends the transport first, the client after it [CL06] [CL07]
+        None if connection.should_shutdown() => match connection.violation() {
+            Some(violation) => return Err(Failure::Protocol(violation)),
+            None => Next::End,
+        },
+        None => Next::Io(Io::Read),
+    })
 }
 
 /// Less room than this is not used for a part of a message, where there will soon be more.
@@ -351,7 +395,7 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
                             Phase::Answer(answer, 0, Failure::Handshake(error))
                         }
                         (None, None, None) if rx.is_empty() => {
-                            self.due()?;
+                            self.check_time()?;
                             return Ok(Some(Io::Read));
                         }
                         (None, None, None) => continue,
@@ -364,7 +408,7 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
                         Answer::Respond(response) => response.emit_from(at, out),
                     });
                     if let Some(io) = self.output.pending(self.config.flush) {
-                        self.due()?;
+                        self.check_time()?;
                         return Ok(Some(io));
                     }
                     if all {
@@ -411,7 +455,7 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E
                     let all =
                         Self::emit(&mut self.output, at, |at, out| request.emit_from(at, out));
                     if let Some(io) = self.output.pending(self.config.flush) {
-                        self.due()?;
+                        self.check_time()?;
                         return Ok(Some(io));
                     }
                     if all {
@@ -452,7 +496,7 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E
                             self.open(role, subprotocol);
                         }
                     } else if nothing {
-                        self.due()?;
+                        self.check_time()?;
                         return Ok(Some(Io::Read));
                     }
                 }

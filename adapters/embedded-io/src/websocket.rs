@@ -177,7 +177,7 @@ where
     /// [`InvalidCloseCode`](motews::SendError::InvalidCloseCode),
     /// [`ReasonTooLong`](motews::SendError::ReasonTooLong).
     pub fn start_close<E>(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<E>> {
-        let connection = self.reply.engine.connection()?;
+        let connection = self.reply.engine.phase.open()?;
         connection.close(code, reason).map_err(Failure::Send)?;
         Ok(())
     }
@@ -218,19 +218,21 @@ where
     }
 }
 
-impl<'a, T, R: Role, Tx, K: Time, M> Reply<'a, T, R, Tx, K, M>
-where
-    Tx: AsRef<[u8]> + AsMut<[u8]>,
-{
+impl<T, R: Role, Tx, K, M> Reply<'_, T, R, Tx, K, M> {
     /// The message cannot be received whole: the connection fails.
     pub(crate) fn refuse(&mut self, error: MessageError) -> Failure {
-        let violation = match error {
-            MessageError::TooBig => ProtocolViolation::MessageTooBig,
-            MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
-        };
+        let violation = violation(error);
         if let Phase::Open(connection) = &mut self.engine.phase {
             connection.fail(violation);
         }
         Failure::Protocol(violation)
+    }
+}
+
+/// What is wrong with a message that cannot be received whole.
+pub(crate) const fn violation(error: MessageError) -> ProtocolViolation {
+    match error {
+        MessageError::TooBig => ProtocolViolation::MessageTooBig,
+        MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
     }
 }

@@ -1,0 +1,582 @@
+//! The async WebSocket in two halves, of which one receives while the other sends.
+#![expect(
+    clippy::type_complexity,
+    reason = "the halves name all that they borrow"
+)]
+
+use core::cell::{Cell, RefCell, RefMut};
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::{Poll, Waker};
+
+use embedded_io_async::{ErrorType, Read, Write};
+use motews::{CloseCode, Connection, DataKind, Event, Message, MessageBuffer, Role, Step, Window};
+
+use crate::asynch::WebSocket;
+use crate::config::Config;
+use crate::engine::{Io, Next, at_rest, due, put_fragment, receive};
+use crate::error::{Error, Failure};
+use crate::output::Output;
+use crate::time::AsyncTime;
+use crate::websocket::violation;
+
+/// A transport in two halves: reads from the one, writes to the other. A [`WebSocket`] over it can
+/// be split.
+///
+/// ```
+/// # async fn f(stream: tokio::net::TcpStream) {
+/// use embedded_io_adapters::tokio_1::FromTokio;
+/// use motews_embedded_io::Duplex;
+///
+/// let (reader, writer) = stream.into_split();
+/// let transport = Duplex { reader: FromTokio::new(reader), writer: FromTokio::new(writer) };
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Duplex<Rd, Wr> {
+    /// The half that is read.
+    pub reader: Rd,
+    /// The half that is written.
+    pub writer: Wr,
+}
+
+impl<Rd: ErrorType, Wr: ErrorType<Error = Rd::Error>> ErrorType for Duplex<Rd, Wr> {
+    type Error = Rd::Error;
+}
+
+impl<Rd: Read, Wr: ErrorType<Error = Rd::Error>> Read for Duplex<Rd, Wr> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+        self.reader.read(buffer).await
+    }
+}
+
+impl<Rd: ErrorType, Wr: Write<Error = Rd::Error>> Write for Duplex<Rd, Wr> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        self.writer.write(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Self::Error> {
+        self.writer.flush().await
+    }
+}
+
+impl<'a, Rd, Wr, R, Rx, Tx, K> WebSocket<'a, Duplex<Rd, Wr>, R, Rx, Tx, K>
+where
+    R: Role,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: AsyncTime,
+{
+    /// Splits an open WebSocket into a half that receives and one that sends. When both are gone,
+    /// it is whole again, and nothing is lost.
+    ///
+    /// # Errors
+    /// [`Error::Send`] before the handshake, and what it failed with after it did.
+    ///
+    /// # Example
+    /// ```
+    /// # use embedded_io_async::{Read, Write};
+    /// # use motews::{Event, Message, Server};
+    /// # use motews_embedded_io::{Duplex, Error, asynch::WebSocket};
+    /// # type Ws<'a, Rd, Wr> = WebSocket<'a, Duplex<Rd, Wr>, Server, [u8; 64], [u8; 64]>;
+    /// # async fn push<Rd: Read, Wr: Write<Error = Rd::Error>>(
+    /// #     mut ws: Ws<'_, Rd, Wr>,
+    /// #     mut reading: impl AsyncFnMut() -> String,
+    /// # ) -> Result<(), Error<Rd::Error>> {
+    /// let mut halves = ws.split()?;
+    /// let (mut receiver, mut sender) = halves.both();
+    /// let receive = async {
+    ///     while let Some(event) = receiver.next_event().await? {
+    ///         if let Event::Data(command) = event { /* obey */ }
+    ///     }
+    ///     Ok::<(), Error<Rd::Error>>(())
+    /// };
+    /// let send = async {
+    ///     loop {
+    ///         sender.send(Message::Text(&reading().await)).await?;
+    ///     }
+    /// };
+    /// tokio::select! { end = receive => end, end = send => end }
+    /// # }
+    /// ```
+    pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K>, Error<E>> {
+        let engine = &mut self.reply.engine;
+        let Duplex { reader, writer } = &mut self.reply.transport;
+        Ok(Halves {
+            rx: &mut self.rx,
+            reader,
+            time: &mut engine.time,
+            shared: Shared {
+                connection: RefCell::new(engine.phase.open()?),
+                writing: RefCell::new(Writing {
+                    output: &mut engine.output,
+                    writer,
+                }),
+                config: engine.config,
+                receiver: Cell::new(None),
+                sender: Cell::new(None),
+                news: Cell::new(false),
+            },
+        })
+    }
+}
+
+/// A [`WebSocket`] that is split: the place where its halves meet.
+///
+/// The halves belong to one thread: to one task, as with `join` and `select`, or to two tasks of one
+/// executor that does not move them to other threads.
+pub struct Halves<'s, Rd, Wr, R, Rx, Tx, K> {
+    rx: &'s mut Window<Rx>,
+    reader: &'s mut Rd,
+    time: &'s mut K,
+    shared: Shared<'s, Wr, R, Tx>,
+}
+
+/// What both halves use.
+struct Shared<'s, Wr, R, Tx> {
+    /// Never borrowed over an await.
+    connection: RefCell<&'s mut Connection<R>>,
+    /// Borrowed by the half that writes, as long as it does.
+    writing: RefCell<Writing<'s, Wr, Tx>>,
+    config: &'s Config<'s>,
+    /// The receiver, which waits for input or for `news`.
+    receiver: Cell<Option<Waker>>,
+    /// The sender, which waits for `writing`.
+    sender: Cell<Option<Waker>>,
+    /// The sender has done something that the receiver should look at.
+    news: Cell<bool>,
+}
+
+struct Writing<'s, Wr, Tx> {
+    output: &'s mut Output<Tx>,
+    writer: &'s mut Wr,
+}
+
+impl<'s, Rd, Wr, R, Rx, Tx, K> Halves<'s, Rd, Wr, R, Rx, Tx, K> {
+    /// The two halves.
+    pub const fn both(
+        &mut self,
+    ) -> (
+        Receiver<'_, 's, Rd, Wr, R, Rx, Tx, K>,
+        Sender<'_, 's, Wr, R, Tx>,
+    ) {
+        let receiver = Receiver {
+            rx: self.rx,
+            reader: self.reader,
+            time: self.time,
+            shared: &self.shared,
+            ended: false,
+        };
+        let sender = Sender {
+            shared: &self.shared,
+        };
+        (receiver, sender)
+    }
+}
+
+impl<Wr, R, Tx> Shared<'_, Wr, R, Tx> {
+    /// Has `look` look at the connection.
+    fn connection<V>(
+        &self,
+        look: impl FnOnce(&mut Connection<R>) -> Result<V, Failure>,
+    ) -> Result<V, Failure> {
+        match self.connection.try_borrow_mut() {
+            Ok(mut connection) => look(&mut connection),
+            Err(_) => Err(Failure::Lost), // It is never borrowed for longer than this.
+        }
+    }
+
+    fn tell_receiver(&self) {
+        self.news.set(true);
+        wake(&self.receiver);
+    }
+}
+
+impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>> Shared<'s, Wr, R, Tx> {
+    /// The right to write, for the receiver; `None` while the sender has it.
+    fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, Tx>> {
+        Some(Right {
+            writing: self.writing.try_borrow_mut().ok()?,
+            _tell: Tell::Sender(&self.sender),
+        })
+    }
+
+    /// The right to write, for the sender, as soon as the receiver has no use for it.
+    async fn sender_writes(&self) -> Right<'_, 's, Wr, Tx> {
+        let writing = poll_fn(|context| match self.writing.try_borrow_mut() {
+            Ok(writing) => Poll::Ready(writing),
+            Err(_) => {
+                self.sender.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        });
+        Right {
+            writing: writing.await,
+            _tell: Tell::Receiver(&self.receiver, &self.news),
+        }
+    }
+}
+
+fn wake(waker: &Cell<Option<Waker>>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+/// The right to write. When it is given back, the other half is told, in this order.
+struct Right<'l, 's, Wr, Tx> {
+    writing: RefMut<'l, Writing<'s, Wr, Tx>>,
+    _tell: Tell<'l>,
+}
+
+enum Tell<'l> {
+    Sender(&'l Cell<Option<Waker>>),
+    Receiver(&'l Cell<Option<Waker>>, &'l Cell<bool>),
+}
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        match self {
+            Self::Sender(sender) => wake(sender),
+            Self::Receiver(receiver, news) => {
+                news.set(true);
+                wake(receiver);
+            }
+        }
+    }
+}
+
+impl<Wr: Write, Tx: AsRef<[u8]> + AsMut<[u8]>> Writing<'_, Wr, Tx> {
+    /// Writes a part, or flushes.
+    async fn perform(&mut self, io: Io) -> Result<(), Error<Wr::Error>> {
+        if io == Io::Flush {
+            self.writer.flush().await.map_err(Error::Io)?;
+            self.output.flushed();
+            return Ok(());
+        }
+        match self.writer.write(self.output.unwritten()).await {
+            Ok(0) => Err(Error::Lost),
+            Ok(len) => {
+                self.output.written(len);
+                Ok(())
+            }
+            Err(error) => Err(Error::Io(error)),
+        }
+    }
+}
+
+/// The half of a [`WebSocket`] that receives.
+///
+/// It also answers pings and Closes, writes out what the other half has sent, and keeps the
+/// deadlines. All of that happens while one of its methods is being awaited, and goes on while the
+/// sender waits for the transport.
+pub struct Receiver<'h, 's, Rd, Wr, R, Rx, Tx, K> {
+    rx: &'h mut Window<Rx>,
+    reader: &'h mut Rd,
+    time: &'h mut K,
+    shared: &'h Shared<'s, Wr, R, Tx>,
+    /// The transport has ended.
+    ended: bool,
+}
+
+/// What came of waiting.
+enum Done<E> {
+    Read(Result<usize, E>),
+    Written(Result<(), Error<E>>),
+    Other,
+}
+
+impl<Rd, Wr, R, Rx, Tx, K> Receiver<'_, '_, Rd, Wr, R, Rx, Tx, K>
+where
+    Rd: Read,
+    Wr: Write<Error = Rd::Error>,
+    R: Role,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: AsyncTime,
+{
+    /// As [`WebSocket::next_event`](crate::asynch::WebSocket::next_event), cancel-safe too.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<Rd::Error>> {
+        let step = self.step().await?;
+        Ok(step.and_then(|step| self.resolve(step)))
+    }
+
+    /// As [`WebSocket::recv`](crate::asynch::WebSocket::recv), cancel-safe too.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn recv<'m, B>(
+        &'m mut self,
+        messages: &'m mut MessageBuffer<B>,
+    ) -> Result<Option<Message<'m>>, Error<Rd::Error>>
+    where
+        B: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        let step = loop {
+            let Some(step) = self.step().await? else {
+                return Ok(None);
+            };
+            if step.ends_message() {
+                break step;
+            }
+            if let Some(Event::Data(chunk)) = self.resolve(step)
+                && let Err(error) = messages.push(chunk)
+            {
+                self.shared.fail(violation(error));
+            }
+        };
+        let consumed = step.consumed();
+        self.time.received_message();
+        let Some(Event::Data(chunk)) = step.resolve(self.rx.take(consumed)) else {
+            return Ok(None);
+        };
+        let error = match messages.push(chunk) {
+            Ok(message) => return Ok(message),
+            Err(error) => error,
+        };
+        self.shared.fail(violation(error));
+        // Tells the peer, and then the error. What is received meanwhile is of no interest.
+        let mut failed = Receiver {
+            rx: &mut Window::new([0; 16]),
+            reader: self.reader,
+            time: self.time,
+            shared: self.shared,
+            ended: self.ended,
+        };
+        failed.step().await.map(|_| None)
+    }
+
+    fn resolve(&mut self, step: Step) -> Option<Event<'_>> {
+        let consumed = step.consumed();
+        let event = step.resolve(self.rx.take(consumed));
+        if matches!(event, Some(Event::Data(_))) {
+            self.time.received_message();
+        }
+        event
+    }
+
+    async fn step(&mut self) -> Result<Option<Step>, Error<Rd::Error>> {
+        loop {
+            match self.next()? {
+                Next::Event(step) => return Ok(Some(step)),
+                Next::End => return Ok(None),
+                Next::Io(io) => self.perform(io).await?,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Next, Failure> {
+        let Self {
+            shared, time, rx, ..
+        } = self;
+        let mut right = shared.try_receiver_writes();
+        let mut output = right.as_mut().map(|right| &mut *right.writing.output);
+        shared.connection(|connection| {
+            loop {
+                if due(connection, output.as_deref_mut(), *time, shared.config)? {
+                    return Ok(Next::End);
+                }
+                // Where there is no room, reading goes on: the pong to the newest ping will do.
+                let all = match &mut output {
+                    Some(output) => output.put_owed(connection)?,
+                    None => !connection.wants_transmit(),
+                };
+                if let Some(step) = receive(connection, *time, rx) {
+                    return Ok(Next::Event(step));
+                }
+                if !rx.is_empty() {
+                    continue;
+                }
+                return match &output {
+                    Some(_) if all && connection.wants_transmit() => continue,
+                    Some(output) => at_rest(connection, output, shared.config),
+                    None => Ok(Next::Io(Io::Read)),
+                };
+            }
+        })
+    }
+
+    /// Reads, and writes at the same time where there is something to write. Comes back as soon as
+    /// something has come of it.
+    async fn perform(&mut self, io: Io) -> Result<(), Error<Rd::Error>> {
+        let Self {
+            rx,
+            reader,
+            time,
+            shared,
+            ended,
+        } = self;
+        let at = time.next(&shared.config.timeouts);
+        let done = {
+            let mut timer = pin!(time.wait(at));
+            let mut read = pin!(reader.read(rx.spare()));
+            let mut right = match io {
+                Io::Read => None,
+                io => shared.try_receiver_writes().map(|right| (right, io)),
+            };
+            let mut write = pin!(async {
+                match &mut right {
+                    Some((right, io)) => right.writing.perform(*io).await,
+                    None => core::future::pending().await,
+                }
+            });
+            poll_fn(|context| {
+                if let Poll::Ready(result) = write.as_mut().poll(context) {
+                    return Poll::Ready(Done::Written(result));
+                }
+                if shared.news.take() {
+                    return Poll::Ready(Done::Other);
+                }
+                shared.receiver.set(Some(context.waker().clone()));
+                if !*ended && let Poll::Ready(result) = read.as_mut().poll(context) {
+                    return Poll::Ready(Done::Read(result));
+                }
+                timer.as_mut().poll(context).map(|()| Done::Other)
+            })
+            .await
+        };
+        match done {
+            Done::Read(Ok(0)) => {
+                *ended = true;
+                // A violation, unless a Close came before; the next step tells.
+                shared.connection(|connection| {
+                    _ = connection.receive_eof();
+                    Ok(())
+                })?;
+            }
+            Done::Read(Ok(len)) => {
+                rx.fill(len);
+                time.received();
+            }
+            Done::Read(Err(error)) => {
+                let is_clean = shared.connection(|connection| Ok(connection.is_clean()))?;
+                if !is_clean {
+                    return Err(Error::Io(error));
+                }
+                *ended = true;
+                shared.connection(|connection| {
+                    _ = connection.receive_eof();
+                    Ok(())
+                })?;
+            }
+            Done::Written(result) => result?,
+            Done::Other => {}
+        }
+        Ok(())
+    }
+}
+
+/// The half of a [`WebSocket`] that sends.
+///
+/// What it sends goes out when the receiver waits for input, or with a [`flush`](Self::flush).
+pub struct Sender<'h, 's, Wr, R, Tx> {
+    shared: &'h Shared<'s, Wr, R, Tx>,
+}
+
+impl<Wr, R, Tx> Sender<'_, '_, Wr, R, Tx>
+where
+    Wr: Write,
+    R: Role,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+{
+    /// As [`Reply::send`](crate::asynch::Reply), cancel-safe too: a dropped future has sent nothing.
+    ///
+    /// # Errors
+    /// The same, but for [`Error::TimedOut`], which the receiver tells.
+    pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<Wr::Error>> {
+        self.put(|connection, output| {
+            let put =
+                output.put_owed(connection)? && output.put(|out| connection.send(message, out))?;
+            Ok(put.then_some(()))
+        })
+        .await
+    }
+
+    /// As [`Reply::send_fragment`](crate::asynch::Reply), cancel-safe too.
+    ///
+    /// # Errors
+    /// The same, but for [`Error::TimedOut`], which the receiver tells.
+    pub async fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<Wr::Error>> {
+        self.put(|connection, output| put_fragment(connection, output, kind, payload, fin))
+            .await
+    }
+
+    /// As [`Reply::ping`](crate::asynch::Reply), cancel-safe too.
+    ///
+    /// # Errors
+    /// The same, but for [`Error::TimedOut`], which the receiver tells.
+    pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<Wr::Error>> {
+        self.put(|connection, output| {
+            let put = output.put_owed(connection)?
+                && output.put_control(|out| connection.ping(payload, out))?;
+            Ok(put.then_some(()))
+        })
+        .await
+    }
+
+    /// Writes all that was sent, and what the protocol owes the peer. Cancel-safe: what was not
+    /// written is still there.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Lost`], [`Error::Entropy`].
+    pub async fn flush(&mut self) -> Result<(), Error<Wr::Error>> {
+        let mut right = self.shared.sender_writes().await;
+        loop {
+            let output = &mut *right.writing.output;
+            self.shared
+                .connection(|connection| Ok(output.put_owed(connection)?))?;
+            let Some(io) = output.pending(self.shared.config.flush) else {
+                return Ok(());
+            };
+            right.writing.perform(io).await?;
+        }
+    }
+
+    /// Begins the closing handshake. The receiver sees to it, and comes to its end.
+    ///
+    /// # Errors
+    /// [`Error::Send`]: [`NotOpen`](motews::SendError::NotOpen),
+    /// [`InvalidCloseCode`](motews::SendError::InvalidCloseCode),
+    /// [`ReasonTooLong`](motews::SendError::ReasonTooLong).
+    pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<Wr::Error>> {
+        self.shared
+            .connection(|connection| Ok(connection.close(code, reason)?))?;
+        self.shared.tell_receiver();
+        Ok(())
+    }
+
+    /// Has `put` put something into the transmit buffer, as soon as there is room.
+    async fn put<V>(
+        &mut self,
+        mut put: impl FnMut(&mut Connection<R>, &mut Output<Tx>) -> Result<Option<V>, Failure>,
+    ) -> Result<V, Error<Wr::Error>> {
+        let mut right = self.shared.sender_writes().await;
+        loop {
+            let output = &mut *right.writing.output;
+            let done = self
+                .shared
+                .connection(|connection| put(connection, output))?;
+            if let Some(value) = done {
+                return Ok(value);
+            }
+            right.writing.perform(Io::Write).await?;
+        }
+    }
+}
+
+impl<Wr, R: Role, Tx> Shared<'_, Wr, R, Tx> {
+    fn fail(&self, violation: motews::ProtocolViolation) {
+        _ = self.connection(|connection| {
+            connection.fail(violation);
+            Ok(())
+        });
+    }
+}
