@@ -283,8 +283,11 @@ fn request_for_a_long_page_gets_all_of_it() {
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .unwrap();
+    // Its own half may have ended.
+    stream.shutdown(Shutdown::Write).unwrap();
     assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
     assert!(read_to_end(&mut stream) == *page);
+    until("it is gone", || server.handle.connections() == 0);
 }
 
 // ---- the end ----
@@ -1074,6 +1077,53 @@ fn timer_reaches_all_peers_of_its_loop() {
             assert_eq!(recv(client), n.to_string().into());
         }
         assert_eq!(client.recv().unwrap(), None);
+    }
+}
+
+#[test]
+fn timer_that_panics_for_one_peer_closes_that_one_and_mixes_nothing() {
+    #[derive(Clone)]
+    struct Ticker(Arc<Mutex<bool>>);
+    impl Handler for Ticker {
+        type Data = Option<String>;
+        fn on_message(
+            &mut self,
+            peer: &mut Peer<'_, Self::Data>,
+            message: MessageRef<'_>,
+        ) -> Result<(), SendError> {
+            *peer.data_mut() = Some(String::from_utf8_lossy(message.as_bytes()).into_owned());
+            peer.send("ready")
+        }
+        fn timer(&self) -> Option<Duration> {
+            Some(Duration::from_millis(5))
+        }
+        fn on_timer(&mut self, peers: &mut Peers<'_, Self::Data>) {
+            if core::mem::take(&mut *self.0.lock().unwrap()) {
+                peers.for_each(|peer| {
+                    let name = peer.data().clone().unwrap();
+                    peer.send(name.as_str()).unwrap();
+                    assert_ne!(name, "1", "as it was told");
+                });
+            }
+        }
+    }
+    let go: Arc<Mutex<bool>> = Arc::default();
+    let server = start(Server::builder(), Ticker(go.clone()));
+    let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(n.to_string()).unwrap();
+        assert_eq!(recv(client), "ready".into());
+    }
+    *go.lock().unwrap() = true;
+    for (n, client) in clients.iter_mut().enumerate() {
+        assert_eq!(recv(client), n.to_string().into());
+    }
+    assert_eq!(clients[1].recv().unwrap(), None);
+    let outcome = clients[1].outcome().unwrap();
+    assert_eq!(outcome.code, CloseCode::INTERNAL_ERROR);
+    for n in [0, 2] {
+        clients[n].send("again").unwrap();
+        assert_eq!(recv(&mut clients[n]), "ready".into());
     }
 }
 

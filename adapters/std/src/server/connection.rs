@@ -30,7 +30,11 @@ const CORK_LEN: usize = 64 * 1024;
 const COPY_LEN: usize = 16 * 1024;
 
 /// How often in a row one connection is read before the others have their turn.
-const MAX_READS: usize = 16;
+const MAX_READS: usize = 2;
+
+/// How many messages of other threads are written to one connection before the others have their
+/// turn.
+const MAX_FRAMES: usize = 64;
 
 /// Buffers of messages that came in parts are kept for the next ones: so many, and none longer, in
 /// octets.
@@ -196,6 +200,8 @@ pub(super) struct Core {
     phase: Phase,
     /// The stream failed.
     lost: bool,
+    /// The peer's half of it has ended.
+    ended: bool,
     /// There may be something to read that no event will tell of.
     unread: bool,
     /// Events tell when there is room to write.
@@ -360,7 +366,7 @@ impl Core {
     }
 
     /// The handler has failed.
-    fn fail(&mut self, context: &Context, code: CloseCode) {
+    pub(super) fn fail(&mut self, context: &Context, code: CloseCode) {
         self.muted = true;
         // It may be closing already.
         let _ = self.close(context, code, "");
@@ -484,17 +490,21 @@ impl Core {
         if outbox.is_closing() {
             self.deadlines.closing(context.now);
         }
-        while self.backlog() == 0 && !self.lost {
+        for _ in 0..MAX_FRAMES {
+            if self.backlog() > 0 || self.lost {
+                return;
+            }
             match outbox.next() {
-                Next::Nothing => break,
+                Next::Nothing => return,
                 Next::Close(code, reason) => {
                     // It was checked, and may come too late.
                     let _ = self.close(context, code, &reason);
-                    break;
+                    return;
                 }
                 Next::Send(frame) => self.send_frame(context, &frame),
             }
         }
+        context.later.push(self.id);
     }
 
     /// Sends a frame that was made elsewhere.
@@ -568,6 +578,7 @@ impl<D: Default> Slot<D> {
             stream,
             phase: Phase::Request,
             lost: false,
+            ended: false,
             unread: false,
             armed: false,
             muted: false,
@@ -678,11 +689,17 @@ impl<D: Default> Slot<D> {
 
     /// The peer's half of the stream has ended.
     fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
-        if self.core.phase == Phase::WebSocket {
-            // What it means, the outcome tells.
-            let _ = self.core.connection.receive_eof();
+        self.core.ended = true;
+        match self.core.phase {
+            Phase::WebSocket => {
+                // What it means, the outcome tells.
+                let _ = self.core.connection.receive_eof();
+                self.core.lost = true;
+            }
+            // It may still read.
+            Phase::Response => {}
+            _ => self.core.lost = true,
         }
-        self.core.lost = true;
         self.settle(handler, context);
     }
 
@@ -916,6 +933,7 @@ impl<D: Default> Slot<D> {
                 core.phase = Phase::Drain;
                 core.deadlines.closing(context.now);
                 core.stream.shutdown();
+                core.lost = core.ended;
             }
             _ => {}
         }
@@ -932,6 +950,9 @@ impl<D: Default> Slot<D> {
         core.phase = Phase::Drain;
         if !core.lost {
             core.stream.shutdown();
+        }
+        if let Some(outbox) = &core.outbox {
+            outbox.end();
         }
         let Some(mut data) = self.data.take() else {
             return;
@@ -951,10 +972,8 @@ impl<D: Default> Slot<D> {
             handler.on_close(peer, &outcome);
             drop(data);
         }));
-        if let Some(outbox) = self.core.outbox.take() {
-            outbox.end();
-        }
-        // What is left of it is of no use to anybody.
+        // What is left is of no use to anybody.
+        self.core.outbox = None;
         self.core.rare = None;
     }
 }

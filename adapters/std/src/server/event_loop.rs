@@ -32,7 +32,7 @@ const READ_LEN: usize = 128 * 1024;
 const MAX_EVENTS: usize = 1024;
 
 /// How many connections are accepted before those that are there have their turn.
-const MAX_ACCEPTS: usize = 64;
+const MAX_ACCEPTS: usize = 256;
 
 /// How long nothing is accepted after the operating system, or the limit, did not let us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

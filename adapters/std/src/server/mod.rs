@@ -33,7 +33,7 @@ pub use outbox::PeerSender;
 pub use peer::{Peer, PeerId, Peers};
 
 /// How many connections may wait to be accepted.
-const LISTEN_BACKLOG: i32 = 1024;
+const LISTEN_BACKLOG: i32 = 4096;
 
 /// What a [`Server`] bounds, beside [time](ServerBuilder::timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Shared {
 /// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes |
 /// | [`Limits::max_backlog`] | 1 MiB | beyond half of it, nothing is read of this peer; beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`] |
 /// | [`write_timeout`](Self::write_timeout) | 30 s | a peer that reads nothing of its backlog is dropped |
-/// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, and TLS: the peer is dropped |
+/// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, with TLS's handshake; and again for a response that does not accept: the peer is dropped |
 /// | [`Timeouts::idle`] | 1 h | without a message either way: the connection is closed with 1001 |
 /// | [`Timeouts::keepalive`] | 30 s | without anything from the peer: it is sent a ping |
 /// | [`Timeouts::pong`] | 10 s | without an answer to that: the peer is dropped |

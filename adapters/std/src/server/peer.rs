@@ -2,7 +2,9 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::panic::AssertUnwindSafe;
 use std::io;
+use std::panic::catch_unwind;
 
 use motews::{CloseCode, State};
 use slab::Slab;
@@ -143,18 +145,24 @@ impl<D> Peers<'_, D> {
         self.len() == 0
     }
 
-    /// Calls `f` for each of them.
+    /// Calls `f` for each of them. If it panics, the connection is closed with 1011, and the next
+    /// one has its turn.
     pub fn for_each(&mut self, mut f: impl FnMut(&mut Peer<'_, D>)) {
         for (_, slot) in self.slots.iter_mut() {
             let core = &mut slot.core;
             let Some(data) = slot.data.as_mut().filter(|_| core.is_open()) else {
                 continue;
             };
-            f(&mut Peer {
-                core,
-                context: self.context,
-                data,
-            });
+            let called = catch_unwind(AssertUnwindSafe(|| {
+                f(&mut Peer {
+                    core: &mut *core,
+                    context: &mut *self.context,
+                    data,
+                });
+            }));
+            if called.is_err() {
+                core.fail(self.context, CloseCode::INTERNAL_ERROR);
+            }
             slot.core.flush(self.context);
             slot.core.tell_backlog();
             // What is left to do needs the handler, which is busy.
