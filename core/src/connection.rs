@@ -179,6 +179,12 @@ fn split<'a>(input: &mut &'a mut [u8], at: usize) -> (&'a mut [u8], &'a mut [u8]
 /// Copies as much of `from` as `to` has room for: all of it, wherever this is called.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
+    if cfg!(target_pointer_width = "64")
+        && let Some(to) = to.get_mut(..from.len())
+    {
+        // As fast as the machine can. Firmware would rather have the flash.
+        return to.copy_from_slice(from);
+    }
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
@@ -903,6 +909,18 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         Ok(header)
     }
 
+    /// The message that is being sent, if one is open.
+    #[cfg(feature = "deflate")]
+    pub(crate) const fn outgoing(&self) -> Option<DataKind> {
+        self.outgoing
+    }
+
+    /// For a frame of which it shows after it was started whether it is the last, or none at all.
+    #[cfg(feature = "deflate")]
+    pub(crate) const fn set_outgoing(&mut self, outgoing: Option<DataKind>) {
+        self.outgoing = outgoing;
+    }
+
     /// Writes a ping with at most 125 octets of payload to the start of `out`.
     ///
     /// # Errors
@@ -1137,7 +1155,7 @@ const fn header<R: Role>(opcode: OpCode, fin: bool, payload_len: u64) -> FrameHe
 
 /// The longest payload whose frame fits into `out` octets.
 #[inline]
-fn payload_room<R: Role>(out: usize) -> usize {
+pub(crate) fn payload_room<R: Role>(out: usize) -> usize {
     let key = if R::IS_CLIENT { 4 } else { 0 };
     let room = |header: usize| out.saturating_sub(header + key);
     if room(2) < 126 {

@@ -39,6 +39,8 @@ pub enum ProtocolViolation {
     InvalidCloseCode(CloseCode),
     /// A message longer than [`Config::max_message_len`](crate::Config::max_message_len) (§10.4).
     MessageTooBig,
+    /// A compressed message that cannot be inflated (RFC 7692 §7.2.2).
+    Compression,
     /// The stream of bytes ended before the closing handshake was complete (§7.1.5, §7.2.1).
     UnexpectedEof,
 }
@@ -49,7 +51,8 @@ impl ProtocolViolation {
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            // RFC 7692 leaves the code open; the data is not what its type says [PD26]
+            Self::InvalidUtf8 | Self::Compression => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
             Self::UnexpectedEof => CloseCode::ABNORMAL_CLOSURE,
             _ => CloseCode::PROTOCOL_ERROR,
@@ -79,6 +82,7 @@ impl fmt::Display for ProtocolViolation {
                 );
             }
             Self::MessageTooBig => "a message longer than the limit",
+            Self::Compression => "a compressed message that cannot be inflated",
             Self::UnexpectedEof => "the stream ended without a closing handshake",
         })
     }

@@ -137,6 +137,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
         }
         Message::new(kind, self.assembled()).map(Some)
     }
+
+    /// The buffer and how much of it is in use, for what is written into it elsewhere.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn parts(&mut self, begins: bool) -> (&mut [u8], &mut usize) {
+        if begins {
+            self.len = 0;
+            self.overflowed = false;
+        }
+        (self.buffer.as_mut(), &mut self.len)
+    }
 }
 
 #[cfg(feature = "simdutf8")]

@@ -1,0 +1,378 @@
+//! Compressed messages (RFC 7692 §6): between [`Chunk`]s and [`MessageBuffer`], and between messages
+//! and frames.
+
+use core::cell::Cell;
+
+use super::compress::{Deflated, Deflater, Level};
+use super::inflate::{Inflated, Inflater};
+use super::negotiation::Context;
+use crate::connection::{Chunk, Connection, ControlStorage, DataFrame, DataKind, payload_room};
+use crate::error::{NoRoom, ProtocolViolation, SendError};
+use crate::mask::Mask;
+use crate::message::{Message, MessageBuffer, MessageError};
+use crate::role::Role;
+use crate::utf8::Utf8Validator;
+
+/// Decompresses what a peer sends: takes the [`Chunk`]s of a [`Connection`], compressed or not, and
+/// gives chunks that are not. Text is checked, and length is limited, as it comes out.
+///
+/// `W` is the window, as for an [`Inflater`]. It may be empty where the peer's context is not taken
+/// over and messages go into a [`MessageBuffer`]: see [`MessageBuffer::push_inflated`].
+///
+/// Give the connection a [limit](crate::Config::max_message_len) of [`wire_limit`]: a compressed
+/// message may be longer than what it stands for.
+///
+/// ```
+/// use motews::deflate::{Context, Decompressor, wire_limit};
+/// use motews::{Config, Connection, Event, Server};
+///
+/// let config = Config { max_message_len: wire_limit(4096), compression: true };
+/// let mut connection: Connection<Server> = Connection::with_config(Server, config);
+/// let mut decompressor = Decompressor::new([0; 1 << 15], Context::default(), 4096)?;
+/// let mut buffer = [0; 256];
+///
+/// // "Hello", masked with a key of zeros
+/// let mut input = *b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00";
+/// let mut input = &mut input[..];
+/// while let Some(event) = connection.next_event(&mut input)? {
+///     let Event::Data(mut chunk) = event else { continue };
+///     while let Some(part) = decompressor.next(&mut chunk, &mut buffer)? {
+///         assert_eq!((&*part.bytes, part.first, part.last), (&b"Hello"[..], true, true));
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decompressor<W> {
+    inflater: Inflater<W>,
+    takeover: bool,
+    max_message_len: u64,
+    /// Octets of the message so far.
+    len: u64,
+    utf8: Utf8Validator,
+    /// Nothing of the message has been told yet.
+    first: bool,
+}
+
+/// The limit for a connection's messages as they are on the wire, if inflated ones have this one, in
+/// octets: what cannot be compressed is a little longer than it was.
+#[must_use]
+pub const fn wire_limit(max_message_len: u64) -> u64 {
+    max_message_len
+        .saturating_add(max_message_len / 64)
+        .saturating_add(64)
+}
+
+impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
+    /// For a peer that compresses like `peer`. `max_message_len` is the longest inflated message, in
+    /// octets.
+    ///
+    /// # Errors
+    /// [`NoRoom`] where `window` is shorter than the peer's, and not empty.
+    pub fn new(window: W, peer: Context, max_message_len: u64) -> Result<Self, NoRoom> {
+        Ok(Self {
+            inflater: Inflater::new(window, peer.window_bits)?,
+            takeover: peer.takeover,
+            max_message_len,
+            len: 0,
+            utf8: Utf8Validator::new(),
+            first: false,
+        })
+    }
+
+    /// The next part of what `chunk` stands for, in `out`, or the chunk's own bytes where it is not
+    /// compressed; `None` when there is no more. Takes it out of the chunk. `out` must not be empty.
+    ///
+    /// # Errors
+    /// [`ProtocolViolation::Compression`], [`ProtocolViolation::InvalidUtf8`] or
+    /// [`ProtocolViolation::MessageTooBig`]: give it to [`Connection::fail`].
+    // [PD15] [PD19] [PD22] [PD27]
+    pub fn next<'a>(
+        &mut self,
+        chunk: &'a mut Chunk<'_>,
+        out: &'a mut [u8],
+    ) -> Result<Option<Chunk<'a>>, ProtocolViolation> {
+        let kind = chunk.kind;
+        if !chunk.compressed {
+            // RFC 7692 §7.2.2: what is not compressed leaves the window as it is [PD23]
+            let first = core::mem::take(&mut chunk.first);
+            let last = core::mem::take(&mut chunk.last);
+            let bytes = core::mem::take(&mut chunk.bytes);
+            if bytes.is_empty() && !first && !last {
+                return Ok(None);
+            }
+            let before = if first { 0 } else { self.len };
+            self.len = before.saturating_add(bytes.len() as u64);
+            if self.len > self.max_message_len {
+                return Err(ProtocolViolation::MessageTooBig);
+            }
+            return Ok(Some(Chunk {
+                kind,
+                bytes,
+                first,
+                last,
+                compressed: false,
+            }));
+        }
+        let mut filled = 0;
+        let inflated = self.inflate(chunk, out, &mut filled)?;
+        let last = inflated == Inflated::All && core::mem::take(&mut chunk.last);
+        if filled == 0 && !last {
+            return match inflated {
+                Inflated::All => Ok(None),
+                Inflated::Full => Err(ProtocolViolation::MessageTooBig),
+            };
+        }
+        Ok(Some(Chunk {
+            kind,
+            bytes: out.get_mut(..filled).unwrap_or_default(),
+            first: core::mem::take(&mut self.first),
+            last,
+            compressed: false,
+        }))
+    }
+
+    /// Inflates what there is room for into `out`, from `*filled` on, and checks it. With
+    /// [`Inflated::All`], the message has ended if the chunk is its last.
+    fn inflate(
+        &mut self,
+        chunk: &mut Chunk<'_>,
+        out: &mut [u8],
+        filled: &mut usize,
+    ) -> Result<Inflated, ProtocolViolation> {
+        if core::mem::take(&mut chunk.first) {
+            self.first = true;
+            self.len = 0;
+            self.utf8 = Utf8Validator::new();
+            // RFC 7692 §7.1.1 [PD05] [PD08]
+            if !self.takeover {
+                self.inflater.reset();
+            }
+        }
+        let bytes = core::mem::take(&mut chunk.bytes);
+        let mut input = &*bytes;
+        let start = *filled;
+        // RFC 7692 §8, RFC 6455 §10.4: a small message may inflate to any length [PD27]
+        let left = self.max_message_len.saturating_sub(self.len);
+        let room = usize::try_from(left).unwrap_or(usize::MAX);
+        let end = out.len().min(start.saturating_add(room));
+        let limited = out.get_mut(..end).unwrap_or_default();
+        let result = self.inflater.inflate(&mut input, limited, filled);
+        let taken = bytes.len().saturating_sub(input.len());
+        chunk.bytes = bytes.get_mut(taken..).unwrap_or_default();
+
+        let new = out.get(start..*filled).unwrap_or_default();
+        self.len = self.len.saturating_add(new.len() as u64);
+        // RFC 6455 §8.1: the text is what comes out [PD27]
+        let is_text = chunk.kind == DataKind::Text;
+        if is_text && self.utf8.validate(new).is_err() {
+            return Err(ProtocolViolation::InvalidUtf8);
+        }
+        // [PD26]
+        let Ok(inflated) = result else {
+            return Err(ProtocolViolation::Compression);
+        };
+        match inflated {
+            Inflated::Full if self.len >= self.max_message_len => {
+                return Err(ProtocolViolation::MessageTooBig);
+            }
+            Inflated::All if chunk.last => {
+                // [PD28]
+                if self.inflater.finish().is_err() {
+                    return Err(ProtocolViolation::Compression);
+                }
+                if is_text && !self.utf8.is_complete() {
+                    return Err(ProtocolViolation::InvalidUtf8);
+                }
+            }
+            _ => {}
+        }
+        Ok(inflated)
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
+    /// Appends the next chunk, inflated if it is compressed, and gives the message where it is whole
+    /// now. A compressed message is inflated where it will lie: this buffer serves as its window,
+    /// and the decompressor needs one of its own only to take the peer's context over.
+    ///
+    /// # Errors
+    /// [`ProtocolViolation::Compression`], [`ProtocolViolation::InvalidUtf8`], or
+    /// [`ProtocolViolation::MessageTooBig`] where the message is longer than the buffer: give it to
+    /// [`Connection::fail`].
+    pub fn push_inflated<'a, W: AsRef<[u8]> + AsMut<[u8]>>(
+        &'a mut self,
+        mut chunk: Chunk<'a>,
+        decompressor: &mut Decompressor<W>,
+    ) -> Result<Option<Message<'a>>, ProtocolViolation> {
+        if !chunk.compressed {
+            return self.push(chunk).map_err(violation);
+        }
+        let kind = chunk.kind;
+        let begins = chunk.first;
+        let last = chunk.last;
+        let (buffer, len) = self.parts(begins);
+        match decompressor.inflate(&mut chunk, buffer, len)? {
+            Inflated::Full => Err(ProtocolViolation::MessageTooBig),
+            Inflated::All if last => Message::new(kind, self.assembled())
+                .map(Some)
+                .map_err(violation),
+            Inflated::All => Ok(None),
+        }
+    }
+}
+
+const fn violation(error: MessageError) -> ProtocolViolation {
+    match error {
+        MessageError::TooBig => ProtocolViolation::MessageTooBig,
+        MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
+    }
+}
+
+/// Compresses messages, for a peer that was told how (RFC 7692 §7.2.1).
+///
+/// `M` is the memory, as for a [`Deflater`].
+///
+/// Whether a message is compressed is to be decided for each: do not compress secrets together with
+/// what an attacker may choose, for the length tells whether they are alike (CRIME, BREACH;
+/// RFC 7692 §8). Send such a message with [`Connection::send`]; both kinds may be mixed.
+///
+/// ```
+/// use motews::deflate::{Compressor, Context, Level};
+/// use motews::{Config, Connection, DataKind, Server};
+///
+/// let config = Config { compression: true, ..Config::default() };
+/// let mut connection: Connection<Server> = Connection::with_config(Server, config);
+/// let mut compressor = Compressor::new(vec![0; 100_000], Context::default(), Level::Default)?;
+///
+/// let mut out = [0; 16];
+/// let sent = compressor.send_fragment(&mut connection, DataKind::Text, b"Hello", true, &mut out)?;
+/// assert!(sent.done);
+/// assert_eq!(out[..sent.written], *b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+// [PD30]
+#[derive(Clone, Debug)]
+pub struct Compressor<M> {
+    deflater: Deflater<M>,
+    takeover: bool,
+}
+
+/// What [`Compressor::send_fragment`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressedSent {
+    /// Octets of payload that were taken.
+    pub consumed: usize,
+    /// Octets of output that the frame fills. 0: there is no frame yet.
+    pub written: usize,
+    /// All of the payload was taken, and, if it was the end of the message, is in frames. If not,
+    /// call again with the rest of it.
+    pub done: bool,
+}
+
+impl<M: AsMut<[u8]>> Compressor<M> {
+    /// For a side that was agreed to compress like `own`.
+    ///
+    /// # Errors
+    /// [`NoRoom`] where `memory` is shorter than [`Deflater::min_memory`].
+    pub fn new(memory: M, own: Context, level: Level) -> Result<Self, NoRoom> {
+        Ok(Self {
+            deflater: Deflater::new(memory, own.window_bits, level)?,
+            takeover: own.takeover,
+        })
+    }
+
+    /// Compresses a part of a message into the payload of its frames, as [`Deflater::deflate`] does.
+    /// For an adapter that writes the frames itself, with [`Connection::start_frame`].
+    // RFC 7692 §7.1.1 [PD05] [PD07]
+    pub fn compress(
+        &mut self,
+        payload: &mut &[u8],
+        fin: bool,
+        out: &mut [u8],
+        filled: &mut usize,
+    ) -> Deflated {
+        let done = self.deflater.deflate(payload, fin, out, filled);
+        if fin && done == Deflated::All && !self.takeover {
+            self.deflater.reset();
+        }
+        done
+    }
+
+    /// The next message does not refer to what was compressed before. To be called when the peer was
+    /// sent a message that something else has compressed, as in a broadcast to many: its window has
+    /// changed then. Between messages only.
+    pub const fn reset(&mut self) {
+        self.deflater.reset();
+    }
+
+    /// Writes the next frame of a compressed message to the start of `out`. What there is no room
+    /// for, and what waits to be compressed with more, is for the next one. `fin` ends the message
+    /// with the last octet of `payload`.
+    ///
+    /// # Errors
+    /// As [`Connection::start_frame`], and [`SendError::NoRoom`] where `out` has no room for a header
+    /// and one octet; nothing has changed then.
+    // [PD13] [PD14] [PD17] [PD22]
+    pub fn send_fragment<R: Role, C: ControlStorage>(
+        &mut self,
+        connection: &mut Connection<R, C>,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<CompressedSent, SendError> {
+        let room = payload_room::<R>(out.len());
+        if room == 0 {
+            return Err(SendError::NoRoom);
+        }
+        let before = connection.outgoing();
+        let mut header = connection.start_frame(DataFrame {
+            kind,
+            fin: false,
+            compressed: true,
+            payload_len: room as u64,
+        })?;
+        // The payload is written where it will be if it fills all the room.
+        let start = header.wire_len();
+        let mut end = start;
+        let mut rest = payload;
+        let all = out.get_mut(..start.saturating_add(room));
+        let done = self.compress(&mut rest, fin, all.unwrap_or_default(), &mut end);
+        let done = done == Deflated::All;
+        let consumed = payload.len().saturating_sub(rest.len());
+        let len = end.saturating_sub(start);
+        if len == 0 {
+            connection.set_outgoing(before);
+            return Ok(CompressedSent {
+                consumed,
+                written: 0,
+                done,
+            });
+        }
+        header.payload_len = len as u64;
+        header.fin = fin && done;
+        if header.fin {
+            connection.set_outgoing(None);
+        }
+        let header_len = header.wire_len();
+        let written = header_len.saturating_add(len);
+        let cells = Cell::from_mut(&mut *out).as_slice_of_cells();
+        let from = cells.get(start..end).unwrap_or_default();
+        let to = cells.get(header_len..written).unwrap_or_default();
+        for (to, from) in to.iter().zip(from) {
+            to.set(from.get());
+        }
+        let frame = out.get_mut(..written).unwrap_or_default();
+        header.emit(frame)?;
+        if let Some(key) = header.mask {
+            // RFC 6455 §5.1: a client masks each frame [FR01]
+            Mask::new(key).apply(frame.get_mut(header_len..).unwrap_or_default());
+        }
+        Ok(CompressedSent {
+            consumed,
+            written,
+            done,
+        })
+    }
+}

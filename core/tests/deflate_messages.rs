@@ -1,0 +1,473 @@
+//! Compressed messages from one connection to another, in both roles.
+#![cfg(feature = "deflate")]
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
+use motews::deflate::{
+    Compressor, Context, Decompressor, Deflater, Inflater, Level, WindowBits, wire_limit,
+};
+use motews::{
+    Client, Config, Connection, DataKind, Entropy, EntropyError, Event, Message, MessageBuffer,
+    ProtocolViolation, Role, SendError, Server,
+};
+
+#[derive(Clone, Debug)]
+struct Counter(u8);
+
+impl Entropy for Counter {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        for byte in bytes {
+            self.0 = self.0.wrapping_mul(5).wrapping_add(17);
+            *byte = self.0;
+        }
+        Ok(())
+    }
+}
+
+fn config(compression: bool) -> Config {
+    Config {
+        compression,
+        ..Config::default()
+    }
+}
+
+fn server() -> Connection<Server> {
+    Connection::with_config(Server, config(true))
+}
+
+fn client() -> Connection<Client<Counter>> {
+    Connection::with_config(Client::new(Counter(1)), config(true))
+}
+
+fn context(bits: u8, takeover: bool) -> Context {
+    Context {
+        window_bits: WindowBits::new(bits).expect("8 to 15"),
+        takeover,
+    }
+}
+
+fn compressor(context: Context) -> Compressor<Vec<u8>> {
+    Compressor::new(
+        vec![0; 50_000 + 4 * context.window_bits.size()],
+        context,
+        Level::Default,
+    )
+    .expect("there is room")
+}
+
+/// The frames of a message, through an output of this size.
+fn send<R: Role>(
+    compressor: &mut Compressor<Vec<u8>>,
+    connection: &mut Connection<R>,
+    kind: DataKind,
+    payload: &[u8],
+    room: usize,
+) -> Vec<u8> {
+    let mut wire = Vec::new();
+    let mut out = vec![0xEE; room];
+    let mut rest = payload;
+    loop {
+        let sent = compressor
+            .send_fragment(connection, kind, rest, true, &mut out)
+            .expect("it is open");
+        rest = &rest[sent.consumed..];
+        wire.extend(&out[..sent.written]);
+        if sent.done {
+            assert!(rest.is_empty());
+            return wire;
+        }
+        assert!(sent.written > 0, "there is room for something");
+    }
+}
+
+/// The messages that come out, with parts of this size read at a time into so much room.
+fn receive<R: Role, W: AsRef<[u8]> + AsMut<[u8]>>(
+    connection: &mut Connection<R>,
+    decompressor: &mut Decompressor<W>,
+    wire: &[u8],
+    read: usize,
+    room: usize,
+) -> Result<Vec<(DataKind, Vec<u8>)>, ProtocolViolation> {
+    let mut messages = Vec::new();
+    let mut message: Option<Vec<u8>> = None;
+    let mut out = vec![0xEE; room];
+    for part in wire.chunks(read) {
+        let mut part = part.to_vec();
+        let mut input = &mut part[..];
+        while let Some(event) = connection.next_event(&mut input)? {
+            let Event::Data(mut chunk) = event else {
+                continue;
+            };
+            while let Some(part) = decompressor.next(&mut chunk, &mut out)? {
+                assert_eq!(
+                    part.first,
+                    message.is_none(),
+                    "first and last frame a message"
+                );
+                assert!(!part.compressed);
+                message.get_or_insert_default().extend(&*part.bytes);
+                if part.last {
+                    messages.push((part.kind, message.take().expect("it has begun")));
+                }
+            }
+        }
+    }
+    assert_eq!(message, None);
+    Ok(messages)
+}
+
+fn text(len: usize) -> String {
+    let mut text = String::new();
+    for n in 0.. {
+        if text.len() > len {
+            break;
+        }
+        text += &format!("{{\"sensor\":{n},\"grüße\":\"{}\"}}, ", n * 7919 % 1000);
+    }
+    text
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+/// PD13, PD15, PD22 to PD24: messages of both kinds, compressed and not, in frames and parts of any
+/// size, from either role to the other.
+#[test]
+fn compressed_messages_between_both_roles_arrive_whole() {
+    let long = text(3000);
+    let messages = [long.as_bytes(), b"", b"Hello", long.as_bytes(), b"Hello"];
+    for takeover in [true, false] {
+        for bits in [8, 10, 15] {
+            let context = context(bits, takeover);
+            for (room, read, out) in [
+                (6 + 4, 1, 1),
+                (30, 7, 5),
+                (131, 100, 64),
+                (200, 999, 4000),
+                (100_000, 100_000, 300),
+            ] {
+                let (mut a, mut b) = (client(), server());
+                let mut compressor = compressor(context);
+                let window = vec![0; context.window_bits.size()];
+                let mut decompressor =
+                    Decompressor::new(window, context, 1 << 20).expect("there is room");
+                let mut wire = Vec::new();
+                let mut expected = Vec::new();
+                for (n, message) in messages.iter().enumerate() {
+                    wire.extend(send(&mut compressor, &mut a, DataKind::Text, message, room));
+                    expected.push((DataKind::Text, message.to_vec()));
+                    // One that is not compressed does not count.
+                    let mut plain = vec![0; 8000];
+                    let len = a
+                        .send(Message::Binary(message), &mut plain)
+                        .expect("there is room");
+                    wire.extend(&plain[..len]);
+                    expected.push((DataKind::Binary, message.to_vec()));
+                    if n == 2 {
+                        compressor.reset();
+                    }
+                }
+                let received = receive(&mut b, &mut decompressor, &wire, read, out);
+                assert_eq!(received, Ok(expected), "{bits}, {room}, {read}, {out}");
+            }
+        }
+    }
+    // The other way, unmasked
+    let (mut a, mut b) = (server(), client());
+    let mut compressor = compressor(context(15, true));
+    let mut decompressor =
+        Decompressor::new([0; 1 << 15], context(15, true), 1 << 20).expect("room");
+    let wire = send(&mut compressor, &mut a, DataKind::Text, long.as_bytes(), 50);
+    let received = receive(&mut b, &mut decompressor, &wire, 3, 70);
+    assert_eq!(received, Ok(vec![(DataKind::Text, long.into_bytes())]));
+}
+
+/// PD13, PD14: RSV1 stands on the first frame only, and the last has FIN.
+#[test]
+fn compressed_message_in_many_frames_has_rsv1_on_the_first() {
+    let mut connection = server();
+    let mut compressor = compressor(context(15, true));
+    let message = text(400);
+    let mut out = [0; 20];
+    let mut rest = message.as_bytes();
+    let mut firsts = Vec::new();
+    loop {
+        let fin = rest.len() <= 100;
+        let part = &rest[..rest.len().min(100)];
+        let sent = compressor
+            .send_fragment(&mut connection, DataKind::Text, part, fin, &mut out)
+            .expect("it is open");
+        rest = &rest[sent.consumed..];
+        if sent.written > 0 {
+            assert_eq!(usize::from(out[1]), sent.written - 2, "the shortest length");
+            firsts.push(out[0]);
+        }
+        if sent.done && fin {
+            break;
+        }
+    }
+    assert!(firsts.len() > 2);
+    assert_eq!(firsts.remove(0), 0x41);
+    assert_eq!(firsts.pop(), Some(0x80));
+    assert!(firsts.iter().all(|first| *first == 0));
+    // And the next begins anew.
+    let sent =
+        compressor.send_fragment(&mut connection, DataKind::Binary, b"Hello", true, &mut out);
+    assert_eq!((out[0], sent.map(|sent| sent.done)), (0xC2, Ok(true)));
+}
+
+/// FR10, with compression: each length of a header is the shortest there is.
+#[test]
+fn compressed_frame_of_any_length_has_the_shortest_header() {
+    let noise: Vec<u8> = (0..70_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ (n >> 7) as u8)
+        .collect();
+    for len in [
+        0, 1, 115, 118, 119, 120, 121, 124, 126, 300, 65_000, 65_520, 65_529, 65_530, 65_540,
+        70_000,
+    ] {
+        for room in [len + 100, 100_000] {
+            let (mut a, mut b) = (client(), server());
+            let mut compressor = compressor(context(15, false));
+            let mut decompressor =
+                Decompressor::new([0; 1 << 15], context(15, false), 1 << 20).expect("room");
+            let wire = send(
+                &mut compressor,
+                &mut a,
+                DataKind::Binary,
+                &noise[..len],
+                room,
+            );
+            let received = receive(&mut b, &mut decompressor, &wire, 1 << 20, 1 << 20);
+            assert_eq!(
+                received,
+                Ok(vec![(DataKind::Binary, noise[..len].to_vec())]),
+                "{len}"
+            );
+        }
+    }
+}
+
+/// Nothing has changed where nothing could be sent.
+#[test]
+fn compressed_message_that_cannot_be_sent_changes_nothing() {
+    let mut compressor = compressor(context(15, true));
+    let mut out = [0; 64];
+    let mut plain: Connection<Server> = Connection::new(Server);
+    let sent = compressor.send_fragment(&mut plain, DataKind::Text, b"Hello", true, &mut out);
+    assert_eq!(sent, Err(SendError::CompressionNotNegotiated));
+    let mut connection = server();
+    let sent = compressor.send_fragment(
+        &mut connection,
+        DataKind::Text,
+        b"Hello",
+        true,
+        &mut out[..2],
+    );
+    assert_eq!(sent, Err(SendError::NoRoom));
+    connection
+        .send_fragment(DataKind::Binary, b"x", false, &mut out)
+        .expect("open");
+    let sent = compressor.send_fragment(&mut connection, DataKind::Text, b"Hello", true, &mut out);
+    assert_eq!(sent, Err(SendError::MessageInProgress));
+    connection
+        .send_fragment(DataKind::Binary, b"", true, &mut out)
+        .expect("open");
+    let sent = compressor.send_fragment(&mut connection, DataKind::Text, b"Hello", true, &mut out);
+    assert_eq!(sent.map(|sent| sent.written), Ok(9));
+    assert_eq!(out[..9], *b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+    // A part that gives no output yet begins no frame.
+    let sent = compressor
+        .send_fragment(&mut connection, DataKind::Text, b"Hello", false, &mut out)
+        .expect("open");
+    assert_eq!((sent.consumed, sent.written, sent.done), (5, 0, true));
+    connection
+        .close(motews::CloseCode::NORMAL, "")
+        .expect("open");
+    let sent = compressor.send_fragment(&mut connection, DataKind::Text, b"", true, &mut out);
+    assert_eq!(sent, Err(SendError::NotOpen));
+}
+
+/// MS11, PD27: text is judged as it comes out, at the first part that cannot be right.
+#[test]
+fn compressed_text_that_is_not_utf8_fails() {
+    for (text, is_text) in [
+        (&b"caf\xc3\xa9"[..], true),
+        (b"caf\xc3", false),
+        (b"\xc3caf", false),
+        (b"caf\xff....", false),
+    ] {
+        for (room, out) in [(9, 1), (100, 100)] {
+            let (mut a, mut b) = (client(), server());
+            let mut compressor = compressor(context(15, true));
+            let mut decompressor =
+                Decompressor::new([0; 1 << 15], context(15, true), 100).expect("room");
+            let wire = send(&mut compressor, &mut a, DataKind::Text, text, room);
+            let received = receive(&mut b, &mut decompressor, &wire, 1, out);
+            assert_eq!(received.is_ok(), is_text);
+            if !is_text {
+                assert_eq!(received, Err(ProtocolViolation::InvalidUtf8));
+            }
+        }
+    }
+}
+
+/// PD27: a bomb stops at the limit, wherever that is; a message of just that length does not.
+#[test]
+fn compressed_message_beyond_the_limit_fails_with_1009() {
+    let zeros = vec![0; 1 << 20];
+    let mut a = client();
+    let mut compressor = compressor(context(15, true));
+    let wire = send(&mut compressor, &mut a, DataKind::Binary, &zeros, 1 << 20);
+    assert!(wire.len() < 4000, "{} octets", wire.len());
+    for limit in [0, 1, 1000, (1 << 20) - 1] {
+        for out in [1, 999, 5000] {
+            let mut b = server();
+            let mut decompressor =
+                Decompressor::new([0; 1 << 15], context(15, true), limit).expect("room");
+            let received = receive(&mut b, &mut decompressor, &wire, 100, out);
+            assert_eq!(received, Err(ProtocolViolation::MessageTooBig));
+            assert_eq!(ProtocolViolation::MessageTooBig.close_code().as_u16(), 1009);
+        }
+    }
+    let mut decompressor =
+        Decompressor::new([0; 1 << 15], context(15, true), 1 << 20).expect("room");
+    let received = receive(&mut server(), &mut decompressor, &wire, 100, 5000);
+    assert_eq!(received.map(|messages| messages[0].1.len()), Ok(1 << 20));
+
+    // One that is not compressed, within the limit on the wire but not within the other
+    let mut decompressor = Decompressor::new([0; 1 << 15], context(15, true), 10).expect("room");
+    assert_eq!(wire_limit(10), 74);
+    let received = receive(
+        &mut server(),
+        &mut decompressor,
+        &frame(0x82, &[7; 11]),
+        100,
+        50,
+    );
+    assert_eq!(received, Err(ProtocolViolation::MessageTooBig));
+    let received = receive(
+        &mut server(),
+        &mut decompressor,
+        &frame(0x82, &[7; 10]),
+        100,
+        50,
+    );
+    assert_eq!(received, Ok(vec![(DataKind::Binary, vec![7; 10])]));
+    assert_eq!(wire_limit(u64::MAX), u64::MAX);
+}
+
+/// PD26, PD28: what cannot be inflated fails with 1007.
+#[test]
+fn compressed_message_that_is_malformed_fails_with_1007() {
+    for payload in [&b"\xff\xff"[..], b"\xf2\x48\xcd", b"\xf2\x00\x11\x00\x00"] {
+        let mut decompressor =
+            Decompressor::new([0; 1 << 15], context(15, true), 100).expect("room");
+        let received = receive(
+            &mut server(),
+            &mut decompressor,
+            &frame(0xC2, payload),
+            1,
+            50,
+        );
+        assert_eq!(received, Err(ProtocolViolation::Compression));
+        assert_eq!(ProtocolViolation::Compression.close_code().as_u16(), 1007);
+    }
+}
+
+/// PD16: control frames between the fragments leave the message alone.
+#[test]
+fn control_frames_in_a_compressed_message_change_nothing() {
+    let payload = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+    let wire = [
+        frame(0x41, &payload[..3]),
+        frame(0x89, b"ping"),
+        frame(0x00, b""),
+        frame(0x8A, b""),
+        frame(0x80, &payload[3..]),
+    ]
+    .concat();
+    let mut decompressor = Decompressor::new([0; 256], context(8, true), 100).expect("room");
+    let received = receive(&mut server(), &mut decompressor, &wire, 1, 50);
+    assert_eq!(received, Ok(vec![(DataKind::Text, b"Hello".to_vec())]));
+}
+
+/// PD08, PD23: a buffer for whole messages is the window, where the context is not taken over; and
+/// with a window of its own beside it, where it is.
+#[test]
+fn message_buffer_takes_compressed_messages_with_and_without_a_window() {
+    let long = text(3000);
+    for takeover in [false, true] {
+        let context = context(if takeover { 10 } else { 15 }, takeover);
+        let window = if takeover { 1 << 10 } else { 0 };
+        let (mut a, mut b) = (client(), server());
+        let mut compressor = compressor(context);
+        let mut decompressor =
+            Decompressor::new(vec![0; window], context, 4000).expect("there is room");
+        let mut buffer = MessageBuffer::new([0; 3100]);
+        let mut wire = Vec::new();
+        let mut expected = Vec::new();
+        for message in [&long, "Hello", "", &long, "Hello"] {
+            wire.extend(send(
+                &mut compressor,
+                &mut a,
+                DataKind::Text,
+                message.as_bytes(),
+                99,
+            ));
+            wire.extend(frame(0x81, b"plain"));
+            expected.extend([message.to_owned(), "plain".to_owned()]);
+        }
+        wire.extend(send(
+            &mut compressor,
+            &mut a,
+            DataKind::Text,
+            text(3101).as_bytes(),
+            5000,
+        ));
+        let mut received = Vec::new();
+        let mut failed = None;
+        for part in wire.chunks_mut(17) {
+            let mut input = part;
+            while let Ok(Some(event)) = b.next_event(&mut input) {
+                let Event::Data(chunk) = event else { continue };
+                match buffer.push_inflated(chunk, &mut decompressor) {
+                    Ok(None) => {}
+                    Ok(Some(Message::Text(text))) => received.push(text.to_owned()),
+                    Ok(Some(Message::Binary(_))) => panic!("there is no binary message"),
+                    Err(violation) => {
+                        b.fail(violation);
+                        failed = Some(violation);
+                    }
+                }
+            }
+        }
+        assert_eq!(received, expected);
+        assert_eq!(failed, Some(ProtocolViolation::MessageTooBig));
+    }
+}
+
+/// What a firmware with windows of 1 KiB both ways takes: 6 KiB.
+#[test]
+fn firmware_with_windows_of_one_kib_takes_six_kib() {
+    const BITS: WindowBits = WindowBits::new(10).unwrap();
+    const MEMORY: usize = Deflater::<[u8; 0]>::min_memory(BITS) + 700;
+    type Window = [u8; 1 << 10];
+    let (receives, sends) = (
+        size_of::<Decompressor<Window>>(),
+        size_of::<Compressor<[u8; MEMORY]>>(),
+    );
+    assert!(receives + sends <= 6 * 1024, "{receives} and {sends}");
+    assert!(size_of::<Inflater<[u8; 0]>>() <= 2048);
+    assert!(Compressor::new([0; MEMORY], context(10, true), Level::Default).is_ok());
+}
