@@ -204,6 +204,8 @@ pub(super) struct Core {
     ended: bool,
     /// There may be something to read that no event will tell of.
     unread: bool,
+    /// It waits for its turn, and is not read before.
+    queued: bool,
     /// Events tell when there is room to write.
     armed: bool,
     /// The handler has failed, and gets no messages any more.
@@ -268,6 +270,14 @@ impl Core {
         self.rare.as_ref().is_some_and(|rare| {
             !rare.input.is_empty() || rare.backlog.len() > context.settings.limits.max_backlog / 2
         })
+    }
+
+    /// Has its turn after the others, once.
+    pub(super) fn queue(&mut self, context: &mut Context) {
+        if !self.queued {
+            self.queued = true;
+            context.later.push(self.id);
+        }
     }
 
     /// Whether there is nothing to do but to wait for the peer.
@@ -504,7 +514,7 @@ impl Core {
                 Next::Send(frame) => self.send_frame(context, &frame),
             }
         }
-        context.later.push(self.id);
+        self.queue(context);
     }
 
     /// Sends a frame that was made elsewhere.
@@ -580,6 +590,7 @@ impl<D: Default> Slot<D> {
             lost: false,
             ended: false,
             unread: false,
+            queued: false,
             armed: false,
             muted: false,
         };
@@ -597,6 +608,9 @@ impl<D: Default> Slot<D> {
         ended: bool,
     ) {
         self.core.unread = true;
+        if self.core.queued {
+            return;
+        }
         for _ in 0..MAX_READS {
             if self.core.is_paused(context) || self.core.is_over() {
                 return;
@@ -634,7 +648,7 @@ impl<D: Default> Slot<D> {
                 }
             }
         }
-        context.later.push(self.core.id);
+        self.core.queue(context);
     }
 
     /// There is room to write.
@@ -651,7 +665,18 @@ impl<D: Default> Slot<D> {
         self.resume(handler, context, buffer);
     }
 
-    /// Other threads have sent something, or this connection wanted to be looked at again.
+    /// It has its turn again.
+    pub(super) fn turn<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+    ) {
+        self.core.queued = false;
+        self.resume(handler, context, buffer);
+    }
+
+    /// Other threads have sent something, or there is room to write again.
     pub(super) fn resume<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -660,6 +685,9 @@ impl<D: Default> Slot<D> {
     ) {
         self.core.write_outbox(context);
         self.settle(handler, context);
+        if self.core.queued {
+            return;
+        }
         // What was read before comes first.
         let limit = context.settings.limits.max_backlog / 4;
         if self.core.backlog() <= limit

@@ -179,9 +179,9 @@ impl<H: Handler> EventLoop<H> {
                     Token(key) => self.handle(key, event),
                 }
             }
-            self.resume(&mut ready);
+            self.visit(&mut ready, Slot::turn);
             self.context.inbox.take(&mut ready);
-            self.resume(&mut ready);
+            self.visit(&mut ready, Slot::resume);
             self.accept(now);
             self.keep_time(now);
             if self.shut_down(now) {
@@ -223,15 +223,19 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    /// Looks at those again that want it.
-    fn resume(&mut self, ready: &mut Vec<PeerId>) {
+    /// Calls `visit` for each of these that is still there.
+    fn visit(
+        &mut self,
+        ready: &mut Vec<PeerId>,
+        visit: fn(&mut Slot<H::Data>, &mut H, &mut Context, &mut [u8]),
+    ) {
         for id in ready.drain(..) {
             let key = id.slot();
             let slot = self.slots.get_mut(key);
             let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
                 continue;
             };
-            slot.resume(&mut self.handler, &mut self.context, &mut self.buffer);
+            visit(slot, &mut self.handler, &mut self.context, &mut self.buffer);
             if slot.core.is_over() {
                 self.remove(key);
             }

@@ -167,7 +167,7 @@ impl<D> Peers<'_, D> {
             slot.core.tell_backlog();
             // What is left to do needs the handler, which is busy.
             if !slot.core.is_quiet() {
-                self.context.later.push(slot.core.id);
+                slot.core.queue(self.context);
             }
         }
     }
