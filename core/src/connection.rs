@@ -179,12 +179,6 @@ fn split<'a>(input: &mut &'a mut [u8], at: usize) -> (&'a mut [u8], &'a mut [u8]
 /// Copies as much of `from` as `to` has room for: all of it, wherever this is called.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
-    if cfg!(target_pointer_width = "64")
-        && let Some(to) = to.get_mut(..from.len())
-    {
-        // As fast as the machine can. Firmware would rather have the flash.
-        return to.copy_from_slice(from);
-    }
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
