@@ -1,7 +1,15 @@
 //! WebSocket (RFC 6455) over the sockets of an operating system: the core of [`motews`] with a
-//! blocking API.
+//! blocking API for clients and for servers with a thread for each connection, and an event-driven
+//! server for many connections on one thread.
 //!
-//! | | |
+//! | event-driven | |
+//! |---|---|
+//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, threads, TLS |
+//! | [`Handler`], or a closure | what your application does when something happens |
+//! | [`Peer`], [`PeerSender`] | a connection: inside the handler, and for other threads |
+//! | [`Hub`] | sends to many connections at once |
+//!
+//! | blocking | |
 //! |---|---|
 //! | [`connect`], [`Builder::connect`] | a client, for `ws://`, and with the feature `tls` for `wss://` |
 //! | [`accept`], [`accept_with`] | a server's connection, and who may have one |
@@ -11,7 +19,17 @@
 //! | [`Transport`] | what all of it runs over: TCP, Unix sockets, TLS, any stream |
 //!
 //! # A server
-//! An echo, with a thread for each connection:
+//! An echo for any number of connections:
+//!
+#![cfg_attr(feature = "server", doc = "```no_run")]
+#![cfg_attr(not(feature = "server"), doc = "```ignore")]
+//! use motews_std::{MessageRef, Peer, Server};
+//!
+//! Server::bind("127.0.0.1:9001")?.run(|peer: &mut Peer, message: MessageRef| peer.send(message))?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! The same with a thread for each connection:
 //!
 //! ```no_run
 //! use std::net::TcpListener;
@@ -43,6 +61,7 @@
 //! ```
 //!
 //! # Features
+//! - `server` (on by default): the event-driven [`Server`], with [mio](https://docs.rs/mio).
 //! - `simdutf8` (on by default): checks text with SIMD instructions.
 //! - `tls`: `wss://` with [rustls](https://docs.rs/rustls); `webpki-roots` or `native-roots` add
 //!   the roots to trust.
