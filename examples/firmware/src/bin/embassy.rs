@@ -112,19 +112,13 @@ fn serve(stack: Stack<'static>, memory: &'static mut Memory) -> impl Future<Outp
 }
 
 async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
-    let Memory {
-        rx_ring,
-        tx_ring,
-        rx,
-        tx,
-    } = memory;
-    let mut tcp = TcpSocket::new(network, rx_ring, tx_ring);
-    tcp.set_nagle_enabled(false);
-    // For a peer that is gone before TCP is established, or while there is something to tell it.
-    tcp.set_timeout(Some(Duration::from_secs(15)));
     loop {
+        let mut tcp = TcpSocket::new(network, &mut memory.rx_ring, &mut memory.tx_ring);
+        tcp.set_nagle_enabled(false);
+        // For a peer that is gone before TCP is established, or while there is something to tell it.
+        tcp.set_timeout(Some(Duration::from_secs(15)));
         if tcp.accept(network::PORT).await.is_ok() {
-            match visit(&mut tcp, rx, tx).await {
+            match visit(tcp, &mut memory.rx, &mut memory.tx).await {
                 Ok(()) | Err(Error::Answered) => {}
                 Err(error) => defmt::info!("a visitor has left: {}", error),
             }
@@ -133,9 +127,6 @@ async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
                 stack::high_water_mark()
             );
         }
-        tcp.abort();
-        // The peer is told, if it is still there.
-        _ = with_timeout(Duration::from_secs(1), tcp.flush()).await;
     }
 }
 
@@ -144,7 +135,7 @@ async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
 /// An async block, for the future of an async function keeps its arguments twice. And a message is
 /// echoed after the event is let go, for it would be kept as well.
 fn visit<'s>(
-    tcp: &'s mut TcpSocket<'static>,
+    tcp: TcpSocket<'s>,
     rx: &'s mut [u8],
     tx: &'s mut [u8],
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
@@ -184,14 +175,20 @@ fn visit<'s>(
         // RFC 6455 §7.1.1: the server ends TCP first.
         if !matches!(result, Err(Error::Io(_) | Error::Lost | Error::TimedOut(_))) {
             socket.transport_mut().close();
-            socket.drain().await?;
+            if let Err(error) = socket.drain().await {
+                result = Err(error);
+            }
         }
+        let tcp = socket.transport_mut();
+        tcp.abort();
+        // The peer is told, if it is still there.
+        _ = with_timeout(Duration::from_secs(1), tcp.flush()).await;
         result
     }
 }
 
 type Socket<'s> =
-    WebSocket<'static, &'s mut TcpSocket<'static>, Server, &'s mut [u8], &'s mut [u8], Timed<Time>>;
+    WebSocket<'static, TcpSocket<'s>, Server, &'s mut [u8], &'s mut [u8], Timed<Time>>;
 
 /// The handshake: accepts an upgrade, and gives the page to whoever wants none.
 fn open(socket: &mut Socket<'_>) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
