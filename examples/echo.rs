@@ -1,22 +1,19 @@
-//! An echo server: a thread for each connection, and a page for browsers on the same port.
+//! An echo server on the event-driven [`Server`](motews_std::Server): any number of connections on
+//! one thread, or on a few, and a page for browsers on the same port.
+//!
+//! `echo_blocking` is the same with a thread for each connection.
 
-use core::fmt::Display;
-use core::time::Duration;
-use std::io::{self, ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
 
 use clap::Parser;
-use motews_std::{AcceptError, Builder, Outcome, Request, Response};
+use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
+use motews_examples::site;
+use motews_std::{
+    Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
+};
 
 /// What a browser gets.
 const PAGE: &str = include_str!("web/echo.html");
-
-/// How many connections more than `--max-connections` may be told that there are too many. Those
-/// beyond are closed without a word.
-const MAX_REFUSALS: usize = 64;
 
 /// A WebSocket echo server. It sends back each message as it came, text as text and binary as
 /// binary.
@@ -31,8 +28,13 @@ struct Options {
     #[arg(default_value = "127.0.0.1:9001")]
     addr: String,
 
+    /// Threads, each with an event loop of its own; the connections are spread over them.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+
     /// Connections at a time; one more is answered with the status 503.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_connections: usize,
 
     /// The longest message in MiB; a longer one closes the connection with the code 1009. Each
@@ -46,118 +48,62 @@ struct Options {
     verbose: bool,
 }
 
+#[derive(Clone)]
+struct Echo {
+    places: Places,
+    verbose: bool,
+}
+
+impl Handler for Echo {
+    type Data = Option<Place>;
+
+    fn on_request(&mut self, request: &Request) -> Response {
+        if !request.is_websocket() {
+            site::answer(request, PAGE)
+        } else if self.places.are_full() {
+            site::full()
+        } else {
+            // From the pages of any site: there is nothing here to be guarded.
+            Response::accept()
+        }
+    }
+
+    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
+        *peer.data_mut() = Some(self.places.take());
+        Ok(())
+    }
+
+    fn on_message(
+        &mut self,
+        peer: &mut Peer<'_, Self::Data>,
+        message: MessageRef<'_>,
+    ) -> Result<(), SendError> {
+        peer.send(message)
+    }
+
+    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
+        if self.verbose {
+            let Outcome { code, reason, .. } = outcome;
+            run::log(format_args!("{}: {} {reason:?}", peer.id(), code.as_u16()));
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    match run(Options::parse()) {
-        Ok(never) => match never {},
-        Err(message) => {
-            log(format_args!("echo: {message}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(options: Options) -> Result<core::convert::Infallible, String> {
-    let listener =
-        TcpListener::bind(&options.addr).map_err(|error| explain(&options.addr, &error))?;
-    let addr = listener.local_addr().map_err(|error| error.to_string())?;
-    // Whoever waits for this line may have gone since.
-    let mut stdout = io::stdout();
-    _ = writeln!(stdout, "listening on http://{addr}/ and ws://{addr}/");
-    _ = stdout.flush();
-
-    let builder = Builder::new().max_message_len(usize::from(options.max_message) * 1024 * 1024);
-    let builder = Arc::new(builder);
-    // Each connection holds a clone, and so they are counted.
-    let connections = Arc::new(());
-    loop {
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // The client has gone again, or there are too many open files: that may pass.
-                if options.verbose {
-                    log(format_args!("accept: {error}"));
-                }
-                thread::sleep(Duration::from_millis(10));
-                continue;
-            }
-        };
-        let count = Arc::strong_count(&connections) - 1;
-        if count >= options.max_connections.saturating_add(MAX_REFUSALS) {
-            continue;
-        }
-        let is_full = count >= options.max_connections;
-        let connection = Arc::clone(&connections);
-        let builder = Arc::clone(&builder);
-        let verbose = options.verbose;
-        let spawned = thread::Builder::new().spawn(move || {
-            let ending = serve(&builder, stream, is_full);
-            drop(connection);
-            if verbose {
-                log(format_args!("{peer}: {}", told(ending)));
-            }
+    let options = Options::parse();
+    let max_message_len = usize::from(options.max_message) * 1024 * 1024;
+    let builder = Server::builder()
+        .threads(options.threads.into())
+        .limits(Limits {
+            max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
+            max_message_len,
+            // An echo waits here while its client sends and does not read.
+            max_backlog: 2 * max_message_len,
+            ..Limits::default()
         });
-        if let Err(error) = spawned
-            && verbose
-        {
-            log(format_args!("{peer}: no thread: {error}"));
-        }
-    }
-}
-
-/// The life of a connection. `None`: it was for the page.
-fn serve(builder: &Builder, stream: TcpStream, is_full: bool) -> io::Result<Option<Outcome>> {
-    let mut ws = match builder.accept_with(stream, |request| answer(request, is_full)) {
-        Ok(ws) => ws,
-        Err(AcceptError::Answered(200)) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let handler = Echo {
+        places: Places::new(options.max_connections),
+        verbose: options.verbose,
     };
-    while let Some(message) = ws.recv()? {
-        ws.send(message)?;
-    }
-    Ok(ws.outcome())
-}
-
-fn answer(request: &Request, is_full: bool) -> Response {
-    let text = |status: u16, body: &str| {
-        Response::new(status)
-            .header("Content-Type", "text/plain; charset=utf-8")
-            .body(body)
-    };
-    match (request.method(), request.path()) {
-        _ if is_full => text(503, "Too many connections\n").header("Retry-After", "5"),
-        _ if request.is_websocket() => Response::accept(),
-        ("GET", "/") => Response::new(200)
-            .header("Content-Type", "text/html; charset=utf-8")
-            .header("Cache-Control", "no-store")
-            .body(PAGE),
-        ("GET", _) => text(404, "The page is at /\n"),
-        _ => text(405, "GET only\n").header("Allow", "GET"),
-    }
-}
-
-/// How a connection ended, in one line.
-fn told(ending: io::Result<Option<Outcome>>) -> String {
-    match ending {
-        Ok(None) => "got the page, or left".to_owned(),
-        Ok(Some(Outcome { code, reason, .. })) => format!("closed: {} {reason:?}", code.as_u16()),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// Writes a line to standard error. Whoever reads that may have gone, and the server goes on.
-fn log(line: impl Display) {
-    _ = writeln!(io::stderr(), "{line}");
-}
-
-fn explain(addr: &str, error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::AddrInUse => {
-            format!("{addr} is in use: name another port, or port 0 for any that is free")
-        }
-        ErrorKind::PermissionDenied => format!("{addr}: this port is not for everyone: {error}"),
-        ErrorKind::InvalidInput => {
-            format!("{addr:?} is no address to listen on: write HOST:PORT, such as 127.0.0.1:9001")
-        }
-        _ => format!("cannot listen on {addr:?}: {error}"),
-    }
+    run::end("echo", run::serve(builder, &options.addr, handler))
 }

@@ -1,6 +1,24 @@
-//! Programs that show motews on a desktop. Each has `--help`.
+//! Programs that show motews on a desktop. Each has `--help`, and each server a page for browsers.
 //!
-//! - `cargo run --release --example echo`: an echo server, with a page for a browser
+//! - `cargo run --release --example echo`: one to one
+//! - `cargo run --release --example chat`: many to many, with rooms and names
+//! - `cargo run --release --example video`: frames without end, and slow viewers that stay live
+//! - `cargo run --release --example video_control`: frames, and commands while they flow
+//! - `cargo run --release --example echo_blocking`: an echo with a thread for each connection
 //! - `cargo run --release --example client -- URL`: a client for the terminal
 //! - `cargo run --release --example autobahn_client -- URL`: the client that the Autobahn test
 //!   suite tests
+//! - `cargo run --release --example tokio_echo` and `tokio_client`: the same over Tokio, with the
+//!   embedded-io adapter
+//!
+//! This library is what they share.
+
+pub mod ffmpeg;
+pub mod film;
+pub mod run;
+pub mod site;
+
+/// The code in the guide is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/dwebsocket.md")]
+pub struct GuideForUsersOfDwebsocket;
