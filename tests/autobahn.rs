@@ -40,7 +40,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_server_passes() {
     let folder = folder("server");
-    let server = ServerProcess::example("echo", &folder);
+    let server = ServerProcess::example("echo_blocking", &folder);
     test_server("autobahn server", &server.url(), &folder);
 }
 

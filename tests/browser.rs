@@ -1,13 +1,14 @@
 //! The page of the echo example, in a real browser: headless Chromium, driven by chromedriver.
 //!
-//! The page keeps to these element ids: `status` (connecting, open, closed), `message`, `send`,
+//! The page keeps to these element ids: `status` (connecting, open, reconnecting, closed), `message`, `send`,
 //! `log` (its entries have the class `out` or `in`), `rtt`, `close-code`, `close-reason`, `close`,
 //! `outcome` and `reconnect`.
 
 use std::path::Path;
+use std::process::Command;
 
-use motews_tests::ServerProcess;
 use motews_tests::browser::Browser;
+use motews_tests::{ServerProcess, example};
 
 #[test]
 #[ignore = "needs Chromium and chromedriver: bash .ci/install"]
@@ -50,14 +51,19 @@ fn echo_page_sends_shows_echoes_and_closes() {
 
 #[test]
 #[ignore = "needs Chromium and chromedriver: bash .ci/install"]
-fn echo_page_tells_of_a_lost_server() {
+fn echo_page_tells_of_a_lost_server_and_comes_back() {
     let server = ServerProcess::example("echo", folder());
+    let address = server.address;
     let browser = Browser::start("lost-server", folder());
-    browser.open(&format!("http://{}/", server.address));
+    browser.open(&format!("http://{address}/"));
     browser.expect_text("status", |text| text == "open");
     drop(server);
-    browser.expect_text("status", |text| text == "closed");
+    browser.expect_text("status", |text| text == "reconnecting");
     browser.expect_text("outcome", |text| text.contains("1006"));
+
+    let mut command = Command::new(example("echo"));
+    let _server = ServerProcess::start("echo-again", command.arg(address.to_string()), folder());
+    browser.expect_text("status", |text| text == "open");
 }
 
 /// Where the logs and screenshots go.

@@ -310,22 +310,55 @@ fn echo_browser_gets_the_page_and_other_paths_nothing() {
 
 #[test]
 #[ignore = "builds the examples"]
-fn echo_one_connection_too_many_is_refused() {
-    let mut command = Command::new(example("echo"));
-    command.args(["127.0.0.1:0", "--max-connections", "2"]);
-    let server = ServerProcess::start("echo-small", &mut command, folder());
-    let connect = || tungstenite::connect(server.url()).map(|(ws, _)| ws);
-    let mut first = connect().expect("room");
-    let second = connect().expect("room");
-    let Err(tungstenite::Error::Http(response)) = connect() else {
-        panic!("there was room for a third");
-    };
-    assert_eq!(response.status(), 503);
-    first.send(Message::from("still here")).expect("sent");
-    assert_eq!(first.read().expect("an echo"), Message::from("still here"));
+fn servers_one_connection_too_many_is_refused() {
+    for name in ["echo", "echo_blocking", "chat", "video", "video_control"] {
+        let mut command = Command::new(example(name));
+        command.args(["127.0.0.1:0", "--max-connections", "2"]);
+        let server = ServerProcess::start(&format!("{name}-small"), &mut command, folder());
+        let connect = || tungstenite::connect(server.url()).map(|(ws, _)| ws);
+        let mut first = connect().expect("room");
+        let second = connect().expect("room");
+        let Err(tungstenite::Error::Http(response)) = connect() else {
+            panic!("{name}: there was room for a third");
+        };
+        assert_eq!(response.status(), 503);
+        // The page is there, to tell of it.
+        let page = http(server.address, "GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+        assert!(page.starts_with("HTTP/1.1 200 "), "{name}: {page}");
+        if name.starts_with("echo") {
+            first.send(Message::from("still here")).expect("sent");
+            assert_eq!(first.read().expect("an echo"), Message::from("still here"));
+        }
 
-    drop(second);
-    assert!(wait_until(LIMIT, || connect().is_ok()), "no room again");
+        drop(second);
+        assert!(
+            wait_until(LIMIT, || connect().is_ok()),
+            "{name}: no room again"
+        );
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn servers_told_to_stop_say_that_they_go_away() {
+    for name in ["echo", "chat", "video", "video_control"] {
+        let mut server = ServerProcess::example(name, folder());
+        let (mut ws, _) = tungstenite::connect(server.url()).expect("room");
+        let stopped = Command::new("kill")
+            .args(["-TERM", &server.process.id().to_string()])
+            .status();
+        assert!(stopped.expect("kill runs").success());
+        let frame = loop {
+            match ws.read().expect("a Close") {
+                Message::Close(frame) => break frame.expect("a code"),
+                _ => continue,
+            }
+        };
+        assert_eq!(frame.code, CloseCode::Away, "{name}");
+        // tungstenite answers the Close when it is asked for more.
+        while ws.read().is_ok() {}
+        assert!(server.process.wait(LIMIT).success(), "{name}");
+    }
 }
 
 #[test]
@@ -338,16 +371,48 @@ fn echo_tells_why_it_cannot_listen() {
         ("nonsense", "HOST:PORT"),
         ("127.0.0.1:65536", "HOST:PORT"),
     ] {
-        let ended = run(&example("echo"), &[addr], "");
-        assert_eq!(ended.status, 1, "{ended:?}");
-        assert!(ended.stderr.contains(message), "{addr}: {ended:?}");
+        for name in ["echo", "echo_blocking"] {
+            let ended = run(&example(name), &[addr], "");
+            assert_eq!(ended.status, 1, "{ended:?}");
+            assert!(ended.stderr.contains(message), "{addr}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "builds the examples; needs ffmpeg: bash .ci/install"]
+fn video_tells_why_it_has_no_pictures() {
+    let text = file("no-video.mp4", b"no video");
+    let text = text.to_str().expect("a path in UTF-8");
+    for (arguments, message) in [
+        (
+            &["--input", text, "--ffmpeg", "/no/ffmpeg"][..],
+            "install ffmpeg",
+        ),
+        (&["--input", "/no/file.mp4"], "No such file"),
+        (&["--input", text], "Invalid data"),
+        (&["--size", "15x16"], "16x16 to 3840x2160"),
+        (&["--fps", "61"], "1..=60"),
+    ] {
+        let arguments = [&["127.0.0.1:0"], arguments].concat();
+        let ended = run(&example("video"), &arguments, "");
+        assert!(ended.status == 1 || ended.status == 2, "{ended:?}");
+        assert!(ended.stderr.contains(message), "{arguments:?}: {ended:?}");
     }
 }
 
 #[test]
 #[ignore = "builds the examples"]
 fn every_example_has_a_help_text() {
-    for name in ["echo", "client", "autobahn_client"] {
+    for name in [
+        "echo",
+        "echo_blocking",
+        "chat",
+        "video",
+        "video_control",
+        "client",
+        "autobahn_client",
+    ] {
         let ended = run(&example(name), &["--help"], "");
         assert_eq!(ended.status, 0, "{ended:?}");
         let usage = format!("Usage: {name} ");

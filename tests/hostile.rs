@@ -48,7 +48,7 @@ const HELD: u64 = 32;
 #[test]
 #[ignore = "builds the echo example and takes a minute: run by .ci/run"]
 fn echo_server_under_attack_stays_small_and_serves() {
-    let mut command = Command::new(example("echo"));
+    let mut command = Command::new(example("echo_blocking"));
     // Without a heap for each core, which the allocator of glibc fills one after the other.
     command
         .args(["127.0.0.1:0", "--max-message", "1"])

@@ -88,6 +88,13 @@ impl Browser {
         self.command("POST", "/url", &json!({ "url": url }));
     }
 
+    /// The name of the window in which all happens.
+    #[must_use]
+    pub fn window(&self) -> String {
+        let window = self.command("GET", "/window", &Value::Null);
+        window.as_str().expect("a window has a handle").to_owned()
+    }
+
     /// Opens another window, and returns its name.
     #[must_use]
     pub fn new_window(&self) -> String {
@@ -112,12 +119,44 @@ impl Browser {
         );
     }
 
+    /// Closes the window, as a person would. What follows needs [`switch_to`](Self::switch_to).
+    pub fn close_window(&self) {
+        self.command("DELETE", "/window", &Value::Null);
+    }
+
+    /// Shows the page as a phone would.
+    pub fn be_a_phone(&self) {
+        let screen = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
+        self.devtools("Emulation.setDeviceMetricsOverride", screen);
+        let touch = json!({ "enabled": true });
+        self.devtools("Emulation.setTouchEmulationEnabled", touch);
+    }
+
+    /// Types with an input method, as one types Chinese: `composed` stands in the field that has
+    /// the focus, and is not a part of its text before it is chosen.
+    pub fn compose(&self, composed: &str) {
+        let end = composed.encode_utf16().count();
+        let composition = json!({ "text": composed, "selectionStart": end, "selectionEnd": end });
+        self.devtools("Input.imeSetComposition", composition);
+    }
+
+    /// Chooses what the input method offers, or types a text that has no keys.
+    pub fn insert(&self, text: &str) {
+        self.devtools("Input.insertText", json!({ "text": text }));
+    }
+
+    /// Presses and lets go of a key that has no text.
+    pub fn press(&self, key: &str) {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let key = json!({ "type": kind, "key": key, "code": key });
+            self.devtools("Input.dispatchKeyEvent", key);
+        }
+    }
+
     /// Has the person in front of it prefer `light` or `dark`.
     pub fn prefer(&self, scheme: &str) {
         let scheme = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        let media =
-            json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": scheme } });
-        self.command("POST", "/goog/cdp/execute", &media);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": scheme }));
     }
 
     /// Waits until the trimmed text of an element satisfies `right`.
@@ -198,6 +237,28 @@ impl Browser {
             "/execute/sync",
             &json!({ "script": script, "args": arguments }),
         )
+    }
+
+    /// The text of an element.
+    #[must_use]
+    pub fn text(&self, id: &str) -> String {
+        let text = "return document.getElementById(arguments[0]).textContent.trim()";
+        let text = self.run(text, json!([id]));
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The number that an element's text begins with; commas stand between thousands.
+    #[must_use]
+    pub fn number(&self, id: &str) -> Option<f64> {
+        let text = self.text(id).replace(',', "");
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+        text.split_at(end.unwrap_or(text.len())).0.parse().ok()
+    }
+
+    /// Sends a command of Chromium's own protocol.
+    fn devtools(&self, command: &str, parameters: Value) {
+        let command = json!({ "cmd": command, "params": parameters });
+        self.command("POST", "/goog/cdp/execute", &command);
     }
 
     /// Sends one command, and returns its value.
