@@ -20,8 +20,10 @@ fn deflate(send: (u8, bool), receive: (u8, bool)) -> Deflate {
 
 const ALL: (u8, bool) = (15, true);
 
-/// What a server answers, and what it uses then.
-fn accept(config: &Deflate, value: &str) -> Option<(Deflate, String)> {
+/// What a server uses then, and what it answers.
+type Answer = Option<(Deflate, String)>;
+
+fn accept(config: &Deflate, value: &str) -> Answer {
     let accepted = config.accept([value.as_bytes()])?;
     Some((accepted.agreed, accepted.response.as_str().to_owned()))
 }
@@ -34,7 +36,7 @@ fn server_judges_an_offer_answers_with_what_it_keeps_to() {
     let frugal = deflate((15, false), (15, false));
     let (s_nct, c_nct) = ("server_no_context_takeover", "client_no_context_takeover");
     let (s_bits, c_bits) = ("server_max_window_bits", "client_max_window_bits");
-    let cases: Vec<(Deflate, String, Option<(Deflate, String)>)> = vec![
+    let cases: Vec<(Deflate, String, Answer)> = vec![
         (all, String::new(), Some((all, String::new()))),
         (all, format!("; {c_bits}"), Some((all, String::new()))),
         (

@@ -5,6 +5,10 @@
 
 use core::fmt::Write;
 
+use motews::deflate::{
+    Compressor, Context, Decompressor, Deflate, Deflater, Inflater, Level, Malformed, Parameters,
+    WindowBits, wire_limit,
+};
 use motews::handshake::{
     Ascii, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header,
     Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
@@ -34,6 +38,13 @@ fn main() {
     server_handshake::<&mut [u8]>();
     client_handshake::<[u8; 128]>();
     client_handshake::<&mut [u8]>();
+    inflate::<[u8; 1 << 10]>();
+    inflate::<&mut [u8]>();
+    deflate::<[u8; 4096]>();
+    deflate::<&mut [u8]>();
+    compressed::<Server, &mut [u8]>();
+    compressed::<Client<Generator>, [u8; 1 << 10]>();
+    negotiation();
     texts();
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
@@ -241,6 +252,71 @@ fn client_handshake<B: AsMut<[u8]> + 'static>() {
     used(input);
 }
 
+/// `deflate`: decompression.
+fn inflate<W: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
+    match Inflater::new(any::<W>(), any()) {
+        Ok(inflater) => *place() = inflater,
+        Err(error) => used(error),
+    }
+    let inflater = place::<Inflater<W>>();
+    let mut input: &[u8] = bytes();
+    used(inflater.inflate(&mut input, bytes(), place()));
+    used(input);
+    used(inflater.finish());
+    inflater.reset();
+}
+
+/// `deflate`: compression.
+fn deflate<M: AsMut<[u8]> + 'static>() {
+    used(Deflater::<M>::min_memory(any()));
+    used(Deflater::<M>::full_memory(any()));
+    match Deflater::new(any::<M>(), any(), any::<Level>()) {
+        Ok(deflater) => *place() = deflater,
+        Err(error) => used(error),
+    }
+    let deflater = place::<Deflater<M>>();
+    let mut input: &[u8] = bytes();
+    used(deflater.deflate(&mut input, any(), bytes(), place()));
+    used(input);
+    deflater.reset();
+}
+
+/// `deflate`: messages.
+fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
+    used(wire_limit(any()));
+    match Decompressor::new(any::<B>(), any::<Context>(), any()) {
+        Ok(decompressor) => *place() = decompressor,
+        Err(error) => used(error),
+    }
+    let decompressor = place::<Decompressor<B>>();
+    used(decompressor.next(place::<Chunk<'_>>(), bytes()));
+    used(place::<MessageBuffer<B>>().push_inflated(any::<Chunk<'_>>(), decompressor));
+
+    match Compressor::new(any::<B>(), any::<Context>(), any()) {
+        Ok(compressor) => *place() = compressor,
+        Err(error) => used(error),
+    }
+    let compressor = place::<Compressor<B>>();
+    let mut input: &[u8] = bytes();
+    used(compressor.compress(&mut input, any(), bytes(), place()));
+    used(input);
+    let connection = place::<Connection<R>>();
+    used(compressor.send_fragment(connection, any(), bytes(), any(), bytes()));
+    compressor.reset();
+}
+
+/// `deflate`: negotiation.
+fn negotiation() {
+    used(WindowBits::new(any()));
+    used(any::<WindowBits>().bits());
+    used(any::<WindowBits>().size());
+    let config = place::<Deflate>();
+    used(config.accept(any::<[&[u8]; 2]>()));
+    used(config.offer());
+    used(config.confirm(any::<[&[u8]; 2]>()));
+    used(place::<Parameters>().as_str());
+}
+
 /// What is written for people: `Display`.
 fn texts() {
     struct Console;
@@ -252,8 +328,9 @@ fn texts() {
     }
     used(write!(
         Console,
-        "{}{}{}{}{}{}{}{}{}",
+        "{}{}{}{}{}{}{}{}{}{}",
         any::<Ascii<'_>>(),
+        any::<Malformed>(),
         any::<CloseCode>(),
         any::<ProtocolViolation>(),
         any::<SendError>(),
