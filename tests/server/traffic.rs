@@ -1,6 +1,7 @@
 //! Echoes of the largest messages, with both sides writing: nobody waits for ever, and what is
 //! held is bounded.
 
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
@@ -52,6 +53,45 @@ fn open_both_sides_write_large_messages_memory_is_bounded() {
     // For each: the message that arrives, and what of the last one waits to leave.
     let most = before + (PEERS * 3 * LARGE) as u64;
     assert!(peak <= most, "{peak} bytes at the peak");
+}
+
+/// While a flooder has the server work without end, another peer waits for a bounded amount of that
+/// work, which is counted in octets: time would say more of the machine than of the server.
+#[test]
+fn open_peers_flood_another_is_served_in_its_turn() {
+    const ROUNDS: usize = 20;
+    let server = start(&[]);
+    let sent = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    // Pongs that nobody asked for are read, and not answered.
+    let pongs = frame(0x8a, 0, b"").repeat(4096);
+    let mut waits = Vec::new();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut peer = open(&server);
+                while !over.load(Ordering::Relaxed) {
+                    peer.stream.write_all(&pongs).expect("it is open");
+                    sent.fetch_add(pongs.len() as u64, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut honest = open(&server);
+        for _ in 0..ROUNDS {
+            let before = sent.load(Ordering::Relaxed);
+            assert_eq!(honest.ask("meanwhile"), "meanwhile");
+            waits.push(sent.load(Ordering::Relaxed) - before);
+            thread::sleep(Duration::from_millis(10));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    waits.sort_unstable();
+    // A turn of each flooder, and what the kernel takes meanwhile.
+    let median = waits[ROUNDS / 2];
+    assert!(
+        median <= 2 << 20,
+        "{median} octets of others came first: {waits:?}"
+    );
 }
 
 /// Sends `count` messages of `length` octets, and reads only when it can write no more.
