@@ -101,5 +101,6 @@ fn shutting_down_deadline_is_the_maximum_the_server_waits_for_the_last() {
     );
     last.stream.write_all(GOING_AWAY).expect("it is open");
     assert!(last.is_ended_within(PATIENCE));
+    drop(last);
     end(&mut server);
 }
