@@ -6,8 +6,8 @@ use motews::deflate::{
     Compressor, Context, Decompressor, Deflater, Inflater, Level, WindowBits, wire_limit,
 };
 use motews::{
-    Client, Config, Connection, DataKind, Entropy, EntropyError, Event, Message, MessageBuffer,
-    ProtocolViolation, Role, SendError, Server,
+    Chunk, Client, Config, Connection, DataKind, Entropy, EntropyError, Event, Message,
+    MessageBuffer, ProtocolViolation, Role, SendError, Server,
 };
 
 #[derive(Clone, Debug)]
@@ -454,6 +454,63 @@ fn message_buffer_takes_compressed_messages_with_and_without_a_window() {
         }
         assert_eq!(received, expected);
         assert_eq!(failed, Some(ProtocolViolation::MessageTooBig));
+    }
+}
+
+/// As firmware does, which has room for a little of the output at a time; and its memory serves the
+/// next connection.
+#[test]
+fn compressed_chunk_that_was_moved_inflates_bit_by_bit() {
+    let mut window = vec![0; 1 << 10];
+    let mut memory = vec![0; 4096];
+    for takeover in [true, false] {
+        let (mut a, mut b) = (client(), server());
+        let mut compressor =
+            Compressor::new(memory, context(10, takeover), Level::Default).expect("room");
+        let mut decompressor =
+            Decompressor::new(window, context(10, takeover), u64::MAX).expect("room");
+        for message in [text(3000), String::new(), text(100), "a".repeat(3000)] {
+            let mut wire = vec![0; 8192];
+            let sent = compressor
+                .send_fragment(&mut a, DataKind::Text, message.as_bytes(), true, &mut wire)
+                .expect("it is open");
+            assert!(sent.done);
+            let mut received = Vec::new();
+            let mut lasts = 0;
+            for part in wire[..sent.written].chunks_mut(64) {
+                let mut input = part;
+                while let Some(event) = b.next_event(&mut input).expect("right") {
+                    let Event::Data(chunk) = event else {
+                        continue;
+                    };
+                    let (kind, mut first, mut last) = (chunk.kind, chunk.first, chunk.last);
+                    let mut kept = chunk.bytes.to_vec();
+                    loop {
+                        let mut chunk = Chunk::compressed(kind, &mut kept, first, last);
+                        let mut out = [0; 7];
+                        let part = decompressor.next(&mut chunk, &mut out).expect("right");
+                        let is_end = part.is_none();
+                        if let Some(part) = part {
+                            assert_eq!(part.first, received.is_empty());
+                            received.extend_from_slice(part.bytes);
+                            lasts += usize::from(part.last);
+                        }
+                        (first, last) = (chunk.first, chunk.last);
+                        kept = chunk.bytes.to_vec();
+                        if is_end {
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!(
+                (String::from_utf8(received), lasts),
+                (Ok(message), 1),
+                "takeover: {takeover}"
+            );
+        }
+        window = decompressor.into_window();
+        memory = compressor.into_memory();
     }
 }
 

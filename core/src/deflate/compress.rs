@@ -75,7 +75,7 @@ impl Level {
                 good: 8,
             },
             Self::Default => Search {
-                places: 128,
+                places: 96,
                 nice: 128,
                 lazy: 16,
                 good: 8,
@@ -176,6 +176,12 @@ fn parts(memory: &mut [u8], layout: Layout) -> Parts<'_> {
             heads: heads.as_chunks_mut().0,
             chains: chains.as_chunks_mut().0,
             size: layout.size,
+            // In a large window, three bytes are seldom near enough to be worth it.
+            mask: if layout.size > NEAR {
+                u32::MAX
+            } else {
+                0x00FF_FFFF
+            },
         },
         tokens: tokens.as_chunks_mut().0,
         words: words.as_chunks_mut().0,
@@ -194,14 +200,15 @@ struct Index<'a> {
     chains: &'a mut [[u8; 2]],
     /// The farthest distance.
     size: usize,
+    /// Which of four bytes are hashed.
+    mask: u32,
 }
 
 impl Index<'_> {
     /// Enters the place `at`, and tells the newest one before with the same hash.
     #[inline(always)]
-    fn insert(&mut self, text: &[u8], at: usize, mask: u32) -> usize {
-        let bytes = text.get(at..).and_then(<[u8]>::first_chunk);
-        let bytes = u32::from_le_bytes(*bytes.unwrap_or(&[0; HASHED])) & mask;
+    fn insert(&mut self, text: &[u8], at: usize) -> usize {
+        let bytes = word(text, at) & self.mask;
         let hash = bytes.wrapping_mul(0x9E37_79B1) as usize >> 7;
         let hash = (hash ^ hash >> 11) & self.heads.len().wrapping_sub(1);
         let Some(head) = self.heads.get_mut(hash) else {
@@ -250,21 +257,25 @@ impl Index<'_> {
         let mut distance = 0;
         let mut places = search.places;
         let mut newest = at;
+        // What a longer match must have in the end; at first, what was hashed.
+        let (mut end, mut mask) = (0, self.mask);
+        if least >= MIN_MATCH {
+            (end, mask) = (least.wrapping_sub(MIN_MATCH), u32::MAX);
+        }
+        let mut ours_end = word(text, at.wrapping_add(end)) & mask;
         // What lies in the index may be of another message: then it leads nowhere.
         while place >= oldest && place < newest {
-            let theirs = text
-                .get(place..place.wrapping_add(most))
-                .unwrap_or_default();
-            if theirs.get(least) == ours.get(least)
-                && theirs.first_chunk::<2>() == ours.first_chunk()
-            {
-                let len = common(ours, theirs);
+            if word(text, place.wrapping_add(end)) & mask == ours_end {
+                let theirs = text.get(place..place.wrapping_add(most));
+                let len = common(ours, theirs.unwrap_or_default());
                 if len > least {
                     least = len;
                     distance = at.wrapping_sub(place);
                     if len >= search.nice || len >= most {
                         break;
                     }
+                    (end, mask) = (len.saturating_sub(MIN_MATCH), u32::MAX);
+                    ours_end = word(text, at.wrapping_add(end));
                 }
             }
             places = places.wrapping_sub(1);
@@ -276,6 +287,13 @@ impl Index<'_> {
         }
         (least, distance)
     }
+}
+
+/// Four bytes of the text, all of which are there.
+#[inline(always)]
+fn word(text: &[u8], at: usize) -> u32 {
+    let bytes = text.get(at..).and_then(<[u8]>::first_chunk);
+    u32::from_le_bytes(*bytes.unwrap_or(&[0; HASHED]))
 }
 
 /// How many bytes both begin with.
@@ -406,6 +424,12 @@ impl<M: AsMut<[u8]>> Deflater<M> {
         Ok(deflater)
     }
 
+    /// The memory, for another stream.
+    #[must_use]
+    pub fn into_memory(self) -> M {
+        self.memory
+    }
+
     /// Begins a new stream: what comes next does not refer to what came before. Between messages
     /// only; in the midst of one, the message is lost.
     // RFC 7692 §7.1.1 [PD05] [PD07] [PD29]
@@ -520,14 +544,11 @@ impl<M: AsMut<[u8]>> Deflater<M> {
     /// Finds matches in the text, until there is too little of it, or the block is long enough.
     fn parse(&mut self, flush: bool) {
         let want = self.want(flush);
-        let size = self.layout.size;
         let search = self.level.search();
         let quarter = Search {
             places: (search.places / 4).max(1),
             ..search
         };
-        // In a large window, three bytes are seldom near enough to be worth it.
-        let mask = if size > NEAR { u32::MAX } else { 0x00FF_FFFF };
         let mut parts = parts(self.memory.as_mut(), self.layout);
         let text = parts.text.get(..self.end).unwrap_or_default();
         let mut block = Block {
@@ -547,10 +568,10 @@ impl<M: AsMut<[u8]>> Deflater<M> {
                 continue;
             }
             while indexed < at {
-                parts.index.insert(text, indexed, mask);
+                parts.index.insert(text, indexed);
                 indexed = indexed.wrapping_add(1);
             }
-            let place = parts.index.insert(text, at, mask);
+            let place = parts.index.insert(text, at);
             indexed = at.wrapping_add(1);
             let least = MIN_MATCH - 1;
             let (mut len, mut distance) =
@@ -569,7 +590,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
                 if most <= len || most < HASHED {
                     break;
                 }
-                let place = parts.index.insert(text, next, mask);
+                let place = parts.index.insert(text, next);
                 indexed = next.wrapping_add(1);
                 let search = if len >= search.good { quarter } else { search };
                 let (longer, farther) = parts.index.longest(text, next, place, len, most, search);

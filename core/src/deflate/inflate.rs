@@ -219,6 +219,12 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         })
     }
 
+    /// The window, for another stream.
+    #[must_use]
+    pub fn into_window(self) -> W {
+        self.window
+    }
+
     /// Begins a new stream: of a peer that does not take its context over to the next message, or
     /// of another peer.
     // [PD05] [PD29]

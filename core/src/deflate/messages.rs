@@ -54,6 +54,22 @@ pub struct Decompressor<W> {
     first: bool,
 }
 
+impl<'a> Chunk<'a> {
+    /// A part of a compressed message whose bytes were moved: for whoever cannot inflate all of a
+    /// chunk while it lies in the input. `first` and `last` are those of the chunk, until
+    /// [`Decompressor::next`] has taken them out of it.
+    #[must_use]
+    pub const fn compressed(kind: DataKind, bytes: &'a mut [u8], first: bool, last: bool) -> Self {
+        Self {
+            kind,
+            bytes,
+            first,
+            last,
+            compressed: true,
+        }
+    }
+}
+
 /// The limit for a connection's messages as they are on the wire, if inflated ones have this one, in
 /// octets: what cannot be compressed is a little longer than it was.
 #[must_use]
@@ -130,6 +146,12 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
             last,
             compressed: false,
         }))
+    }
+
+    /// The window, for the next connection.
+    #[must_use]
+    pub fn into_window(self) -> W {
+        self.inflater.into_window()
     }
 
     /// Inflates what there is room for into `out`, from `*filled` on, and checks it. With
@@ -297,6 +319,12 @@ impl<M: AsMut<[u8]>> Compressor<M> {
             self.deflater.reset();
         }
         done
+    }
+
+    /// The memory, for the next connection.
+    #[must_use]
+    pub fn into_memory(self) -> M {
+        self.deflater.into_memory()
     }
 
     /// The next message does not refer to what was compressed before. To be called when the peer was
