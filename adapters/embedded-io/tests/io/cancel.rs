@@ -1,0 +1,278 @@
+//! Futures dropped at every await point: the peer sees the same octets, the caller the same events.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+
+use motews::handshake::{Request, RequestEvent};
+use motews::{Client, DataKind, Event, Message, MessageBuffer, Role, SendError};
+use motews_embedded_io::asynch::WebSocket;
+use motews_embedded_io::{Config, Error};
+
+use crate::support::{Got, Keys, REQUEST, RESPONSE, Script, frame, owned};
+
+type Ws<'a, R> = WebSocket<'a, Script, R, [u8; 64], [u8; 64]>;
+
+/// Drops the future that waits, and has it made anew.
+struct Dropper {
+    /// How often something has waited so far.
+    waits: usize,
+    /// At which of these the future is dropped: at each, or at one.
+    at: At,
+}
+
+#[derive(Clone, Copy)]
+enum At {
+    Never,
+    Each,
+    Only(usize),
+}
+
+impl Dropper {
+    /// Polls `future`; `None`: drop it now.
+    fn poll<T>(&mut self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        loop {
+            let poll = future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(output) = poll {
+                return Some(output);
+            }
+            self.waits += 1;
+            assert!(self.waits < 1_000_000, "it waits for ever");
+            match self.at {
+                At::Never => {}
+                At::Each => return None,
+                At::Only(wait) if wait + 1 == self.waits => return None,
+                At::Only(_) => {}
+            }
+        }
+    }
+}
+
+/// What `$future` comes to, however often it has to be made.
+macro_rules! call {
+    ($dropper:expr, $future:expr, $owned:expr) => {
+        loop {
+            let future = core::pin::pin!($future);
+            if let Some(output) = $dropper.poll(future) {
+                break $owned(output);
+            }
+        }
+    };
+    ($dropper:expr, $future:expr) => {
+        call!($dropper, $future, |output| output)
+    };
+}
+
+/// Runs `conversation` undisturbed, then with each future dropped whenever it waits, and then with
+/// one drop at each place where anything waits. The transcript stays the same.
+fn stays_the_same<T: PartialEq + core::fmt::Debug>(
+    mut conversation: impl FnMut(&mut Dropper) -> T,
+) -> usize {
+    let mut run = |at| {
+        let mut dropper = Dropper { waits: 0, at };
+        let transcript = conversation(&mut dropper);
+        (transcript, dropper.waits)
+    };
+    let (expected, waits) = run(At::Never);
+    assert!(waits > 500, "only {waits} places to drop something");
+    for wait in 0..waits {
+        assert_eq!(run(At::Only(wait)).0, expected, "dropped at wait {wait}");
+    }
+    let (each, dropped) = run(At::Each);
+    assert_eq!(each, expected);
+    assert!(dropped > 500, "only {dropped} futures were dropped");
+    waits
+}
+
+fn talk(key: Option<[u8; 4]>) -> Vec<u8> {
+    [
+        frame(0x81, "Grüße".as_bytes(), key),
+        frame(0x01, b"one ", key),
+        frame(0x89, &[b'p'; 125], key),
+        frame(0x80, b"two", key),
+        frame(0x82, &[7; 200], key),
+        frame(0x89, b"", key),
+        frame(0x88, &[3, 232], key),
+    ]
+    .concat()
+}
+
+/// Receives chunk by chunk, and sends everything back; pings once.
+fn echo<R: Role>(ws: &mut Ws<'_, R>, dropper: &mut Dropper) -> Vec<Got> {
+    let (mut got, mut open) = (Vec::new(), false);
+    let ping = call!(dropper, ws.ping(&[b'q'; 100]));
+    assert_eq!(ping, Ok(()));
+    loop {
+        let mut chunk = None;
+        let more = call!(dropper, ws.next_event(), |event: Result<
+            Option<Event<'_>>,
+            _,
+        >| {
+            let Some(event) = event.expect("no error") else {
+                return false;
+            };
+            if let Event::Data(data) = &event {
+                chunk = Some((data.kind, data.bytes.to_vec(), data.last));
+            }
+            Got::add(&mut got, &mut open, event);
+            true
+        });
+        if !more {
+            break;
+        }
+        let Some((kind, bytes, last)) = chunk else {
+            continue;
+        };
+        let mut rest = &bytes[..];
+        loop {
+            let taken = call!(dropper, ws.send_fragment(kind, rest, last));
+            rest = &rest[taken.expect("it is open")..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    got
+}
+
+#[test]
+fn server_echo_dropped_anywhere_goes_on() {
+    stays_the_same(|dropper| {
+        static CONFIG: Config<'static> = Config {
+            subprotocols: &["chat"],
+            ..Config::DEFAULT
+        };
+        let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), 1, true);
+        let ws = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        let mut ws: Ws<'_, _> = ws.with_config(&CONFIG);
+        let mut seen = Vec::new();
+        let accepted = call!(
+            dropper,
+            ws.accept_with(|event| {
+                if let Ok(RequestEvent::Header(header)) = event {
+                    seen.push(header.name.to_string());
+                }
+                None
+            })
+        );
+        assert_eq!(accepted, Ok(()));
+        assert_eq!(seen.len(), 6, "each header once");
+        assert_eq!(ws.subprotocol(), Some("chat"));
+        let got = echo(&mut ws, dropper);
+        assert_eq!(call!(dropper, ws.drain()), Ok(()));
+        (got, script.written())
+    });
+}
+
+#[test]
+fn client_echo_dropped_anywhere_goes_on() {
+    stays_the_same(|dropper| {
+        let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
+        let script = Script::new([RESPONSE, &talk(None)].concat(), 1, true);
+        let ws = WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+        let mut ws: Ws<'_, Client<Keys>> = ws.expect("room");
+        assert_eq!(call!(dropper, ws.connect()), Ok(()));
+        let got = echo(&mut ws, dropper);
+        (got, script.written())
+    });
+}
+
+#[test]
+fn server_receives_whole_and_sends_whole_dropped_anywhere_goes_on() {
+    stays_the_same(|dropper| {
+        let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), 1, true);
+        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        assert_eq!(call!(dropper, ws.accept()), Ok(()));
+        let mut messages = MessageBuffer::new([0; 200]);
+        let mut got = Vec::new();
+        loop {
+            let message = call!(dropper, ws.recv(&mut messages), |message: Result<
+                Option<Message<'_>>,
+                _,
+            >| message
+                .expect("no error")
+                .map(owned));
+            let Some(message) = message else {
+                break;
+            };
+            got.push(message);
+            let sent = call!(
+                dropper,
+                ws.send(Message::Text("a reply of some length, as they are"))
+            );
+            assert_eq!(sent, Ok(()));
+            assert_eq!(call!(dropper, ws.flush()), Ok(()));
+        }
+        (got, script.written())
+    });
+}
+
+#[test]
+fn close_dropped_anywhere_goes_on() {
+    let key = Some([5; 4]);
+    let end = [frame(0x82, &[1; 300], key), frame(0x88, &[], key)].concat();
+    stays_the_same(|dropper| {
+        let script = Script::new([REQUEST, &end].concat(), 1, true);
+        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        assert_eq!(call!(dropper, ws.accept()), Ok(()));
+        let reason = "x".repeat(123);
+        let closed = call!(dropper, ws.close(motews::CloseCode::NORMAL, &reason));
+        assert_eq!(closed, Ok(()));
+        script.written()
+    });
+}
+
+#[test]
+fn failure_dropped_anywhere_tells_the_peer_once() {
+    stays_the_same(|dropper| {
+        let wrong = [frame(0x82, &[1; 300], Some([5; 4])), vec![0xF1]].concat();
+        let script = Script::new([REQUEST, &wrong].concat(), 1, true);
+        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        assert_eq!(call!(dropper, ws.accept()), Ok(()));
+        let error = loop {
+            let event = call!(dropper, ws.next_event(), |event: Result<
+                Option<Event<'_>>,
+                _,
+            >| {
+                event.map(|event| event.is_some())
+            });
+            match event {
+                Ok(true) => {}
+                Ok(false) => panic!("no end"),
+                Err(error) => break error,
+            }
+        };
+        let violation = motews::ProtocolViolation::ReservedBit;
+        assert_eq!(error, Error::Protocol(violation));
+        (error, script.written())
+    });
+}
+
+/// A future of `send` that is dropped has sent nothing: the message goes out when it is sent again,
+/// and then once.
+#[test]
+fn send_dropped_while_it_waits_has_sent_nothing() {
+    let script = Script::new(REQUEST, 1, true);
+    let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let mut patient = Dropper {
+        waits: 0,
+        at: At::Never,
+    };
+    assert_eq!(call!(patient, ws.accept()), Ok(()));
+    let head = script.written().len();
+    assert_eq!(call!(patient, ws.send(Message::Binary(&[1; 50]))), Ok(()));
+    for _ in 0..10 {
+        assert!(crate::support::poll(ws.send(Message::Binary(&[2; 50]))).is_pending());
+        let part = ws.send_fragment(DataKind::Text, &[b'3'; 50], true);
+        assert!(crate::support::poll(part).is_pending());
+    }
+    assert_eq!(call!(patient, ws.flush()), Ok(()));
+    let one = [&[0x82, 50][..], &[1; 50]].concat();
+    assert_eq!(script.written()[head..], one);
+    assert_eq!(
+        call!(patient, ws.send(Message::Binary(&[0; 100]))),
+        Err(Error::Send(SendError::NoRoom))
+    );
+}

@@ -1,0 +1,217 @@
+//! Deadlines, with a time that passes when the test says so.
+
+use core::task::Poll;
+use core::time::Duration;
+
+use motews::{CloseCode, Due, Event, Message, Server, Timeouts};
+use motews_embedded_io::{Config, Error, Timed, asynch, blocking};
+
+use crate::support::{Got, Hand, NotNow, REQUEST, Script, frame, poll, read_by_client};
+
+static CONFIG: Config<'static> = Config {
+    timeouts: Timeouts {
+        handshake: Some(Duration::from_secs(10)),
+        idle: Some(Duration::from_secs(100)),
+        keepalive: Some(Duration::from_secs(30)),
+        pong: Some(Duration::from_secs(5)),
+        close: Some(Duration::from_secs(3)),
+    },
+    ..Config::DEFAULT
+};
+
+type Ws<K> = asynch::WebSocket<'static, Script, Server, [u8; 64], [u8; 64], Timed<K>>;
+
+/// A server whose client says `incoming` and is silent then.
+fn server(incoming: &[u8]) -> (Ws<Hand>, Script, Hand) {
+    let mut script = Script::new(incoming, 1000, false);
+    script.ends = false;
+    let hand = Hand::default();
+    let ws = asynch::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let ws = ws.with_config(&CONFIG).with_clock(hand.clone());
+    (ws, script, hand)
+}
+
+fn open() -> (Ws<Hand>, Script, Hand, usize) {
+    let (mut ws, script, hand) = server(REQUEST);
+    assert_eq!(poll(ws.accept()), Poll::Ready(Ok(())));
+    let head = script.written().len();
+    (ws, script, hand, head)
+}
+
+fn next(ws: &mut Ws<Hand>) -> Poll<Result<bool, Error<NotNow>>> {
+    poll(ws.next_event()).map(|event| event.map(|event| event.is_some()))
+}
+
+fn late(due: Due) -> Poll<Result<bool, Error<NotNow>>> {
+    Poll::Ready(Err(Error::TimedOut(due)))
+}
+
+#[test]
+fn server_awaits_a_request_gives_up_in_time() {
+    for len in [0, 20] {
+        let (mut ws, _, hand) = server(&REQUEST[..len]);
+        assert_eq!(poll(ws.accept()), Poll::Pending);
+        hand.pass(9_999);
+        assert_eq!(poll(ws.accept()), Poll::Pending);
+        hand.pass(1);
+        let late = Poll::Ready(Err(Error::TimedOut(Due::Handshake)));
+        assert_eq!(poll(ws.accept()), late);
+        assert_eq!(poll(ws.accept()), late, "and so it stays");
+    }
+}
+
+#[test]
+fn server_cannot_write_its_answer_gives_up_in_time() {
+    let (mut ws, script, hand) = server(REQUEST);
+    script.takes.set(false);
+    assert_eq!(poll(ws.accept()), Poll::Pending);
+    hand.pass(10_000);
+    assert_eq!(
+        poll(ws.accept()),
+        Poll::Ready(Err(Error::TimedOut(Due::Handshake)))
+    );
+}
+
+#[test]
+fn peer_is_silent_is_pinged_and_given_up() {
+    let (mut ws, script, hand, head) = open();
+    assert_eq!(next(&mut ws), Poll::Pending);
+    hand.pass(29_999);
+    assert_eq!(next(&mut ws), Poll::Pending);
+    assert_eq!(script.written().len(), head);
+    hand.pass(1);
+    assert_eq!(next(&mut ws), Poll::Pending);
+    assert_eq!(read_by_client(&script.written(), head), [Got::Ping(vec![])]);
+    hand.pass(4_999);
+    script.say(&frame(0x8A, b"", Some([0; 4])));
+    assert_eq!(next(&mut ws), Poll::Ready(Ok(true)), "it is there");
+    hand.pass(30_000);
+    assert_eq!(next(&mut ws), Poll::Pending);
+    hand.pass(5_000);
+    assert_eq!(next(&mut ws), late(Due::Pong));
+    assert_eq!(next(&mut ws), late(Due::Pong), "and so it stays");
+}
+
+#[test]
+fn peer_sends_no_message_is_closed() {
+    let (mut ws, script, hand, head) = open();
+    for _ in 0..10 {
+        assert_eq!(next(&mut ws), Poll::Pending);
+        hand.pass(10_000);
+        script.say(&frame(0x8A, b"", Some([0; 4])));
+        assert_eq!(next(&mut ws), Poll::Ready(Ok(true)));
+    }
+    assert_eq!(next(&mut ws), Poll::Pending);
+    assert_eq!(
+        read_by_client(&script.written(), head),
+        [Got::Close(Some((CloseCode::GOING_AWAY, String::new())))]
+    );
+    // Pings do not lengthen the time for closing.
+    hand.pass(2_999);
+    script.say(&frame(0x89, b"", Some([0; 4])));
+    assert_eq!(next(&mut ws), Poll::Ready(Ok(true)));
+    hand.pass(1);
+    assert_eq!(next(&mut ws), late(Due::Close));
+}
+
+#[test]
+fn peer_does_not_close_is_given_up() {
+    let (mut ws, _, hand, _) = open();
+    assert_eq!(poll(ws.close(CloseCode::NORMAL, "")), Poll::Pending);
+    hand.pass(3_000);
+    assert_eq!(
+        poll(ws.close(CloseCode::NORMAL, "")),
+        Poll::Ready(Err(Error::TimedOut(Due::Close)))
+    );
+}
+
+#[test]
+fn peer_does_not_end_the_transport_is_given_up() {
+    let (mut ws, script, hand, _) = open();
+    script.say(&frame(0x88, &[], Some([0; 4])));
+    assert_eq!(next(&mut ws), Poll::Ready(Ok(true)));
+    assert_eq!(
+        next(&mut ws),
+        Poll::Ready(Ok(false)),
+        "a server is at its end"
+    );
+    assert_eq!(poll(ws.drain()), Poll::Pending);
+    hand.pass(3_000);
+    assert_eq!(
+        poll(ws.drain()),
+        Poll::Ready(Err(Error::TimedOut(Due::Close)))
+    );
+}
+
+#[test]
+fn peer_does_not_read_is_given_up() {
+    let (mut ws, script, hand, _) = open();
+    script.takes.set(false);
+    assert_eq!(
+        poll(ws.send(Message::Binary(&[0; 60]))),
+        Poll::Ready(Ok(()))
+    );
+    assert_eq!(poll(ws.send(Message::Binary(&[0; 60]))), Poll::Pending);
+    hand.pass(30_000);
+    assert_eq!(
+        poll(ws.flush()),
+        Poll::Pending,
+        "a ping has no room, but its time runs"
+    );
+    hand.pass(5_000);
+    assert_eq!(
+        poll(ws.flush()),
+        Poll::Ready(Err(Error::TimedOut(Due::Pong)))
+    );
+}
+
+#[test]
+fn no_clock_keeps_no_deadline() {
+    let mut script = Script::new(REQUEST, 1000, false);
+    script.ends = false;
+    let ws = asynch::WebSocket::server(script, [0; 64], [0; 64]).expect("room");
+    let mut ws = ws.with_config(&CONFIG);
+    assert_eq!(poll(ws.accept()), Poll::Ready(Ok(())));
+    assert!(poll(ws.next_event()).is_pending());
+}
+
+/// A blocking transport comes back now and then; without a clock the caller is told, with one the
+/// deadlines are looked at.
+#[test]
+fn blocking_transport_gives_up_for_now_loses_nothing() {
+    let hello = frame(0x81, b"Hello", Some([1, 2, 3, 4]));
+    let mut script = Script::new(&REQUEST[..50], 1000, false);
+    script.ends = false;
+    let mut ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    assert_eq!(ws.accept(), Err(Error::Io(NotNow)));
+    script.say(&REQUEST[50..]);
+    assert_eq!(ws.accept(), Ok(()));
+    let mut got = Vec::new();
+    for octet in hello {
+        script.say(&[octet]);
+        match ws.next_event() {
+            Ok(Some(Event::Data(chunk))) => got.extend_from_slice(chunk.bytes),
+            Ok(_) => panic!("no data"),
+            Err(error) => assert_eq!(error, Error::Io(NotNow)),
+        }
+    }
+    assert_eq!(got, b"Hello");
+}
+
+#[test]
+fn blocking_peer_is_silent_is_pinged_and_given_up() {
+    let mut script = Script::new(REQUEST, 1000, false);
+    script.ends = false;
+    let mut time = 0;
+    // A tenth of a second for each look at the clock.
+    let clock = move || {
+        time += 100;
+        motews::Millis(time)
+    };
+    let ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let mut ws = ws.with_config(&CONFIG).with_clock(clock);
+    assert_eq!(ws.accept(), Ok(()));
+    let head = script.written().len();
+    assert_eq!(ws.next_event().map(|_| ()), Err(Error::TimedOut(Due::Pong)));
+    assert_eq!(read_by_client(&script.written(), head), [Got::Ping(vec![])]);
+}

@@ -1,0 +1,170 @@
+//! What is too small, too big, or not there.
+
+use motews::handshake::Request;
+use motews::{Client, MessageBuffer, ProtocolViolation, SendError, Server};
+use motews_embedded_io::{BufferTooSmall, Config, Error, MIN_BUFFER, asynch, blocking};
+
+use crate::support::{Keys, REQUEST, Script, block_on, frame};
+
+type Blocking<'a, R, Rx, Tx> = blocking::WebSocket<'a, Script, R, Rx, Tx>;
+
+fn open(
+    rest: &[u8],
+    config: &'static Config<'static>,
+) -> Blocking<'static, Server, Vec<u8>, Vec<u8>> {
+    let script = Script::new([REQUEST, rest].concat(), 5, false);
+    let ws = Blocking::server(script, vec![0; 64], vec![0; 64]).expect("room");
+    let mut ws = ws.with_config(config);
+    ws.accept().expect("a request");
+    ws
+}
+
+#[test]
+fn buffers_below_the_minimum_are_refused_and_at_it_taken() {
+    let script = || Script::new(REQUEST, 1, false);
+    let request = Request::new("h", "/", &mut Keys::new()).expect("right");
+    for (rx, tx, fits) in [
+        (MIN_BUFFER, MIN_BUFFER, true),
+        (MIN_BUFFER - 1, MIN_BUFFER, false),
+        (MIN_BUFFER, MIN_BUFFER - 1, false),
+        (1, 1, false),
+        (0, 0, false),
+        (4096, 0, false),
+    ] {
+        let (rx, tx) = (|| vec![0; rx], || vec![0; tx]);
+        let server: Result<Blocking<'_, Server, _, _>, _> = Blocking::server(script(), rx(), tx());
+        assert_eq!(server.is_ok(), fits);
+        let client: Result<Blocking<'_, Client<Keys>, _, _>, BufferTooSmall> =
+            Blocking::client(script(), rx(), tx(), request, Keys::new());
+        assert_eq!(client.is_ok(), fits);
+        if let Err(error) = client {
+            assert_eq!(error.to_string(), "a buffer has less than 64 bytes");
+        }
+    }
+}
+
+#[test]
+fn buffers_may_be_arrays_slices_and_vectors() {
+    let script = || Script::new(REQUEST, 1000, true);
+    let (mut rx, mut tx) = ([0; 64], [0; 80]);
+    let mut ws = Blocking::server(script(), &mut rx[..], &mut tx[..]).expect("slices");
+    assert_eq!(ws.accept(), Ok(()));
+
+    let mut vector = heapless::Vec::<u8, 100>::new();
+    let empty: Result<Blocking<'_, Server, _, _>, _> =
+        Blocking::server(script(), vector.clone(), [0; 64]);
+    assert!(
+        empty.is_err(),
+        "as long as it is, not as long as it could be"
+    );
+    vector.resize_default(100).expect("its capacity");
+    let mut ws = asynch::WebSocket::server(script(), vector, [0; 64]).expect("a vector");
+    assert_eq!(block_on(ws.accept()), Ok(()));
+}
+
+#[test]
+fn message_of_the_buffers_length_is_received_and_one_octet_more_fails() {
+    let key = Some([1; 4]);
+    for (len, parts) in [
+        (0, 1),
+        (1, 1),
+        (100, 1),
+        (100, 2),
+        (101, 1),
+        (101, 2),
+        (2000, 1),
+    ] {
+        let payload = vec![b'x'; len];
+        let (one, two) = payload.split_at(len / parts);
+        let wire = match parts {
+            1 => frame(0x82, one, key),
+            _ => [frame(0x02, one, key), frame(0x80, two, key)].concat(),
+        };
+        let mut ws = open(&[wire, frame(0x88, &[], key)].concat(), &Config::DEFAULT);
+        let head = ws.transport().written().len();
+        let mut messages = MessageBuffer::new([0; 100]);
+        let received = ws
+            .recv(&mut messages)
+            .map(|message| message.map(|it| it.as_bytes().len()));
+        if len <= 100 {
+            assert_eq!(received, Ok(Some(len)));
+        } else {
+            let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+            assert_eq!(received, Err(too_big));
+            assert_eq!(ws.transport().written()[head..], [0x88, 2, 3, 241], "1009");
+            let again = ws.recv(&mut messages).map(|_| ());
+            assert_eq!(again, Err(too_big), "and so it stays");
+        }
+    }
+}
+
+#[test]
+fn message_of_the_configured_length_is_received_and_one_octet_more_fails() {
+    static NONE: Config<'static> = Config {
+        max_message_len: 0,
+        ..Config::DEFAULT
+    };
+    static ONE: Config<'static> = Config {
+        max_message_len: 1,
+        ..Config::DEFAULT
+    };
+    static MOST: Config<'static> = Config {
+        max_message_len: u64::MAX,
+        ..Config::DEFAULT
+    };
+    for (config, len, fits) in [
+        (&NONE, 0, true),
+        (&NONE, 1, false),
+        (&ONE, 1, true),
+        (&ONE, 2, false),
+        (&MOST, 5000, true),
+    ] {
+        let mut ws = open(&frame(0x82, &vec![0; len], Some([1; 4])), config);
+        let event = ws.next_event().map(|event| event.is_some());
+        let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+        assert_eq!(event, if fits { Ok(true) } else { Err(too_big) });
+    }
+}
+
+#[test]
+fn receiver_before_the_handshake_and_after_the_end() {
+    let script = Script::new(REQUEST, 10, false);
+    let mut ws = Blocking::server(script, [0; 64], [0; 64]).expect("room");
+    let not_open = Error::Send(SendError::NotOpen);
+    assert_eq!(ws.next_event().map(|_| ()), Err(not_open));
+    assert_eq!(
+        ws.start_close::<()>(motews::CloseCode::NORMAL, ""),
+        Err(Error::Send(SendError::NotOpen))
+    );
+    assert_eq!(ws.accept(), Ok(()));
+    assert_eq!(ws.accept(), Ok(()), "it is open");
+    // The peer leaves without a Close.
+    let left = Error::Protocol(ProtocolViolation::UnexpectedEof);
+    assert_eq!(ws.next_event().map(|_| ()), Err(left));
+    assert_eq!(ws.next_event().map(|_| ()), Err(left));
+    assert_eq!(ws.ping(b""), Err(not_open));
+}
+
+#[test]
+fn transport_that_takes_nothing_is_lost() {
+    struct Full(Script);
+    impl embedded_io::ErrorType for Full {
+        type Error = crate::support::NotNow;
+    }
+    impl embedded_io::Read for Full {
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+            self.0.read(buffer)
+        }
+    }
+    impl embedded_io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> Result<usize, Self::Error> {
+            Ok(0)
+        }
+        fn flush(&mut self) -> Result<(), Self::Error> {
+            Ok(())
+        }
+    }
+    let transport = Full(Script::new(REQUEST, 10, false));
+    let mut ws = blocking::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    assert_eq!(ws.accept(), Err(Error::Lost));
+}

@@ -1,0 +1,10 @@
+//! Both WebSockets over transports that are as unhelpful as transports may be.
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
+mod cancel;
+mod deadlines;
+mod echo;
+mod handshake;
+mod limits;
+mod split;
+mod support;
