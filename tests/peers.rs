@@ -12,7 +12,8 @@
 //! | `!last-close`   | answers with the code and reason of the last close by a client      |
 //! | `!close`        | closes with [`CLOSE_BY_SERVER`]                                     |
 //!
-//! and choose the subprotocol `echo`. The echo example understands none of that and only echoes.
+//! and choose the subprotocol `echo`. The echo example and the event-driven server of the tests
+//! understand none of that and only echo.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -52,6 +53,19 @@ fn tungstenite_server_serves() {
 }
 
 #[test]
+fn tungstenite_client_and_event_driven_server() {
+    for loops in ["loops=1", "loops=2", "loops=4"] {
+        let server = start_event_driven(loops);
+        // So many that each loop has some.
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| exchange(|| connect_tungstenite(server.address, false), false));
+            }
+        });
+    }
+}
+
+#[test]
 #[ignore = "builds the echo example"]
 fn tungstenite_client_and_echo_example() {
     let server = ServerProcess::example("echo", folder());
@@ -73,6 +87,12 @@ fn python_client_and_echo_example() {
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
+fn python_client_and_event_driven_server() {
+    run_client("client.py", start_event_driven("loops=2").address, false);
+}
+
+#[test]
+#[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_server_serves() {
     let server = ServerProcess::start("server.py", &mut script("server.py"), folder());
     exchange(|| connect_motews(server.address), true);
@@ -89,6 +109,12 @@ fn node_client_is_served() {
 fn node_client_and_echo_example() {
     let server = ServerProcess::example("echo", folder());
     run_client("client.mjs", server.address, false);
+}
+
+#[test]
+#[ignore = "needs Node's ws: bash .ci/install"]
+fn node_client_and_event_driven_server() {
+    run_client("client.mjs", start_event_driven("loops=2").address, false);
 }
 
 #[test]
@@ -214,6 +240,16 @@ fn serve<P: Peer + 'static>(accept: fn(TcpStream) -> P) -> SocketAddr {
         }
     });
     address
+}
+
+/// Starts the event-driven server, which echoes.
+fn start_event_driven(loops: &str) -> ServerProcess {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_event_server"));
+    ServerProcess::start(
+        &format!("event_server-{loops}"),
+        command.arg(loops),
+        folder(),
+    )
 }
 
 /// The server's part, for one connection.
