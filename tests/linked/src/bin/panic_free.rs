@@ -264,6 +264,7 @@ fn inflate<W: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     used(input);
     used(inflater.finish());
     inflater.reset();
+    used(any::<Inflater<W>>().into_window());
 }
 
 /// `deflate`: compression.
@@ -279,6 +280,7 @@ fn deflate<M: AsMut<[u8]> + 'static>() {
     used(deflater.deflate(&mut input, any(), bytes(), place()));
     used(input);
     deflater.reset();
+    used(any::<Deflater<M>>().into_memory());
 }
 
 /// `deflate`: messages.
@@ -290,6 +292,7 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     }
     let decompressor = place::<Decompressor<B>>();
     used(decompressor.next(place::<Chunk<'_>>(), bytes()));
+    *place() = Chunk::compressed(any(), bytes(), any(), any());
     used(place::<MessageBuffer<B>>().push_inflated(any::<Chunk<'_>>(), decompressor));
 
     match Compressor::new(any::<B>(), any::<Context>(), any()) {
@@ -303,6 +306,8 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     let connection = place::<Connection<R>>();
     used(compressor.send_fragment(connection, any(), bytes(), any(), bytes()));
     compressor.reset();
+    used(any::<Compressor<B>>().into_memory());
+    used(any::<Decompressor<B>>().into_window());
 }
 
 /// `deflate`: negotiation.
