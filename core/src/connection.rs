@@ -179,6 +179,14 @@ fn split<'a>(input: &mut &'a mut [u8], at: usize) -> (&'a mut [u8], &'a mut [u8]
 /// Copies as much of `from` as `to` has room for: all of it, wherever this is called.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
+    let len = to.len().min(from.len());
+    if cfg!(target_pointer_width = "64")
+        && let (Some(to), Some(from)) = (to.get_mut(..len), from.get(..len))
+    {
+        to.copy_from_slice(from);
+        return;
+    }
+    // Firmware would rather have the flash.
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }

@@ -208,6 +208,21 @@ impl FrameHeader {
             | u8::from(self.rsv2) << 5
             | u8::from(self.rsv3) << 4
             | self.opcode as u8;
+        // What a server sends most, without a loop. Firmware would rather have the flash.
+        if cfg!(target_pointer_width = "64") && self.mask.is_none() {
+            match (self.payload_len, &mut *rest) {
+                (len @ 0..126, _) => {
+                    *second = len as u8;
+                    return Ok(2);
+                }
+                (len @ 126..=0xFFFF, [high, low, ..]) => {
+                    *second = 126;
+                    [*high, *low] = (len as u16).to_be_bytes();
+                    return Ok(4);
+                }
+                _ => {}
+            }
+        }
         let masked = u8::from(self.mask.is_some()) << 7;
         let long = self.payload_len.to_be_bytes();
         let (short_len, extended): (u8, &[u8]) = match self.payload_len {
