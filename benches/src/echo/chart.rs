@@ -77,12 +77,16 @@ pub fn read(text: &str) -> Result<Vec<Row>, String> {
 }
 
 // In pixels.
-const NAME_WIDTH: f64 = 158.0;
-const COLUMN_WIDTH: f64 = 144.0;
-const BAR_WIDTH: f64 = 88.0;
+const NAME_WIDTH: f64 = 184.0;
+const COLUMN_WIDTH: f64 = 136.0;
+const BAR_WIDTH: f64 = 80.0;
+/// Bars end here, even if the figure is greater.
+const LONGEST_BAR: f64 = BAR_WIDTH + 5.0;
+/// Where the values stand, beside the longest bar.
+const VALUE: f64 = BAR_WIDTH + 11.0;
 const BAR_HEIGHT: f64 = 14.0;
 const ROW_HEIGHT: f64 = 26.0;
-const HEAD_HEIGHT: f64 = 112.0;
+const HEAD_HEIGHT: f64 = 128.0;
 const FOOT_HEIGHT: f64 = 20.0;
 const MARGIN: f64 = 20.0;
 
@@ -140,7 +144,7 @@ pub fn draw(rows: &[Row]) -> String {
         <rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"6\"/>\n\
         <text class=\"title\" x=\"{MARGIN}\" y=\"32\">Echo throughput</text>\n\
         <text class=\"quiet\" x=\"{MARGIN}\" y=\"53\">Processor time per message of a raw TCP \
-        echo, divided by the server’s. 1 is the limit; more is better.</text>\n",
+        echo, divided by the server’s: 1, the dotted line, is the limit.</text>\n",
         servers
             .iter()
             .map(|server| {
@@ -169,8 +173,9 @@ pub fn draw(rows: &[Row]) -> String {
         let limit = x + BAR_WIDTH;
         let _ = write!(
             svg,
-            "<text class=\"own\" x=\"{x}\" y=\"82\">{size}, {depth}</text>\n\
-            <text class=\"quiet small\" x=\"{x}\" y=\"99\">{} connections</text>\n\
+            "<text class=\"own\" x=\"{x}\" y=\"82\">{size}</text>\n\
+            <text class=\"quiet small\" x=\"{x}\" y=\"99\">{depth},</text>\n\
+            <text class=\"quiet small\" x=\"{x}\" y=\"115\">{} connections</text>\n\
             <line class=\"limit\" x1=\"{limit}\" x2=\"{limit}\" y1=\"{}\" y2=\"{bottom}\"/>\n",
             workload.connections,
             HEAD_HEIGHT - 4.0,
@@ -191,13 +196,13 @@ pub fn draw(rows: &[Row]) -> String {
         for (column, workload) in workloads.iter().enumerate() {
             let x = NAME_WIDTH + COLUMN_WIDTH * column as f64;
             let figure = figure(server, *workload);
-            let bar = BAR_WIDTH * figure.min(1.2);
+            let bar = (BAR_WIDTH * figure).min(LONGEST_BAR);
             let _ = write!(
                 svg,
                 "<rect class=\"bar{own}\" x=\"{x}\" y=\"{y}\" width=\"{bar:.1}\" \
                 height=\"{BAR_HEIGHT}\" rx=\"2\"/>\n\
                 <text class=\"small{own}\" x=\"{:.1}\" y=\"{text}\">{figure:.2}</text>\n",
-                x + bar + 6.0,
+                x + VALUE,
             );
         }
     }

@@ -211,6 +211,13 @@ impl Client {
                 }
             }
         }
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            match lane.stream.read(&mut [0]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Err(wrong(number)),
+            }
+        }
         Ok(blocks * self.workload.depth as u64)
     }
 
@@ -248,10 +255,7 @@ impl Client {
             Err(error) => return Err(error),
         };
         if room[..len] != due[..len] {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                format!("connection {number} got back something else than it sent"),
-            ));
+            return Err(wrong(number));
         }
         if len < due.len() {
             lane.received += len;
@@ -261,6 +265,14 @@ impl Client {
         (lane.sent, lane.received) = (0, 0);
         Ok(true)
     }
+}
+
+/// What came back on a connection is not what was sent.
+fn wrong(number: usize) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!("connection {number} got back something else than it sent"),
+    )
 }
 
 /// The opening handshake, as far as it takes to be let in.
@@ -296,6 +308,9 @@ mod tests {
 
     const TIME: Duration = Duration::from_millis(20);
 
+    /// Where a fault ends it long before.
+    const UNTIL_FOUND: Duration = Duration::from_secs(20);
+
     #[test]
     fn each_server_echoes_every_octet() {
         for entry in Entry::all() {
@@ -329,7 +344,7 @@ mod tests {
     type Change = fn(Vec<u8>, usize, &[Vec<u8>]) -> Vec<u8>;
 
     /// Runs two connections against a server that does `change` to what it echoes.
-    fn run_against(change: Change) -> io::Result<u64> {
+    fn run_against(time: Duration, change: Change) -> io::Result<u64> {
         let workload = Workload::new(2, 300, 3);
         let len = Block::prepare(0, workload, Kind::Binary, Protocol::Tcp)
             .sent
@@ -353,7 +368,7 @@ mod tests {
             }
         });
         let mut client = Client::connect(address, workload, Kind::Binary, Protocol::Tcp)?;
-        client.run(TIME)
+        client.run(time)
     }
 
     fn kind_of(result: io::Result<u64>) -> Option<ErrorKind> {
@@ -362,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_honest_echo_passes() {
-        let messages = run_against(|block, _, _| block).expect("an honest echo");
+        let messages = run_against(TIME, |block, _, _| block).expect("an honest echo");
         assert!(
             messages >= 2 * 3 && messages.is_multiple_of(3),
             "{messages}"
@@ -371,7 +386,7 @@ mod tests {
 
     #[test]
     fn one_wrong_bit_at_the_end_is_found() {
-        let result = run_against(|mut block, number, _| {
+        let result = run_against(UNTIL_FOUND, |mut block, number, _| {
             if number == 2
                 && let Some(last) = block.last_mut()
             {
@@ -384,7 +399,7 @@ mod tests {
 
     #[test]
     fn an_earlier_message_is_found() {
-        let result = run_against(|block, number, before| match number {
+        let result = run_against(UNTIL_FOUND, |block, number, before| match number {
             3 => before[number - 1].clone(),
             _ => block,
         });
@@ -393,7 +408,7 @@ mod tests {
 
     #[test]
     fn an_octet_too_many_is_found() {
-        let result = run_against(|mut block, number, _| {
+        let result = run_against(UNTIL_FOUND, |mut block, number, _| {
             if number == 1 {
                 block.push(0);
             }
@@ -420,7 +435,7 @@ mod tests {
             first.read_exact(&mut one)
         });
         let client = Client::connect(address, workload, Kind::Binary, Protocol::Tcp);
-        let result = client.and_then(|mut client| client.run(TIME));
+        let result = client.and_then(|mut client| client.run(UNTIL_FOUND));
         assert_eq!(kind_of(result), Some(ErrorKind::InvalidData));
     }
 
@@ -431,6 +446,10 @@ mod tests {
         thread::spawn(move || listener.accept().map(drop));
         let workload = Workload::new(1, 16, 1);
         let client = Client::connect(address, workload, Kind::Binary, Protocol::Tcp);
-        assert!(client.and_then(|mut client| client.run(TIME)).is_err());
+        assert!(
+            client
+                .and_then(|mut client| client.run(UNTIL_FOUND))
+                .is_err()
+        );
     }
 }
