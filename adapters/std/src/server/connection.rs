@@ -83,6 +83,7 @@ impl Cork {
         self.len
     }
 
+    #[inline]
     fn spare(&mut self) -> &mut [u8] {
         &mut self.bytes[self.len..]
     }
@@ -824,7 +825,7 @@ impl<D: Default> Slot<D> {
             return 0;
         };
         let core = &mut self.core;
-        loop {
+        while !input.is_empty() {
             let chunk = match core.connection.next_event(&mut input) {
                 Ok(Some(Event::Data(chunk))) => chunk,
                 Ok(Some(Event::Ping(_))) => {
@@ -860,6 +861,7 @@ impl<D: Default> Slot<D> {
                 return input.len();
             }
         }
+        0
     }
 
     /// Reads a request, and gives what comes after it.
@@ -1007,7 +1009,7 @@ impl<D: Default> Slot<D> {
 }
 
 /// Gives a whole message to the handler.
-#[inline]
+#[inline(always)] // There are two calls, and what is in between costs more than they do.
 fn deliver<H: Handler>(
     handler: &mut H,
     core: &mut Core,

@@ -19,7 +19,7 @@ use super::handler::Handler;
 use super::outbox::{Inbox, set_in_loop};
 use super::peer::{PeerId, Peers};
 use super::stream::Stream;
-use super::{Settings, Shared};
+use super::{Settings, Shared, Stop};
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -39,6 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often the deadlines are looked at: an eighth of the shortest one, in these bounds.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// The time is counted in milliseconds.
+const MIN_TIMER: Duration = Duration::from_millis(1);
 
 /// A loop that does not run yet.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ enum Accepting {
     /// There may be more.
     Now,
     /// Not before this time: there is no room.
-    At(Instant),
+    At(Millis),
     /// The server shuts down.
     Never,
 }
@@ -98,9 +101,9 @@ pub(super) struct EventLoop<H: Handler> {
     buffer: Box<[u8]>,
     epoch: Instant,
     sweep: Option<Duration>,
-    next_sweep: Option<Instant>,
+    next_sweep: Option<Millis>,
     timer: Option<Duration>,
-    next_timer: Option<Instant>,
+    next_timer: Option<Millis>,
 }
 
 impl<H: Handler> EventLoop<H> {
@@ -112,7 +115,7 @@ impl<H: Handler> EventLoop<H> {
     ) -> io::Result<Self> {
         let registry = waiting.poll.registry().try_clone()?;
         let settings = shared.settings.clone();
-        let timer = handler.timer();
+        let timer = handler.timer().map(|timer| timer.max(MIN_TIMER));
         Ok(Self {
             sweep: sweep(&settings),
             context: Context::new(waiting.inbox, settings, registry),
@@ -150,13 +153,12 @@ impl<H: Handler> EventLoop<H> {
     fn turn_around(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(MAX_EVENTS);
         let mut ready = Vec::new();
-        let mut now = Instant::now();
-        self.next_timer = self.timer.and_then(|timer| now.checked_add(timer));
+        self.context.now = self.now();
+        self.next_timer = self.timer.map(|timer| self.context.now.after(timer));
         loop {
             let busy = self.accepting == Accepting::Now || !self.context.later.is_empty();
             let timeout = if !busy && self.context.inbox.fall_asleep() {
-                self.next_deadline()
-                    .map(|at| at.saturating_duration_since(now))
+                self.next_deadline().map(|at| at.since(self.context.now))
             } else {
                 Some(Duration::ZERO)
             };
@@ -166,9 +168,8 @@ impl<H: Handler> EventLoop<H> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 polled => polled?,
             }
-            now = Instant::now();
-            let millis = now.saturating_duration_since(self.epoch).as_millis();
-            self.context.now = Millis(millis as u64);
+            let now = self.now();
+            self.context.now = now;
 
             // Those that wait have their turn once in a round.
             core::mem::swap(&mut self.context.later, &mut ready);
@@ -190,16 +191,25 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    fn now(&self) -> Millis {
+        Millis(0).after(self.epoch.elapsed())
+    }
+
+    fn next_deadline(&self) -> Option<Millis> {
         let accept = match self.accepting {
             Accepting::At(at) => Some(at),
             _ => None,
         };
-        let stop = self.shared.stop().and_then(|stop| stop.at);
+        let stop = self.shared.stop().and_then(|stop| self.stop_at(stop));
         [accept, self.next_sweep, self.next_timer, stop]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    fn stop_at(&self, stop: Stop) -> Option<Millis> {
+        let at = stop.at?.saturating_duration_since(self.epoch);
+        Some(Millis(0).after(at))
     }
 
     // ---- connections ----
@@ -263,15 +273,13 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    fn accept(&mut self, now: Instant) {
+    fn accept(&mut self, now: Millis) {
         match self.accepting {
             Accepting::Wait | Accepting::Never => return,
             Accepting::At(at) if now < at => return,
             Accepting::At(_) | Accepting::Now => {}
         }
-        let pause = now
-            .checked_add(ACCEPT_PAUSE)
-            .map_or(Accepting::Now, Accepting::At);
+        let pause = Accepting::At(now.after(ACCEPT_PAUSE));
         self.accepting = Accepting::Now;
         for _ in 0..MAX_ACCEPTS {
             let Some(listener) = &self.listener else {
@@ -314,7 +322,7 @@ impl<H: Handler> EventLoop<H> {
     }
 
     /// Takes a connection.
-    fn open(&mut self, socket: TcpStream, now: Instant) -> io::Result<()> {
+    fn open(&mut self, socket: TcpStream, now: Millis) -> io::Result<()> {
         // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
         // hands the listener's option down.
         if cfg!(not(target_os = "linux")) {
@@ -329,23 +337,21 @@ impl<H: Handler> EventLoop<H> {
         self.number = self.number.wrapping_add(1);
         entry.insert(Slot::new(stream, id, &self.context));
         if self.next_sweep.is_none() {
-            self.next_sweep = self.sweep.and_then(|sweep| now.checked_add(sweep));
+            self.next_sweep = self.sweep.map(|sweep| now.after(sweep));
         }
         Ok(())
     }
 
     // ---- time ----
 
-    fn keep_time(&mut self, now: Instant) {
-        if self.next_timer.is_some_and(|at| at <= now) {
-            self.next_timer = self.timer.and_then(|timer| {
-                // From the time that it was due: it does not drift.
-                let next = self.next_timer?.checked_add(timer)?;
-                if next > now {
-                    Some(next)
-                } else {
-                    now.checked_add(timer)
-                }
+    fn keep_time(&mut self, now: Millis) {
+        if let Some(due) = self.next_timer
+            && due <= now
+        {
+            // From the time that it was due: it does not drift. What was missed is left out.
+            self.next_timer = self.timer.map(|timer| {
+                let next = due.after(timer);
+                if next > now { next } else { now.after(timer) }
             });
             let (handler, context) = (&mut self.handler, &mut self.context);
             let peers = &mut Peers {
@@ -369,13 +375,13 @@ impl<H: Handler> EventLoop<H> {
             self.next_sweep = if self.slots.is_empty() {
                 None
             } else {
-                self.sweep.and_then(|sweep| now.checked_add(sweep))
+                self.sweep.map(|sweep| now.after(sweep))
             };
         }
     }
 
     /// Whether the server has shut down.
-    fn shut_down(&mut self, now: Instant) -> bool {
+    fn shut_down(&mut self, now: Millis) -> bool {
         let Some(stop) = self.shared.stop() else {
             return false;
         };
@@ -392,7 +398,7 @@ impl<H: Handler> EventLoop<H> {
                 }
             }
         }
-        self.slots.is_empty() || stop.at.is_some_and(|at| at <= now)
+        self.slots.is_empty() || self.stop_at(stop).is_some_and(|at| at <= now)
     }
 }
 

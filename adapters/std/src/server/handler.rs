@@ -75,8 +75,8 @@ pub trait Handler {
         let _ = (peer, outcome);
     }
 
-    /// How often [`on_timer`](Self::on_timer) is called; never by default. Asked once, when a loop
-    /// begins.
+    /// How often [`on_timer`](Self::on_timer) is called, in whole milliseconds, one at least; never
+    /// by default. Asked once, when a loop begins.
     fn timer(&self) -> Option<Duration> {
         None
     }
@@ -93,6 +93,7 @@ where
 {
     type Data = ();
 
+    #[inline]
     fn on_message(
         &mut self,
         peer: &mut Peer<'_>,
