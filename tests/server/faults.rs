@@ -34,6 +34,45 @@ fn open_handler_panics_that_connection_closes_with_1011_and_the_others_live() {
 }
 
 #[test]
+fn any_callback_panics_the_others_live() {
+    let server = start(&["close=200"]);
+    let mut one = open(&server);
+    let at = |path: &str| {
+        let mut peer = RawPeer::connect(server.address).expect("the server listens");
+        let request = String::from_utf8_lossy(REQUEST).replacen('/', path, 1);
+        peer.stream
+            .write_all(request.as_bytes())
+            .expect("it is open");
+        let head = read_head(&mut peer.stream);
+        (peer, head)
+    };
+    for _ in 0..3 {
+        let (mut peer, head) = at("/on_request");
+        assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+        assert!(peer.is_ended_within(PATIENCE));
+
+        let (mut peer, head) = at("/on_open");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert_eq!(peer.read_to_close(), 1011);
+        assert!(peer.is_ended_within(PATIENCE));
+
+        let (mut peer, _) = at("/on_close");
+        assert_eq!(peer.ask("!join"), "!ok");
+        peer.send(0x88, b"\x03\xe8").expect("it is open");
+        assert_eq!(peer.read_to_close(), 1000);
+        assert!(peer.is_ended_within(PATIENCE));
+        let (peer, _) = at("/on_close");
+        peer.reset();
+    }
+    wait_for_pairs(&mut one);
+    assert_eq!(
+        one.ask("!counts"),
+        "!counts 10 9 0",
+        "three were never opened"
+    );
+}
+
+#[test]
 fn open_peers_reset_the_server_forgets_them() {
     let server = start(&[]);
     let mut one = open(&server);

@@ -142,6 +142,44 @@ fn max_message_len() {
 }
 
 #[test]
+fn max_backlog() {
+    for limit in ["0", "1", MAX] {
+        let limit = format!("max-backlog={limit}");
+        // A peer that does not read has its echoes wait, with any limit: then it is not read.
+        let server = start(&[&limit, "send-buffer=8192", "slow=newest"]);
+        let mut eager = open(&server);
+        let message = [7; 50_000];
+        for _ in 0..20 {
+            eager
+                .send(0x82, &message)
+                .expect("it is read, or the kernel takes it");
+        }
+        for _ in 0..20 {
+            let echo = eager.read_frame().expect("an echo");
+            assert!(echo.payload == message, "{limit}");
+        }
+        // One message always has room; a second one has not, if the limit says so.
+        let mut member = RawPeer::connect_from([127, 0, 0, 1].into(), Some(8192), server.address);
+        let member = member.as_mut().expect("the server listens");
+        member.stream.write_all(REQUEST).expect("it is open");
+        assert!(read_head(&mut member.stream).starts_with("HTTP/1.1 101 "));
+        assert_eq!(member.ask("!join"), "!ok");
+        let told = eager.ask("!broadcast 10 1000000");
+        if limit.ends_with(MAX) {
+            assert_eq!(told, "!broadcast 10 0 0", "{limit}");
+        } else {
+            assert_eq!(told, "!broadcast 1 9 0", "{limit}");
+        }
+        let delivered = if limit.ends_with(MAX) { 10 } else { 1 };
+        for _ in 0..delivered {
+            let frame = member.read_frame().expect("a broadcast");
+            assert_eq!(frame.payload.len(), 1_000_000, "{limit}");
+        }
+        assert_eq!(member.ask("nothing more"), "nothing more");
+    }
+}
+
+#[test]
 fn deadlines_at_zero_and_one() {
     for time in [0, 1] {
         // A handshake that has begun and does not go on.

@@ -1,7 +1,8 @@
 //! The event-driven server, to be tested from outside: an echo with a hub.
 //!
 //! Its arguments are the server's settings as `name=value`, times in milliseconds or `never`; see
-//! `Settings::parse`. With `join`, each connection is a member of the hub from its start.
+//! `Settings::parse`. With `join`, each connection is a member of the hub from its start. The
+//! handler panics where the path of the request says so: `/on_request`, `/on_open`, `/on_close`.
 //! Messages come back, but for these texts:
 //!
 //! | message                   | the server                                                      |
@@ -21,8 +22,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request, SendError,
-    Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
+    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request, Response,
+    SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
 };
 
 fn main() -> io::Result<()> {
@@ -115,20 +116,34 @@ struct Told {
     number: AtomicU64,
 }
 
-impl Handler for Echo {
-    type Data = Option<Membership>;
+/// What is kept for a connection.
+#[derive(Default)]
+struct Seat {
+    membership: Option<Membership>,
+    panics_at_the_end: bool,
+}
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
+impl Handler for Echo {
+    type Data = Seat;
+
+    fn on_request(&mut self, request: &Request) -> Response {
+        assert_ne!(request.path(), "/on_request", "as you wish");
+        Response::accept()
+    }
+
+    fn on_open(&mut self, peer: &mut Peer<'_, Seat>, request: &Request) -> Result<(), SendError> {
         self.told.opened.fetch_add(1, Ordering::Relaxed);
+        assert_ne!(request.path(), "/on_open", "as you wish");
+        peer.data_mut().panics_at_the_end = request.path() == "/on_close";
         if self.joins {
-            *peer.data_mut() = Some(self.hub.join(&peer.sender()));
+            peer.data_mut().membership = Some(self.hub.join(&peer.sender()));
         }
         Ok(())
     }
 
     fn on_message(
         &mut self,
-        peer: &mut Peer<'_, Self::Data>,
+        peer: &mut Peer<'_, Seat>,
         message: MessageRef<'_>,
     ) -> Result<(), SendError> {
         match message {
@@ -137,27 +152,25 @@ impl Handler for Echo {
         }
     }
 
-    fn on_close(&mut self, _: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer<'_, Seat>, outcome: &Outcome) {
         self.told.closed.fetch_add(1, Ordering::Relaxed);
         let mut codes = self.told.codes.lock().expect("no holder panics");
         // For the tests that ask, and in bounded memory for those that do not.
         if codes.len() < 1000 {
             codes.push(outcome.code.as_u16());
         }
+        drop(codes);
+        assert!(!peer.data().panics_at_the_end, "as you wish");
     }
 }
 
 impl Echo {
-    fn command(
-        &mut self,
-        peer: &mut Peer<'_, Option<Membership>>,
-        text: &str,
-    ) -> Result<(), SendError> {
+    fn command(&mut self, peer: &mut Peer<'_, Seat>, text: &str) -> Result<(), SendError> {
         let (name, argument) = text.split_once(' ').unwrap_or((text, ""));
         let number = |text: &str| text.parse::<u64>().unwrap_or_default();
         match name {
-            "!join" => *peer.data_mut() = Some(self.hub.join(&peer.sender())),
-            "!leave" => *peer.data_mut() = None,
+            "!join" => peer.data_mut().membership = Some(self.hub.join(&peer.sender())),
+            "!leave" => peer.data_mut().membership = None,
             "!broadcast" => {
                 let (count, length) = argument.split_once(' ').unwrap_or((argument, "8"));
                 let sums = self.broadcast(number(count), number(length) as usize);
