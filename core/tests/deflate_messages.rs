@@ -7,7 +7,7 @@ use motews::deflate::{
 };
 use motews::{
     Chunk, Client, Config, Connection, DataKind, Entropy, EntropyError, Event, Message,
-    MessageBuffer, ProtocolViolation, Role, SendError, Server,
+    MessageBuffer, NoRoom, ProtocolViolation, Role, SendError, Server,
 };
 
 #[derive(Clone, Debug)]
@@ -461,14 +461,13 @@ fn message_buffer_takes_compressed_messages_with_and_without_a_window() {
 /// next connection.
 #[test]
 fn compressed_chunk_that_was_moved_inflates_bit_by_bit() {
-    let mut window = vec![0; 1 << 10];
-    let mut memory = vec![0; 4096];
-    for takeover in [true, false] {
+    let first = context(10, true);
+    let mut compressor = Compressor::new(vec![0xEE; 4096], first, Level::Default).expect("room");
+    let mut decompressor = Decompressor::new([0xEE; 1 << 10], first, u64::MAX).expect("room");
+    for (bits, takeover) in [(10, true), (10, false), (9, true), (8, false), (10, true)] {
         let (mut a, mut b) = (client(), server());
-        let mut compressor =
-            Compressor::new(memory, context(10, takeover), Level::Default).expect("room");
-        let mut decompressor =
-            Decompressor::new(window, context(10, takeover), u64::MAX).expect("room");
+        compressor.renew(context(bits, takeover)).expect("room");
+        decompressor.renew(context(bits, takeover)).expect("room");
         for message in [text(3000), String::new(), text(100), "a".repeat(3000)] {
             let mut wire = vec![0; 8192];
             let sent = compressor
@@ -509,9 +508,21 @@ fn compressed_chunk_that_was_moved_inflates_bit_by_bit() {
                 "takeover: {takeover}"
             );
         }
-        window = decompressor.into_window();
-        memory = compressor.into_memory();
+        // In the midst of a message.
+        let mut out = [0; 64];
+        let long = text(5000);
+        let sent =
+            compressor.send_fragment(&mut a, DataKind::Text, long.as_bytes(), false, &mut out);
+        assert!(sent.expect("it is open").written > 0);
+        let mut input = &mut out[..];
+        let Ok(Some(Event::Data(mut chunk))) = b.next_event(&mut input) else {
+            panic!("a part of a message");
+        };
+        let mut part = [0; 16];
+        assert!(decompressor.next(&mut chunk, &mut part).is_ok());
     }
+    assert_eq!(compressor.renew(context(12, true)), Err(NoRoom));
+    assert_eq!(decompressor.renew(context(11, true)), Err(NoRoom));
 }
 
 /// What a firmware with windows of 1 KiB both ways takes: 6 KiB.

@@ -424,10 +424,15 @@ impl<M: AsMut<[u8]>> Deflater<M> {
         Ok(deflater)
     }
 
-    /// The memory, for another stream.
-    #[must_use]
-    pub fn into_memory(self) -> M {
-        self.memory
+    /// Begins a new stream, with another window perhaps. In the midst of a message, the message is
+    /// lost.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing has changed then.
+    pub fn renew(&mut self, bits: WindowBits) -> Result<(), NoRoom> {
+        self.layout = Layout::new(bits, self.memory.as_mut().len()).ok_or(NoRoom)?;
+        self.reset();
+        Ok(())
     }
 
     /// Begins a new stream: what comes next does not refer to what came before. Between messages

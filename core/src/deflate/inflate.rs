@@ -149,6 +149,14 @@ pub struct Inflater<W> {
     codes: Codes,
 }
 
+/// The farthest distance, if it fits into this window.
+const fn size(window: &[u8], bits: WindowBits) -> Result<u32, NoRoom> {
+    match window.is_empty() || window.len() >= bits.size() {
+        true => Ok(bits.size() as u32),
+        false => Err(NoRoom),
+    }
+}
+
 /// The output, and what of it belongs to the stream.
 struct Output<'a> {
     bytes: &'a mut [u8],
@@ -201,13 +209,10 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
     /// # Errors
     /// [`NoRoom`] where `window` is shorter than that, and not empty.
     pub fn new(window: W, bits: WindowBits) -> Result<Self, NoRoom> {
-        let len = window.as_ref().len();
-        if len != 0 && len < bits.size() {
-            return Err(NoRoom);
-        }
+        let size = size(window.as_ref(), bits)?;
         Ok(Self {
             window,
-            size: bits.size() as u32,
+            size,
             next: 0,
             have: 0,
             bits: 0,
@@ -219,10 +224,14 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         })
     }
 
-    /// The window, for another stream.
-    #[must_use]
-    pub fn into_window(self) -> W {
-        self.window
+    /// Begins a new stream, of a peer with another window perhaps.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing has changed then.
+    pub fn renew(&mut self, bits: WindowBits) -> Result<(), NoRoom> {
+        self.size = size(self.window.as_ref(), bits)?;
+        self.reset();
+        Ok(())
     }
 
     /// Begins a new stream: of a peer that does not take its context over to the next message, or

@@ -148,10 +148,16 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
         }))
     }
 
-    /// The window, for the next connection.
-    #[must_use]
-    pub fn into_window(self) -> W {
-        self.inflater.into_window()
+    /// Begins anew in the same memory, for the next connection, whose peer compresses like `peer`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing has changed then.
+    pub fn renew(&mut self, peer: Context) -> Result<(), NoRoom> {
+        self.inflater.renew(peer.window_bits)?;
+        self.takeover = peer.takeover;
+        (self.len, self.first) = (0, false);
+        self.utf8 = Utf8Validator::new();
+        Ok(())
     }
 
     /// Inflates what there is room for into `out`, from `*filled` on, and checks it. With
@@ -321,10 +327,15 @@ impl<M: AsMut<[u8]>> Compressor<M> {
         done
     }
 
-    /// The memory, for the next connection.
-    #[must_use]
-    pub fn into_memory(self) -> M {
-        self.deflater.into_memory()
+    /// Begins anew in the same memory, for the next connection, in which this side compresses like
+    /// `own`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing has changed then.
+    pub fn renew(&mut self, own: Context) -> Result<(), NoRoom> {
+        self.deflater.renew(own.window_bits)?;
+        self.takeover = own.takeover;
+        Ok(())
     }
 
     /// The next message does not refer to what was compressed before. To be called when the peer was
