@@ -72,6 +72,9 @@ impl Input {
         } else if Path::new(&self.source).is_file() {
             // As fast as it was recorded, and again from the start when it ends.
             command.args(["-re", "-stream_loop", "-1"]);
+        } else if self.source.starts_with("http") {
+            // A recording comes faster than it was recorded; what is live is not slowed by this.
+            command.arg("-re");
         }
         command.arg("-i").arg(&self.source);
         command.args(["-an", "-sn", "-dn", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p"]);

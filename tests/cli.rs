@@ -363,6 +363,23 @@ fn servers_told_to_stop_say_that_they_go_away() {
 
 #[test]
 #[ignore = "builds the examples"]
+fn echo_on_several_threads_serves_all() {
+    let mut command = Command::new(example("echo"));
+    command.args(["127.0.0.1:0", "--threads", "4"]);
+    let server = ServerProcess::start("echo-threads", &mut command, folder());
+    let connect = |_| tungstenite::connect(server.url()).expect("room").0;
+    let mut all: Vec<_> = (0..32).map(connect).collect();
+    for (index, ws) in all.iter_mut().enumerate() {
+        ws.send(Message::from(index.to_string())).expect("sent");
+    }
+    for (index, ws) in all.iter_mut().enumerate() {
+        let echo = ws.read().expect("an echo");
+        assert_eq!(echo, Message::from(index.to_string()));
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
 fn echo_tells_why_it_cannot_listen() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let in_use = listener.local_addr().expect("it is bound").to_string();

@@ -126,6 +126,43 @@ fn chat_page_comes_back_when_the_server_does() {
 }
 
 #[test]
+#[ignore = "needs Chromium and chromedriver: bash .ci/install"]
+fn chat_page_says_again_what_was_lost_with_the_connection() {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let server = start_at("chat", address, &[]);
+    let browser = Browser::start("chat-again", folder());
+    browser.open(&format!("http://{address}/#r"));
+    enter(&browser, "Ada");
+    // A server that hears nothing any more, and then is no more.
+    let stopped = Command::new("kill")
+        .args(["-STOP", &server.process.id().to_string()])
+        .status();
+    assert!(stopped.expect("kill runs").success());
+    browser.fill("message", "into the void");
+    browser.click("send");
+    browser.expect("a word under way", |browser| {
+        browser.entries("out.pending").len() == 1
+    });
+    drop(server);
+    browser.expect_text("status", |text| text == "reconnecting");
+
+    let _server = start_at("chat", address, &[]);
+    browser.expect("the word, said again", |browser| {
+        browser.entries("out").len() == 1 && browser.entries("out:not(.pending)").len() == 1
+    });
+    let mut other = Member::connect(address);
+    other.ask(&json!({ "type": "join", "room": "r", "name": "Bo" }));
+    let joined = other.hear("joined");
+    assert_eq!(joined["history"][0]["text"], "into the void");
+
+    // Away from the page and back: one has left meanwhile, and is there again.
+    browser.open("about:blank");
+    assert_eq!(other.hear("left")["why"], "closed");
+    browser.back();
+    browser.expect_text("status", |text| text == "open");
+}
+
+#[test]
 #[ignore = "builds the examples"]
 fn chat_members_on_all_threads_hear_everything_once_and_in_order() {
     const MEMBERS: usize = 8;

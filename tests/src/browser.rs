@@ -95,6 +95,11 @@ impl Browser {
         window.as_str().expect("a window has a handle").to_owned()
     }
 
+    /// Goes back to the page before.
+    pub fn back(&self) {
+        self.command("POST", "/back", &json!({}));
+    }
+
     /// Opens another window, and returns its name.
     #[must_use]
     pub fn new_window(&self) -> String {
