@@ -107,12 +107,12 @@ fn serve(builder: &Builder, stream: TcpStream, is_full: bool) -> io::Result<Opti
 }
 
 fn answer(request: &Request, is_full: bool) -> Response {
-    if is_full {
-        site::full()
-    } else if request.is_websocket() {
-        Response::accept()
-    } else {
+    if !request.is_websocket() {
         site::answer(request, PAGE)
+    } else if is_full {
+        site::full()
+    } else {
+        Response::accept()
     }
 }
 
