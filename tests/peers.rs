@@ -17,6 +17,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -24,9 +25,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use base64::Engine;
 use motews::Role;
 use motews_std::role::Server;
-use motews_std::{CloseCode, Message, Share, WebSocket};
+use motews_std::rustls::ServerConfig;
+use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
+use motews_std::{CloseCode, Message, MessageRef, ServerHandle, Share, WebSocket};
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -93,6 +97,12 @@ fn python_client_and_event_driven_server() {
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
+fn python_client_and_event_driven_server_over_tls() {
+    run_client_over_tls("client.py");
+}
+
+#[test]
+#[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_server_serves() {
     let server = ServerProcess::start("server.py", &mut script("server.py"), folder());
     exchange(|| connect_motews(server.address), true);
@@ -115,6 +125,12 @@ fn node_client_and_echo_example() {
 #[ignore = "needs Node's ws: bash .ci/install"]
 fn node_client_and_event_driven_server() {
     run_client("client.mjs", start_event_driven("loops=2").address, false);
+}
+
+#[test]
+#[ignore = "needs Node's ws: bash .ci/install"]
+fn node_client_and_event_driven_server_over_tls() {
+    run_client_over_tls("client.mjs");
 }
 
 #[test]
@@ -504,6 +520,10 @@ fn run_client(name: &str, address: SocketAddr, commands: bool) {
     command
         .arg(format!("ws://{address}/"))
         .args(commands.then_some("--commands"));
+    run_to_end(name, &mut command);
+}
+
+fn run_to_end(name: &str, command: &mut Command) {
     let mut client = Process::start(name, command.stdout(Stdio::null()), folder());
     let status = client.wait(LIMIT);
     assert!(
@@ -511,4 +531,48 @@ fn run_client(name: &str, address: SocketAddr, commands: bool) {
         "{name} ends with {status}\n{}",
         client.log()
     );
+}
+
+/// Runs a client's script against the event-driven server behind TLS, with two loops.
+fn run_client_over_tls(name: &str) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
+    let base64 = base64::engine::general_purpose::STANDARD.encode(made.cert.der());
+    let ca = folder().join(format!("{name}.pem"));
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    fs::write(&ca, pem).expect("the folder is writable");
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .expect("a certificate and its key");
+
+    let server = motews_std::Server::builder()
+        .threads(2)
+        .tls(Arc::new(config))
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    let handle = server.handle();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            server
+                .run(|peer: &mut motews_std::Peer<'_>, message: MessageRef<'_>| peer.send(message))
+        });
+        let _shuts_down = ShutsDown(&handle);
+        let mut command = script(name);
+        command
+            .arg(format!("wss://localhost:{}/", handle.local_addr().port()))
+            // What OpenSSL and Node trust.
+            .env("SSL_CERT_FILE", &ca)
+            .env("NODE_EXTRA_CA_CERTS", &ca);
+        run_to_end(name, &mut command);
+    });
+}
+
+/// Shuts a server down, also when the test fails.
+struct ShutsDown<'a>(&'a ServerHandle);
+
+impl Drop for ShutsDown<'_> {
+    fn drop(&mut self) {
+        self.0.shutdown(Duration::ZERO);
+    }
 }
