@@ -1,9 +1,10 @@
 //! Every limit and every deadline of the server at 0, at 1, and at its maximum.
 
 use core::time::Duration;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::Instant;
 
+use motews_std::Server;
 use motews_tests::raw::{REQUEST, RawPeer, frame, read_head};
 use motews_tests::{ServerProcess, wait_until};
 
@@ -177,6 +178,33 @@ fn max_backlog() {
         }
         assert_eq!(member.ask("nothing more"), "nothing more");
     }
+}
+
+#[test]
+fn send_buffer() {
+    for octets in ["0", "1", MAX] {
+        let server = start(&[&format!("send-buffer={octets}")]);
+        let mut peer = open(&server);
+        let message = vec![7; 1 << 20];
+        peer.send(0x82, &message).expect("it is open");
+        let echo = peer.read_frame().expect("an echo");
+        assert!(echo.payload == message, "{octets}");
+    }
+}
+
+#[test]
+fn threads() {
+    for threads in [0, 257, usize::MAX] {
+        let bound = Server::builder().threads(threads).bind("127.0.0.1:0");
+        let error = bound.expect_err("a server has 1 to 256 threads");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+    let mut server = start(&["loops=256"]);
+    for _ in 0..20 {
+        assert_eq!(open(&server).ask("one of many"), "one of many");
+    }
+    open(&server).text("!shutdown 0").expect("it is open");
+    assert!(server.process.wait(PATIENCE).success());
 }
 
 #[test]
