@@ -126,33 +126,36 @@ pub struct Sent {
 #[derive(Clone, Debug, Default)]
 pub struct ControlSlots {
     incoming: ControlPayload,
-    /// The payload of the pong, then the reason.
+    /// The reason, then the payload of the pong.
     owed: ControlPayload,
     pong_len: u8,
 }
 
 impl ControlSlots {
-    /// The payload of the pong, and the reason.
+    /// The reason, and the payload of the pong.
     fn owed(&self) -> (&[u8], &[u8]) {
         let owed = self.owed.as_bytes();
-        owed.split_at_checked(usize::from(self.pong_len))
-            .unwrap_or_default()
+        let reason_len = owed.len().saturating_sub(usize::from(self.pong_len));
+        owed.split_at_checked(reason_len).unwrap_or_default()
     }
 
     /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet.
     // [CT03]
     fn owe_pong(&mut self, payload: &[u8]) {
-        let before = core::mem::take(&mut self.owed);
-        let reason = before.as_bytes().get(usize::from(self.pong_len)..);
+        let room = ControlPayload::MAX_LEN.saturating_sub(payload.len());
+        let reason_len = cut(self.owed().0, room);
+        self.owed.truncate(reason_len);
         self.owed.extend(payload);
         self.pong_len = payload.len() as u8;
-        self.owe_reason(reason.unwrap_or_default());
     }
 
+    /// There is no reason yet.
     fn owe_reason(&mut self, reason: &[u8]) {
-        let room = ControlPayload::MAX_LEN.saturating_sub(self.owed.as_bytes().len());
+        let pong = core::mem::take(&mut self.owed);
+        let room = ControlPayload::MAX_LEN.saturating_sub(pong.as_bytes().len());
         self.owed
             .extend(reason.get(..cut(reason, room)).unwrap_or_default());
+        self.owed.extend(pong.as_bytes());
     }
 }
 
@@ -1041,14 +1044,14 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
         let mut body = ControlPayload::default();
         let opcode = if self.pong_owed {
-            body.extend(self.control.slots().owed().0);
+            body.extend(self.control.slots().owed().1);
             OpCode::Pong
         } else {
             if let OwnClose::Owed(code) = self.own_close
                 && code != CloseCode::NO_STATUS_RECEIVED
             {
                 body.extend(&code.as_u16().to_be_bytes());
-                body.extend(self.control.slots().owed().1);
+                body.extend(self.control.slots().owed().0);
             }
             OpCode::Close
         };

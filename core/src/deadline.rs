@@ -12,11 +12,16 @@ use core::time::Duration;
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// The point in time `duration` later; the end of time where that is beyond it.
+    /// The point in time `duration` later; the end of time where that is beyond it, or where
+    /// `duration` is more than 2^32 seconds, 136 years.
     #[must_use]
+    #[inline(never)] // 64-bit arithmetic, in two places of a `Deadlines`: smaller on a Cortex-M
     pub const fn after(self, duration: Duration) -> Self {
-        let millis = duration.as_secs().saturating_mul(1000);
-        let millis = millis.saturating_add(duration.subsec_millis() as u64);
+        let secs = duration.as_secs();
+        if secs > u32::MAX as u64 {
+            return Self(u64::MAX);
+        }
+        let millis = secs as u32 as u64 * 1000 + duration.subsec_millis() as u64;
         Self(self.0.saturating_add(millis))
     }
 
@@ -183,27 +188,19 @@ impl Deadlines {
     }
 
     fn earliest(&self, timeouts: &Timeouts) -> Option<(Millis, Due)> {
-        let since = self.since;
-        let none = (since, None, Due::Close);
-        let both = match (self.phase, self.pinged) {
-            (Phase::Handshake, _) => [(since, timeouts.handshake, Due::Handshake), none],
-            (Phase::Closing, _) => [(since, timeouts.close, Due::Close), none],
-            (Phase::Open, pinged) => [
-                (self.message, timeouts.idle, Due::Idle),
-                if pinged {
-                    (since, timeouts.pong, Due::Pong)
-                } else {
-                    (since, timeouts.keepalive, Due::Ping)
-                },
-            ],
+        let (timeout, due) = match (self.phase, self.pinged) {
+            (Phase::Handshake, _) => (timeouts.handshake, Due::Handshake),
+            (Phase::Closing, _) => (timeouts.close, Due::Close),
+            (Phase::Open, true) => (timeouts.pong, Due::Pong),
+            (Phase::Open, false) => (timeouts.keepalive, Due::Ping),
         };
-        let mut earliest: Option<(Millis, Due)> = None;
-        for (since, timeout, due) in both {
-            if let Some(timeout) = timeout {
-                let at = since.after(timeout);
-                if earliest.is_none_or(|(first, _)| at < first) {
-                    earliest = Some((at, due));
-                }
+        let earliest = timeout.map(|timeout| (self.since.after(timeout), due));
+        if self.phase == Phase::Open
+            && let Some(idle) = timeouts.idle
+        {
+            let at = self.message.after(idle);
+            if earliest.is_none_or(|(first, _)| at <= first) {
+                return Some((at, Due::Idle));
             }
         }
         earliest

@@ -260,6 +260,11 @@ impl ControlPayload {
         self.0.as_slice()
     }
 
+    /// Leaves the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
     /// Appends `bytes` if there is room for all of them, and tells whether there was.
     pub(crate) fn extend(&mut self, bytes: &[u8]) -> bool {
         self.0.extend_from_slice(bytes).is_ok()

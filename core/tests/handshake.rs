@@ -2270,3 +2270,47 @@ fn client_buffer_lent_to_each_call_tells_the_same() {
     let told = told(input, |input| text(lent.next_event_in(&mut buffer, input)));
     assert_eq!(told, expected);
 }
+
+/// The two halves of `next_event` tell the same as the whole, and nothing when there is nothing.
+#[test]
+fn step_tells_whether_there_is_an_event() {
+    let request = request(&[]);
+    let mut whole = ServerHandshake::new([0; 256]);
+    let mut halves = ServerHandshake::new([0; 256]);
+    assert_eq!(halves.event(), None);
+    for byte in request.chunks(1) {
+        let (mut one, mut two) = (byte, byte);
+        let event = whole.next_event(&mut one).unwrap();
+        assert_eq!(halves.step(&mut two), Ok(event.is_some()));
+        assert_eq!(halves.event(), event);
+        assert_eq!(halves.event(), event, "it stays until the next step");
+        let done = matches!(event, Some(RequestEvent::Done(_)));
+        assert_eq!(halves.is_done(), done);
+    }
+    assert!(halves.is_done());
+    assert_eq!(halves.step(&mut &b"\x81\x80"[..]), Ok(false));
+    assert_eq!(halves.event(), None);
+    assert!(halves.is_done());
+
+    // After an error there is no event, not even that of the line before it.
+    let mut halves = ServerHandshake::new([0; 256]);
+    let mut input: &[u8] = b"GET / HTTP/1.1\r\nHost\r\n";
+    assert_eq!(halves.step(&mut input), Ok(true));
+    for _ in 0..2 {
+        assert_eq!(halves.step(&mut input), Err(HandshakeError::HeaderName));
+        assert_eq!(halves.event(), None);
+        assert!(!halves.is_done());
+    }
+
+    let mut client = ClientHandshake::new(&sample(), [0; 256]);
+    let mut input: &[u8] = b"HTTP/1.1 404 Not Found\r\n\r\n";
+    assert_eq!(client.event(), None);
+    assert_eq!(client.step(&mut input), Ok(true));
+    assert!(matches!(
+        client.event(),
+        Some(ResponseEvent::StatusLine { status: 404, .. })
+    ));
+    let error = HandshakeError::UnexpectedStatus(404);
+    assert_eq!(client.step(&mut input), Err(error));
+    assert_eq!(client.event(), None);
+}

@@ -2,7 +2,7 @@
 
 use super::accept::{self, Accept, Key};
 use super::head::{
-    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadConfig, HeadEvent, Header,
+    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadConfig, HeadEvent, Header, Judge,
     PROTOCOL, Set, UPGRADE, Writer, check_headers, is_value,
 };
 use super::tokens::{Extension, Extensions, List, is_token};
@@ -165,7 +165,8 @@ impl<'a> Request<'a> {
 #[derive(Clone, Debug)]
 pub struct ClientHandshake<'p, B> {
     buffer: B,
-    judge: Judge<'p>,
+    head: Head,
+    judge: Requirements<'p>,
 }
 
 impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
@@ -178,7 +179,8 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
     pub fn with_config(request: &Request<'p>, buffer: B, config: HeadConfig) -> Self {
         Self {
             buffer,
-            judge: Judge::new(request, config),
+            head: Head::new(config),
+            judge: Requirements::new(request),
         }
     }
 
@@ -198,7 +200,23 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
         &mut self,
         input: &mut &[u8],
     ) -> Result<Option<ResponseEvent<'_, 'p>>, HandshakeError> {
-        self.judge.next_event(self.buffer.as_mut(), input)
+        self.step(input)?;
+        Ok(self.event())
+    }
+
+    /// The first half of [`next_event`](Self::next_event): tells whether there is an event, without
+    /// a borrow, so that an adapter can go round its read loop before it lends the event to its
+    /// caller.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    pub fn step(&mut self, input: &mut &[u8]) -> Result<bool, HandshakeError> {
+        self.head.step(self.buffer.as_mut(), input, &mut self.judge)
+    }
+
+    /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
+    pub fn event(&mut self) -> Option<ResponseEvent<'_, 'p>> {
+        self.judge.event(&self.head, self.buffer.as_mut())
     }
 }
 
@@ -213,7 +231,8 @@ impl<'p> ClientHandshake<'p, [u8; 0]> {
         buffer: &'b mut [u8],
         input: &mut &[u8],
     ) -> Result<Option<ResponseEvent<'b, 'p>>, HandshakeError> {
-        self.judge.next_event(buffer, input)
+        self.head.step(buffer, input, &mut self.judge)?;
+        Ok(self.judge.event(&self.head, buffer))
     }
 }
 
@@ -245,13 +264,11 @@ const SINGLE: Set = UPGRADE | ACCEPT | PROTOCOL;
 const REQUIRED: Set = UPGRADE | CONNECTION | ACCEPT;
 
 #[derive(Clone, Debug)]
-struct Judge<'p> {
-    head: Head,
+struct Requirements<'p> {
     accept: Accept,
     subprotocols: &'p [&'p str],
     extensions: &'p [&'p str],
     subprotocol: Option<&'p str>,
-    failed: Option<HandshakeError>,
     status: u16,
     /// The header being read.
     field: Set,
@@ -263,96 +280,20 @@ struct Judge<'p> {
     wrong: Set,
 }
 
-impl<'p> Judge<'p> {
-    fn new(request: &Request<'p>, config: HeadConfig) -> Self {
-        Self {
-            head: Head::new(config),
-            accept: accept::accept(&request.key),
-            subprotocols: request.subprotocols,
-            extensions: request.extensions,
-            subprotocol: None,
-            failed: None,
-            status: 0,
-            field: 0,
-            list: List::new(false),
-            seen: 0,
-            wrong: REQUIRED,
-        }
-    }
-
-    fn next_event<'a>(
-        &mut self,
-        buffer: &'a mut [u8],
-        input: &mut &[u8],
-    ) -> Result<Option<ResponseEvent<'a, 'p>>, HandshakeError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let result = self.advance(buffer, input);
-        if let Err(error) = &result {
-            self.failed = Some(*error);
-        }
-        result
-    }
-
-    fn advance<'a>(
-        &mut self,
-        buffer: &'a mut [u8],
-        input: &mut &[u8],
-    ) -> Result<Option<ResponseEvent<'a, 'p>>, HandshakeError> {
-        let mut event = self.head.next(buffer, input)?;
-        if matches!(event, Some(HeadEvent::End)) && matches!(self.status, 100 | 102..=199) {
-            self.head.restart();
-            event = self.head.next(buffer, input)?;
-        }
-        let Some(event) = event else {
-            return Ok(None);
-        };
-        Ok(Some(match event {
-            HeadEvent::StartLine => self.status_line(self.head.line(buffer))?,
-            HeadEvent::Header { last } => {
-                let header = self.head.header(buffer, last);
-                if self.status == 101 {
-                    self.header(&header)?;
-                }
-                ResponseEvent::Header(header)
-            }
-            HeadEvent::End => {
-                self.end()?; // before it there is no connection to send frames on [HC12]
-                ResponseEvent::Done {
-                    subprotocol: self.subprotocol,
-                }
-            }
-        }))
-    }
-
-    /// `HTTP/1.1 101 Switching Protocols`; the space before an empty reason may be missing.
-    fn status_line<'a>(&mut self, line: &'a [u8]) -> Result<ResponseEvent<'a, 'p>, HandshakeError> {
-        let (version, rest) = line.split_at_checked(8).unwrap_or_default();
-        let version = head::http_version(version).ok_or(HandshakeError::StartLine)?; // [HC19]
-        let (digits, reason) = match rest {
-            [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => ([a, b, c], &[][..]),
-            [
-                b' ',
-                a @ b'1'..=b'9',
-                b @ b'0'..=b'9',
-                c @ b'0'..=b'9',
-                b' ',
-                reason @ ..,
-            ] => ([a, b, c], reason),
-            _ => return Err(HandshakeError::StartLine), // [HC19]
-        };
-        let status = digits
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0'));
+impl Judge for Requirements<'_> {
+    fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
+        let (version, status, _) = status_line(line).ok_or(HandshakeError::StartLine)?; // [HC19]
         self.status = status;
         if version < (1, 1) {
             self.wrong |= HTTP_VERSION;
         }
-        Ok(ResponseEvent::StatusLine { status, reason })
+        Ok(())
     }
 
     fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
+        if self.status != 101 {
+            return Ok(());
+        }
         if header.first {
             self.field = head::field(header.name.as_bytes());
             if SINGLE & self.seen & self.field != 0 {
@@ -399,14 +340,7 @@ impl<'p> Judge<'p> {
         Ok(())
     }
 
-    fn is_offered(&self, extension: &Extension<'_>) -> bool {
-        self.extensions
-            .iter()
-            .flat_map(|offer| Extensions::parse(offer.as_bytes()).flatten())
-            .any(|offer| offer.name == extension.name)
-    }
-
-    fn end(&self) -> Result<(), HandshakeError> {
+    fn end(&self) -> Result<bool, HandshakeError> {
         const ERRORS: [(Set, HandshakeError); 6] = [
             (HTTP_VERSION, HandshakeError::HttpVersion),
             (UPGRADE, HandshakeError::Upgrade),
@@ -415,9 +349,65 @@ impl<'p> Judge<'p> {
             (PROTOCOL, HandshakeError::Subprotocol),
             (EXTENSIONS, HandshakeError::Extensions),
         ];
-        if self.status != 101 {
-            return Err(HandshakeError::UnexpectedStatus(self.status)); // [HC13] [HC21]
+        match self.status {
+            // Before the end there is no connection to send frames on [HC12]
+            101 => head::check(self.wrong, &ERRORS).map(|()| true),
+            100..=199 => Ok(false),
+            status => Err(HandshakeError::UnexpectedStatus(status)), // [HC13] [HC21]
         }
-        head::check(self.wrong, &ERRORS)
     }
+}
+
+impl<'p> Requirements<'p> {
+    fn new(request: &Request<'p>) -> Self {
+        Self {
+            accept: accept::accept(&request.key),
+            subprotocols: request.subprotocols,
+            extensions: request.extensions,
+            subprotocol: None,
+            status: 0,
+            field: 0,
+            list: List::new(false),
+            seen: 0,
+            wrong: REQUIRED,
+        }
+    }
+
+    /// What the head has come to.
+    fn event<'b>(&self, head: &Head, buffer: &'b [u8]) -> Option<ResponseEvent<'b, 'p>> {
+        Some(match head.event()? {
+            HeadEvent::StartLine => {
+                let (_, status, reason) = status_line(head.line(buffer))?;
+                ResponseEvent::StatusLine { status, reason }
+            }
+            HeadEvent::Header { last } => ResponseEvent::Header(head.header(buffer, last)),
+            HeadEvent::End => ResponseEvent::Done {
+                subprotocol: self.subprotocol,
+            },
+        })
+    }
+
+    fn is_offered(&self, extension: &Extension<'_>) -> bool {
+        self.extensions
+            .iter()
+            .flat_map(|offer| Extensions::parse(offer.as_bytes()).flatten())
+            .any(|offer| offer.name == extension.name)
+    }
+}
+
+/// The HTTP version, the status and the reason in `HTTP/1.1 101 Switching Protocols`; the space
+/// before an empty reason may be missing.
+fn status_line(line: &[u8]) -> Option<((u8, u8), u16, &[u8])> {
+    let (version, rest) = line.split_at_checked(8)?;
+    let version = head::http_version(version)?;
+    let (status, reason) = match rest {
+        [b' ', a, b, c] => ([a, b, c], &[][..]),
+        [b' ', a, b, c, b' ', reason @ ..] => ([a, b, c], reason),
+        _ => return None,
+    };
+    let mut sum = 0;
+    for digit in status {
+        sum = sum * 10 + u16::from((*digit as char).to_digit(10)? as u8);
+    }
+    (sum >= 100).then_some((version, sum, reason))
 }

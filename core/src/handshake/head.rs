@@ -66,6 +66,21 @@ impl Header<'_> {
 /// A set of things about a head, a bit for each.
 pub(super) type Set = u16;
 
+/// The headers that the opening handshake knows, in the order of their bits.
+const FIELDS: [&str; 11] = [
+    "Host",
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Accept",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Origin",
+];
+
 pub(super) const HOST: Set = 1;
 pub(super) const UPGRADE: Set = 1 << 1;
 pub(super) const CONNECTION: Set = 1 << 2;
@@ -76,32 +91,23 @@ pub(super) const EXTENSIONS: Set = 1 << 6;
 pub(super) const ACCEPT: Set = 1 << 7;
 pub(super) const CONTENT_LENGTH: Set = 1 << 8;
 pub(super) const TRANSFER_ENCODING: Set = 1 << 9;
-pub(super) const ORIGIN: Set = 1 << 10;
+// `Origin` is the bit after that: it is only looked for with all the others.
 // The rest are no headers, but may be wrong as well:
 pub(super) const METHOD: Set = 1 << 11;
 pub(super) const HTTP_VERSION: Set = 1 << 12;
 pub(super) const TARGET: Set = 1 << 13;
 pub(super) const OTHER_VERSION: Set = 1 << 14;
 
-/// The headers that the opening handshake knows. Others are 0 [HS18].
+/// The bit of the header `name`; 0 for those that the opening handshake does not know [HS18].
 pub(super) fn field(name: &[u8]) -> Set {
-    const FIELDS: [(&str, Set); 11] = [
-        ("host", HOST),
-        ("upgrade", UPGRADE),
-        ("connection", CONNECTION),
-        ("sec-websocket-key", KEY),
-        ("sec-websocket-version", VERSION),
-        ("sec-websocket-protocol", PROTOCOL),
-        ("sec-websocket-extensions", EXTENSIONS),
-        ("sec-websocket-accept", ACCEPT),
-        ("content-length", CONTENT_LENGTH),
-        ("transfer-encoding", TRANSFER_ENCODING),
-        ("origin", ORIGIN),
-    ];
-    FIELDS
-        .iter()
-        .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))
-        .map_or(0, |(_, set)| *set)
+    let mut bit = 1;
+    for known in &FIELDS {
+        if name.eq_ignore_ascii_case(known.as_bytes()) {
+            return bit;
+        }
+        bit <<= 1;
+    }
+    0
 }
 
 /// The error of the first thing wrong, in the order of `errors`: it does not depend on the order of
@@ -122,10 +128,21 @@ pub(super) fn http_version(bytes: &[u8]) -> Option<(u8, u8)> {
 }
 
 /// What the reader has come to. The bytes are in the buffer: [`Head::line`], [`Head::header`].
+#[derive(Clone, Copy, Debug)]
 pub(super) enum HeadEvent {
     StartLine,
     Header { last: bool },
     End,
+}
+
+/// What a role demands of the peer's head.
+pub(super) trait Judge {
+    /// The request line, or the status line.
+    fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError>;
+    /// A header, or a part of one.
+    fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError>;
+    /// The blank line. Whether it is the handshake's end; otherwise another head follows.
+    fn end(&self) -> Result<bool, HandshakeError>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +159,8 @@ pub(super) struct Head {
     state: State,
     /// A CR was read, so a LF is due.
     cr: bool,
-    /// What the buffer holds was surfaced, and makes room at the next call.
-    surfaced: bool,
+    /// What the buffer holds. It makes room at the next call.
+    event: Option<HeadEvent>,
     /// This is the value's first part.
     first: bool,
     /// The buffer holds a name of `name_len` bytes and a part of its value up to `len`, of which
@@ -153,6 +170,8 @@ pub(super) struct Head {
     spaces: usize,
     bytes_left: u32,
     headers_left: u16,
+    /// The first error, which comes again and again.
+    failed: Option<HandshakeError>,
 }
 
 impl Head {
@@ -160,30 +179,75 @@ impl Head {
         Self {
             state: State::StartLine,
             cr: false,
-            surfaced: false,
+            event: None,
             first: false,
             name_len: 0,
             len: 0,
             spaces: 0,
             bytes_left: config.max_head_len,
             headers_left: config.max_headers,
+            failed: None,
         }
     }
 
-    /// Another head follows this one. The limits hold for both together.
-    pub(super) const fn restart(&mut self) {
-        self.state = State::StartLine;
+    /// Takes bytes from `input` up to the next event, has that judged, and tells whether there is
+    /// one. The same error comes from every later call.
+    pub(super) fn step(
+        &mut self,
+        buffer: &mut [u8],
+        input: &mut &[u8],
+        judge: &mut impl Judge,
+    ) -> Result<bool, HandshakeError> {
+        let result = match self.failed {
+            Some(error) => Err(error),
+            None => self.advance(buffer, input, judge),
+        };
+        if let Err(error) = result {
+            self.failed = Some(error);
+            self.event = None;
+        }
+        result
+    }
+
+    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
+    fn advance(
+        &mut self,
+        buffer: &mut [u8],
+        input: &mut &[u8],
+        judge: &mut impl Judge,
+    ) -> Result<bool, HandshakeError> {
+        loop {
+            self.next(buffer, input)?;
+            match self.event {
+                None => return Ok(false),
+                Some(HeadEvent::StartLine) => judge.start_line(self.line(buffer))?,
+                Some(HeadEvent::Header { last }) => judge.header(&self.header(buffer, last))?,
+                Some(HeadEvent::End) if judge.end()? => {}
+                // Another head follows this one. The limits hold for both together.
+                Some(HeadEvent::End) => {
+                    self.state = State::StartLine;
+                    continue;
+                }
+            }
+            return Ok(true);
+        }
+    }
+
+    /// Whether nothing more is read, and nothing is wrong.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done) && self.failed.is_none()
+    }
+
+    /// What [`Head::step`] came to.
+    pub(super) const fn event(&self) -> Option<HeadEvent> {
+        self.event
     }
 
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
     /// that finds the buffer full. After an error, `input` begins with the byte that caused it.
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
-    pub(super) fn next(
-        &mut self,
-        buffer: &mut [u8],
-        input: &mut &[u8],
-    ) -> Result<Option<HeadEvent>, HandshakeError> {
-        if self.surfaced {
+    fn next(&mut self, buffer: &mut [u8], input: &mut &[u8]) -> Result<(), HandshakeError> {
+        if self.event.take().is_some() {
             self.make_room(buffer);
         }
         // What follows the blank line stays in the input [HS19] [HC22]
@@ -197,14 +261,13 @@ impl Head {
                     _ => HandshakeError::HeadTooLong,
                 });
             }
-            let mut event = None;
             let keep = if self.cr {
                 // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
                 if byte != b'\n' {
                     return Err(HandshakeError::ControlCharacter);
                 }
                 self.cr = false;
-                event = Some(self.end_line());
+                self.end_line();
                 false
             } else if byte == b'\r' && (self.state != State::Name || self.len == 0) {
                 self.cr = true;
@@ -237,7 +300,7 @@ impl Head {
                     self.spaces = 0;
                 }
                 let Some(slot) = buffer.get_mut(self.len) else {
-                    return self.full().map(Some);
+                    return self.full();
                 };
                 *slot = byte;
                 self.len = self.len.wrapping_add(1);
@@ -247,33 +310,32 @@ impl Head {
             }
             self.bytes_left -= 1;
             *input = rest;
-            if event.is_some() {
-                self.surfaced = true;
-                return Ok(event);
+            if self.event.is_some() {
+                break;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn end_line(&mut self) -> HeadEvent {
+    fn end_line(&mut self) {
         let (state, event) = match self.state {
             State::StartLine => (State::Name, HeadEvent::StartLine),
             State::Value => (State::Name, HeadEvent::Header { last: true }),
             _ => (State::Done, HeadEvent::End),
         };
         self.state = state;
-        event
+        self.event = Some(event);
     }
 
     /// There is no room for the next byte.
-    fn full(&mut self) -> Result<HeadEvent, HandshakeError> {
+    fn full(&mut self) -> Result<(), HandshakeError> {
         match self.state {
             State::StartLine => Err(HandshakeError::StartLineTooLong),
             // The part may not be empty: there is a name that fills the buffer, or a run of white
             // space that fills all beside it, and whether that belongs to the value shows too late.
             State::Value if self.len != self.name_len.wrapping_add(self.spaces) => {
-                self.surfaced = true;
-                Ok(HeadEvent::Header { last: false })
+                self.event = Some(HeadEvent::Header { last: false });
+                Ok(())
             }
             _ => Err(HandshakeError::HeaderTooLong),
         }
@@ -281,7 +343,6 @@ impl Head {
 
     /// Forgets what was surfaced. White space that ended a part stays: it may end the value too.
     fn make_room(&mut self, buffer: &mut [u8]) {
-        self.surfaced = false;
         self.first = false;
         let spaces_at = self.len.wrapping_sub(self.spaces);
         if self.state != State::Value {

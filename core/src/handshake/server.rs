@@ -3,7 +3,7 @@
 use super::accept::{self, Accept, Key};
 use super::head::{
     self, ACCEPT, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadConfig,
-    HeadEvent, Header, KEY, METHOD, OTHER_VERSION, PROTOCOL, Set, TARGET, TRANSFER_ENCODING,
+    HeadEvent, Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, Set, TARGET, TRANSFER_ENCODING,
     UPGRADE, VERSION, Writer, check_headers, is_value,
 };
 use super::tokens::{Ascii, Extensions, List, is_token, split};
@@ -23,7 +23,8 @@ use super::{ConfigError, HandshakeError};
 #[derive(Clone, Debug)]
 pub struct ServerHandshake<'p, B> {
     buffer: B,
-    judge: Judge<'p>,
+    head: Head,
+    judge: Requirements<'p>,
 }
 
 impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
@@ -36,7 +37,8 @@ impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
     pub const fn with_config(buffer: B, config: HeadConfig) -> Self {
         Self {
             buffer,
-            judge: Judge::new(config),
+            head: Head::new(config),
+            judge: Requirements::new(),
         }
     }
 
@@ -61,7 +63,29 @@ impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
         &mut self,
         input: &mut &[u8],
     ) -> Result<Option<RequestEvent<'_, 'p>>, HandshakeError> {
-        self.judge.next_event(self.buffer.as_mut(), input)
+        self.step(input)?;
+        Ok(self.event())
+    }
+
+    /// The first half of [`next_event`](Self::next_event): tells whether there is an event, without
+    /// a borrow, so that an adapter can go round its read loop before it lends the event to its
+    /// caller.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    pub fn step(&mut self, input: &mut &[u8]) -> Result<bool, HandshakeError> {
+        self.head.step(self.buffer.as_mut(), input, &mut self.judge)
+    }
+
+    /// Whether the head was read to its end, and was correct: [`RequestEvent::Done`] has been told.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.head.is_done()
+    }
+
+    /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
+    pub fn event(&mut self) -> Option<RequestEvent<'_, 'p>> {
+        self.judge.event(&self.head, self.buffer.as_mut())
     }
 }
 
@@ -76,7 +100,8 @@ impl<'p> ServerHandshake<'p, [u8; 0]> {
         buffer: &'b mut [u8],
         input: &mut &[u8],
     ) -> Result<Option<RequestEvent<'b, 'p>>, HandshakeError> {
-        self.judge.next_event(buffer, input)
+        self.head.step(buffer, input, &mut self.judge)?;
+        Ok(self.judge.event(&self.head, buffer))
     }
 }
 
@@ -114,10 +139,8 @@ const ANY_CASE: Set = UPGRADE | CONNECTION;
 const RESERVED: Set = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | ACCEPT;
 
 #[derive(Clone, Debug)]
-struct Judge<'p> {
-    head: Head,
+struct Requirements<'p> {
     subprotocols: &'p [&'p str],
-    failed: Option<HandshakeError>,
     /// The header being read.
     field: Set,
     /// Reads its value.
@@ -131,64 +154,9 @@ struct Judge<'p> {
     key: Key,
 }
 
-impl<'p> Judge<'p> {
-    const fn new(config: HeadConfig) -> Self {
-        Self {
-            head: Head::new(config),
-            subprotocols: &[],
-            failed: None,
-            field: 0,
-            list: List::new(false),
-            seen: 0,
-            wrong: REQUIRED,
-            offered: 0,
-            key: [0; 24],
-        }
-    }
-
-    fn next_event<'a>(
-        &mut self,
-        buffer: &'a mut [u8],
-        input: &mut &[u8],
-    ) -> Result<Option<RequestEvent<'a, 'p>>, HandshakeError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let result = self.advance(buffer, input);
-        if let Err(error) = &result {
-            self.failed = Some(*error);
-        }
-        result
-    }
-
-    fn advance<'a>(
-        &mut self,
-        buffer: &'a mut [u8],
-        input: &mut &[u8],
-    ) -> Result<Option<RequestEvent<'a, 'p>>, HandshakeError> {
-        let Some(event) = self.head.next(buffer, input)? else {
-            return Ok(None);
-        };
-        Ok(Some(match event {
-            HeadEvent::StartLine => self.request_line(self.head.line(buffer))?,
-            // Every one is seen before the application accepts [HS10] [HS12] [EX05]
-            HeadEvent::Header { last } => {
-                let header = self.head.header(buffer, last);
-                self.header(&header)?;
-                RequestEvent::Header(header)
-            }
-            HeadEvent::End => RequestEvent::Done(self.end()?),
-        }))
-    }
-
-    fn request_line<'a>(&mut self, line: &'a [u8]) -> Result<RequestEvent<'a, 'p>, HandshakeError> {
-        let (method, rest) = split(line, b' ');
-        let (target, version) = split(rest.unwrap_or_default(), b' ');
-        let version = head::http_version(version.unwrap_or_default());
-        let version = version.ok_or(HandshakeError::StartLine)?;
-        if !is_token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
-            return Err(HandshakeError::StartLine);
-        }
+impl Judge for Requirements<'_> {
+    fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
+        let (method, target, version) = request_line(line).ok_or(HandshakeError::StartLine)?;
         // RFC 6455 §4.2.1: GET, HTTP/1.1 or higher [HS02]
         if method != b"GET" {
             self.wrong |= METHOD;
@@ -201,11 +169,7 @@ impl<'p> Judge<'p> {
         if !is_path || split(target, b'#').1.is_some() {
             self.wrong |= TARGET;
         }
-        Ok(RequestEvent::RequestLine {
-            method: Ascii::new(method),
-            target: Ascii::new(target),
-            version,
-        })
+        Ok(())
     }
 
     fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
@@ -241,6 +205,39 @@ impl<'p> Judge<'p> {
         Ok(())
     }
 
+    fn end(&self) -> Result<bool, HandshakeError> {
+        const ERRORS: [(Set, HandshakeError); 12] = [
+            (UPGRADE, HandshakeError::NotUpgrade),
+            (METHOD, HandshakeError::Method),
+            (HTTP_VERSION, HandshakeError::HttpVersion),
+            (TARGET, HandshakeError::Target),
+            (HOST, HandshakeError::Host),
+            (CONTENT_LENGTH | TRANSFER_ENCODING, HandshakeError::Body),
+            (CONNECTION, HandshakeError::Connection),
+            (VERSION, HandshakeError::Version),
+            (OTHER_VERSION, HandshakeError::UnsupportedVersion),
+            (KEY, HandshakeError::Key),
+            (PROTOCOL, HandshakeError::Subprotocol),
+            (EXTENSIONS, HandshakeError::Extensions),
+        ];
+        head::check(self.wrong, &ERRORS)?; // [HS01]
+        Ok(true)
+    }
+}
+
+impl<'p> Requirements<'p> {
+    const fn new() -> Self {
+        Self {
+            subprotocols: &[],
+            field: 0,
+            list: List::new(false),
+            seen: 0,
+            wrong: REQUIRED,
+            offered: 0,
+            key: [0; 24],
+        }
+    }
+
     /// A part of a list. Lists may be spread over several header lines [HS16].
     fn list_part(&mut self, header: &Header<'_>, candidates: &[&str]) {
         let any_case = self.field & ANY_CASE != 0;
@@ -267,35 +264,49 @@ impl<'p> Judge<'p> {
         }
     }
 
-    fn end(&self) -> Result<Upgrade<'p>, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 12] = [
-            (UPGRADE, HandshakeError::NotUpgrade),
-            (METHOD, HandshakeError::Method),
-            (HTTP_VERSION, HandshakeError::HttpVersion),
-            (TARGET, HandshakeError::Target),
-            (HOST, HandshakeError::Host),
-            (CONTENT_LENGTH | TRANSFER_ENCODING, HandshakeError::Body),
-            (CONNECTION, HandshakeError::Connection),
-            (VERSION, HandshakeError::Version),
-            (OTHER_VERSION, HandshakeError::UnsupportedVersion),
-            (KEY, HandshakeError::Key),
-            (PROTOCOL, HandshakeError::Subprotocol),
-            (EXTENSIONS, HandshakeError::Extensions),
-        ];
-        head::check(self.wrong, &ERRORS)?; // [HS01]
+    /// What the head has come to.
+    fn event<'b>(&self, head: &Head, buffer: &'b [u8]) -> Option<RequestEvent<'b, 'p>> {
+        Some(match head.event()? {
+            HeadEvent::StartLine => {
+                let (method, target, version) = request_line(head.line(buffer))?;
+                RequestEvent::RequestLine {
+                    method: Ascii::new(method),
+                    target: Ascii::new(target),
+                    version,
+                }
+            }
+            // Every one is seen before the application accepts [HS10] [HS12] [EX05]
+            HeadEvent::Header { last } => RequestEvent::Header(head.header(buffer, last)),
+            HeadEvent::End => RequestEvent::Done(self.upgrade()),
+        })
+    }
+
+    fn upgrade(&self) -> Upgrade<'p> {
         // The server's first choice among those offered, or none [HS14]
         let first = match self.offered {
             0 => None,
             offered => self.subprotocols.get(offered.trailing_zeros() as usize),
         };
-        Ok(Upgrade {
+        Upgrade {
             accept: accept::accept(&self.key),
             seen: self.seen,
             subprotocol: first.copied(),
             extensions: None,
             headers: &[],
-        })
+        }
     }
+}
+
+/// A method, a target and a HTTP version.
+type RequestLine<'a> = (&'a [u8], &'a [u8], (u8, u8));
+
+/// What is in a request line, if it is one.
+fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
+    let (method, rest) = split(line, b' ');
+    let (target, version) = split(rest?, b' ');
+    let version = head::http_version(version?)?;
+    let is_target = !target.is_empty() && target.iter().all(u8::is_ascii_graphic);
+    (is_token(method) && is_target).then_some((method, target, version))
 }
 
 /// What follows `http://` or `https://`, if there is a host.

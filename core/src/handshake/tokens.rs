@@ -163,31 +163,31 @@ impl List {
 
     /// The next byte of the list.
     pub(super) fn push(&mut self, byte: u8, candidates: &[&str]) {
-        self.expect = match (self.expect, byte) {
-            // A comma within quotes is no token either, so each comma ends an element.
-            (_, b',') => return self.end_element(candidates),
-            (Expect::Comma, _) => Expect::Comma,
-            (Expect::Quoted | Expect::QuotedRest, b'\\') => Expect::Escaped,
-            (Expect::QuotedRest, b'"') => Expect::Separator,
-            (Expect::Token | Expect::Rest, _) if is_token_byte(byte) => {
+        // A comma within quotes is no token either, so each comma ends an element.
+        if byte == b',' {
+            return self.end_element(candidates);
+        }
+        let is_token = is_token_byte(byte);
+        self.expect = match self.expect {
+            Expect::Token | Expect::Rest if is_token => {
                 self.compare(byte, candidates);
                 Expect::Rest
             }
-            // RFC 6455 §9.1: the string without its quotes is a token [HS17]
-            (Expect::Quoted | Expect::QuotedRest | Expect::Escaped, _) if is_token_byte(byte) => {
-                Expect::QuotedRest
-            }
-            (Expect::Token, _) if is_space(byte) => Expect::Token,
-            (Expect::Rest | Expect::Separator, _) if is_space(byte) => Expect::Separator,
-            (Expect::Rest | Expect::Separator, b';') if self.extensions => {
+            Expect::Token if is_space(byte) => Expect::Token,
+            Expect::Token if byte == b'"' && self.place == Place::Value => Expect::Quoted,
+            Expect::Rest | Expect::Separator if is_space(byte) => Expect::Separator,
+            Expect::Rest | Expect::Separator if byte == b';' && self.extensions => {
                 self.place = Place::Parameter;
                 Expect::Token
             }
-            (Expect::Rest | Expect::Separator, b'=') if self.place == Place::Parameter => {
+            Expect::Rest | Expect::Separator if byte == b'=' && self.place == Place::Parameter => {
                 self.place = Place::Value;
                 Expect::Token
             }
-            (Expect::Token, b'"') if self.place == Place::Value => Expect::Quoted,
+            // RFC 6455 §9.1: the string without its quotes is a token [HS17]
+            Expect::Quoted | Expect::QuotedRest | Expect::Escaped if is_token => Expect::QuotedRest,
+            Expect::Quoted | Expect::QuotedRest if byte == b'\\' => Expect::Escaped,
+            Expect::QuotedRest if byte == b'"' => Expect::Separator,
             _ => Expect::Comma,
         };
     }
@@ -195,13 +195,8 @@ impl List {
     /// The end of an element: at a comma, and at the end of the list.
     pub(super) fn end_element(&mut self, candidates: &[&str]) {
         if matches!(self.expect, Expect::Rest | Expect::Separator) {
-            let mut bit = 1;
-            for candidate in candidates {
-                if candidate.len() == self.len {
-                    self.found |= self.alike & bit;
-                }
-                bit <<= 1;
-            }
+            let ends = |candidate: &&str| candidate.len() == self.len;
+            self.found |= self.alike & bits(candidates, ends);
         } else {
             self.malformed = true;
         }
@@ -219,15 +214,16 @@ impl List {
     }
 
     fn compare(&mut self, byte: u8, candidates: &[&str]) {
-        let mut bit = 1;
-        for candidate in candidates {
-            if candidate.as_bytes().get(self.len) != Some(&byte) {
-                self.alike &= !bit;
-            }
-            bit <<= 1;
-        }
+        let goes_on = |candidate: &&str| candidate.as_bytes().get(self.len) == Some(&byte);
+        self.alike &= bits(candidates, goes_on);
         self.len = self.len.wrapping_add(1);
     }
+}
+
+/// A bit for each of the candidates that are `like`.
+fn bits(candidates: &[&str], like: impl Fn(&&str) -> bool) -> u32 {
+    let each = candidates.iter().rev();
+    each.fold(0, |bits, candidate| bits << 1 | u32::from(like(candidate)))
 }
 
 /// The extensions in the value of a `Sec-WebSocket-Extensions` header (§9.1), in their order: a

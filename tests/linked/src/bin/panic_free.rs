@@ -212,6 +212,9 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     let mut input: &[u8] = bytes();
     let handshake = place::<ServerHandshake<'_, B>>();
     used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
+    used(handshake.step(&mut input));
+    used(handshake.event());
+    used(handshake.is_done());
     let handshake = place::<ServerHandshake<'_, [u8; 0]>>();
     used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event_in(bytes(), &mut input));
     used(input);
@@ -247,6 +250,8 @@ fn client_handshake<B: AsMut<[u8]> + 'static>() {
     let mut input: &[u8] = bytes();
     let handshake = place::<ClientHandshake<'_, B>>();
     used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
+    used(handshake.step(&mut input));
+    used(handshake.event());
     let handshake = place::<ClientHandshake<'_, [u8; 0]>>();
     used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event_in(bytes(), &mut input));
     used(input);
