@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use motews_tests::{Process, ServerProcess, example, example_of, free_port};
+use motews_tests::{Process, ServerProcess, example_of, free_port};
 use serde_json::json;
 
 use super::{CATEGORIES, LIMIT, folder, judge, start_suite, test_server};
