@@ -174,6 +174,24 @@ fn hub_member_reads_late_the_code_of_its_disconnection_arrives() {
     assert_eq!(slow.read_to_close(), 4008);
 }
 
+/// RFC 6455 §5.5.1: nothing is sent after a Close, so that nothing is delivered then.
+#[test]
+fn hub_member_is_closing_it_is_not_counted() {
+    let server = start(&["close=never"]);
+    let mut closing = members(&server, 2);
+    let mut control = open(&server);
+    assert_eq!(control.ask("!broadcast 1 8"), "!broadcast 2 0 0");
+    for peer in &mut closing {
+        assert_eq!(next_number(peer), Some(0));
+    }
+    // One is closed by the server, and does not answer; the other closes by itself.
+    closing[0].text("!close 4000").expect("it is open");
+    assert_eq!(closing[0].read_to_close(), 4000);
+    closing[1].send(0x88, b"\x03\xe8").expect("it is open");
+    assert_eq!(closing[1].read_to_close(), 1000);
+    assert_eq!(control.ask("!broadcast 1 8"), "!broadcast 0 0 0");
+}
+
 #[test]
 fn hub_spans_loops_members_join_and_leave() {
     for loops in ["loops=1", "loops=2", "loops=4"] {
