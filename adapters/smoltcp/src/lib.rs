@@ -7,6 +7,7 @@
 //! | [`ClientSocket`] | a connecting socket: handshake and one connection |
 //! | [`WebSocket`] | what both have: `send`, `send_fragment`, `ping`, `close` |
 //! | [`Config`] | deadlines, limits, subprotocols: once, for all sockets |
+//! | `deflate` | compression (RFC 7692), a feature, in memory that is the caller's |
 //!
 //! What arrives is unmasked in the receive ring and lent from there; what is sent is written and
 //! masked in the transmit ring. Both may be of any size and wrap anywhere, but for one thing: a
@@ -55,6 +56,9 @@
 #![forbid(unsafe_code)]
 
 mod client;
+#[cfg(feature = "deflate")]
+pub mod deflate;
+mod extension;
 mod log;
 mod ring;
 mod server;

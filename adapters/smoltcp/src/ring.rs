@@ -122,7 +122,7 @@ pub(crate) fn put_owed<R: Role>(
 
 /// Writes octets that there is room for.
 #[inline(never)]
-fn put_small(socket: &mut Socket<'_>, octets: &[u8]) {
+pub(crate) fn put_small(socket: &mut Socket<'_>, octets: &[u8]) {
     let _ = socket.send_slice(octets); // All of them: the caller asked before.
 }
 

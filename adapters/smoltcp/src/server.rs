@@ -7,6 +7,7 @@ use motews::{Deadlines, Millis, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
+use crate::extension::Extension;
 use crate::ring;
 use crate::socket::{Config, End, Outcome, Phase, WebSocket, millis};
 
@@ -49,9 +50,9 @@ enum Stage<'a, const LINE: usize> {
     Answering(Answer<'a>, usize),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Answer<'a> {
-    Accept(Upgrade<'a>),
+    Accept(Upgrade<'a>, Extension),
     Respond(Response<'a>),
 }
 
@@ -139,8 +140,12 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect at any other time.
     pub fn accept(&mut self, upgrade: Upgrade<'a>) {
+        self.accept_with(upgrade, Extension::default());
+    }
+
+    pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
         if let Phase::Opening(Accepting(stage @ Stage::Deciding)) = &mut self.phase {
-            *stage = Stage::Answering(Answer::Accept(upgrade), 0);
+            *stage = Stage::Answering(Answer::Accept(upgrade, extension), 0);
         }
     }
 
@@ -200,12 +205,15 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         }
         if let Stage::Answering(answer, sent) = stage {
             let progress = ring::put_text(socket, *sent, |at, out| match answer {
-                Answer::Accept(upgrade) => upgrade.emit_from(at, out),
+                Answer::Accept(upgrade, extension) => extension.emit_from(upgrade, at, out),
                 Answer::Respond(response) => response.emit_from(at, out),
             });
             match (progress, answer) {
                 (None, _) => return self.end(socket, End::Lost, now),
-                (Some((_, true)), Answer::Accept(_)) => return self.opened(Server, now),
+                (Some((_, true)), Answer::Accept(_, extension)) => {
+                    let extension = core::mem::take(extension);
+                    return self.opened(Server, &extension, now);
+                }
                 (Some((_, true)), Answer::Respond(_)) => {
                     return self.end(socket, End::Answered, now);
                 }

@@ -1,0 +1,195 @@
+//! permessage-deflate (RFC 7692) on smoltcp, in the caller's memory.
+//!
+//! The adapter negotiates and puts compressed frames into the transmit ring. The windows are the
+//! caller's, who has as many as memory allows, and declines compression to whoever comes when none
+//! is left: the connection goes on without.
+//!
+//! 1. [`Offers::push`] each header of the request; at [`RequestEvent::Done`] see what
+//!    [`Offers::accept`] gives, and [`accept_compressed`](ServerSocket::accept_compressed) it.
+//! 2. Chunks of compressed messages come as they are. A [`Decompressor`] inflates them; where its
+//!    output has to wait for room, [keep](motews::Chunk::compressed) the rest of the chunk.
+//! 3. Send with [`send_compressed`](WebSocket::send_compressed), or uncompressed with
+//!    [`send`](WebSocket::send) as before: what a secret shares with what others may choose must not
+//!    be compressed together.
+//!
+//! With windows of 2^10 bytes both ways that is about 6 KiB for a connection.
+//!
+//! ```
+//! use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
+//! use motews::handshake::RequestEvent;
+//! use motews_smoltcp::{ServerEvent, ServerSocket, deflate::Offers};
+//! use smoltcp::{socket::tcp, time::Instant};
+//!
+//! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
+//! # type Window = [u8; 1024];
+//! # type Memory = [u8; 3072];
+//!
+//! fn poll(
+//!     server: &mut ServerSocket<'_>,
+//!     tcp: &mut tcp::Socket<'_>,
+//!     offers: &mut Offers,
+//!     codec: &mut Option<(Decompressor<Window>, Compressor<Memory>)>,
+//! ) {
+//!     while let Some(event) = server.poll(tcp, Instant::ZERO, usize::MAX) {
+//!         match event {
+//!             ServerEvent::Request(RequestEvent::RequestLine { .. }) => *offers = Offers::new(),
+//!             ServerEvent::Request(RequestEvent::Header(header)) => offers.push(&header),
+//!             ServerEvent::Request(RequestEvent::Done(upgrade)) => match offers.accept(&DEFLATE) {
+//!                 Some(accepted) => {
+//!                     let agreed = accepted.agreed;
+//!                     let decompressor = Decompressor::new([0; 1024], agreed.receive, 65_536);
+//!                     let compressor = Compressor::new([0; 3072], agreed.send, Level::Default);
+//!                     *codec = Some((decompressor.unwrap(), compressor.unwrap()));
+//!                     server.accept_compressed(upgrade, accepted);
+//!                 }
+//!                 None => server.accept(upgrade),
+//!             },
+//!             ServerEvent::Received(motews::Event::Data(mut chunk)) => {
+//!                 let mut out = [0; 256];
+//!                 let Some((decompressor, _)) = codec else { continue };
+//!                 match decompressor.next(&mut chunk, &mut out) {
+//!                     Ok(part) => { /* and so on, until there is no part */ }
+//!                     Err(violation) => server.fail(violation),
+//!                 }
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! [`Decompressor`]: motews::deflate::Decompressor
+//! [`RequestEvent::Done`]: motews::handshake::RequestEvent::Done
+
+use motews::deflate::{Accepted, CompressedSent, Compressor, Deflate};
+use motews::handshake::{Header, Upgrade};
+use motews::{DataKind, Role, SendError};
+use smoltcp::socket::tcp::Socket;
+
+use crate::extension::Extension;
+use crate::ring;
+use crate::server::ServerSocket;
+use crate::socket::WebSocket;
+
+/// The extensions that a client offers, in at most `N` bytes: browsers take 43. Where there are more,
+/// there is no compression.
+#[derive(Clone, Debug)]
+pub struct Offers<const N: usize = 256> {
+    values: [u8; N],
+    len: usize,
+    is_cut: bool,
+}
+
+impl<const N: usize> Default for Offers<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Offers<N> {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            values: [0; N],
+            len: 0,
+            is_cut: false,
+        }
+    }
+
+    /// Takes a header, or a part of one. Of no effect if it is not `Sec-WebSocket-Extensions`.
+    pub fn push(&mut self, header: &Header<'_>) {
+        if !header.is("Sec-WebSocket-Extensions") {
+            return;
+        }
+        // RFC 6455 §9.1: several headers are one list [HS15]
+        let separator: &[u8] = if header.first && self.len > 0 {
+            b","
+        } else {
+            b""
+        };
+        for octet in separator.iter().chain(header.value) {
+            match self.values.get_mut(self.len) {
+                Some(place) => *place = *octet,
+                None => self.is_cut = true,
+            }
+            self.len = self.len.saturating_add(1).min(N);
+        }
+    }
+
+    /// What comes of it: [`Deflate::accept`]. `None`: no compression.
+    #[must_use]
+    pub fn accept(&self, deflate: &Deflate) -> Option<Accepted> {
+        if self.is_cut {
+            return None;
+        }
+        deflate.accept([self.values.get(..self.len).unwrap_or_default()])
+    }
+}
+
+impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
+    /// As [`accept`](Self::accept), with the compression that was agreed on. The limit
+    /// [`Config::max_message_len`](crate::Config::max_message_len) is that of inflated messages:
+    /// give it to the [`Decompressor`](motews::deflate::Decompressor) too.
+    pub fn accept_compressed(&mut self, upgrade: Upgrade<'a>, accepted: Accepted) {
+        self.accept_with(upgrade, Extension(Some(accepted)));
+    }
+}
+
+impl<R: Role, H> WebSocket<'_, R, H> {
+    /// Writes frames of a compressed message into the transmit ring, with as much of `payload` as
+    /// there is room for, and tells how much that was. Unless it was
+    /// [`done`](CompressedSent::done), call it again with the rest. `fin` ends the message with the
+    /// last octet of `payload`.
+    ///
+    /// # Errors
+    /// [`SendError::NoRoom`] where there is room for a sliver only, or while a pong or a Close waits
+    /// for room; [`SendError::NotOpen`], [`SendError::MessageInProgress`],
+    /// [`SendError::CompressionNotNegotiated`] or [`SendError::Entropy`]. Nothing has changed then.
+    pub fn send_compressed<M: AsMut<[u8]>>(
+        &mut self,
+        socket: &mut Socket<'_>,
+        compressor: &mut Compressor<M>,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<CompressedSent, SendError> {
+        let mut total = CompressedSent {
+            consumed: 0,
+            written: 0,
+            done: false,
+        };
+        while !total.done {
+            if self.send_room(socket) == 0 {
+                if total.written == 0 {
+                    return Err(SendError::NoRoom);
+                }
+                break;
+            }
+            let connection = self.connection()?;
+            let rest = payload.get(total.consumed..).unwrap_or_default();
+            let mut send =
+                |out: &mut [u8]| compressor.send_fragment(connection, kind, rest, fin, out);
+            let sent = socket.send(|out| {
+                let sent = send(out);
+                (sent.map_or(0, |sent| sent.written), sent)
+            });
+            let sent = match sent {
+                // The ring wraps before there is room for a frame.
+                Ok(Err(SendError::NoRoom)) => {
+                    let mut frame = [0; 32];
+                    let sent = send(&mut frame)?;
+                    ring::put_small(socket, frame.get(..sent.written).unwrap_or_default());
+                    sent
+                }
+                Ok(sent) => sent?,
+                Err(_) => return Err(SendError::NotOpen),
+            };
+            total.consumed = total.consumed.saturating_add(sent.consumed);
+            total.written = total.written.saturating_add(sent.written);
+            total.done = sent.done;
+        }
+        Ok(total)
+    }
+}
