@@ -7,9 +7,8 @@ use motews::{Client, Entropy, Millis};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
 use crate::ring;
-use crate::socket::{Config, End, Outcome, Phase, WebSocket, millis};
+use crate::socket::{Config, End, Phase, WebSocket, millis};
 
 /// A client's socket, for one connection.
 ///
@@ -69,7 +68,7 @@ pub enum ClientEvent<'s, 'a> {
 enum Found<'a> {
     /// Nothing that is worth telling.
     Nothing,
-    /// A line that can be lent to the caller.
+    /// A line, which lies in the handshake.
     Line,
     Done(Option<&'a str>),
     Error(HandshakeError),
@@ -94,6 +93,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
     /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
     /// Pongs, Closes and deadlines are seen to all the same.
+    #[inline(never)] // registers enough for it alone: a tenth smaller on a Cortex-M
     pub fn poll<'s>(
         &'s mut self,
         socket: &'s mut Socket<'_>,
@@ -101,27 +101,29 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         limit: usize,
     ) -> Option<ClientEvent<'s, 'a>> {
         let now = millis(now);
-        self.poll_opening(socket, now);
+        self.poll_opening(socket);
         match self.find(socket, now) {
             Found::Nothing => {}
-            Found::Line => return self.lend(socket),
+            Found::Line => return self.lend(),
             Found::Done(subprotocol) => {
                 let before = mem::replace(&mut self.phase, Phase::Over(now));
                 if let Phase::Opening(opening) = before {
-                    self.opened(opening.role, &Extension::default(), now);
+                    self.opened(opening.role, now);
                 }
                 return Some(ClientEvent::Response(ResponseEvent::Done { subprotocol }));
             }
             Found::Error(error) => self.end(socket, End::Refused(error), now),
         }
-        match self.poll_open(socket, now, limit) {
-            Outcome::Received(event) => Some(ClientEvent::Received(event)),
-            Outcome::Ended(end) => Some(ClientEvent::Ended(end)),
-            Outcome::Nothing => None,
-        }
+        self.poll_open(
+            socket,
+            now,
+            limit,
+            ClientEvent::Received,
+            ClientEvent::Ended,
+        )
     }
 
-    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+    fn poll_opening(&mut self, socket: &mut Socket<'_>) {
         let Phase::Opening(opening) = &mut self.phase else {
             return;
         };
@@ -131,60 +133,48 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         }
         if let Stage::Request(request, sent) = &mut opening.stage
             && socket.may_send()
-            && let Some((at, all)) =
-                ring::put_text(socket, *sent, |at, out| request.emit_from(at, out))
+            && ring::put_text(socket, sent, |at, out| request.emit_from(at, out))
+                .is_ok_and(|all| all)
         {
-            *sent = at;
-            if all {
-                let head = self.config.head;
-                let handshake = ClientHandshake::with_config(request, [0; LINE], head);
-                opening.stage = Stage::Response(handshake);
-            }
+            let head = self.config.head;
+            let handshake = ClientHandshake::with_config(request, [0; LINE], head);
+            opening.stage = Stage::Response(handshake);
         }
-        self.check_handshake(socket, now);
     }
 
     /// Reads on to the next line, without lending it: see the server's.
     fn find(&mut self, socket: &mut Socket<'_>, now: Millis) -> Found<'a> {
-        while let Phase::Opening(opening) = &mut self.phase
-            && let Stage::Response(handshake) = &mut opening.stage
-            && !matches!(socket.state(), Tcp::SynSent | Tcp::SynReceived)
-        {
-            let found = socket.recv(|bytes| {
-                let mut copy = handshake.clone();
-                let mut input = &*bytes;
-                let found = match copy.next_event(&mut input) {
-                    Ok(None) => Found::Nothing,
-                    Ok(Some(ResponseEvent::Done { subprotocol })) => Found::Done(subprotocol),
-                    Ok(Some(_)) => return (0, (0, Found::Line)),
-                    Err(error) => Found::Error(error),
-                };
-                let read = bytes.len().saturating_sub(input.len());
-                *handshake = copy;
-                (read, (read, found))
-            });
-            match found {
-                Ok((1.., Found::Nothing)) => {} // Behind the wrap there may be more.
-                Ok((_, found)) => return found,
-                Err(_) => self.end(socket, End::Lost, now),
-            }
+        let Phase::Opening(opening) = &mut self.phase else {
+            return Found::Nothing;
+        };
+        let Stage::Response(handshake) = &mut opening.stage else {
+            return Found::Nothing;
+        };
+        if matches!(socket.state(), Tcp::SynSent | Tcp::SynReceived) {
+            return Found::Nothing;
         }
-        Found::Nothing
+        match ring::feed(socket, |input| handshake.step(input)) {
+            None => {
+                self.end(socket, End::Lost, now);
+                Found::Nothing
+            }
+            Some(Ok(false)) => Found::Nothing,
+            Some(Ok(true)) => match handshake.event() {
+                Some(ResponseEvent::Done { subprotocol }) => Found::Done(subprotocol),
+                _ => Found::Line,
+            },
+            Some(Err(error)) => Found::Error(error),
+        }
     }
 
     /// Lends the line that [`find`](Self::find) found.
-    fn lend<'s>(&'s mut self, socket: &mut Socket<'_>) -> Option<ClientEvent<'s, 'a>> {
-        let Phase::Opening(opening) = &mut self.phase else {
-            return None;
-        };
-        let Stage::Response(handshake) = &mut opening.stage else {
-            return None;
-        };
-        let event = socket.recv(|bytes| {
-            let mut input = &*bytes;
-            let event = handshake.next_event(&mut input);
-            (bytes.len().saturating_sub(input.len()), event)
-        });
-        event.ok()?.ok()?.map(ClientEvent::Response)
+    fn lend(&mut self) -> Option<ClientEvent<'_, 'a>> {
+        match &mut self.phase {
+            Phase::Opening(Connecting {
+                stage: Stage::Response(handshake),
+                ..
+            }) => handshake.event().map(ClientEvent::Response),
+            _ => None,
+        }
     }
 }

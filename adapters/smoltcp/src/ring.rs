@@ -3,11 +3,12 @@
 //! A ring wraps where it likes, so a frame may lie in two parts. The socket writes small things
 //! (a header, a control frame) across the wrap from the stack; payload goes in part by part.
 
+use motews::handshake::HandshakeError;
 use motews::{
     Connection, DataFrame, DataKind, EntropyError, FrameHeader, MAX_CONTROL_LEN, Mask, Role,
     SendError,
 };
-use smoltcp::socket::tcp::Socket;
+use smoltcp::socket::tcp::{RecvError, SendError as TcpSendError, Socket};
 
 /// Octets that the transmit ring has room for. None where nothing may be sent any more.
 pub(crate) fn free(socket: &Socket<'_>) -> usize {
@@ -18,22 +19,56 @@ pub(crate) fn free(socket: &Socket<'_>) -> usize {
     }
 }
 
-/// Takes so many octets out of the receive ring, or as many as there are before it wraps, and tells
-/// whether anything may still come.
-#[inline(never)]
-pub(crate) fn drop(socket: &mut Socket<'_>, len: usize) -> bool {
-    socket.recv(|bytes| (bytes.len().min(len), ())).is_ok()
+/// What has arrived, up to where the receive ring wraps; the first `taken` octets of it are taken
+/// out, and lent for the last time.
+///
+/// # Errors
+/// Nothing will come any more.
+#[inline(never)] // smoltcp's is generic: once is enough.
+pub(crate) fn received<'s>(
+    socket: &'s mut Socket<'_>,
+    taken: usize,
+) -> Result<&'s mut [u8], RecvError> {
+    socket.recv(|bytes| (taken.min(bytes.len()), bytes))
+}
+
+/// Has `step` take what has arrived, until it has come to something, and tells whether it has.
+/// `None`: nothing will come any more.
+pub(crate) fn feed(
+    socket: &mut Socket<'_>,
+    mut step: impl FnMut(&mut &[u8]) -> Result<bool, HandshakeError>,
+) -> Option<Result<bool, HandshakeError>> {
+    loop {
+        let bytes = received(socket, 0).ok()?;
+        let mut rest = &*bytes;
+        let found = step(&mut rest);
+        let taken = bytes.len().wrapping_sub(rest.len());
+        _ = received(socket, taken);
+        // Behind the wrap there may be more.
+        if taken == 0 || found != Ok(false) {
+            return Some(found);
+        }
+    }
+}
+
+/// The room in the transmit ring, up to where it wraps, of which the first `written` octets are
+/// sent as they are.
+///
+/// # Errors
+/// Nothing may be sent any more.
+#[inline(never)] // smoltcp's is generic: once is enough.
+fn room<'s>(socket: &'s mut Socket<'_>, written: usize) -> Result<&'s mut [u8], TcpSendError> {
+    socket.send(|out| (written.min(out.len()), out))
 }
 
 /// The longest payload whose frame surely fits into `free` octets, masked or not.
 pub(crate) fn payload_room(free: usize) -> usize {
-    let room = |header: usize| free.saturating_sub(header + 4);
-    if room(2) < 126 {
-        room(2)
-    } else if room(4) <= 0xFFFF {
-        room(4).max(125)
-    } else {
-        room(10).max(0xFFFF)
+    // Behind the shortest header: 2 octets and the masking key. Longer ones take 2 more, or 8.
+    let room = free.saturating_sub(2 + 4);
+    match room {
+        0..126 => room,
+        126..0x1_0002 => room.wrapping_sub(2).max(125),
+        _ => room.wrapping_sub(8).max(0xFFFF),
     }
 }
 
@@ -63,30 +98,9 @@ pub(crate) fn put_data<R: Role>(
     })?;
     let mut octets = [0; FrameHeader::MAX_LEN];
     let len = header.emit(&mut octets)?;
-    put_small(socket, octets.get(..len).unwrap_or_default());
+    put(socket, octets.get(..len).unwrap_or_default(), None);
 
-    let Some(key) = header.mask else {
-        put_small(socket, payload);
-        return Ok(());
-    };
-    // RFC 6455 §5.1: a client masks each frame [FR01]
-    let mut mask = Mask::new(key);
-    let mut rest = payload;
-    // Once, or twice where the ring wraps.
-    while !rest.is_empty() {
-        let written = socket.send(|out| {
-            let len = out.len().min(rest.len());
-            for (to, from) in out.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            mask.apply(out.get_mut(..len).unwrap_or_default());
-            (len, len)
-        });
-        match written {
-            Ok(len @ 1..) => rest = rest.get(len..).unwrap_or_default(),
-            _ => break, // There is room for all of it.
-        }
-    }
+    put(socket, payload, header.mask.map(Mask::new));
     Ok(())
 }
 
@@ -99,7 +113,7 @@ pub(crate) fn put_ping<R: Role>(
     let mut frame = [0; MAX_CONTROL_LEN];
     let room = free(socket).min(frame.len());
     let len = connection.ping(payload, frame.get_mut(..room).unwrap_or_default())?;
-    put_small(socket, frame.get(..len).unwrap_or_default());
+    put(socket, frame.get(..len).unwrap_or_default(), None);
     Ok(())
 }
 
@@ -115,32 +129,51 @@ pub(crate) fn put_owed<R: Role>(
         if len == 0 {
             break;
         }
-        put_small(socket, frame.get(..len).unwrap_or_default());
+        put(socket, frame.get(..len).unwrap_or_default(), None);
     }
     Ok(())
 }
 
 /// Writes octets that there is room for.
 #[inline(never)]
-pub(crate) fn put_small(socket: &mut Socket<'_>, octets: &[u8]) {
-    let _ = socket.send_slice(octets); // All of them: the caller asked before.
+fn put(socket: &mut Socket<'_>, mut octets: &[u8], mut mask: Option<Mask>) {
+    // Once, or twice where the ring wraps.
+    while !octets.is_empty()
+        && let Ok(out) = room(socket, 0)
+    {
+        let len = out.len().min(octets.len());
+        let out = out.get_mut(..len).unwrap_or_default();
+        for (to, from) in out.iter_mut().zip(octets) {
+            *to = *from;
+        }
+        if let Some(mask) = &mut mask {
+            // RFC 6455 §5.1: a client masks each frame [FR01]
+            mask.apply(out);
+        }
+        octets = octets.get(len..).unwrap_or_default();
+        if len == 0 || room(socket, len).is_err() {
+            break; // There is room for all of it.
+        }
+    }
 }
 
-/// Writes what `emit_from(offset, out)` gives, from `offset` on, as far as there is room, and
-/// tells the offset behind it, and whether that was all. `None`: nothing may be sent any more.
+/// Writes what `emit_from(sent, out)` gives, as far as there is room, counts it into `sent`, and tells
+/// whether that was all.
+///
+/// # Errors
+/// Nothing may be sent any more.
 pub(crate) fn put_text(
     socket: &mut Socket<'_>,
-    mut offset: usize,
-    mut emit_from: impl FnMut(usize, &mut [u8]) -> usize,
-) -> Option<(usize, bool)> {
+    sent: &mut usize,
+    emit_from: impl Fn(usize, &mut [u8]) -> usize,
+) -> Result<bool, TcpSendError> {
     loop {
-        let written = socket.send(|out| {
-            let len = emit_from(offset, out).min(out.len());
-            (len, (len, !out.is_empty()))
-        });
-        match written.ok()? {
-            (0, all) => return Some((offset, all)),
-            (len, _) => offset = offset.saturating_add(len),
+        let out = room(socket, 0)?;
+        let len = emit_from(*sent, out);
+        if len == 0 {
+            return Ok(!out.is_empty());
         }
+        room(socket, len)?;
+        *sent = sent.wrapping_add(len);
     }
 }

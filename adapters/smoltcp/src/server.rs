@@ -7,9 +7,8 @@ use motews::{Deadlines, Millis, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
 use crate::ring;
-use crate::socket::{Config, End, Outcome, Phase, WebSocket, millis};
+use crate::socket::{Config, End, Phase, WebSocket, millis};
 
 /// A server's socket: one connection at a time, and then the next.
 ///
@@ -40,19 +39,15 @@ pub struct Accepting<'a, const LINE: usize>(Stage<'a, LINE>);
 enum Stage<'a, const LINE: usize> {
     /// No one has called yet.
     Listening,
-    /// The request is arriving.
+    /// The request is arriving; or it is done, and the caller's decision is due.
     Request(ServerHandshake<'a, [u8; LINE]>),
-    /// The request is correct, and the caller's decision is due.
-    Deciding,
-    /// The request is none for a WebSocket. If the caller has no answer to it, this one is given.
-    Http(HandshakeError),
     /// The answer goes out; so many octets of it are through.
     Answering(Answer<'a>, usize),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Answer<'a> {
-    Accept(Upgrade<'a>, Extension),
+    Accept(Upgrade<'a>),
     Respond(Response<'a>),
 }
 
@@ -76,16 +71,6 @@ pub enum ServerEvent<'s, 'a> {
     Ended(End),
 }
 
-/// What there is of the request.
-enum Found<'a> {
-    /// Nothing that is worth telling.
-    Nothing,
-    /// A line that can be lent to the caller.
-    Line,
-    Upgrade(Upgrade<'a>),
-    Error(HandshakeError),
-}
-
 impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// A server for a TCP socket that listens, or will.
     #[must_use]
@@ -100,6 +85,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
     /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
     /// Pongs, Closes and deadlines are seen to all the same.
+    #[inline(never)] // registers enough for it alone: a tenth smaller on a Cortex-M
     pub fn poll<'s>(
         &'s mut self,
         socket: &'s mut Socket<'_>,
@@ -113,39 +99,35 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             }
             self.phase = Phase::Opening(Accepting(Stage::Listening));
         }
-        if matches!(self.phase, Phase::Opening(_)) {
-            self.poll_opening(socket, now);
+        if !self.poll_opening(socket, now) {
+            return None;
         }
-        if let Phase::Opening(Accepting(Stage::Request(_))) = self.phase {
-            match self.find(socket, now) {
-                Found::Nothing => {}
-                Found::Line => return self.lend(socket),
-                Found::Upgrade(upgrade) => {
-                    self.phase = Phase::Opening(Accepting(Stage::Deciding));
-                    return Some(ServerEvent::Request(RequestEvent::Done(upgrade)));
-                }
-                Found::Error(error) => {
-                    self.phase = Phase::Opening(Accepting(Stage::Http(error)));
-                    return Some(ServerEvent::Http(error));
-                }
+        match self.read_request(socket, now) {
+            Ok(false) => {}
+            Ok(true) => return self.request_event(),
+            Err(error) => {
+                let answer = Answer::Respond(error.response());
+                self.phase = Phase::Opening(Accepting(Stage::Answering(answer, 0)));
+                return Some(ServerEvent::Http(error));
             }
         }
-        match self.poll_open(socket, now, limit) {
-            Outcome::Received(event) => Some(ServerEvent::Received(event)),
-            Outcome::Ended(end) => Some(ServerEvent::Ended(end)),
-            Outcome::Nothing => None,
-        }
+        self.poll_open(
+            socket,
+            now,
+            limit,
+            ServerEvent::Received,
+            ServerEvent::Ended,
+        )
     }
 
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect at any other time.
     pub fn accept(&mut self, upgrade: Upgrade<'a>) {
-        self.accept_with(upgrade, Extension::default());
-    }
-
-    pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
-        if let Phase::Opening(Accepting(stage @ Stage::Deciding)) = &mut self.phase {
-            *stage = Stage::Answering(Answer::Accept(upgrade, extension), 0);
+        if let Phase::Opening(Accepting(stage)) = &mut self.phase
+            && let Stage::Request(handshake) = stage
+            && handshake.is_done()
+        {
+            *stage = Stage::Answering(Answer::Accept(upgrade), 0);
         }
     }
 
@@ -165,9 +147,16 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// # Ok(()) }
     /// ```
     pub fn respond(&mut self, response: Response<'a>) {
-        if let Phase::Opening(Accepting(stage @ (Stage::Deciding | Stage::Http(_)))) =
-            &mut self.phase
-        {
+        let Phase::Opening(Accepting(stage)) = &mut self.phase else {
+            return;
+        };
+        // In place of the answer that an error has, too.
+        let is_due = match stage {
+            Stage::Request(handshake) => handshake.is_done(),
+            Stage::Answering(Answer::Respond(_), sent) => *sent == 0,
+            _ => false,
+        };
+        if is_due {
             *stage = Stage::Answering(Answer::Respond(response), 0);
         }
     }
@@ -180,13 +169,14 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     }
 
     /// From the first segment to the last octet of the answer, but for the request's reading.
-    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+    #[inline(never)] // the same
+    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) -> bool {
         let Phase::Opening(Accepting(stage)) = &mut self.phase else {
-            return;
+            return true;
         };
         if let Stage::Listening = stage {
             if !socket.is_active() {
-                return;
+                return false;
             }
             self.deadlines = Deadlines::new(now);
             let handshake = ServerHandshake::with_config([0; LINE], self.config.head);
@@ -194,79 +184,56 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         }
         if socket.is_listening() {
             *stage = Stage::Listening; // The connection was reset before it was established.
-            return;
+            return false;
         }
         if !socket.is_active() {
             self.phase = Phase::Ending(End::Lost);
-            return;
-        }
-        if let Stage::Http(error) = *stage {
-            *stage = Stage::Answering(Answer::Respond(error.response()), 0);
-        }
-        if let Stage::Answering(answer, sent) = stage {
-            let progress = ring::put_text(socket, *sent, |at, out| match answer {
-                Answer::Accept(upgrade, extension) => extension.emit_from(upgrade, at, out),
+        } else if let Stage::Answering(answer, sent) = stage {
+            let answer = &*answer;
+            let all = ring::put_text(socket, sent, |at, out| match answer {
+                Answer::Accept(upgrade) => upgrade.emit_from(at, out),
                 Answer::Respond(response) => response.emit_from(at, out),
             });
-            match (progress, answer) {
-                (None, _) => return self.end(socket, End::Lost, now),
-                (Some((_, true)), Answer::Accept(_, extension)) => {
-                    let extension = core::mem::take(extension);
-                    return self.opened(Server, &extension, now);
-                }
-                (Some((_, true)), Answer::Respond(_)) => {
-                    return self.end(socket, End::Answered, now);
-                }
-                (Some((at, false)), _) => *sent = at,
+            match (all, answer) {
+                (Ok(false), _) => {}
+                (Ok(true), Answer::Accept(_)) => self.opened(Server, now),
+                (Ok(true), Answer::Respond(_)) => self.end(socket, End::Answered, now),
+                (Err(_), _) => self.end(socket, End::Lost, now),
             }
         }
-        self.check_handshake(socket, now);
+        true
     }
 
-    /// Reads on to the next line. It is not lent from here: an event that borrows cannot be
-    /// returned out of a loop (E0499), and where the ring wraps there has to be one. So a copy of
-    /// the handshake looks what there is, and where that is a line, the handshake itself reads it.
-    fn find(&mut self, socket: &mut Socket<'_>, now: Millis) -> Found<'a> {
-        while socket.state() != Tcp::SynReceived {
-            let Phase::Opening(Accepting(Stage::Request(handshake))) = &mut self.phase else {
-                break;
-            };
-            let found = socket.recv(|bytes| {
-                let mut copy = handshake.clone();
-                let mut input = &*bytes;
-                let found = match copy.next_event(&mut input) {
-                    Ok(None) => Found::Nothing,
-                    Ok(Some(RequestEvent::Done(upgrade))) => Found::Upgrade(upgrade),
-                    Ok(Some(_)) => return (0, (0, Found::Line)),
-                    Err(error) => Found::Error(error),
-                };
-                let read = bytes.len().saturating_sub(input.len());
-                *handshake = copy;
-                (read, (read, found))
-            });
-            match found {
-                Ok((1.., Found::Nothing)) => {} // Behind the wrap there may be more.
-                Ok((_, found)) => return found,
-                Err(_) => {
-                    self.end(socket, End::Lost, now);
-                    break;
-                }
-            }
-        }
-        Found::Nothing
-    }
-
-    /// Lends the line that [`find`](Self::find) found.
-    fn lend<'s>(&'s mut self, socket: &mut Socket<'_>) -> Option<ServerEvent<'s, 'a>> {
+    /// Reads on, and tells whether there is an event. It is lent when no more is read: an event that
+    /// borrows cannot be returned out of a loop (E0499).
+    fn read_request(
+        &mut self,
+        socket: &mut Socket<'_>,
+        now: Millis,
+    ) -> Result<bool, HandshakeError> {
         let Phase::Opening(Accepting(Stage::Request(handshake))) = &mut self.phase else {
-            return None;
+            return Ok(false);
         };
-        let event = socket.recv(|bytes| {
-            let mut input = &*bytes;
-            let event = handshake.next_event(&mut input);
-            (bytes.len().saturating_sub(input.len()), event)
-        });
-        event.ok()?.ok()?.map(ServerEvent::Request)
+        if socket.state() == Tcp::SynReceived {
+            return Ok(false);
+        }
+        match ring::feed(socket, |input| handshake.step(input)) {
+            Some(found) => found,
+            None => {
+                self.end(socket, End::Lost, now);
+                Ok(false)
+            }
+        }
+    }
+
+    /// What the request has come to.
+    fn request_event(&mut self) -> Option<ServerEvent<'_, 'a>> {
+        match &mut self.phase {
+            Phase::Opening(Accepting(Stage::Request(handshake))) => {
+                handshake.event().map(ServerEvent::Request)
+            }
+            _ => None,
+        }
     }
 }
 

@@ -1,14 +1,13 @@
 //! What both roles share: the open connection, and how TCP ends.
 
 use motews::{
-    CloseCode, Connection, DataKind, Deadlines, Due, Event, Message, Millis, ProtocolViolation,
-    Role, SendError, State, Timeouts,
+    CloseCode, Config as ConnectionConfig, Connection, DataKind, Deadlines, Due, Event, Message,
+    Millis, ProtocolViolation, Role, SendError, State, Timeouts,
     handshake::{HandshakeError, HeadConfig},
 };
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
 use crate::log::debug;
 use crate::ring;
 
@@ -110,13 +109,6 @@ pub(crate) enum Phase<R, H> {
     Over(Millis),
 }
 
-/// What an open or ending connection comes to.
-pub(crate) enum Outcome<'s> {
-    Received(Event<'s>),
-    Ended(End),
-    Nothing,
-}
-
 impl<'a, R: Role, H> WebSocket<'a, R, H> {
     pub(crate) const fn with_opening(config: &'a Config<'a>, opening: H, now: Millis) -> Self {
         Self {
@@ -154,6 +146,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// [`SendError::NoRoom`] where not one octet fits, or while a pong or a Close waits for room;
     /// [`SendError::NotOpen`], [`SendError::MessageInProgress`] where a message of the other kind
     /// is open, or [`SendError::Entropy`]. Nothing has changed then.
+    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
     pub fn send_fragment(
         &mut self,
         socket: &mut Socket<'_>,
@@ -236,7 +229,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
 
     // ---- for both roles ----
 
-    pub(crate) fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
+    fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
         match &mut self.phase {
             Phase::Open(connection) => Ok(connection),
             _ => Err(SendError::NotOpen),
@@ -244,9 +237,12 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     }
 
     /// The opening handshake is complete.
-    pub(crate) fn opened(&mut self, role: R, extension: &Extension, now: Millis) {
+    pub(crate) fn opened(&mut self, role: R, now: Millis) {
         self.deadlines.opened(now);
-        let config = extension.config(self.config.max_message_len);
+        let config = ConnectionConfig {
+            max_message_len: self.config.max_message_len,
+            ..ConnectionConfig::default()
+        };
         self.phase = Phase::Open(Connection::with_config(role, config));
     }
 
@@ -259,33 +255,45 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     }
 
     /// TCP is reset.
+    #[inline(never)] // It is called from many places, and none of them is hot.
     pub(crate) fn abort(&mut self, socket: &mut Socket<'_>, end: End) {
         socket.abort();
         self.phase = Phase::Ending(end);
     }
 
-    /// The same, if the deadline of the opening handshake has passed [HS22] [HC25].
-    pub(crate) fn check_handshake(&mut self, socket: &mut Socket<'_>, now: Millis) {
-        if let Some(due) = self.deadlines.poll(now, &self.config.timeouts) {
-            self.abort(socket, End::TimedOut(due));
-        }
-    }
-
-    /// Takes an open connection as far as it goes without the caller.
-    pub(crate) fn poll_open<'s>(
+    /// Sees to the deadlines, takes an open or ending connection as far as it goes without the
+    /// caller, and tells what was `received`, or how it `ended`.
+    pub(crate) fn poll_open<'s, T>(
         &mut self,
         socket: &'s mut Socket<'_>,
         now: Millis,
         limit: usize,
-    ) -> Outcome<'s> {
+        received: impl Fn(Event<'s>) -> T,
+        ended: impl Fn(End) -> T,
+    ) -> Option<T> {
         loop {
+            let due = self.deadlines.poll(now, &self.config.timeouts);
             let connection = match &mut self.phase {
                 Phase::Open(connection) => connection,
-                Phase::Ending(_) => return self.poll_ending(socket, now),
-                _ => return Outcome::Nothing,
+                Phase::Ending(end) => {
+                    let end = *end;
+                    // Read and dropped until TCP has ended.
+                    while socket.can_recv() && ring::received(socket, usize::MAX).is_ok() {}
+                    if socket.is_open() {
+                        due?;
+                        socket.abort();
+                    }
+                    self.phase = Phase::Over(now);
+                    return Some(ended(end));
+                }
+                Phase::Opening(_) if let Some(due) = due => {
+                    // The deadline of the opening handshake has passed [HS22] [HC25]
+                    self.abort(socket, End::TimedOut(due));
+                    continue;
+                }
+                Phase::Opening(_) | Phase::Over(_) => return None,
             };
-            let timeouts = &self.config.timeouts;
-            match self.deadlines.poll(now, timeouts) {
+            match due {
                 // No room: the peer has not read for long, and its time runs.
                 Some(Due::Ping) => _ = ring::put_ping(connection, socket, &[]),
                 Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
@@ -303,7 +311,8 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                 self.abort(socket, End::NoEntropy);
                 continue;
             }
-            if connection.state() != State::Open {
+            let state = connection.state();
+            if state != State::Open {
                 self.deadlines.closing(now);
             }
             if connection.should_shutdown() {
@@ -319,66 +328,45 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                 self.end(socket, end, now);
                 continue;
             }
-            // After the peer's Close there is only the end of TCP to wait for.
-            let limit = if connection.is_clean() {
-                usize::MAX
-            } else {
-                limit
+            let limit = match state {
+                // There is only the end of TCP to wait for.
+                State::Closed => usize::MAX,
+                State::Failed => 0,
+                State::Open | State::Closing => limit,
             };
-            if limit == 0 || connection.state() == State::Failed {
-                return Outcome::Nothing;
+            if limit == 0 {
+                return None;
             }
-
-            let found = socket.recv(|bytes| {
-                let len = bytes.len().min(limit);
-                let input = bytes.get_mut(..len).unwrap_or_default();
-                (0, (len > 0).then(|| connection.step(input)))
-            });
-            match found {
-                Ok(None) => return Outcome::Nothing,
-                Ok(Some(Ok(step))) => {
+            let Ok(bytes) = ring::received(socket, 0) else {
+                // A violation, unless a Close came before.
+                _ = connection.receive_eof();
+                if !connection.should_shutdown() {
+                    return None;
+                }
+                continue;
+            };
+            let len = bytes.len().min(limit);
+            if len == 0 {
+                return None;
+            }
+            match connection.step(bytes.get_mut(..len).unwrap_or_default()) {
+                Ok(step) => {
                     self.deadlines.received(now);
                     let consumed = step.consumed();
                     if !step.is_event() {
-                        ring::drop(socket, consumed);
+                        _ = ring::received(socket, consumed);
                         continue;
                     }
-                    let event =
-                        socket.recv(|bytes| (consumed.min(bytes.len()), step.resolve(bytes)));
-                    let Ok(Some(event)) = event else {
-                        return Outcome::Nothing;
-                    };
+                    let bytes = ring::received(socket, consumed).unwrap_or_default();
+                    let event = step.resolve(bytes)?;
                     if matches!(event, Event::Data(_)) {
                         self.deadlines.received_message(now);
                     }
-                    return Outcome::Received(event);
+                    return Some(received(event));
                 }
-                Ok(Some(Err(violation))) => debug!("the peer broke the protocol: {}", violation),
-                Err(_) => {
-                    // A violation, unless a Close came before.
-                    _ = connection.receive_eof();
-                    if !connection.should_shutdown() {
-                        return Outcome::Nothing;
-                    }
-                }
+                Err(violation) => debug!("the peer broke the protocol: {}", violation),
             }
         }
-    }
-
-    /// Reads and drops until TCP has ended.
-    pub(crate) fn poll_ending<'s>(&mut self, socket: &mut Socket<'_>, now: Millis) -> Outcome<'s> {
-        let Phase::Ending(end) = self.phase else {
-            return Outcome::Nothing;
-        };
-        while socket.can_recv() && ring::drop(socket, usize::MAX) {}
-        if socket.is_open() {
-            if self.deadlines.poll(now, &self.config.timeouts).is_none() {
-                return Outcome::Nothing;
-            }
-            socket.abort();
-        }
-        self.phase = Phase::Over(now);
-        Outcome::Ended(end)
     }
 }
 
