@@ -7,6 +7,7 @@ use motews::{Client, Entropy, Millis};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
+use crate::extension::Extension;
 use crate::ring;
 use crate::socket::{Config, End, Phase, WebSocket, millis};
 
@@ -108,7 +109,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             Found::Done(subprotocol) => {
                 let before = mem::replace(&mut self.phase, Phase::Over(now));
                 if let Phase::Opening(opening) = before {
-                    self.opened(opening.role, now);
+                    self.opened(opening.role, &Extension::default(), now);
                 }
                 return Some(ClientEvent::Response(ResponseEvent::Done { subprotocol }));
             }

@@ -180,7 +180,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
                 Ok(Err(SendError::NoRoom)) => {
                     let mut frame = [0; 32];
                     let sent = send(&mut frame)?;
-                    ring::put_small(socket, frame.get(..sent.written).unwrap_or_default());
+                    ring::put(socket, frame.get(..sent.written).unwrap_or_default(), None);
                     sent
                 }
                 Ok(sent) => sent?,

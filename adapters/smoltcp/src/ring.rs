@@ -136,7 +136,7 @@ pub(crate) fn put_owed<R: Role>(
 
 /// Writes octets that there is room for.
 #[inline(never)]
-fn put(socket: &mut Socket<'_>, mut octets: &[u8], mut mask: Option<Mask>) {
+pub(crate) fn put(socket: &mut Socket<'_>, mut octets: &[u8], mut mask: Option<Mask>) {
     // Once, or twice where the ring wraps.
     while !octets.is_empty()
         && let Ok(out) = room(socket, 0)

@@ -7,6 +7,7 @@ use motews::{Deadlines, Millis, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
+use crate::extension::Extension;
 use crate::ring;
 use crate::socket::{Config, End, Phase, WebSocket, millis};
 
@@ -45,9 +46,9 @@ enum Stage<'a, const LINE: usize> {
     Answering(Answer<'a>, usize),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Answer<'a> {
-    Accept(Upgrade<'a>),
+    Accept(Upgrade<'a>, Extension),
     Respond(Response<'a>),
 }
 
@@ -123,11 +124,15 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect at any other time.
     pub fn accept(&mut self, upgrade: Upgrade<'a>) {
+        self.accept_with(upgrade, Extension::default());
+    }
+
+    pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
         if let Phase::Opening(Accepting(stage)) = &mut self.phase
             && let Stage::Request(handshake) = stage
             && handshake.is_done()
         {
-            *stage = Stage::Answering(Answer::Accept(upgrade), 0);
+            *stage = Stage::Answering(Answer::Accept(upgrade, extension), 0);
         }
     }
 
@@ -189,14 +194,16 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         if !socket.is_active() {
             self.phase = Phase::Ending(End::Lost);
         } else if let Stage::Answering(answer, sent) = stage {
-            let answer = &*answer;
-            let all = ring::put_text(socket, sent, |at, out| match answer {
-                Answer::Accept(upgrade) => upgrade.emit_from(at, out),
+            let all = ring::put_text(socket, sent, |at, out| match &*answer {
+                Answer::Accept(upgrade, extension) => extension.emit_from(upgrade, at, out),
                 Answer::Respond(response) => response.emit_from(at, out),
             });
             match (all, answer) {
                 (Ok(false), _) => {}
-                (Ok(true), Answer::Accept(_)) => self.opened(Server, now),
+                (Ok(true), Answer::Accept(_, extension)) => {
+                    let extension = core::mem::take(extension);
+                    self.opened(Server, &extension, now);
+                }
                 (Ok(true), Answer::Respond(_)) => self.end(socket, End::Answered, now),
                 (Err(_), _) => self.end(socket, End::Lost, now),
             }

@@ -1,13 +1,14 @@
 //! What both roles share: the open connection, and how TCP ends.
 
 use motews::{
-    CloseCode, Config as ConnectionConfig, Connection, DataKind, Deadlines, Due, Event, Message,
-    Millis, ProtocolViolation, Role, SendError, State, Timeouts,
+    CloseCode, Connection, DataKind, Deadlines, Due, Event, Message, Millis, ProtocolViolation,
+    Role, SendError, State, Timeouts,
     handshake::{HandshakeError, HeadConfig},
 };
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
+use crate::extension::Extension;
 use crate::log::debug;
 use crate::ring;
 
@@ -229,7 +230,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
 
     // ---- for both roles ----
 
-    fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
         match &mut self.phase {
             Phase::Open(connection) => Ok(connection),
             _ => Err(SendError::NotOpen),
@@ -237,12 +238,9 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     }
 
     /// The opening handshake is complete.
-    pub(crate) fn opened(&mut self, role: R, now: Millis) {
+    pub(crate) fn opened(&mut self, role: R, extension: &Extension, now: Millis) {
         self.deadlines.opened(now);
-        let config = ConnectionConfig {
-            max_message_len: self.config.max_message_len,
-            ..ConnectionConfig::default()
-        };
+        let config = extension.config(self.config.max_message_len);
         self.phase = Phase::Open(Connection::with_config(role, config));
     }
 
