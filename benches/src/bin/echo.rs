@@ -29,10 +29,6 @@ mod linux {
 
     use super::Failure;
 
-    /// The processors of the client and of the server.
-    const CLIENT: usize = 0;
-    const SERVER: usize = 1;
-
     const HELP: &str = "echo [--rounds N] [--milliseconds N] [--text] [--csv FILE] [SERVER ...] \
         [WORKLOAD ...]
 echo --chart FILE.csv FILE.svg";
@@ -89,14 +85,15 @@ echo --chart FILE.csv FILE.svg";
             entries.retain(|entry| entry.is_raw() || is_asked_for(entry));
         }
 
-        process::pin(CLIENT)?;
+        let [own, servers] = process::two_processors()?;
+        process::pin(own)?;
         println!(
             "{kind:?} messages; {rounds} rounds of {} ms.",
             time.as_millis()
         );
         let mut rows = Vec::new();
         for workload in workloads {
-            let lanes = measure(workload, kind, &entries, rounds, time)?;
+            let lanes = measure(workload, kind, &entries, servers, rounds, time)?;
             rows.extend(print(workload, &lanes));
         }
         if let Some(file) = csv {
@@ -109,6 +106,7 @@ echo --chart FILE.csv FILE.svg";
         workload: Workload,
         kind: Kind,
         entries: &[Entry],
+        processor: usize,
         rounds: u64,
         time: Duration,
     ) -> Result<Vec<Lane>, Failure> {
@@ -128,7 +126,7 @@ echo --chart FILE.csv FILE.svg";
                 let entry = lane.entry;
                 let failed = |error| format!("{}, {workload}: {error}", entry.name);
                 // Each round has a new process: where it lies in memory makes a difference, too.
-                let server = Running::start(entry.name, SERVER)?;
+                let server = Running::start(entry.name, processor)?;
                 let mut client = Client::connect(server.address, workload, kind, entry.protocol)
                     .map_err(failed)?;
                 client.run(time / 10).map_err(failed)?;

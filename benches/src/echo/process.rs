@@ -6,7 +6,23 @@ use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The first two processors that this process may use.
+///
+/// # Errors
+/// What the system says, and where there is only one.
+pub fn two_processors() -> io::Result<[usize; 2]> {
+    let set = sched_getaffinity(None)?;
+    let mut allowed = (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor));
+    match (allowed.next(), allowed.next()) {
+        (Some(first), Some(second)) => Ok([first, second]),
+        _ => {
+            let reason = "client and server need a processor each";
+            Err(io::Error::new(ErrorKind::Unsupported, reason))
+        }
+    }
+}
 
 /// Keeps this thread, and those it starts, on one processor.
 ///
