@@ -117,6 +117,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     match connection.step(input) {
         Ok(step) => {
             used(step.is_event());
+            used(step.is_chunk());
             used(step.ends_message());
             used(step.consumed());
             used(step.resolve(input));
@@ -269,7 +270,7 @@ fn inflate<W: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     used(input);
     used(inflater.finish());
     inflater.reset();
-    used(any::<Inflater<W>>().into_window());
+    used(inflater.renew(any()));
 }
 
 /// `deflate`: compression.
@@ -285,7 +286,7 @@ fn deflate<M: AsMut<[u8]> + 'static>() {
     used(deflater.deflate(&mut input, any(), bytes(), place()));
     used(input);
     deflater.reset();
-    used(any::<Deflater<M>>().into_memory());
+    used(deflater.renew(any()));
 }
 
 /// `deflate`: messages.
@@ -311,8 +312,8 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     let connection = place::<Connection<R>>();
     used(compressor.send_fragment(connection, any(), bytes(), any(), bytes()));
     compressor.reset();
-    used(any::<Compressor<B>>().into_memory());
-    used(any::<Decompressor<B>>().into_window());
+    used(compressor.renew(any::<Context>()));
+    used(decompressor.renew(any::<Context>()));
 }
 
 /// `deflate`: negotiation.

@@ -4,8 +4,10 @@
 #![no_main]
 
 use motews::Client;
+use motews::deflate::Compressor;
 use motews::handshake::{Request, Response, Upgrade};
 use motews_linked::machine::{Generator, any, bytes, place, used};
+use motews_smoltcp::deflate::Offers;
 use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
@@ -15,6 +17,11 @@ fn main() {
     *server = ServerSocket::new(place::<Config<'_>>());
     used(server.poll(socket(), any::<Instant>(), any()));
     server.accept(any::<Upgrade<'_>>());
+    server.accept_compressed(any::<Upgrade<'_>>(), any());
+    let offers = place::<Offers>();
+    *offers = Offers::new();
+    offers.push(place());
+    used(offers.accept(place()));
     server.respond(any::<Response<'_>>());
     used(server.is_idle());
     open(server);
@@ -32,6 +39,8 @@ fn main() {
 fn open<R: motews::Role, H>(websocket: &mut WebSocket<'static, R, H>) {
     used(websocket.send(socket(), any()));
     used(websocket.send_fragment(socket(), any(), bytes(), any()));
+    let compressor = place::<Compressor<[u8; 4096]>>();
+    used(websocket.send_compressed(socket(), compressor, any(), bytes(), any()));
     used(websocket.send_room(socket()));
     used(websocket.ping(socket(), bytes()));
     used(websocket.close(any(), any()));
