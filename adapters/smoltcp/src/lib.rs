@@ -52,6 +52,11 @@
 //! - A TCP socket serves one connection at a time. Have as many listen at the same port as there may
 //!   be connections, and one more that answers with 503.
 //! - After a connection the socket listens again at once, and does not wait in TIME-WAIT.
+//! - Where packets are lost, a transmit ring should be no larger than the peer's receive window. After
+//!   three duplicate acknowledgements smoltcp 0.14 repeats as much of the transmit ring as a segment
+//!   holds, whatever the window, and numbers its own acknowledgements from behind that. The peer
+//!   must ignore those (RFC 9293 §3.10.7.4), so both sides repeat themselves ever more slowly, and the
+//!   connection may end for want of a pong. Desktops have windows of 64 KiB; another board may not.
 #![no_std]
 #![forbid(unsafe_code)]
 
