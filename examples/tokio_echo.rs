@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::{Event, Millis, SendError, Server};
+use motews::{Millis, SendError, Server};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Clock, Error, Timed, Timer};
 use tokio::io::AsyncWriteExt;
@@ -74,10 +74,7 @@ async fn serve(stream: TcpStream, buffer: usize) -> Result<(), Error<io::Error>>
 
 async fn echo(ws: &mut Ws<'_>) -> Result<(), Error<io::Error>> {
     // Replies are gathered, and written when all of a read is answered.
-    while let Some((event, reply)) = ws.next_with_reply().await? {
-        let Event::Data(chunk) = event else {
-            continue;
-        };
+    while let Some((chunk, reply)) = ws.next_chunk().await? {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last).await {

@@ -1197,6 +1197,13 @@ impl Step {
         !matches!(self.found, Found::Nothing)
     }
 
+    /// Whether the event is a [`Chunk`].
+    #[inline]
+    #[must_use]
+    pub const fn is_chunk(&self) -> bool {
+        matches!(&self.found, Found::Data(_))
+    }
+
     /// Whether the event is a [`Chunk`] that ends its message.
     #[inline]
     #[must_use]

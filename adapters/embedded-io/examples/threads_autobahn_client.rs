@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpStream};
 
 use embedded_io_adapters::std::FromStd;
 use motews::handshake::Request;
-use motews::{Client, CloseCode, Entropy, EntropyError, Event, Message, MessageBuffer, SendError};
+use motews::{Client, CloseCode, Entropy, EntropyError, Message, MessageBuffer, SendError};
 use motews_embedded_io::Error;
 use motews_embedded_io::blocking::WebSocket;
 
@@ -62,10 +62,7 @@ fn connect<'a>(address: &'a str, target: &'a str) -> Fallible<Ws<'a>> {
 }
 
 fn echo(ws: &mut Ws<'_>) -> Result<(), Error<std::io::Error>> {
-    while let Some((event, reply)) = ws.next_with_reply()? {
-        let Event::Data(chunk) = event else {
-            continue;
-        };
+    while let Some((chunk, reply)) = ws.next_chunk()? {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last) {

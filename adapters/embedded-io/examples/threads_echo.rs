@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use embedded_io_adapters::std::FromStd;
-use motews::{Event, SendError};
+use motews::SendError;
 use motews_embedded_io::Error;
 use motews_embedded_io::blocking::WebSocket;
 
@@ -45,10 +45,7 @@ fn serve(stream: TcpStream, size: usize) -> Result<(), Error<io::Error>> {
 type Server<'a> = WebSocket<'a, FromStd<TcpStream>, motews::Server, Vec<u8>, Vec<u8>>;
 
 fn echo(ws: &mut Server<'_>) -> Result<(), Error<io::Error>> {
-    while let Some((event, reply)) = ws.next_with_reply()? {
-        let Event::Data(chunk) = event else {
-            continue;
-        };
+    while let Some((chunk, reply)) = ws.next_chunk()? {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last) {

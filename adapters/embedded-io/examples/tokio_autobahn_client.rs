@@ -7,7 +7,7 @@ use core::error::Error as StdError;
 
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::handshake::Request;
-use motews::{Client, CloseCode, Entropy, EntropyError, Event, Message, MessageBuffer, SendError};
+use motews::{Client, CloseCode, Entropy, EntropyError, Message, MessageBuffer, SendError};
 use motews_embedded_io::Error;
 use motews_embedded_io::asynch::WebSocket;
 use tokio::io::AsyncWriteExt;
@@ -64,10 +64,7 @@ async fn connect<'a>(address: &'a str, target: &'a str) -> Fallible<Ws<'a>> {
 }
 
 async fn echo(ws: &mut Ws<'_>) -> Result<(), Error<std::io::Error>> {
-    while let Some((event, reply)) = ws.next_with_reply().await? {
-        let Event::Data(chunk) = event else {
-            continue;
-        };
+    while let Some((chunk, reply)) = ws.next_chunk().await? {
         let mut rest = &*chunk.bytes;
         loop {
             match reply.send_fragment(chunk.kind, rest, chunk.last).await {

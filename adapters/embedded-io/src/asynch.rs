@@ -18,8 +18,8 @@ use core::task::Poll;
 use embedded_io_async::{Read, Write};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{
-    Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError, Server,
-    Step,
+    Chunk, Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError,
+    Server, Step,
 };
 
 use crate::config::Answer;
@@ -36,22 +36,64 @@ pub enum Async {}
 pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed> =
     websocket::WebSocket<'a, T, R, Rx, Tx, K, Async>;
 
-/// The sending side of the async [`WebSocket`], while an event is at hand.
+/// A part of a message and who can answer it, if there is one.
+pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed> =
+    Option<(Chunk<'r>, &'r mut Reply<'a, T, R, Tx, K>)>;
+
+/// The sending side of the async [`WebSocket`], while a part of a message is at hand.
 pub type Reply<'a, T, R, Tx, K = Untimed> = websocket::Reply<'a, T, R, Tx, K, Async>;
 
 /// Awaits the transport, but no longer than until the next deadline.
 macro_rules! in_time {
     ($engine:expr, $io:expr) => {{
         let at = $engine.wake_at();
-        let mut io = pin!($io);
         let mut timer = pin!($engine.time.wait(at));
-        poll_fn(|context| match io.as_mut().poll(context) {
+        let mut io = pin!($io);
+        poll_fn(move |context| match io.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => timer.as_mut().poll(context).map(|()| None),
         })
         .await
         .transpose()
         .map_err(Error::Io)
+    }};
+}
+
+/// Does what the engine asks of the transport. In place, for a future in a future costs memory.
+macro_rules! perform {
+    ($websocket:expr, $io:expr) => {{
+        if $io == Io::Read {
+            let read = in_time!(
+                $websocket.reply.engine,
+                $websocket.reply.transport.read($websocket.rx.spare())
+            );
+            let engine = &mut $websocket.reply.engine;
+            match read {
+                Ok(Some(len)) => engine.read(&mut $websocket.rx, len),
+                Ok(None) => {}
+                // Where both Closes are through, a reset is as good an end as any.
+                Err(_) if engine.is_clean() => engine.read(&mut $websocket.rx, 0),
+                Err(error) => return Err(error),
+            }
+        } else {
+            perform_output!($websocket.reply, $io);
+        }
+    }};
+}
+
+/// The same where there is nothing to read.
+macro_rules! perform_output {
+    ($reply:expr, $io:expr) => {{
+        if $io == Io::Flush {
+            if in_time!($reply.engine, $reply.transport.flush())?.is_some() {
+                $reply.engine.output.flushed();
+            }
+        } else if let Some(len) = in_time!(
+            $reply.engine,
+            $reply.transport.write($reply.engine.output.unwritten())
+        )? {
+            $reply.engine.written(len)?;
+        }
     }};
 }
 
@@ -89,7 +131,7 @@ where
         mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
     ) -> Result<(), Error<T::Error>> {
         while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
-            self.perform(io).await?;
+            perform!(self, io);
         }
         Ok(())
     }
@@ -125,7 +167,7 @@ where
         mut look: impl FnMut(ResponseEvent<'_, 'a>),
     ) -> Result<(), Error<T::Error>> {
         while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
-            self.perform(io).await?;
+            perform!(self, io);
         }
         Ok(())
     }
@@ -154,22 +196,28 @@ where
     /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
     pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
         let step = self.step().await?;
-        Ok(step
-            .and_then(|step| self.resolve(step))
-            .map(|(event, _)| event))
+        Ok(step.and_then(|step| self.resolve(step)))
     }
 
-    /// The same with the means to answer while the event is at hand, without a copy.
+    /// The next part of a message, and the means to answer it while it is at hand, without a copy.
+    /// `None`: as for [`next_event`](Self::next_event). Pings and pongs are not told.
     ///
     /// Cancel-safe: as [`next_event`](Self::next_event).
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    pub async fn next_with_reply(
+    pub async fn next_chunk(
         &mut self,
-    ) -> Result<Option<(Event<'_>, &mut Reply<'a, T, R, Tx, K>)>, Error<T::Error>> {
-        let step = self.step().await?;
-        Ok(step.and_then(|step| self.resolve(step)))
+    ) -> Result<ChunkAndReply<'_, 'a, T, R, Tx, K>, Error<T::Error>> {
+        loop {
+            let Some(step) = self.step().await? else {
+                return Ok(None);
+            };
+            if step.is_chunk() {
+                return Ok(self.resolve_chunk(step));
+            }
+            self.rx.take(step.consumed());
+        }
     }
 
     /// The next message, whole. One that is in the receive buffer whole is not copied. `None`: as
@@ -194,7 +242,7 @@ where
                 Some(step) => self.keep(step, messages),
             }
         };
-        let Some((Event::Data(chunk), reply)) = self.resolve(step) else {
+        let Some((chunk, reply)) = self.resolve_chunk(step) else {
             return Ok(None);
         };
         let error = match messages.push(chunk) {
@@ -267,7 +315,7 @@ where
             Err(error) => return Err(error),
         }
         while let Some(step) = self.step().await? {
-            _ = self.resolve(step);
+            self.rx.take(step.consumed());
         }
         Ok(())
     }
@@ -301,26 +349,8 @@ where
                 Next::End => return Ok(None),
                 Next::Io(io) => io,
             };
-            self.perform(io).await?;
+            perform!(self, io);
         }
-    }
-
-    async fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
-        if io != Io::Read {
-            return self.reply.perform(io).await;
-        }
-        let Reply {
-            transport, engine, ..
-        } = &mut self.reply;
-        let read = in_time!(engine, transport.read(self.rx.spare()));
-        match read {
-            Ok(Some(len)) => engine.read(&mut self.rx, len),
-            Ok(None) => {}
-            // Where both Closes are through, a reset is as good an end as any.
-            Err(_) if engine.is_clean() => engine.read(&mut self.rx, 0),
-            Err(error) => return Err(error),
-        }
-        Ok(())
     }
 }
 
@@ -344,7 +374,7 @@ where
     /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
     pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
         while !self.engine.send(message)? {
-            self.perform(Io::Write).await?;
+            perform_output!(self, Io::Write);
         }
         Ok(())
     }
@@ -367,7 +397,7 @@ where
             if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
                 return Ok(taken);
             }
-            self.perform(Io::Write).await?;
+            perform_output!(self, Io::Write);
         }
     }
 
@@ -381,7 +411,7 @@ where
     /// [`Error::TimedOut`].
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
         while !self.engine.ping(payload)? {
-            self.perform(Io::Write).await?;
+            perform_output!(self, Io::Write);
         }
         Ok(())
     }
@@ -395,21 +425,7 @@ where
     /// [`Error::Entropy`].
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         while let Some(io) = self.engine.next_flush()? {
-            self.perform(io).await?;
-        }
-        Ok(())
-    }
-
-    async fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
-        let Self {
-            transport, engine, ..
-        } = self;
-        if io == Io::Flush {
-            if in_time!(engine, transport.flush())?.is_some() {
-                engine.output.flushed();
-            }
-        } else if let Some(len) = in_time!(engine, transport.write(engine.output.unwritten()))? {
-            engine.written(len)?;
+            perform_output!(self, io);
         }
         Ok(())
     }

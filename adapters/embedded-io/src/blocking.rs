@@ -11,8 +11,8 @@
 use embedded_io::{ErrorKind, Read, Write};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{
-    Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError, Server,
-    Step,
+    Chunk, Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError,
+    Server, Step,
 };
 
 use crate::config::Answer;
@@ -29,7 +29,11 @@ pub enum Blocking {}
 pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed> =
     websocket::WebSocket<'a, T, R, Rx, Tx, K, Blocking>;
 
-/// The sending side of the blocking [`WebSocket`], while an event is at hand.
+/// A part of a message and who can answer it, if there is one.
+pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed> =
+    Option<(Chunk<'r>, &'r mut Reply<'a, T, R, Tx, K>)>;
+
+/// The sending side of the blocking [`WebSocket`], while a part of a message is at hand.
 pub type Reply<'a, T, R, Tx, K = Untimed> = websocket::Reply<'a, T, R, Tx, K, Blocking>;
 
 /// `None` where the transport has given up for now, and a deadline tells what to make of that.
@@ -136,21 +140,24 @@ where
     /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
         let step = self.step()?;
-        Ok(step
-            .and_then(|step| self.resolve(step))
-            .map(|(event, _)| event))
+        Ok(step.and_then(|step| self.resolve(step)))
     }
 
-    /// The same with the means to answer while the event is at hand, without a copy.
+    /// The next part of a message, and the means to answer it while it is at hand, without a copy.
+    /// `None`: as for [`next_event`](Self::next_event). Pings and pongs are not told.
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    #[expect(clippy::type_complexity, reason = "an event, and who can answer it")]
-    pub fn next_with_reply(
-        &mut self,
-    ) -> Result<Option<(Event<'_>, &mut Reply<'a, T, R, Tx, K>)>, Error<T::Error>> {
-        let step = self.step()?;
-        Ok(step.and_then(|step| self.resolve(step)))
+    pub fn next_chunk(&mut self) -> Result<ChunkAndReply<'_, 'a, T, R, Tx, K>, Error<T::Error>> {
+        loop {
+            let Some(step) = self.step()? else {
+                return Ok(None);
+            };
+            if step.is_chunk() {
+                return Ok(self.resolve_chunk(step));
+            }
+            self.rx.take(step.consumed());
+        }
     }
 
     /// The next message, whole. One that is in the receive buffer whole is not copied. `None`: as
@@ -173,7 +180,7 @@ where
                 Some(step) => self.keep(step, messages),
             }
         };
-        let Some((Event::Data(chunk), reply)) = self.resolve(step) else {
+        let Some((chunk, reply)) = self.resolve_chunk(step) else {
             return Ok(None);
         };
         let error = match messages.push(chunk) {
@@ -238,7 +245,7 @@ where
             Err(error) => return Err(error),
         }
         while let Some(step) = self.step()? {
-            _ = self.resolve(step);
+            self.rx.take(step.consumed());
         }
         Ok(())
     }

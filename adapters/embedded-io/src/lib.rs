@@ -21,15 +21,13 @@
 //! async fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
 //!     let mut ws = WebSocket::server(transport, [0; 256], [0; 256])?;
 //!     ws.accept().await?;
-//!     while let Some((event, reply)) = ws.next_with_reply().await? {
-//!         if let Event::Data(chunk) = event {
-//!             let mut rest = &*chunk.bytes;
-//!             loop {
-//!                 let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
-//!                 rest = &rest[taken..];
-//!                 if rest.is_empty() {
-//!                     break;
-//!                 }
+//!     while let Some((chunk, reply)) = ws.next_chunk().await? {
+//!         let mut rest = &*chunk.bytes;
+//!         loop {
+//!             let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
+//!             rest = &rest[taken..];
+//!             if rest.is_empty() {
+//!                 break;
 //!             }
 //!         }
 //!     }

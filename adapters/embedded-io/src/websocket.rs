@@ -4,8 +4,8 @@ use core::marker::PhantomData;
 
 use motews::handshake::Request;
 use motews::{
-    Client, CloseCode, Connection, Entropy, Event, MessageBuffer, MessageError, ProtocolViolation,
-    Role, Server, Step, Window,
+    Chunk, Client, CloseCode, Connection, Entropy, Event, MessageBuffer, MessageError,
+    ProtocolViolation, Role, Server, Step, Window,
 };
 
 use crate::config::{BufferTooSmall, Config};
@@ -191,17 +191,36 @@ where
 
     // ---- for both modes ----
 
-    /// What the step found, and who can answer it.
+    /// What the step found.
+    pub(crate) fn resolve(&mut self, step: Step) -> Option<Event<'_>> {
+        self.resolve_with_reply(step).map(|(event, _)| event)
+    }
+
+    /// The part of a message that the step found, and who can answer it.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a part of a message, and who can answer it"
+    )]
+    pub(crate) fn resolve_chunk(
+        &mut self,
+        step: Step,
+    ) -> Option<(Chunk<'_>, &mut Reply<'a, T, R, Tx, K, M>)> {
+        match self.resolve_with_reply(step)? {
+            (Event::Data(chunk), reply) => Some((chunk, reply)),
+            _ => None,
+        }
+    }
+
     #[expect(clippy::type_complexity, reason = "an event, and who can answer it")]
-    pub(crate) fn resolve(
+    fn resolve_with_reply(
         &mut self,
         step: Step,
     ) -> Option<(Event<'_>, &mut Reply<'a, T, R, Tx, K, M>)> {
         let consumed = step.consumed();
-        let event = step.resolve(self.rx.take(consumed))?;
-        if matches!(event, Event::Data(_)) {
+        if step.is_chunk() {
             self.reply.engine.time.received_message();
         }
+        let event = step.resolve(self.rx.take(consumed))?;
         Some((event, &mut self.reply))
     }
 
@@ -210,7 +229,7 @@ where
     where
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        if let Some((Event::Data(chunk), reply)) = self.resolve(step)
+        if let Some((chunk, reply)) = self.resolve_chunk(step)
             && let Err(error) = messages.push(chunk)
         {
             reply.refuse(error);

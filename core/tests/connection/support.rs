@@ -398,9 +398,10 @@ impl Endpoint {
             match either!(self, connection => connection.step(input)) {
                 Ok(step) => {
                     let (len, is_event) = (step.consumed(), step.is_event());
-                    let ends_message = step.ends_message();
+                    let (is_chunk, ends_message) = (step.is_chunk(), step.ends_message());
                     let event = step.resolve(&mut input[..len]);
                     assert_eq!(event.is_some(), is_event);
+                    assert_eq!(matches!(event, Some(Event::Data(_))), is_chunk);
                     let is_last = matches!(&event, Some(Event::Data(chunk)) if chunk.last);
                     assert_eq!(is_last, ends_message);
                     let event = event.map(Got::from);

@@ -2,6 +2,8 @@
 //! the optimizer knows nothing of.
 #![no_std]
 
+pub mod transport;
+
 use core::panic::PanicInfo;
 
 use motews::{CloseCode, Connection, Event, Message, Role};

@@ -1,7 +1,7 @@
 //! Messages, in both modes and both roles, through the smallest buffers and the worst transports.
 
 use motews::handshake::Request;
-use motews::{Client, DataKind, Event, Message, MessageBuffer, SendError, Server};
+use motews::{Client, DataKind, Message, MessageBuffer, SendError, Server};
 use motews_embedded_io::{Config, Error, asynch, blocking};
 
 use crate::support::{
@@ -51,15 +51,13 @@ fn check(got: &[Got]) {
 }
 
 fn echo_blocking<R: motews::Role>(ws: &mut Blocking<'_, R>) -> Result<(), Error<NotNow>> {
-    while let Some((event, reply)) = ws.next_with_reply()? {
-        if let Event::Data(chunk) = event {
-            let mut rest = &*chunk.bytes;
-            loop {
-                let taken = reply.send_fragment(chunk.kind, rest, chunk.last)?;
-                rest = &rest[taken..];
-                if rest.is_empty() {
-                    break;
-                }
+    while let Some((chunk, reply)) = ws.next_chunk()? {
+        let mut rest = &*chunk.bytes;
+        loop {
+            let taken = reply.send_fragment(chunk.kind, rest, chunk.last)?;
+            rest = &rest[taken..];
+            if rest.is_empty() {
+                break;
             }
         }
     }
@@ -67,15 +65,13 @@ fn echo_blocking<R: motews::Role>(ws: &mut Blocking<'_, R>) -> Result<(), Error<
 }
 
 async fn echo_async<R: motews::Role>(ws: &mut Async<'_, R>) -> Result<(), Error<NotNow>> {
-    while let Some((event, reply)) = ws.next_with_reply().await? {
-        if let Event::Data(chunk) = event {
-            let mut rest = &*chunk.bytes;
-            loop {
-                let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
-                rest = &rest[taken..];
-                if rest.is_empty() {
-                    break;
-                }
+    while let Some((chunk, reply)) = ws.next_chunk().await? {
+        let mut rest = &*chunk.bytes;
+        loop {
+            let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
+            rest = &rest[taken..];
+            if rest.is_empty() {
+                break;
             }
         }
     }

@@ -18,7 +18,7 @@ use firmware::embassy::{self, Time};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use motews::handshake::{HandshakeError, RequestEvent, Response, resource_name};
-use motews::{Event, SendError, Server, Timeouts};
+use motews::{SendError, Server, Timeouts};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Answer, Config, Error, Timed};
 use static_cell::{ConstStaticCell, StaticCell};
@@ -147,9 +147,8 @@ fn visit<'s>(
         };
         let mut result = open(socket).await;
         while result.is_ok() {
-            let (chunk, reply) = match socket.next_with_reply().await {
-                Ok(Some((Event::Data(chunk), reply))) => (chunk, reply),
-                Ok(Some(_)) => continue,
+            let (chunk, reply) = match socket.next_chunk().await {
+                Ok(Some((chunk, reply))) => (chunk, reply),
                 Ok(None) => break,
                 Err(error) => {
                     result = Err(error);

@@ -4,9 +4,12 @@
 
 use motews::handshake::{ClientHandshake, ServerHandshake};
 use motews::{
-    Client, Connection, ControlSlots, ControlStorage, Deadlines, MessageBuffer, Server, Window,
+    Client, Connection, ControlSlots, ControlStorage, Deadlines, Event, MessageBuffer, Server,
+    Window,
 };
-use motews_linked::machine::{Generator, hand, place};
+use motews_embedded_io::{Error, asynch};
+use motews_linked::machine::{Generator, bytes, hand, place};
+use motews_linked::transport::{Fault, Watch, Wire};
 use motews_smoltcp::{ClientSocket, ServerSocket};
 
 /// Control slots that are not in the connection.
@@ -36,7 +39,51 @@ macro_rules! size_of {
     };
 }
 
+/// An echo server as the adapter's documentation has it. Its buffers are elsewhere.
+async fn echo(wire: &'static mut Wire) -> Result<(), Error<Fault>> {
+    let mut ws = asynch::WebSocket::server(wire, bytes(), bytes())?;
+    ws.accept().await?;
+    while let Some((chunk, reply)) = ws.next_chunk().await? {
+        let mut rest = &*chunk.bytes;
+        loop {
+            let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
+            rest = rest.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same with deadlines.
+async fn echo_timed(wire: &'static mut Wire) -> Result<(), Error<Fault>> {
+    let mut ws = asynch::WebSocket::server(wire, bytes(), bytes())?.with_clock(Watch);
+    ws.accept().await?;
+    while let Some((chunk, reply)) = ws.next_chunk().await? {
+        let mut rest = &*chunk.bytes;
+        loop {
+            let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
+            rest = rest.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As large as the future of `make`.
+const fn size_of_future<F: Future>(_: &impl Fn(&'static mut Wire) -> F) -> usize {
+    size_of::<F>()
+}
+
+type EchoFuture = [u8; size_of_future(&echo)];
+type EchoFutureTimed = [u8; size_of_future(&echo_timed)];
+
 size_of! {
+    ECHO: EchoFuture,
+    ECHO_TIMED: EchoFutureTimed,
     HOT: Connection<Server, Elsewhere>,
     SLOTS: ControlSlots,
     SERVER: Connection<Server>,

@@ -1,0 +1,127 @@
+//! Calls every async function of the embedded-io adapter, over a transport that does anything at all.
+//! An `async fn` panics where it is polled after its end, and the optimizer cannot tell that this is
+//! never done to those inside of others. So this one links, and `.ci/panic-free` looks that there is
+//! no other way to a panic in it: see `README.md`.
+#![no_std]
+#![no_main]
+
+use core::future::Future;
+use core::hint::black_box;
+use core::pin::pin;
+use core::task::{Context, Waker};
+
+use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
+use motews::{Client, MessageBuffer, Role, Server};
+use motews_embedded_io::{Answer, Duplex, Timed, Untimed, asynch};
+use motews_linked::machine::{Generator, any, bytes, happened, place, used};
+use motews_linked::transport::{Fault, Watch, Wire};
+
+type Buffer = &'static mut [u8];
+
+#[unsafe(no_mangle)]
+extern "C" fn motews_panic_path_survives() -> ! {
+    loop {}
+}
+
+fn main() {
+    run(async_server());
+    run(async_client());
+    run(halves());
+    if cfg!(feature = "one_panic_path") {
+        used(bytes()[any::<usize>()]);
+    }
+}
+
+/// Polls it a number of times, and then drops it.
+fn run(future: impl Future<Output = ()>) {
+    let mut future = pin!(future);
+    let waker = Waker::noop();
+    let mut context = Context::from_waker(waker);
+    while future.as_mut().poll(&mut context).is_pending() && happened() {}
+}
+
+fn judge(event: Result<RequestEvent<'_, '_>, HandshakeError>) -> Option<Answer<'static>> {
+    used(black_box(&event).is_ok());
+    any()
+}
+
+fn look(event: ResponseEvent<'_, '_>) {
+    used(black_box(&event) as *const _);
+}
+
+type AsyncServer<K> = asynch::WebSocket<'static, Wire, Server, Buffer, Buffer, K>;
+type AsyncClient<K> = asynch::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
+
+async fn async_server() {
+    let ws = place::<AsyncServer<Timed<Watch>>>();
+    used(ws.accept().await);
+    used(ws.accept_with(judge).await);
+    async_open(ws).await;
+    let ws = place::<AsyncServer<Untimed>>();
+    used(ws.accept().await);
+    used(ws.accept_with(judge).await);
+    used(ws.next_event().await);
+    used(ws.next_chunk().await);
+    used(ws.send(any()).await);
+    used(ws.flush().await);
+}
+
+async fn async_client() {
+    let ws = place::<AsyncClient<Timed<Watch>>>();
+    used(ws.connect().await);
+    used(ws.connect_with(look).await);
+    async_open(ws).await;
+}
+
+async fn async_open<R: Role + 'static>(
+    ws: &mut asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Timed<Watch>>,
+) {
+    used(ws.next_event().await);
+    used(ws.next_chunk().await);
+    used(ws.recv(place::<MessageBuffer<Buffer>>()).await);
+    used(ws.send(any()).await);
+    used(ws.send_fragment(any(), bytes(), any()).await);
+    used(ws.ping(bytes()).await);
+    used(ws.flush().await);
+    used(ws.close(any(), any()).await);
+    used(ws.drain().await);
+    let reply = place::<asynch::Reply<'static, Wire, R, Buffer, Timed<Watch>>>();
+    used(reply.send(any()).await);
+    used(reply.send_fragment(any(), bytes(), any()).await);
+    used(reply.ping(bytes()).await);
+    used(reply.flush().await);
+}
+
+/// Both halves of a client, the one with the more to do.
+async fn halves() {
+    type Split = asynch::WebSocket<
+        'static,
+        Duplex<Wire, Wire>,
+        Client<Generator>,
+        Buffer,
+        Buffer,
+        Timed<Watch>,
+    >;
+    let Ok(mut halves) = place::<Split>().split::<Fault>() else {
+        return;
+    };
+    let (mut receiver, mut sender) = halves.both();
+    let mut receive = pin!(async {
+        used(receiver.next_event().await);
+        used(receiver.recv(place::<MessageBuffer<Buffer>>()).await);
+    });
+    let mut send = pin!(async {
+        used(sender.send(any()).await);
+        used(sender.send_fragment(any(), bytes(), any()).await);
+        used(sender.ping(bytes()).await);
+        used(sender.flush().await);
+        used(sender.start_close(any(), any()));
+    });
+    core::future::poll_fn(|context| {
+        used(send.as_mut().poll(context));
+        receive.as_mut().poll(context)
+    })
+    .await;
+}
+
+motews_linked::entry!(main);

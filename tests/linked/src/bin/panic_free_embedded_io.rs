@@ -1,0 +1,95 @@
+//! Calls every public function of the embedded-io adapter in its blocking mode, over a transport
+//! that does anything at all. It links only if no panic path survives in the adapter: see `README.md`.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+
+use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent};
+use motews::{Client, MessageBuffer, Role, Server};
+use motews_embedded_io::{Answer, Config, Error, Time, Timed, Untimed, blocking};
+use motews_linked::machine::{Generator, any, bytes, happened, place, used};
+use motews_linked::transport::{Fault, Watch, Wire};
+
+type Buffer = &'static mut [u8];
+
+fn main() {
+    blocking_server();
+    blocking_client();
+    if cfg!(feature = "one_panic_path") {
+        used(bytes()[any::<usize>()]);
+    }
+}
+
+fn judge(event: Result<RequestEvent<'_, '_>, HandshakeError>) -> Option<Answer<'static>> {
+    used(black_box(&event).is_ok());
+    any()
+}
+
+fn look(event: ResponseEvent<'_, '_>) {
+    used(black_box(&event) as *const _);
+}
+
+type BlockingServer<K> = blocking::WebSocket<'static, Wire, Server, Buffer, Buffer, K>;
+type BlockingClient<K> = blocking::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
+
+fn blocking_server() {
+    let Ok(ws) = blocking::WebSocket::server(Wire, bytes(), bytes()) else {
+        return;
+    };
+    let ws = ws.with_config(place::<Config<'_>>());
+    if happened() {
+        *place::<BlockingServer<Timed<Watch>>>() = ws.with_clock(Watch);
+    } else {
+        *place::<BlockingServer<_>>() = ws;
+    }
+    let ws = place::<BlockingServer<Timed<Watch>>>();
+    used(ws.accept());
+    used(ws.accept_with(judge));
+    blocking_open(ws);
+    let ws = place::<BlockingServer<Untimed>>();
+    used(ws.accept());
+    used(ws.accept_with(judge));
+    blocking_open(ws);
+}
+
+fn blocking_client() {
+    let request = any::<Request<'_>>();
+    let Ok(ws) = blocking::WebSocket::client(Wire, bytes(), bytes(), request, Generator) else {
+        return;
+    };
+    *place::<BlockingClient<_>>() = ws;
+    let ws = place::<BlockingClient<Timed<Watch>>>();
+    used(ws.connect());
+    used(ws.connect_with(look));
+    blocking_open(ws);
+}
+
+fn blocking_open<R: Role + 'static, K: Time + 'static>(
+    ws: &mut blocking::WebSocket<'static, Wire, R, Buffer, Buffer, K>,
+) {
+    used(ws.next_event());
+    used(ws.next_chunk());
+    used(ws.recv(place::<MessageBuffer<Buffer>>()));
+    used(ws.send(any()));
+    used(ws.send_fragment(any(), bytes(), any()));
+    used(ws.ping(bytes()));
+    used(ws.flush());
+    used(ws.close(any(), any()));
+    used(ws.drain());
+    let reply = place::<blocking::Reply<'static, Wire, R, Buffer, K>>();
+    used(reply.send(any()));
+    used(reply.send_fragment(any(), bytes(), any()));
+    used(reply.ping(bytes()));
+    used(reply.flush());
+    used::<Result<(), Error<Fault>>>(ws.start_close(any(), any()));
+    ws.fail(any());
+    used(ws.is_open());
+    used(ws.connection().is_some());
+    used(ws.subprotocol());
+    used(ws.transport() as *const Wire);
+    used(ws.transport_mut() as *mut Wire);
+    used(any::<blocking::WebSocket<'static, Wire, R, Buffer, Buffer, K>>().into_transport());
+}
+
+motews_linked::entry!(main);

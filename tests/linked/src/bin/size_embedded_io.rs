@@ -1,0 +1,45 @@
+//! An echo server over a blocking transport, without the transport: the adapter with all that it
+//! needs of the core. It does what `size_smoltcp` does, deadlines and a page included.
+#![no_std]
+#![no_main]
+
+use motews::Millis;
+use motews::handshake::{HandshakeError, Response};
+use motews_embedded_io::blocking::WebSocket;
+use motews_embedded_io::{Answer, Timed};
+use motews_linked::machine::{any, bytes, hand, place};
+use motews_linked::transport::Wire;
+
+type Server = WebSocket<
+    'static,
+    Wire,
+    motews::Server,
+    &'static mut [u8],
+    &'static mut [u8],
+    Timed<fn() -> Millis>,
+>;
+
+fn main() {
+    let ws = place::<Server>();
+    let Ok(new) = WebSocket::server(Wire, bytes(), bytes()) else {
+        return;
+    };
+    *ws = new.with_clock(any::<fn() -> Millis>());
+    let page = Response::new(200).map(|response| response.body(b"Hello"));
+    let accepted = ws.accept_with(|event| match (event, page) {
+        (Err(HandshakeError::NotUpgrade), Ok(page)) => Some(Answer::Respond(page)),
+        _ => None,
+    });
+    if accepted.is_err() {
+        return;
+    }
+    while let Ok(Some((chunk, reply))) = ws.next_chunk() {
+        hand(
+            reply
+                .send_fragment(chunk.kind, chunk.bytes, chunk.last)
+                .unwrap_or(0),
+        );
+    }
+}
+
+motews_linked::entry!(main);
