@@ -53,6 +53,9 @@ pub struct Builder {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) origin: Option<String>,
     pub(crate) subprotocols: Vec<String>,
+    /// What is wanted; once the connection is open, what was agreed upon.
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<motews::deflate::Deflate>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
@@ -77,6 +80,8 @@ impl Builder {
             headers: Vec::new(),
             origin: None,
             subprotocols: Vec::new(),
+            #[cfg(feature = "deflate")]
+            deflate: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -158,6 +163,33 @@ impl Builder {
     // [HC25] [HS21]
     pub const fn max_headers(mut self, headers: u16) -> Self {
         self.head.max_headers = headers;
+        self
+    }
+
+    /// Compresses messages, if the peer can as well (RFC 7692). `Deflate::default()` is all that
+    /// there is; less of it takes less memory. Without this call nothing is offered or accepted.
+    ///
+    /// A connection that has agreed on it takes 2 KiB and the window of what it receives (32 KiB by
+    /// default), and seven times the window of what it sends (226 KiB by default; 31 KiB with
+    /// 12 bits) more. One that has not takes nothing.
+    ///
+    /// Messages of a stream ([`WebSocket::stream_text`]) are sent as they are. So is
+    /// [`WebSocket::send_uncompressed`]: for secrets in one message with what an attacker may
+    /// choose, whose length must not tell whether they are alike (RFC 7692 §8; CRIME, BREACH).
+    ///
+    /// For [`from_upgraded`](Self::from_upgraded) it is what was agreed upon.
+    ///
+    /// ```no_run
+    /// use motews_std::{Builder, Deflate};
+    ///
+    /// let ws = Builder::new().deflate(Deflate::default()).connect("ws://example.com/")?;
+    /// println!("{:?}", ws.deflate());
+    /// # Ok::<(), motews_std::ConnectError>(())
+    /// ```
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub const fn deflate(mut self, config: motews::deflate::Deflate) -> Self {
+        self.deflate = Some(config);
         self
     }
 

@@ -28,6 +28,9 @@ const MAX_INTERIM: usize = 16;
 /// How much of the body of a refusal is kept, in octets.
 const MAX_BODY: usize = 4 * 1024;
 
+#[cfg(feature = "deflate")]
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+
 /// The stream of a handshake, and its deadline.
 struct Pipe<S> {
     stream: S,
@@ -223,7 +226,13 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
                     let answer =
                         reading.answer(judged, &mut self.callback, &self.builder, &mut pipe.out);
                     self.stage = match answer {
-                        Answer::Accept(subprotocol) => ServerStage::Accept(subprotocol),
+                        Answer::Accept(subprotocol) => {
+                            #[cfg(feature = "deflate")]
+                            {
+                                self.builder.deflate = reading.agreed;
+                            }
+                            ServerStage::Accept(subprotocol)
+                        }
                         Answer::Last(error) => ServerStage::Answer(Some(error)),
                     };
                 }
@@ -274,6 +283,9 @@ fn finished() -> io::Error {
 pub(crate) struct Reading {
     handshake: ServerHandshake<'static, Vec<u8>>,
     pub(crate) request: Request,
+    /// What was agreed upon in the answer that accepts.
+    #[cfg(feature = "deflate")]
+    pub(crate) agreed: Option<motews::deflate::Deflate>,
 }
 
 /// What was answered.
@@ -298,6 +310,8 @@ impl Reading {
                 headers: Vec::new(),
                 websocket: false,
             },
+            #[cfg(feature = "deflate")]
+            agreed: None,
         }
     }
 
@@ -335,6 +349,22 @@ impl Reading {
             Ok(upgrade) => {
                 request.websocket = true;
                 let response = callback(request);
+                #[cfg(feature = "deflate")]
+                let accepted = builder.deflate.and_then(|config| {
+                    config.accept(request.header_all(EXTENSIONS).map(str::as_bytes))
+                });
+                #[cfg(feature = "deflate")]
+                let upgrade = match &accepted {
+                    None => upgrade,
+                    Some(accepted) => match upgrade.extensions(accepted.response.as_str()) {
+                        Ok(upgrade) => upgrade,
+                        Err(error) => return broken(error, out),
+                    },
+                };
+                #[cfg(feature = "deflate")]
+                {
+                    self.agreed = accepted.as_ref().map(|accepted| accepted.agreed);
+                }
                 accept(&upgrade, request, response, builder, out)
             }
             // Seen by the application, so that it can serve plain HTTP here as well.
@@ -361,7 +391,7 @@ fn collect(headers: &mut Vec<(String, Vec<u8>)>, name: &str, value: &[u8], first
 
 /// Writes the response to a correct request.
 fn accept(
-    upgrade: &Upgrade<'static>,
+    upgrade: &Upgrade<'_>,
     request: &Request,
     response: Response,
     builder: &Builder,
@@ -481,6 +511,14 @@ impl Asked {
         if let Some(origin) = &builder.origin {
             request = request.origin(origin)?;
         }
+        #[cfg(feature = "deflate")]
+        let offer = builder.deflate.map(|config| config.offer());
+        #[cfg(feature = "deflate")]
+        let offers = offer.as_ref().map(|offer| [offer.as_str()]);
+        #[cfg(feature = "deflate")]
+        if let Some(offers) = &offers {
+            request = request.extensions(offers)?;
+        }
         Ok(f(&request))
     }
 }
@@ -492,6 +530,16 @@ struct Head {
     /// Octets of input that it takes.
     len: usize,
     subprotocol: Option<String>,
+}
+
+#[cfg(feature = "deflate")]
+impl Head {
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.headers
+            .iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
+    }
 }
 
 impl<S: Transport> Connecting<S> {
@@ -571,6 +619,11 @@ impl<S: Transport> Connecting<S> {
                     Err((error, _)) => return Err(ConnectError::Handshake(error)),
                     Ok(None) => {}
                     Ok(Some(head)) => {
+                        #[cfg(feature = "deflate")]
+                        if let Some(config) = self.builder.deflate {
+                            let agreed = config.confirm(head.values(EXTENSIONS));
+                            self.builder.deflate = agreed.map_err(ConnectError::Handshake)?;
+                        }
                         let pipe = self.pipe.take().ok_or_else(finished)?;
                         // RFC 6455 §4.2.2: what follows are the first frames [HC22]
                         return Ok(WebSocket::new(

@@ -69,6 +69,8 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod entropy;
 mod error;
 mod handshake;
@@ -91,6 +93,8 @@ pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, Refused, SendError, TrySendError, UrlError};
 pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
+#[cfg(feature = "deflate")]
+pub use motews::deflate::{Context, Deflate, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
 pub use motews::{CloseCode, DataKind, Due, ProtocolViolation, State, Timeouts, role};
 pub use net::NetStream;

@@ -76,6 +76,23 @@ impl<S: Share, R: Role> Sender<S, R> {
         )
     }
 
+    /// Sends a message as it is, where others are compressed: see
+    /// [`Builder::deflate`](crate::Builder::deflate).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let message = message.as_message();
+        let how = How {
+            plain: true,
+            ..How::default()
+        };
+        let mut port = Handle(&*self.stream);
+        self.shared
+            .send(&mut port, message.kind(), message.as_bytes(), true, how)
+    }
+
     /// Sends a message if there is room, without waiting.
     ///
     /// # Errors

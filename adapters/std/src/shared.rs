@@ -86,6 +86,9 @@ pub(crate) struct How {
     pub(crate) streaming: bool,
     /// It is taken although there is no room, where there is no way to wait for it.
     pub(crate) insist: bool,
+    /// It is not compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) plain: bool,
 }
 
 #[derive(Debug)]
@@ -117,6 +120,8 @@ pub(crate) struct Inner<R> {
     pub(crate) lost: bool,
     /// It has failed because the peer did not read, and that is what ended the connection.
     pub(crate) stuck: bool,
+    #[cfg(feature = "deflate")]
+    pub(crate) compress: Option<Box<crate::deflate::Compress>>,
 }
 
 impl<R: Role> Shared<R> {
@@ -137,6 +142,8 @@ impl<R: Role> Shared<R> {
                 reads: false,
                 lost: false,
                 stuck: false,
+                #[cfg(feature = "deflate")]
+                compress: None,
             }),
             changed: Condvar::new(),
             write_timeout,
@@ -162,12 +169,45 @@ impl<R: Role> Shared<R> {
         fin: bool,
         how: How,
     ) -> Result<(), SendError> {
-        let mut inner = self.wait_for_room(port, payload.len(), how)?;
-        let header = inner.connection.start_frame(DataFrame {
+        let frame = |payload: &[u8], compressed| DataFrame {
             kind,
             fin,
-            compressed: false,
+            compressed,
             payload_len: payload.len() as u64,
+        };
+        #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to compress"))]
+        let mut inner = self.wait_for_room(port, payload.len(), how)?;
+        #[cfg(feature = "deflate")]
+        if fin
+            && !how.streaming
+            && !how.plain
+            && let Some(packed) = inner.compress.as_mut().and_then(|to| to.message(payload))
+        {
+            let sent = self.send_frame(inner, port, frame(&packed, true), &packed, how);
+            if let Some(compress) = &mut self.lock().compress {
+                compress.recycle(packed);
+            }
+            return sent;
+        }
+        self.send_frame(inner, port, frame(payload, false), payload, how)
+    }
+
+    /// Appends a frame to `out`, and writes what can be written.
+    fn send_frame<P: Port>(
+        &self,
+        mut inner: MutexGuard<'_, Inner<R>>,
+        port: &mut P,
+        frame: DataFrame,
+        payload: &[u8],
+        how: How,
+    ) -> Result<(), SendError> {
+        let fin = frame.fin;
+        let header = inner.connection.start_frame(frame).inspect_err(|_| {
+            // The peer will never have what later messages could refer to.
+            #[cfg(feature = "deflate")]
+            if let Some(compress) = &mut inner.compress {
+                compress.reset();
+            }
         })?;
         inner.message_open = !fin;
         if fin && how.streaming {

@@ -106,6 +106,10 @@ pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
     message: Vec<u8>,
     /// A part of it came with the last read.
     heard: bool,
+    #[cfg(feature = "deflate")]
+    inflate: Option<Box<crate::deflate::Inflate>>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<motews::deflate::Deflate>,
     /// Whole messages that [`WebSocket::pending`] has found.
     queue: VecDeque<Message>,
     queued: usize,
@@ -216,8 +220,20 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             max_message_len: builder.max_message_len as u64,
             ..motews::Config::default()
         };
+        #[cfg(feature = "deflate")]
+        let config = match builder.deflate {
+            None => config,
+            Some(_) => motews::Config {
+                max_message_len: motews::deflate::wire_limit(config.max_message_len),
+                compression: true,
+            },
+        };
         let connection = Connection::with_config(role, config);
         let shared = Shared::new(connection, builder.write_timeout, builder.max_backlog);
+        #[cfg(feature = "deflate")]
+        if let Some(agreed) = builder.deflate {
+            shared.lock().compress = crate::deflate::Compress::new(agreed);
+        }
         let room = builder.read_buffer.max(leftover.len()).max(1);
         let mut rx = Window::new(vec![0; room].into_boxed_slice());
         rx.spare()[..leftover.len()].copy_from_slice(leftover);
@@ -233,6 +249,12 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             cork: false,
             message: Vec::new(),
             heard: false,
+            #[cfg(feature = "deflate")]
+            inflate: builder
+                .deflate
+                .and_then(|agreed| crate::deflate::Inflate::new(agreed, builder.max_message_len)),
+            #[cfg(feature = "deflate")]
+            deflate: builder.deflate,
             queue: VecDeque::new(),
             queued: 0,
             epoch: Instant::now(),
@@ -428,10 +450,20 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     if chunk.first {
                         self.message.clear();
                     }
+                    self.heard = true;
+                    #[cfg(feature = "deflate")]
+                    if let Some(inflate) = &mut self.inflate {
+                        let kind = chunk.kind;
+                        match inflate.append(chunk, &mut self.message) {
+                            Ok(ended) => found = ended.then_some(kind),
+                            // The next step tells it.
+                            Err(violation) => inner.connection.fail(violation),
+                        }
+                        continue;
+                    }
                     // Grows by what has arrived [FR17].
                     self.message.extend_from_slice(chunk.bytes);
                     found = chunk.last.then_some(chunk.kind);
-                    self.heard = true;
                 }
                 Some(Event::Close(frame)) => {
                     self.reason = frame.map_or(String::new(), |frame| frame.reason().to_owned());
@@ -764,6 +796,23 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         self.own(|shared, own| shared.send(own, message.kind(), message.as_bytes(), true, how))
     }
 
+    /// Sends a message as it is, where others are compressed: see
+    /// [`Builder::deflate`](crate::Builder::deflate).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&mut self, message: impl AsMessage) -> Result<(), SendError> {
+        let how = How {
+            hold: core::mem::take(&mut self.cork),
+            plain: true,
+            ..How::default()
+        };
+        let message = message.as_message();
+        self.own(|shared, own| shared.send(own, message.kind(), message.as_bytes(), true, how))
+    }
+
     /// Sends a text message.
     ///
     /// # Errors
@@ -899,6 +948,13 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
+    }
+
+    /// What was agreed upon for compression (RFC 7692), if anything.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn deflate(&self) -> Option<motews::deflate::Deflate> {
+        self.deflate
     }
 
     /// When the newest pong was received, and its payload: that of the ping that it answers

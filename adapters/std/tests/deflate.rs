@@ -1,0 +1,283 @@
+//! Compressed messages over TCP (RFC 7692): what is agreed upon, and what is then on the wire.
+
+mod support;
+
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+
+use motews_std::{
+    Builder, CloseCode, ConnectError, Context, Deflate, HandshakeError, Message, ProtocolViolation,
+    RecvError, WindowBits,
+};
+use support::{REQUEST, key_of, read_head, serve, tcp_pair, ws_pair_with};
+
+fn builder() -> Builder {
+    Builder::new().deflate(Deflate::default())
+}
+
+fn small(takeover: bool) -> Deflate {
+    let context = Context {
+        window_bits: WindowBits::new(9).unwrap(),
+        takeover,
+    };
+    Deflate {
+        send: context,
+        receive: context,
+    }
+}
+
+fn text(len: usize) -> String {
+    let numbers = (0..).map(|n: u32| format!("{{\"value\":{}}},", n * 7919 % 1000));
+    let mut text = String::new();
+    for number in numbers {
+        if text.len() + number.len() > len {
+            return text;
+        }
+        text += &number;
+    }
+    text
+}
+
+/// Reads a frame of less than 126 octets, or what comes instead.
+fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    let mask = if head[1] & 0x80 != 0 { 4 } else { 0 };
+    let mut frame = vec![0; usize::from(head[1] & 0x7F) + mask];
+    stream.read_exact(&mut frame).unwrap();
+    [&head[..], &frame].concat()
+}
+
+/// The head of the answer to a request that offers these extensions, and the stream after it.
+fn ask(builder: Builder, extensions: &str) -> (String, TcpStream) {
+    let (mut client, server) = tcp_pair();
+    thread::spawn(move || {
+        let mut ws = builder.accept(server).unwrap();
+        while let Ok(Some(message)) = ws.recv() {
+            ws.send(message).unwrap();
+        }
+    });
+    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
+    let request = request.replace("\r\n\r\n", &format!("\r\n{extensions}\r\n"));
+    client.write_all(request.as_bytes()).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    (read_head(&mut client), client)
+}
+
+/// PD01, PD02: the answer to an offer, over any number of headers; or none, and all is as without.
+#[test]
+fn accepting_an_offer_answers_it_or_goes_on_without() {
+    let name = "Sec-WebSocket-Extensions: ";
+    let browser = format!("{name}permessage-deflate; client_max_window_bits\r\n");
+    let (head, mut stream) = ask(builder(), &browser);
+    assert!(
+        head.contains("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"),
+        "{head}"
+    );
+    // "Hello", compressed, masked with a key of zeros; PD24: the second refers to the first.
+    stream
+        .write_all(b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00")
+        .unwrap();
+    assert_eq!(
+        read_frame(&mut stream),
+        b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00"
+    );
+    stream
+        .write_all(b"\xc1\x85\0\0\0\0\xf2\x00\x11\x00\x00")
+        .unwrap();
+    assert_eq!(read_frame(&mut stream), b"\xc1\x04\x02\x13\x00\x00");
+    // PD15: one that is not compressed
+    stream.write_all(b"\x81\x82\0\0\0\0ok").unwrap();
+    assert_eq!(read_frame(&mut stream)[0], 0xC1);
+
+    let several = format!("{name}x-other, permessage-deflate; unknown\r\n{browser}");
+    let (head, _) = ask(builder().deflate(small(true)), &several);
+    let answer = "permessage-deflate; client_max_window_bits=9\r\n";
+    assert!(head.contains(&format!("{name}{answer}")), "{head}");
+
+    let plain = format!("{name}permessage-deflate\r\n");
+    for (builder, offer) in [
+        (builder().deflate(small(true)), plain),
+        (Builder::new(), browser),
+    ] {
+        let (head, mut stream) = ask(builder, &offer);
+        assert!(!head.contains("Extensions"), "{head}");
+        stream.write_all(b"\x81\x82\0\0\0\0ok").unwrap();
+        assert_eq!(read_frame(&mut stream), b"\x81\x02ok");
+        // FR08: compressed, although that was declined
+        stream
+            .write_all(b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00")
+            .unwrap();
+        assert_eq!(read_frame(&mut stream)[..4], *b"\x88\x02\x03\xea");
+    }
+}
+
+/// PD03: an answer that does not fit the offer.
+#[test]
+fn connecting_with_a_wrong_answer_fails() {
+    let answers = [
+        ("", Ok(false)),
+        ("permessage-deflate", Ok(true)),
+        ("permessage-deflate; client_max_window_bits", Err(())),
+        ("permessage-deflate; server_max_window_bits=16", Err(())),
+        ("permessage-deflate; unknown", Err(())),
+        ("permessage-deflate, permessage-deflate", Err(())),
+        ("x-other", Err(())),
+    ];
+    for (answer, expected) in answers {
+        let (addr, server) = serve(move |mut stream| {
+            let request = read_head(&mut stream);
+            assert!(request.contains("Extensions: permessage-deflate; client_max_window_bits\r\n"));
+            let accept = motews_accept(key_of(&request));
+            let line = match answer {
+                "" => String::new(),
+                answer => format!("Sec-WebSocket-Extensions: {answer}\r\n"),
+            };
+            let head = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n{line}\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            let _ = stream.read(&mut [0; 64]);
+        });
+        let opened = builder().connect(&format!("ws://{addr}/"));
+        match (opened, expected) {
+            (Ok(ws), Ok(agreed)) => assert_eq!(ws.deflate().is_some(), agreed, "{answer}"),
+            (Err(ConnectError::Handshake(error)), Err(())) => {
+                assert_eq!(error, HandshakeError::Extensions, "{answer}");
+            }
+            (opened, _) => panic!("{answer}: {opened:?}"),
+        }
+        server.join().unwrap();
+    }
+}
+
+/// The answer to a key, from the server that is tested elsewhere.
+fn motews_accept(key: &str) -> String {
+    let (mut client, server) = tcp_pair();
+    let server = thread::spawn(move || Builder::new().accept(server).map(drop));
+    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
+    let request = request.replace("dGhlIHNhbXBsZSBub25jZQ==", key);
+    client.write_all(request.as_bytes()).unwrap();
+    let head = read_head(&mut client);
+    server.join().unwrap().unwrap();
+    let accept = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Accept: "));
+    accept.unwrap().to_owned()
+}
+
+/// PD05, PD07, PD24: messages of all sizes, both ways, from several threads, with windows of all
+/// sizes, with takeover and without.
+#[test]
+fn open_compressed_messages_arrive_as_they_were() {
+    for config in [Deflate::default(), small(true), small(false)] {
+        let (mut client, mut server) = ws_pair_with(&Builder::new().deflate(config));
+        let echo = thread::spawn(move || {
+            while let Some(message) = server.recv().unwrap() {
+                server.send(message).unwrap();
+            }
+            server.outcome().unwrap()
+        });
+        let long = text(300_000);
+        for message in ["", "a", "Hello", &long, "Hello", &text(70_000), &text(500)] {
+            client.send(message).unwrap();
+            assert_eq!(client.recv().unwrap(), Some(message.into()));
+            client.send_uncompressed(message).unwrap();
+            assert_eq!(client.recv().unwrap(), Some(message.into()));
+        }
+        let noise: Vec<u8> = (0..100_000_u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        client.send(&noise[..]).unwrap();
+        assert_eq!(client.recv().unwrap(), Some(Message::Binary(noise)));
+        // A stream is not compressed, and may stand between.
+        let mut stream = client.stream_text();
+        stream.write(&long).unwrap();
+        stream.finish().unwrap();
+        assert_eq!(client.recv().unwrap(), Some((&long[..]).into()));
+
+        let senders: Vec<_> = (0..4)
+            .map(|_| {
+                let sender = client.sender().unwrap();
+                thread::spawn(move || (0..50).for_each(|n| sender.send(text(n * 20)).unwrap()))
+            })
+            .collect();
+        let mut received = 0;
+        while received < 4 * 50 {
+            let Some(Message::Text(message)) = client.recv().unwrap() else {
+                panic!("it was closed");
+            };
+            assert_eq!(message, text(message.len()));
+            received += 1;
+        }
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(echo.join().unwrap().clean);
+    }
+}
+
+/// PD27: the limit is on what comes out, and stops a bomb; FR17: and on what was not compressed.
+#[test]
+fn open_message_beyond_the_limit_when_inflated_fails_with_1009() {
+    let limited = builder().max_message_len(1000);
+    for compressed in [true, false] {
+        let (mut other, mut server) = ws_pair_with(&limited);
+        let exact = text(1000).into_bytes();
+        let exact = [&exact[..], &vec![b' '; 1000 - exact.len()]].concat();
+        other.send(&exact[..]).unwrap();
+        assert_eq!(server.recv().unwrap(), Some(Message::Binary(exact)));
+        let bomb = vec![0; if compressed { 1 << 20 } else { 1001 }];
+        if compressed {
+            other.send(&bomb[..]).unwrap();
+        } else {
+            other.send_uncompressed(&bomb[..]).unwrap();
+        }
+        let failed = server.recv();
+        assert!(
+            matches!(
+                failed,
+                Err(RecvError::Protocol(ProtocolViolation::MessageTooBig))
+            ),
+            "{failed:?}"
+        );
+        drop(server);
+        while let Ok(Some(_)) = other.recv() {}
+        assert_eq!(other.outcome().unwrap().code, CloseCode::MESSAGE_TOO_BIG);
+    }
+}
+
+/// PD26: what cannot be inflated, and text that is not UTF-8 when it is inflated.
+#[test]
+fn open_message_that_is_malformed_fails_with_1007() {
+    for (frame, violation) in [
+        (
+            &b"\xc2\x82\0\0\0\0\xff\xff"[..],
+            ProtocolViolation::Compression,
+        ),
+        (
+            b"\xc2\x83\0\0\0\0\xf2\x48\xcd",
+            ProtocolViolation::Compression,
+        ),
+        (
+            b"\xc1\x87\0\0\0\0\x00\x01\x00\xfe\xff\xff\x00",
+            ProtocolViolation::InvalidUtf8,
+        ),
+    ] {
+        let (mut client, server) = tcp_pair();
+        let mut server = builder().from_upgraded(server, motews_std::role::Server, b"");
+        client.write_all(frame).unwrap();
+        let failed = server.recv();
+        assert!(
+            matches!(failed, Err(RecvError::Protocol(found)) if found == violation),
+            "{failed:?}"
+        );
+        assert_eq!(read_frame(&mut client), b"\x88\x02\x03\xef");
+    }
+}
