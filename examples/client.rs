@@ -14,8 +14,8 @@ use std::time::Instant;
 use clap::Parser;
 use motews_std::role::Client;
 use motews_std::{
-    Builder, CloseCode, ConnectError, Message, NetStream, OsEntropy, Outcome, SendError, Sender,
-    Timeouts, WebSocket,
+    Builder, CloseCode, ConnectError, Deflate, Message, NetStream, OsEntropy, Outcome, SendError,
+    Sender, Timeouts, WebSocket,
 };
 
 /// A WebSocket client for the terminal: what you type goes out, a line a message; what comes in is
@@ -41,6 +41,10 @@ struct Options {
         value_delimiter = ','
     )]
     protocols: Vec<String>,
+
+    /// Offer to compress messages
+    #[arg(short = 'z', long)]
+    deflate: bool,
 
     /// The request's Origin header, as a browser would send for a page from there
     #[arg(long, value_name = "ORIGIN")]
@@ -211,6 +215,9 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
     if let Some(path) = &options.ca {
         let config = tls::trust(path).map_err(|message| (USAGE, message))?;
         builder = builder.tls(config);
+    }
+    if options.deflate {
+        builder = builder.deflate(Deflate::default());
     }
     builder.connect(&options.url).map_err(|error| {
         let status = match error {

@@ -11,7 +11,7 @@ use std::thread;
 use clap::Parser;
 use motews_examples::run::{self, MAX_REFUSALS};
 use motews_examples::site;
-use motews_std::{AcceptError, Builder, Outcome, Request, Response};
+use motews_std::{AcceptError, Builder, Deflate, Outcome, Request, Response};
 
 /// What a browser gets.
 const PAGE: &str = include_str!("web/echo.html");
@@ -39,6 +39,10 @@ struct Options {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
 
+    /// Compress messages for clients that can inflate them. Each such connection takes 260 KiB more.
+    #[arg(long)]
+    deflate: bool,
+
     /// Write a line to standard error for each connection that ends.
     #[arg(long, short)]
     verbose: bool,
@@ -53,7 +57,11 @@ fn serve_all(options: &Options) -> Result<(), String> {
         TcpListener::bind(&options.addr).map_err(|error| run::explain(&options.addr, &error))?;
     run::announce(listener.local_addr().map_err(|error| error.to_string())?);
 
-    let builder = Builder::new().max_message_len(usize::from(options.max_message) * 1024 * 1024);
+    let mut builder =
+        Builder::new().max_message_len(usize::from(options.max_message) * 1024 * 1024);
+    if options.deflate {
+        builder = builder.deflate(Deflate::default());
+    }
     let builder = Arc::new(builder);
     // Each connection holds a clone, and so they are counted.
     let connections = Arc::new(());
