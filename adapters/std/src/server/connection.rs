@@ -373,6 +373,7 @@ impl Core {
         }
         self.connection.close(code, reason)?;
         self.deadlines.closing(context.now);
+        self.end_outbox();
         Ok(())
     }
 
@@ -549,6 +550,14 @@ impl Core {
         {
             rare.told = rare.backlog.len();
             outbox.set_backlog(rare.told);
+        }
+    }
+
+    /// RFC 6455 §5.5.1: no message is sent any more, and nobody is to count on it.
+    // [CL05]
+    fn end_outbox(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.end();
         }
     }
 
@@ -955,6 +964,7 @@ impl<D: Default> Slot<D> {
         match core.phase {
             Phase::WebSocket => {
                 core.deadlines.closing(context.now);
+                core.end_outbox();
                 if core.lost || (written && core.connection.should_shutdown()) {
                     self.finish(handler, context);
                 }
@@ -980,9 +990,6 @@ impl<D: Default> Slot<D> {
         core.phase = Phase::Drain;
         if !core.lost {
             core.stream.shutdown();
-        }
-        if let Some(outbox) = &core.outbox {
-            outbox.end();
         }
         let Some(mut data) = self.data.take() else {
             return;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use motews::{Millis, Timeouts};
 use slab::Slab;
 
@@ -47,6 +47,7 @@ const MIN_TIMER: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Waiting {
     poll: Poll,
+    registry: Registry,
     listener: TcpListener,
     inbox: Arc<Inbox>,
 }
@@ -59,6 +60,7 @@ impl Waiting {
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
+            registry: poll.registry().try_clone()?,
             poll,
             listener,
             inbox: Arc::new(inbox),
@@ -107,18 +109,12 @@ pub(super) struct EventLoop<H: Handler> {
 }
 
 impl<H: Handler> EventLoop<H> {
-    pub(super) fn new(
-        waiting: Waiting,
-        index: usize,
-        shared: Arc<Shared>,
-        handler: H,
-    ) -> io::Result<Self> {
-        let registry = waiting.poll.registry().try_clone()?;
+    pub(super) fn new(waiting: Waiting, index: usize, shared: Arc<Shared>, handler: H) -> Self {
         let settings = shared.settings.clone();
         let timer = handler.timer().map(|timer| timer.max(MIN_TIMER));
-        Ok(Self {
+        Self {
             sweep: sweep(&settings),
-            context: Context::new(waiting.inbox, settings, registry),
+            context: Context::new(waiting.inbox, settings, waiting.registry),
             handler,
             shared,
             index,
@@ -132,7 +128,7 @@ impl<H: Handler> EventLoop<H> {
             next_sweep: None,
             timer,
             next_timer: None,
-        })
+        }
     }
 
     pub(super) fn run(&mut self) -> io::Result<()> {

@@ -29,7 +29,6 @@ pub enum SlowPolicy {
 
 /// What became of a broadcast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use = "messages may have been dropped"]
 pub struct Broadcast {
     /// To how many members the message will be sent.
     pub delivered: usize,
@@ -67,7 +66,7 @@ pub struct Broadcast {
 ///         _: &mut Peer<Self::Data>,
 ///         message: MessageRef,
 ///     ) -> Result<(), SendError> {
-///         let _ = self.0.broadcast(message);
+///         self.0.broadcast(message);
 ///         Ok(())
 ///     }
 /// }

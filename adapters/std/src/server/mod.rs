@@ -40,7 +40,8 @@ const LISTEN_BACKLOG: i32 = 4096;
 pub struct Limits {
     /// How many connections there may be, those in their opening handshake included. More wait to
     /// be accepted, in the operating system's queue. 100,000 by default; the operating system's own
-    /// limit on open files has the same effect.
+    /// limit on open files has the same effect. To tell them so instead, count in
+    /// [`Handler::on_request`], and answer with 503.
     pub max_connections: usize,
     /// The longest head of a request, in octets, with all line ends. 64 KiB by default. A single
     /// line has 8 KiB at most, but for the values of headers.
@@ -396,8 +397,7 @@ impl Server {
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> io::Result<()> {
         let shared = &self.shared;
         let serve = |index: usize, waiting: Waiting, handler: H| {
-            let result = EventLoop::new(waiting, index, shared.clone(), handler)
-                .and_then(|mut event_loop| event_loop.run());
+            let result = EventLoop::new(waiting, index, shared.clone(), handler).run();
             if result.is_err() {
                 shared.shut_down(Duration::ZERO);
             }
