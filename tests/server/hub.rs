@@ -192,6 +192,16 @@ fn hub_member_is_closing_it_is_not_counted() {
     assert_eq!(control.ask("!broadcast 1 8"), "!broadcast 0 0 0");
 }
 
+/// What was told as delivered comes before a Close of this side.
+#[test]
+fn hub_member_is_closed_after_a_broadcast_it_gets_that_first() {
+    let server = start(&["close=200"]);
+    let mut member = members(&server, 1).remove(0);
+    member.text("!farewell 4000").expect("it is open");
+    assert_eq!(next_number(&mut member), Some(0));
+    assert_eq!(member.read_to_close(), 4000);
+}
+
 #[test]
 fn hub_spans_loops_members_join_and_leave() {
     for loops in ["loops=1", "loops=2", "loops=4"] {

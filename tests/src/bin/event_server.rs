@@ -12,6 +12,7 @@
 //! | `!counts`                 | answers `!counts OPENED CLOSED MEMBERS`                         |
 //! | `!closes`                 | answers `!closes` and the code of each close since, in any order |
 //! | `!close CODE`             | closes this connection                                          |
+//! | `!farewell CODE`          | broadcasts one message, and closes this connection              |
 //! | `!panic`                  | panics                                                          |
 //! | `!shutdown TIME`          | shuts the server down, with this deadline                       |
 
@@ -193,6 +194,10 @@ impl Echo {
                 return peer.send(format!("!closes{}", codes.collect::<String>()));
             }
             "!close" => return peer.close(CloseCode::new(number(argument) as u16), "as you wish"),
+            "!farewell" => {
+                self.broadcast(1, 8);
+                return peer.close(CloseCode::new(number(argument) as u16), "farewell");
+            }
             "!panic" => panic!("as you wish"),
             "!shutdown" => self.handle.shutdown(millis(number(argument))),
             _ => return peer.send("!what"),
