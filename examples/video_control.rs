@@ -170,9 +170,11 @@ impl Player {
             match viewer.try_send(Message::Binary(frame)) {
                 Ok(()) => play.sent += 1,
                 Err(error) => {
-                    // Two frames always have room: the connection is closing.
+                    // Two frames always have room, unless the viewer is leaving.
                     drop(play);
-                    run::log(format_args!("video_control: {}: {error}", viewer.id()));
+                    if viewer.is_open() {
+                        run::log(format_args!("video_control: {}: {error}", viewer.id()));
+                    }
                     return;
                 }
             }
