@@ -15,6 +15,7 @@
 //! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
 //! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
+//! | [`guide`] | how to write an adapter | |
 //!
 //! # Example
 //! A client and a server that talk through two arrays:
@@ -63,6 +64,7 @@ pub mod deadline;
 pub mod deflate;
 pub mod error;
 pub mod frame;
+pub mod guide;
 pub mod handshake;
 mod log;
 pub mod mask;
