@@ -83,8 +83,7 @@
 //!     }
 //! }
 //!
-//! /// 4. The application, with an event and the means to send: the event borrows the input only. A
-//! /// chunk of 64 octets fits here; where it may not, have the transport write first.
+//! /// 4. The application. It can send, for a chunk borrows the input only; 64 octets of it fit.
 //! fn echo(connection: &mut Connection<Server>, tx: &mut Window<[u8; 256]>, chunk: Chunk<'_>) {
 //!     let out = tx.spare();
 //!     if let Ok(sent) = connection.send_fragment(chunk.kind, chunk.bytes, chunk.last, out) {
