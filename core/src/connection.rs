@@ -717,7 +717,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// As much of the frame's payload as `input` has.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // It would rather have the flash.
     fn payload<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
         let len = usize::try_from(self.remaining).map_or(input.len(), |due| due.min(input.len()));
         self.remaining -= len as u64;

@@ -127,6 +127,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         self.accept_with(upgrade, Extension::default());
     }
 
+    #[inline(never)] // a second copy of it, where it is called, costs more than the call
     pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
         if let Phase::Opening(Accepting(stage)) = &mut self.phase
             && let Stage::Request(handshake) = stage
