@@ -186,6 +186,53 @@ fn message_larger_than_the_memory_comes_back_while_others_are_served() {
 }
 
 #[test]
+#[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
+fn browser_and_board_compress_with_a_window_of_one_kib() {
+    let folder = folder("compression");
+    let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
+    let browser = Browser::start("compression", &folder);
+    browser.open(&format!("http://{}/", board.address));
+    // The first is compressed; the second comes while the memory is in use.
+    _ = browser.run(
+        "window.outcome = '';
+        const words = Array.from({ length: 2000 }, (_, at) => `word ${at * 7919 % 1000} 你好 `).join('');
+        const noise = Array.from({ length: 20000 }, (_, at) => String.fromCharCode(32 + (at * at) % 997)).join('');
+        const messages = ['', 'a', words, noise, 'x'.repeat(100000), words];
+        const open = (name, then) => {
+            const socket = new WebSocket(`ws://${location.host}/echo`);
+            let next = 0;
+            const send = () => messages.length > next ? socket.send(messages[next]) : then(socket);
+            socket.onopen = send;
+            socket.onmessage = (event) => {
+                if (event.data !== messages[next]) window.outcome += `${name}: message ${next} is wrong;`;
+                next += 1;
+                send();
+            };
+            socket.onclose = (event) => { if (!event.wasClean) window.outcome += `${name}: closed;`; };
+        };
+        open('one', (one) => open('two', (two) => {
+            one.close();
+            one.onclose = () => open('three', (three) => {
+                window.outcome += [one, two, three].map((socket) => socket.extensions || 'none').join(' | ');
+            });
+        }));",
+        json!([]),
+    );
+    let mut outcome = String::new();
+    let ended = wait_until(LIMIT, || {
+        outcome = text(&browser, "return window.outcome");
+        !outcome.is_empty()
+    });
+    assert!(ended, "no outcome");
+    let with = "permessage-deflate; client_max_window_bits=10";
+    assert_eq!(outcome, format!("{with} | none | {with}"));
+
+    let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
+    let free = reading(&mut readings)["free"].as_u64();
+    assert!(free > Some(1024), "bytes that the stack has left: {free:?}");
+}
+
+#[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn board_calls_an_echo_server() {
     let folder = folder("call");

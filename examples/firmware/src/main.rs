@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `GET /` | the page |
 //! | WebSocket `/readings` | a JSON text for each reading; takes the commands `rate N`, `led on`, `led off` and `call` |
-//! | WebSocket `/echo` | gives back what it gets, of any length, part by part |
+//! | WebSocket `/echo` | gives back what it gets, of any length, part by part; compressed, one at a time |
 //!
 //! So many WebSockets are open at once, and whoever comes then is refused with 503. At the command
 //! `call` the board is a client itself: it calls an echo server and compares what comes back.
@@ -13,6 +13,7 @@
 #![no_main]
 
 mod caller;
+mod codec;
 mod visitor;
 
 use core::fmt::Write;
@@ -21,7 +22,7 @@ use cortex_m_rt::entry;
 use firmware::board::{self, Board};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
-use heapless::String;
+use heapless::{String, Vec};
 use motews_smoltcp::ServerSocket;
 use smoltcp::iface::{PollIngressSingleResult, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
@@ -29,6 +30,7 @@ use smoltcp::time::Duration;
 use static_cell::ConstStaticCell;
 
 use caller::Caller;
+use codec::Codec;
 use visitor::{Command, Visitor};
 
 /// WebSockets at once.
@@ -49,6 +51,9 @@ const BURST: usize = 16;
 /// The rings: all that a connection needs but for a few hundred bytes.
 static RINGS: ConstStaticCell<[([u8; RX], [u8; TX]); SOCKETS]> =
     ConstStaticCell::new([([0; RX], [0; TX]); SOCKETS]);
+
+/// Those who use them.
+static WHO: ConstStaticCell<Vec<Visitor, VISITORS>> = ConstStaticCell::new(Vec::new());
 
 #[entry]
 fn main() -> ! {
@@ -71,8 +76,14 @@ fn main() -> ! {
         board::exit(1)
     };
     let mut caller = Caller::new(calling);
-    let mut visitors: heapless::Vec<Visitor, VISITORS> = handles.map(Visitor::new).collect();
-    for visitor in &visitors {
+    let Some(codec) = Codec::take() else {
+        board::exit(1)
+    };
+    let visitors = WHO.take();
+    for handle in handles {
+        _ = visitors.push(Visitor::new(handle)); // There is room for all.
+    }
+    for visitor in &*visitors {
         visitor.listen(&mut sockets);
     }
     defmt::info!(
@@ -103,7 +114,7 @@ fn main() -> ! {
             let Some(visitor) = visitors.get_mut(index) else {
                 continue;
             };
-            let command = visitor.poll(&mut sockets, now, open < CONNECTIONS);
+            let command = visitor.poll(&mut sockets, now, open < CONNECTIONS, codec);
             match command {
                 Some(Command::Rate(rate)) => board.thermometer.set_rate(rate),
                 Some(Command::Led(on)) => board.led.set(on),
@@ -132,7 +143,7 @@ fn main() -> ! {
                 caller.calls(),
                 caller.outcome(),
             );
-            for visitor in &mut visitors {
+            for visitor in &mut *visitors {
                 visitor.show(&mut sockets, &text);
             }
         }

@@ -3,12 +3,15 @@
 use heapless::Vec;
 use motews::handshake::{HandshakeError, Header, RequestEvent, Response, resource_name};
 use motews::{Event, Message, MessageBuffer, ProtocolViolation, Timeouts};
+use motews_smoltcp::deflate::Offers;
 use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
 use firmware::network;
+
+use crate::codec::{Codec, DEFLATE};
 
 static PAGE: &[u8] = include_bytes!("dashboard.html");
 static BUSY: &[u8] = b"<!doctype html><meta charset=utf-8>\
@@ -69,6 +72,8 @@ enum Purpose {
     Request(Head),
     Readings(MessageBuffer<[u8; 32]>),
     Echo,
+    /// The one echo at a time that has the memory for it.
+    CompressedEcho,
 }
 
 impl Visitor {
@@ -107,6 +112,7 @@ impl Visitor {
         sockets: &mut SocketSet<'_>,
         now: Instant,
         may_open: bool,
+        codec: &mut Codec,
     ) -> Option<Command> {
         let Self {
             handle,
@@ -119,6 +125,12 @@ impl Visitor {
             // An echo reads what it has room to answer. Readings read commands.
             let limit = match purpose {
                 Purpose::Echo => server.send_room(tcp).min(part.len()),
+                Purpose::CompressedEcho => {
+                    if let Err(violation) = codec.poll(server, tcp) {
+                        server.fail(violation);
+                    }
+                    codec.room()
+                }
                 _ => usize::MAX,
             };
             match (server.poll(tcp, now, limit)?, &mut *purpose) {
@@ -137,10 +149,16 @@ impl Visitor {
                             server.accept(upgrade);
                             *purpose = Purpose::Readings(MessageBuffer::new([0; 32]));
                         }
-                        Some(Route::Echo) => {
-                            server.accept(upgrade);
-                            *purpose = Purpose::Echo;
-                        }
+                        Some(Route::Echo) => match head.offers.accept(&DEFLATE) {
+                            Some(accepted) if codec.begin(&accepted) => {
+                                server.accept_compressed(upgrade, accepted);
+                                *purpose = Purpose::CompressedEcho;
+                            }
+                            _ => {
+                                server.accept(upgrade);
+                                *purpose = Purpose::Echo;
+                            }
+                        },
                         _ => server.respond(response(404, "Not Found", &[], b"")),
                     },
                     _ => {}
@@ -159,6 +177,9 @@ impl Visitor {
                     // There was room for it.
                     _ = server.send_fragment(tcp, kind, part, last);
                 }
+                (ServerEvent::Received(Event::Data(chunk)), Purpose::CompressedEcho) => {
+                    codec.put(chunk);
+                }
                 (ServerEvent::Received(Event::Data(chunk)), Purpose::Readings(buffer)) => {
                     match buffer.push(chunk) {
                         Ok(Some(Message::Text(text))) => {
@@ -171,8 +192,12 @@ impl Visitor {
                     }
                 }
                 (ServerEvent::Ended(end), _) => {
-                    if !matches!(purpose, Purpose::Request(_)) {
-                        defmt::info!("a visitor has left: {}", end);
+                    match purpose {
+                        Purpose::Request(_) => {}
+                        _ => defmt::info!("a visitor has left: {}", end),
+                    }
+                    if let Purpose::CompressedEcho = purpose {
+                        codec.end();
                     }
                     *purpose = Purpose::Request(Head::NEW);
                     return None;
@@ -208,6 +233,7 @@ struct Head {
     route: Option<Route>,
     host: Vec<u8, 64>,
     origin: Vec<u8, 72>,
+    offers: Offers<288>,
     /// One of the two has no room.
     is_cut: bool,
 }
@@ -217,10 +243,12 @@ impl Head {
         route: None,
         host: Vec::new(),
         origin: Vec::new(),
+        offers: Offers::new(),
         is_cut: false,
     };
 
     fn push(&mut self, header: &Header<'_>) {
+        self.offers.push(header);
         let stored = if header.is("Host") {
             self.host.extend_from_slice(header.value)
         } else if header.is("Origin") {
