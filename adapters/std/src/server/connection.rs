@@ -362,7 +362,25 @@ impl Core {
         Ok(false)
     }
 
+    /// Begins the closing handshake, behind what others have sent before.
     pub(super) fn close(
+        &mut self,
+        context: &mut Context,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), SendError> {
+        check_close(code, reason)?;
+        if let Some(outbox) = self.outbox.clone() {
+            while !outbox.is_empty()
+                && let Next::Send(frame) = outbox.next()
+            {
+                self.send_frame(context, &frame);
+            }
+        }
+        self.begin_closing(context, code, reason)
+    }
+
+    fn begin_closing(
         &mut self,
         context: &Context,
         code: CloseCode,
@@ -381,7 +399,7 @@ impl Core {
     pub(super) fn fail(&mut self, context: &Context, code: CloseCode) {
         self.muted = true;
         // It may be closing already.
-        let _ = self.close(context, code, "");
+        let _ = self.begin_closing(context, code, "");
     }
 
     /// Writes a part of the handshake.
