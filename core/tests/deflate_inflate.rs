@@ -124,7 +124,10 @@ fn zlib(message: &[u8], limit: usize) -> (Vec<u8>, Zlib) {
     // What was left out, and an empty last block, which ends the stream if it is taken for one.
     let end = [0, 0, 0xFF, 0xFF, 1, 0, 0, 0xFF, 0xFF];
     let ended = reference.decompress_vec(&end, &mut out, FlushDecompress::Sync);
-    let whole = matches!(ended, Ok(Status::StreamEnd)) && out.len() == len;
+    // Or the block that was left out was the last one itself.
+    let taken = reference.total_in() - message.len() as u64;
+    let whole =
+        matches!(ended, Ok(Status::StreamEnd)) && matches!(taken, 4 | 9) && out.len() == len;
     out.truncate(len);
     (out, if whole { Zlib::Whole } else { Zlib::Truncated })
 }

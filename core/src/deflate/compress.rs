@@ -75,7 +75,7 @@ impl Level {
                 good: 8,
             },
             Self::Default => Search {
-                places: 96,
+                places: 48,
                 nice: 128,
                 lazy: 16,
                 good: 8,

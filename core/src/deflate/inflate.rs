@@ -302,7 +302,8 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         Err(Malformed)
     }
 
-    /// Keeps what was inflated in the window.
+    /// RFC 7692 §7.2.2: keeps what was inflated in the window, for this message and the next ones.
+    // [PD24]
     fn remember(&mut self, bytes: &[u8]) {
         let size = self.size as usize;
         let Some(window) = self.window.as_mut().get_mut(..size) else {
@@ -327,6 +328,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
                     if !self.need(3, input) {
                         return Ok(Inflated::All);
                     }
+                    // RFC 7692 §7.2.1: a sender may use blocks of any type, and BFINAL [PD18]
                     self.last = self.take(1) != 0;
                     self.state = match self.take(2) {
                         0 => State::Stored,
