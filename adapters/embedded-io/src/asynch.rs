@@ -11,6 +11,11 @@
 //! those of embassy-net and tokio are, `embedded-tls` is not. Over one that is not, drop no future
 //! that you want to go on with, and give no timer, which drops them as well.
 
+#![expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its arguments twice, and these futures lie in RAM"
+)]
+
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
@@ -110,8 +115,8 @@ where
     ///
     /// # Errors
     /// As [`accept_with`](Self::accept_with), but for [`Error::Answered`].
-    pub async fn accept(&mut self) -> Result<(), Error<T::Error>> {
-        self.accept_with(|_| None).await
+    pub fn accept(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.accept_with(|_| None)
     }
 
     /// The same, and has `judge` see the request as it arrives: its line, each header, then
@@ -126,14 +131,16 @@ where
     /// # Errors
     /// [`Error::Handshake`] or [`Error::Answered`] once the answer is written, [`Error::Io`],
     /// [`Error::Lost`], [`Error::TimedOut`].
-    pub async fn accept_with(
+    pub fn accept_with(
         &mut self,
         mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
-    ) -> Result<(), Error<T::Error>> {
-        while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
-            perform!(self, io);
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        async move {
+            while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
+                perform!(self, io);
+            }
+            Ok(())
         }
-        Ok(())
     }
 }
 
@@ -151,8 +158,8 @@ where
     ///
     /// # Errors
     /// [`Error::Handshake`], [`Error::Io`], [`Error::Lost`], [`Error::TimedOut`].
-    pub async fn connect(&mut self) -> Result<(), Error<T::Error>> {
-        self.connect_with(|_| ()).await
+    pub fn connect(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.connect_with(|_| ())
     }
 
     /// The same, and has `look` see the response as it arrives: the `Location` of a redirection,
@@ -162,14 +169,16 @@ where
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub async fn connect_with(
+    pub fn connect_with(
         &mut self,
         mut look: impl FnMut(ResponseEvent<'_, 'a>),
-    ) -> Result<(), Error<T::Error>> {
-        while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
-            perform!(self, io);
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        async move {
+            while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
+                perform!(self, io);
+            }
+            Ok(())
         }
-        Ok(())
     }
 }
 
@@ -194,9 +203,13 @@ where
     /// # Errors
     /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
     /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
-    pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        let step = self.step().await?;
-        Ok(step.and_then(|step| self.resolve(step)))
+    pub fn next_event(
+        &mut self,
+    ) -> impl Future<Output = Result<Option<Event<'_>>, Error<T::Error>>> {
+        async move {
+            let step = self.step().await?;
+            Ok(step.and_then(|step| self.resolve(step)))
+        }
     }
 
     /// The next part of a message, and the means to answer it while it is at hand, without a copy.
@@ -206,17 +219,19 @@ where
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    pub async fn next_chunk(
+    pub fn next_chunk(
         &mut self,
-    ) -> Result<ChunkAndReply<'_, 'a, T, R, Tx, K>, Error<T::Error>> {
-        loop {
-            let Some(step) = self.step().await? else {
-                return Ok(None);
-            };
-            if step.is_chunk() {
-                return Ok(self.resolve_chunk(step));
+    ) -> impl Future<Output = Result<ChunkAndReply<'_, 'a, T, R, Tx, K>, Error<T::Error>>> {
+        async move {
+            loop {
+                let Some(step) = self.step().await? else {
+                    return Ok(None);
+                };
+                if step.is_chunk() {
+                    return Ok(self.resolve_chunk(step));
+                }
+                self.rx.take(step.consumed());
             }
-            self.rx.take(step.consumed());
         }
     }
 
@@ -342,14 +357,16 @@ where
 
     // ---- the transport ----
 
-    async fn step(&mut self) -> Result<Option<Step>, Error<T::Error>> {
-        loop {
-            let io = match self.reply.engine.next(&mut self.rx)? {
-                Next::Event(step) => return Ok(Some(step)),
-                Next::End => return Ok(None),
-                Next::Io(io) => io,
-            };
-            perform!(self, io);
+    fn step(&mut self) -> impl Future<Output = Result<Option<Step>, Error<T::Error>>> {
+        async move {
+            loop {
+                let io = match self.reply.engine.next(&mut self.rx)? {
+                    Next::Event(step) => return Ok(Some(step)),
+                    Next::End => return Ok(None),
+                    Next::Io(io) => io,
+                };
+                perform!(self, io);
+            }
         }
     }
 }
@@ -372,11 +389,16 @@ where
     /// buffer; [`NotOpen`](SendError::NotOpen),
     /// [`MessageInProgress`](SendError::MessageInProgress), [`Entropy`](SendError::Entropy).
     /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
-    pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
-        while !self.engine.send(message)? {
-            perform_output!(self, Io::Write);
+    pub fn send(
+        &mut self,
+        message: Message<'_>,
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        async move {
+            while !self.engine.send(message)? {
+                perform_output!(self, Io::Write);
+            }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Sends the next frame of a message, with as much of `payload` as there is room for, and
@@ -387,17 +409,19 @@ where
     ///
     /// # Errors
     /// As [`send`](Self::send), but for `NoRoom`; `MessageInProgress` means one of the other kind.
-    pub async fn send_fragment(
+    pub fn send_fragment(
         &mut self,
         kind: DataKind,
         payload: &[u8],
         fin: bool,
-    ) -> Result<usize, Error<T::Error>> {
-        loop {
-            if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
-                return Ok(taken);
+    ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
+        async move {
+            loop {
+                if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
+                    return Ok(taken);
+                }
+                perform_output!(self, Io::Write);
             }
-            perform_output!(self, Io::Write);
         }
     }
 
@@ -409,11 +433,13 @@ where
     /// [`Error::Send`]: [`ControlTooLong`](SendError::ControlTooLong),
     /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy). [`Error::Io`],
     /// [`Error::TimedOut`].
-    pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
-        while !self.engine.ping(payload)? {
-            perform_output!(self, Io::Write);
+    pub fn ping(&mut self, payload: &[u8]) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        async move {
+            while !self.engine.ping(payload)? {
+                perform_output!(self, Io::Write);
+            }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Writes all that was sent, and what the protocol owes the peer.
@@ -423,10 +449,12 @@ where
     /// # Errors
     /// [`Error::Io`], [`Error::Lost`] where the transport takes nothing, [`Error::TimedOut`],
     /// [`Error::Entropy`].
-    pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
-        while let Some(io) = self.engine.next_flush()? {
-            perform_output!(self, io);
+    pub fn flush(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        async move {
+            while let Some(io) = self.engine.next_flush()? {
+                perform_output!(self, io);
+            }
+            Ok(())
         }
-        Ok(())
     }
 }

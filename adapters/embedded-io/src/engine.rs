@@ -272,7 +272,7 @@ pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
         None => {}
         Some(Due::Ping) => {
             if let Some(output) = output {
-                _ = output.put_control(|out| connection.ping(&[], out));
+                _ = output.put(|out| connection.ping(&[], out));
             }
         }
         Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
@@ -320,9 +320,6 @@ pub(crate) fn at_rest<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
     })
 }
 
-/// Less room than this is not used for a part of a message, where there will soon be more.
-const SLIVER: usize = 64;
-
 /// A frame of a message, whole or the next part of it; `None` where there is not room enough.
 pub(crate) fn put_fragment<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
     connection: &mut Connection<R>,
@@ -334,10 +331,10 @@ pub(crate) fn put_fragment<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
     if !output.put_owed(connection)? {
         return Ok(None);
     }
-    // Better whole a little later than a sliver now.
-    let is_idle = output.pending(false).is_none();
-    let needed = payload.len().saturating_add(FrameHeader::MAX_LEN);
-    if !is_idle && output.room() < needed.min(SLIVER) {
+    // Better whole after the next write than in parts now.
+    if output.pending(false).is_some()
+        && output.room() < payload.len().saturating_add(FrameHeader::MAX_LEN)
+    {
         return Ok(None);
     }
     let mut taken = 0;

@@ -40,7 +40,9 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
     pub(crate) fn written(&mut self, len: usize) {
         self.window.take(len);
         self.unflushed = true;
-        self.refill();
+        if self.window.is_empty() {
+            self.refill();
+        }
     }
 
     /// The transport keeps nothing back any more.
@@ -85,17 +87,26 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
     /// The same with a control frame, which may be longer than the whole buffer.
     pub(crate) fn put_control(
         &mut self,
-        mut put: impl FnMut(&mut [u8]) -> Result<usize, SendError>,
+        put: impl FnOnce(&mut [u8]) -> Result<usize, SendError>,
     ) -> Result<bool, SendError> {
-        match self.put(&mut put) {
-            Err(SendError::NoRoom) => {}
-            result => return result,
+        if self.start < self.end {
+            return Ok(false);
         }
-        let mut frame = [0; MAX_CONTROL_LEN];
-        let len = put(&mut frame)?;
-        let frame = frame.get(..len).unwrap_or_default();
+        let idle = self.window.is_empty();
         let room = self.window.spare();
-        let (now, later) = frame.split_at_checked(room.len()).unwrap_or_default();
+        let mut frame = [0; MAX_CONTROL_LEN];
+        let limit = if idle { frame.len() } else { room.len() };
+        let frame = frame.get_mut(..limit.min(MAX_CONTROL_LEN));
+        let frame = frame.unwrap_or_default();
+        let len = match put(frame) {
+            Ok(len) => len,
+            Err(SendError::NoRoom) if !idle => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let (now, later) = frame
+            .get(..len)
+            .and_then(|frame| frame.split_at_checked(len.min(room.len())))
+            .unwrap_or_default();
         copy(room, now);
         self.window.fill(now.len());
         copy(&mut self.overhang, later);
@@ -129,16 +140,15 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
         self.window.spare().len()
     }
 
+    /// The end of a long control frame follows.
     fn refill(&mut self) {
-        if self.window.is_empty() && self.start < self.end {
-            let rest = self.overhang.get(self.start.into()..self.end.into());
-            let rest = rest.unwrap_or_default();
-            let room = self.window.spare();
-            let len = rest.len().min(room.len());
-            copy(room, rest);
-            self.window.fill(len);
-            self.start = self.start.saturating_add(len as u8);
-        }
+        let rest = self.overhang.get(self.start.into()..self.end.into());
+        let rest = rest.unwrap_or_default();
+        let room = self.window.spare();
+        let len = rest.len().min(room.len());
+        copy(room, rest);
+        self.window.fill(len);
+        self.start = self.start.wrapping_add(len as u8);
     }
 }
 

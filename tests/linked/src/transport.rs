@@ -45,9 +45,17 @@ impl embedded_io::Error for Fault {
     }
 }
 
-/// The transport.
+/// The transport: a handle of some kind.
 #[derive(Clone, Copy, Debug)]
-pub struct Wire;
+pub struct Wire(usize);
+
+impl Wire {
+    /// Some transport.
+    #[inline(always)]
+    pub fn any() -> Self {
+        Self(any())
+    }
+}
 
 impl embedded_io::ErrorType for Wire {
     type Error = Fault;

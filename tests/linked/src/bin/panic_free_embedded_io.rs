@@ -34,7 +34,7 @@ type BlockingServer<K> = blocking::WebSocket<'static, Wire, Server, Buffer, Buff
 type BlockingClient<K> = blocking::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
 
 fn blocking_server() {
-    let Ok(ws) = blocking::WebSocket::server(Wire, bytes(), bytes()) else {
+    let Ok(ws) = blocking::WebSocket::server(Wire::any(), bytes(), bytes()) else {
         return;
     };
     let ws = ws.with_config(place::<Config<'_>>());
@@ -55,7 +55,8 @@ fn blocking_server() {
 
 fn blocking_client() {
     let request = any::<Request<'_>>();
-    let Ok(ws) = blocking::WebSocket::client(Wire, bytes(), bytes(), request, Generator) else {
+    let Ok(ws) = blocking::WebSocket::client(Wire::any(), bytes(), bytes(), request, Generator)
+    else {
         return;
     };
     *place::<BlockingClient<_>>() = ws;

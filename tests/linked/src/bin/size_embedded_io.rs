@@ -21,13 +21,15 @@ type Server = WebSocket<
 
 fn main() {
     let ws = place::<Server>();
-    let Ok(new) = WebSocket::server(Wire, bytes(), bytes()) else {
+    let Ok(new) = WebSocket::server(Wire::any(), bytes(), bytes()) else {
         return;
     };
     *ws = new.with_clock(any::<fn() -> Millis>());
-    let page = Response::new(200).map(|response| response.body(b"Hello"));
-    let accepted = ws.accept_with(|event| match (event, page) {
-        (Err(HandshakeError::NotUpgrade), Ok(page)) => Some(Answer::Respond(page)),
+    let accepted = ws.accept_with(|event| match event {
+        Err(HandshakeError::NotUpgrade) => {
+            let response = Response::new(200).ok()?;
+            Some(Answer::Respond(response.body(b"Hello")))
+        }
         _ => None,
     });
     if accepted.is_err() {

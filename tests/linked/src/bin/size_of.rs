@@ -40,7 +40,7 @@ macro_rules! size_of {
 }
 
 /// An echo server as the adapter's documentation has it. Its buffers are elsewhere.
-async fn echo(wire: &'static mut Wire) -> Result<(), Error<Fault>> {
+async fn echo(wire: Wire) -> Result<(), Error<Fault>> {
     let mut ws = asynch::WebSocket::server(wire, bytes(), bytes())?;
     ws.accept().await?;
     while let Some((chunk, reply)) = ws.next_chunk().await? {
@@ -57,7 +57,7 @@ async fn echo(wire: &'static mut Wire) -> Result<(), Error<Fault>> {
 }
 
 /// The same with deadlines.
-async fn echo_timed(wire: &'static mut Wire) -> Result<(), Error<Fault>> {
+async fn echo_timed(wire: Wire) -> Result<(), Error<Fault>> {
     let mut ws = asynch::WebSocket::server(wire, bytes(), bytes())?.with_clock(Watch);
     ws.accept().await?;
     while let Some((chunk, reply)) = ws.next_chunk().await? {
@@ -74,7 +74,7 @@ async fn echo_timed(wire: &'static mut Wire) -> Result<(), Error<Fault>> {
 }
 
 /// As large as the future of `make`.
-const fn size_of_future<F: Future>(_: &impl Fn(&'static mut Wire) -> F) -> usize {
+const fn size_of_future<F: Future>(_: &impl Fn(Wire) -> F) -> usize {
     size_of::<F>()
 }
 
