@@ -1038,6 +1038,163 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
     writer.join().unwrap();
 }
 
+// ---- compression ----
+
+#[cfg(feature = "deflate")]
+mod deflate {
+    use super::*;
+    use motews_std::{Builder, Context, Deflate, WindowBits};
+
+    fn context(window_bits: u8, takeover: bool) -> Context {
+        Context {
+            window_bits: WindowBits::new(window_bits).unwrap(),
+            takeover,
+        }
+    }
+
+    /// What servers and clients may agree on.
+    fn configs() -> [Deflate; 3] {
+        [
+            Deflate::default(),
+            Deflate {
+                send: context(10, true),
+                receive: context(12, false),
+            },
+            Deflate {
+                send: context(9, false),
+                receive: context(15, true),
+            },
+        ]
+    }
+
+    fn connect(server: &Running, config: Deflate) -> WebSocket {
+        let client = Builder::new().deflate(config).connect(&server.url());
+        let client = client.unwrap();
+        assert!(client.deflate().is_some());
+        client
+    }
+
+    fn text(len: usize) -> String {
+        (0..len / 8 + 1).map(|n| format!("{:07} ", n / 3)).collect()
+    }
+
+    #[test]
+    fn compressed_messages_of_any_length_come_back_beside_plain_ones() {
+        for config in configs() {
+            let server = start(Server::builder().deflate(config), echo);
+            let mut plain = server.connect();
+            let mut clients = configs().map(|config| connect(&server, config));
+            for len in [0, 1, 30, 126, 5000, 70_000, 200_000] {
+                let text = text(len);
+                plain.send(text.as_str()).unwrap();
+                assert_eq!(recv(&mut plain), text.clone().into());
+                for client in &mut clients {
+                    for _ in 0..3 {
+                        client.send(text.as_str()).unwrap();
+                        assert_eq!(recv(client), text.clone().into());
+                    }
+                    client.send_uncompressed(text.as_bytes()).unwrap();
+                    assert_eq!(recv(client), text.clone().into_bytes().into());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn compressed_answer_is_short_on_the_wire_and_marked() {
+        let server = start(Server::builder().deflate(Deflate::default()), echo);
+        let mut stream = server.raw();
+        let head = &REQUEST[..REQUEST.len() - 2];
+        stream.write_all(head).unwrap();
+        let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        stream.write_all(offer).unwrap();
+        assert!(read_head(&mut stream).contains("permessage-deflate"));
+        let message = vec![b'a'; 10_000];
+        stream.write_all(&masked(0x81, &message)).unwrap();
+        let (first, payload) = read_frame(&mut stream);
+        assert_eq!(first, 0xC1);
+        assert!(payload.len() < 100);
+    }
+
+    #[test]
+    fn compressed_message_that_inflates_beyond_the_limit_fails_with_1009() {
+        let limits = Limits {
+            max_message_len: 100_000,
+            ..Limits::default()
+        };
+        let builder = Server::builder().limits(limits).deflate(Deflate::default());
+        let server = start(builder, echo);
+        for (len, code) in [
+            (100_000, None),
+            (100_001, Some(1009)),
+            (4_000_000, Some(1009)),
+        ] {
+            let mut client = connect(&server, Deflate::default());
+            client.send("a".repeat(len)).unwrap();
+            match code {
+                None => assert_eq!(recv(&mut client).len(), len),
+                Some(code) => {
+                    assert_eq!(client.recv().unwrap(), None);
+                    assert_eq!(client.outcome().unwrap().code, CloseCode::new(code));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn compressed_garbage_fails_with_1007() {
+        let server = start(Server::builder().deflate(Deflate::default()), echo);
+        let mut stream = server.raw();
+        stream.write_all(&REQUEST[..REQUEST.len() - 2]).unwrap();
+        let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        stream.write_all(offer).unwrap();
+        read_head(&mut stream);
+        stream.write_all(&masked(0xC1, &[0xFF; 20])).unwrap();
+        assert_eq!(
+            read_to_end(&mut stream),
+            unmasked(0x88, &1007_u16.to_be_bytes())
+        );
+    }
+
+    #[test]
+    fn hub_of_members_with_and_without_compression_reaches_all_in_order() {
+        let (server, hub, senders) = room(
+            Server::builder().threads(2).deflate(Deflate::default()),
+            SlowPolicy::DropOldest,
+        );
+        let mut clients: Vec<_> = configs().map(|config| connect(&server, config)).into();
+        clients.push(server.connect());
+        until("all are members", || hub.len() == 4);
+        let senders: Vec<_> = senders.try_iter().collect();
+        for n in 0..20 {
+            // By all ways: compressed for each, for all, and not at all.
+            let text = format!("{n} {}", text(1000));
+            let sent = hub.broadcast(&text);
+            assert_eq!(sent.delivered, 4);
+            hub.broadcast_uncompressed(&text);
+            for sender in &senders {
+                sender.send(&text).unwrap();
+                sender.send_uncompressed(&text).unwrap();
+            }
+            for client in &mut clients {
+                for _ in 0..4 {
+                    assert_eq!(recv(client), text.clone().into());
+                }
+                client.send("!others").unwrap();
+                // It may have been held back, to leave with the answer to what came meanwhile.
+                client.flush().unwrap();
+            }
+            let mut others = 0;
+            for client in &mut clients {
+                for _ in 0..4 {
+                    others += usize::from(recv(client) == "!others".into());
+                }
+            }
+            assert_eq!(others, 12);
+        }
+    }
+}
+
 // ---- the timer ----
 
 #[test]

@@ -19,20 +19,39 @@ pub(super) struct Frame(Arc<FrameBytes>);
 #[derive(Debug)]
 struct FrameBytes {
     kind: DataKind,
+    packing: Packing,
+    /// Where the payload begins.
+    start: u8,
     bytes: Vec<u8>,
 }
 
+/// What compression means for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// It may be compressed before it is sent.
+    Allowed,
+    /// It is sent as it is.
+    Plain,
+    /// It is compressed, and refers to no message before.
+    Packed,
+}
+
 impl Frame {
+    /// The one frame of a message.
+    pub(super) fn new(message: Message<'_>, packing: Packing) -> Self {
+        Self::with_payload(message.kind(), packing, message.as_bytes())
+    }
+
     /// The one frame of a server's message (RFC 6455 §5.2): not masked.
     // [FR02]
-    pub(super) fn new(message: Message<'_>) -> Self {
-        let payload = message.as_bytes();
+    pub(super) fn with_payload(kind: DataKind, packing: Packing, payload: &[u8]) -> Self {
         let header = FrameHeader {
             fin: true,
-            rsv1: false,
+            // RFC 7692 §6: the message is compressed [PD13]
+            rsv1: packing == Packing::Packed,
             rsv2: false,
             rsv3: false,
-            opcode: match message.kind() {
+            opcode: match kind {
                 DataKind::Text => OpCode::Text,
                 DataKind::Binary => OpCode::Binary,
             },
@@ -42,15 +61,27 @@ impl Frame {
         let mut bytes = Vec::with_capacity(header.wire_len() + payload.len());
         let mut head = [0; FrameHeader::MAX_LEN];
         // There is room for the longest header.
-        let len = header.emit(&mut head).unwrap_or_default();
-        bytes.extend_from_slice(&head[..len]);
+        let start = header.emit(&mut head).unwrap_or_default();
+        bytes.extend_from_slice(&head[..start]);
         bytes.extend_from_slice(payload);
-        let kind = message.kind();
-        Self(Arc::new(FrameBytes { kind, bytes }))
+        Self(Arc::new(FrameBytes {
+            kind,
+            packing,
+            start: start as u8,
+            bytes,
+        }))
     }
 
     pub(super) fn kind(&self) -> DataKind {
         self.0.kind
+    }
+
+    pub(super) fn packing(&self) -> Packing {
+        self.0.packing
+    }
+
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.0.bytes[usize::from(self.0.start)..]
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -170,7 +201,7 @@ mod tests {
 
     #[test]
     fn backlog_of_copies_and_frames_advanced_octet_by_octet_gives_them_in_order() {
-        let frame = Frame::new(Message::Text("Hello"));
+        let frame = Frame::new(Message::Text("Hello"), Packing::Allowed);
         let mut backlog = Backlog::default();
         backlog.push_frame(&frame, 3);
         backlog.push(b"abc");

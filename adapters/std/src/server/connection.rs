@@ -9,14 +9,15 @@ use std::sync::Arc;
 use mio::{Interest, Registry, Token};
 use motews::role::Server;
 use motews::{
-    CloseCode, Connection, ControlSlots, ControlStorage, DataFrame, DataKind, Deadlines, Due,
-    Event, Message, Millis, State,
+    Chunk, CloseCode, Connection, ControlSlots, ControlStorage, DataFrame, DataKind, Deadlines,
+    Due, Event, FrameHeader, Message, Millis, ProtocolViolation, State,
 };
 
 use super::Settings;
-use super::backlog::{Backlog, Frame, MAX_SLICES};
+use super::backlog::{Backlog, Frame, MAX_SLICES, Packing};
 use super::handler::Handler;
 use super::outbox::{Inbox, Next, Outbox};
+use super::packing::Codec;
 use super::peer::{Peer, PeerId};
 use super::stream::Stream;
 use crate::error::SendError;
@@ -163,6 +164,7 @@ enum Phase {
 pub(super) struct Rare {
     reading: Option<Box<Reading>>,
     pub(super) subprotocol: Option<Box<str>>,
+    codec: Option<Box<Codec>>,
     /// The message that is arriving.
     message: Vec<u8>,
     backlog: Backlog,
@@ -181,6 +183,7 @@ impl Rare {
     fn is_empty(&self) -> bool {
         self.reading.is_none()
             && self.subprotocol.is_none()
+            && self.codec.is_none()
             && self.message.is_empty()
             && self.backlog.is_empty()
             && self.input.is_empty()
@@ -290,7 +293,9 @@ impl Core {
         if let Some(outbox) = &self.outbox {
             return outbox.clone();
         }
-        let outbox = Arc::new(Outbox::new(self.id, context.inbox.clone()));
+        let codec = self.rare.as_ref().and_then(|rare| rare.codec.as_ref());
+        let window = codec.map(|codec| codec.window());
+        let outbox = Arc::new(Outbox::new(self.id, context.inbox.clone(), window));
         if self.is_open() {
             self.outbox = Some(outbox.clone());
             self.tell_backlog();
@@ -307,11 +312,15 @@ impl Core {
         &mut self,
         context: &mut Context,
         message: Message<'_>,
+        packing: Packing,
     ) -> Result<(), SendError> {
         if !self.is_open() || self.lost {
             return Err(SendError::Closed);
         }
-        if (self.rare.is_some() || self.outbox.is_some()) && self.must_queue(context, message)? {
+        if (self.rare.is_some() || self.outbox.is_some())
+            && (self.must_queue(context, message, packing)?
+                || (packing == Packing::Allowed && self.send_packed(context, message)?))
+        {
             return Ok(());
         }
         self.deadlines.received_message(context.now);
@@ -335,18 +344,70 @@ impl Core {
             compressed: false,
             payload_len: payload.len() as u64,
         })?;
+        self.put_frame(context, &header, payload)
+    }
+
+    /// Writes a frame whose payload is long.
+    fn put_frame(
+        &mut self,
+        context: &mut Context,
+        header: &FrameHeader,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
         if context.cork.spare().len() < header.wire_len() {
             self.flush(context);
         }
         let written = header.emit(context.cork.spare());
         context.cork.len += written.map_err(motews::SendError::from)?;
-        self.write_out(context, Tail::Bytes(payload));
+        self.put(context, payload);
         Ok(())
+    }
+
+    /// Compresses an open connection's message, and sends it if that makes sense.
+    #[inline(never)]
+    fn send_packed(
+        &mut self,
+        context: &mut Context,
+        message: Message<'_>,
+    ) -> Result<bool, SendError> {
+        let payload = message.as_bytes();
+        let Some(packed) = self.codec().and_then(|codec| codec.pack(payload)) else {
+            return Ok(false);
+        };
+        let frame = DataFrame {
+            kind: message.kind(),
+            fin: true,
+            compressed: true,
+            payload_len: packed.len() as u64,
+        };
+        let begun = self.connection.start_frame(frame);
+        let sent = match begun {
+            Ok(header) => self.put_frame(context, &header, &packed),
+            Err(error) => Err(error.into()),
+        };
+        self.deadlines.received_message(context.now);
+        if let Some(codec) = self.codec() {
+            if sent.is_err() {
+                // The peer never has what later messages could refer to.
+                codec.reset();
+            }
+            codec.recycle(packed);
+        }
+        sent.map(|()| true)
+    }
+
+    fn codec(&mut self) -> Option<&mut Codec> {
+        self.rare.as_mut()?.codec.as_deref_mut()
     }
 
     /// Checks the limit; and where other threads' messages wait, this one queues behind them.
     #[inline(never)]
-    fn must_queue(&mut self, context: &Context, message: Message<'_>) -> Result<bool, SendError> {
+    fn must_queue(
+        &mut self,
+        context: &Context,
+        message: Message<'_>,
+        packing: Packing,
+    ) -> Result<bool, SendError> {
         if self.connection.state() != State::Open {
             return Err(SendError::Closed);
         }
@@ -356,7 +417,7 @@ impl Core {
             return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
         }
         if let Some(outbox) = outbox {
-            outbox.append(Frame::new(message));
+            outbox.append(Frame::new(message, packing));
             return Ok(true);
         }
         Ok(false)
@@ -539,11 +600,24 @@ impl Core {
 
     /// Sends a frame that was made elsewhere.
     fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
+        if self.connection.state() == State::Open
+            && self.rare.is_some()
+            && frame.packing() == Packing::Allowed
+            && let Ok(message) = Message::new(frame.kind(), frame.payload())
+            && let Ok(true) = self.send_packed(context, message)
+        {
+            return;
+        }
+        if frame.packing() == Packing::Packed
+            && let Some(codec) = self.codec()
+        {
+            codec.reset();
+        }
         let begun = self.connection.start_frame(DataFrame {
             kind: frame.kind(),
             fin: true,
-            compressed: false,
-            payload_len: frame.bytes().len() as u64,
+            compressed: frame.packing() == Packing::Packed,
+            payload_len: frame.payload().len() as u64,
         });
         // RFC 6455 §5.5.1: nothing is sent after a Close [CL05]
         if begun.is_err() {
@@ -870,15 +944,20 @@ impl<D: Default> Slot<D> {
                 Ok(None) | Err(_) => return 0,
             };
             core.deadlines.received_message(context.now);
-            if chunk.first && chunk.last {
-                deliver(handler, core, context, data, chunk.kind, chunk.bytes);
+            let kind = chunk.kind;
+            if chunk.first && chunk.last && (core.rare.is_none() || core.codec().is_none()) {
+                deliver(handler, core, context, data, kind, chunk.bytes);
             } else {
-                core.assemble(context, chunk.first, chunk.bytes);
-                if !chunk.last {
-                    continue;
+                match core.assemble(context, chunk) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(violation) => {
+                        core.connection.fail(violation);
+                        return 0;
+                    }
                 }
                 let bytes = core::mem::take(&mut core.rare().message);
-                deliver(handler, core, context, data, chunk.kind, &bytes);
+                deliver(handler, core, context, data, kind, &bytes);
                 context.recycle(bytes);
             }
             if core.lost {
@@ -930,6 +1009,11 @@ impl<D: Default> Slot<D> {
         self.core.put(context, &out);
         self.core.phase = Phase::WebSocket;
         self.core.deadlines.opened(context.now);
+        let limit = settings.limits.max_message_len;
+        if let Some((codec, config)) = Codec::agreed(&reading, limit) {
+            self.core.connection = Connection::with_config(Server, config);
+            self.core.rare().codec = Some(codec);
+        }
         if let Some(subprotocol) = subprotocol {
             self.core.rare().subprotocol = Some(subprotocol.into_boxed_str());
         }
@@ -1070,14 +1154,27 @@ impl Core {
         }
     }
 
-    /// Appends a part of a message. Room is made for what has come, never for what was announced.
-    fn assemble(&mut self, context: &mut Context, first: bool, bytes: &[u8]) {
+    /// Appends a part of a message, and tells whether it is whole now. Room is made for what has
+    /// come, never for what was announced.
+    // [FR17]
+    fn assemble(
+        &mut self,
+        context: &mut Context,
+        chunk: Chunk<'_>,
+    ) -> Result<bool, ProtocolViolation> {
         let rare = self.rare.get_or_insert_default();
-        if first {
+        if chunk.first {
             rare.message = context.spare.pop().unwrap_or_default();
-            // The next part comes soon, and is often small.
-            rare.message.reserve(bytes.len() + bytes.len() / 2);
         }
-        rare.message.extend_from_slice(bytes);
+        if let Some(codec) = &mut rare.codec {
+            return codec.append(chunk, &mut rare.message);
+        }
+        if chunk.first {
+            // The next part comes soon, and is often small.
+            let len = chunk.bytes.len();
+            rare.message.reserve(len + len / 2);
+        }
+        rare.message.extend_from_slice(chunk.bytes);
+        Ok(chunk.last)
     }
 }

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use motews::CloseCode;
 use slab::Slab;
 
-use super::backlog::Frame;
+use super::backlog::{Frame, Packing};
+use super::handler::MessageRef;
 use super::outbox::{Inbox, Outbox, PeerSender};
+use super::packing::{PeerWindow, pack_alone, recycle_alone};
 use super::peer::PeerId;
 use crate::message::AsMessage;
 
@@ -117,27 +119,49 @@ impl Hub {
         self.len() == 0
     }
 
-    /// Sends a message to all members. Never waits.
+    /// Sends a message to all members. Never waits. For members that have agreed on compression it
+    /// is compressed, once for each size of window.
     pub fn broadcast(&self, message: impl AsMessage) -> Broadcast {
-        self.broadcast_where(message, |_| true)
+        self.send(message.as_message(), Packing::Allowed, |_| true)
     }
 
     /// Sends a message to all members but one: the one that it came from, for example.
     pub fn broadcast_except(&self, except: PeerId, message: impl AsMessage) -> Broadcast {
-        self.broadcast_where(message, |id| id != except)
+        self.send(message.as_message(), Packing::Allowed, |id| id != except)
     }
 
-    fn broadcast_where(
+    /// Sends a message to all members, compressed to none: a JPEG does not get smaller, and see
+    /// [`ServerBuilder::deflate`](crate::ServerBuilder::deflate) for secrets.
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub fn broadcast_uncompressed(&self, message: impl AsMessage) -> Broadcast {
+        self.send(message.as_message(), Packing::Plain, |_| true)
+    }
+
+    fn send(
         &self,
-        message: impl AsMessage,
+        message: MessageRef<'_>,
+        packing: Packing,
         mut wanted: impl FnMut(PeerId) -> bool,
     ) -> Broadcast {
-        let frame = Frame::new(message.as_message());
+        let plain = Frame::new(message, Packing::Plain);
+        let mut packed: Vec<(PeerWindow, Option<Frame>)> = Vec::new();
         let mut result = Broadcast::default();
         let mut loops: Vec<Arc<Inbox>> = Vec::new();
         let members = self.lock();
         for (_, outbox) in members.iter().filter(|(_, outbox)| wanted(outbox.id)) {
-            let one = outbox.offer(&frame, self.policy);
+            let frame = match outbox.window.filter(|_| packing == Packing::Allowed) {
+                None => &plain,
+                Some(window) => {
+                    let known = packed.iter().position(|(known, _)| *known == window);
+                    let index = known.unwrap_or_else(|| {
+                        packed.push((window, pack(window, message)));
+                        packed.len() - 1
+                    });
+                    packed[index].1.as_ref().unwrap_or(&plain)
+                }
+            };
+            let one = outbox.offer(frame, self.policy);
             result.delivered += one.delivered;
             result.dropped += one.dropped;
             result.disconnected += one.disconnected;
@@ -154,6 +178,15 @@ impl Hub {
         }
         result
     }
+}
+
+/// The frame of a message, compressed for all peers with this window; `None` where it is better
+/// sent as it is.
+fn pack(window: PeerWindow, message: MessageRef<'_>) -> Option<Frame> {
+    let packed = pack_alone(window, message.as_bytes())?;
+    let frame = Frame::with_payload(message.kind(), Packing::Packed, &packed);
+    recycle_alone(window, packed);
+    Some(frame)
 }
 
 impl fmt::Debug for Hub {

@@ -6,6 +6,7 @@ mod event_loop;
 mod handler;
 mod hub;
 mod outbox;
+mod packing;
 mod peer;
 mod stream;
 
@@ -234,6 +235,30 @@ impl ServerBuilder {
     /// megabytes: seconds of a video, for one who reads slowly.
     pub const fn send_buffer(mut self, octets: usize) -> Self {
         self.send_buffer = Some(octets);
+        self
+    }
+
+    /// Compresses messages for the peers that ask for it (RFC 7692): see
+    /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
+    ///
+    /// For many connections, rather without [takeover](crate::Context::takeover): then one
+    /// compressor serves all connections of a loop, and a connection takes its window for receiving
+    /// only.
+    ///
+    /// ```
+    /// use motews_std::{Context, Deflate, Server};
+    ///
+    /// let each_alone = Context { takeover: false, ..Context::default() };
+    /// let server = Server::builder()
+    ///     .deflate(Deflate { send: each_alone, receive: each_alone })
+    ///     .bind("127.0.0.1:0")?;
+    /// # drop(server);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, config: motews::deflate::Deflate) -> Self {
+        self.builder = self.builder.deflate(config);
         self
     }
 

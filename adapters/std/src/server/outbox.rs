@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use motews::CloseCode;
 
-use super::backlog::Frame;
+use super::backlog::{Frame, Packing};
 use super::hub::{Broadcast, SlowPolicy};
+use super::packing::PeerWindow;
 use super::peer::PeerId;
 use crate::error::{SendError, TrySendError};
 use crate::message::{AsMessage, Message};
@@ -103,6 +104,8 @@ impl Inbox {
 pub(super) struct Outbox {
     pub(super) id: PeerId,
     pub(super) inbox: Arc<Inbox>,
+    /// What a broadcast may be compressed for.
+    pub(super) window: Option<PeerWindow>,
     state: Mutex<Outgoing>,
     room: Condvar,
 }
@@ -186,10 +189,11 @@ pub(super) enum Next {
 }
 
 impl Outbox {
-    pub(super) fn new(id: PeerId, inbox: Arc<Inbox>) -> Self {
+    pub(super) fn new(id: PeerId, inbox: Arc<Inbox>, window: Option<PeerWindow>) -> Self {
         Self {
             id,
             inbox,
+            window,
             state: Mutex::default(),
             room: Condvar::new(),
         }
@@ -413,8 +417,20 @@ impl PeerSender {
     /// [`SendError::Closed`], or [`SendError::TimedOut`] if there was no room for
     /// [`ServerBuilder::write_timeout`](crate::ServerBuilder::write_timeout).
     pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
-        let wait = !IN_LOOP.get();
-        self.0.send(Frame::new(message.as_message()), wait)
+        let frame = Frame::new(message.as_message(), Packing::Allowed);
+        self.0.send(frame, !IN_LOOP.get())
+    }
+
+    /// The same as it is, where others are compressed: see
+    /// [`ServerBuilder::deflate`](crate::ServerBuilder::deflate).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&self, message: impl AsMessage) -> Result<(), SendError> {
+        let frame = Frame::new(message.as_message(), Packing::Plain);
+        self.0.send(frame, !IN_LOOP.get())
     }
 
     /// Sends a message if there is room, without waiting.
@@ -423,7 +439,10 @@ impl PeerSender {
     /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] if there will never
     /// be. Both give the message back.
     pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
-        match self.0.send(Frame::new(message.as_message()), false) {
+        match self
+            .0
+            .send(Frame::new(message.as_message(), Packing::Allowed), false)
+        {
             Ok(()) => Ok(()),
             Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
             Err(error) => Err(TrySendError::Failed(message, error)),
@@ -437,7 +456,7 @@ impl PeerSender {
     /// # Errors
     /// [`SendError::Closed`]
     pub fn send_latest(&self, message: impl AsMessage) -> Result<bool, SendError> {
-        let frame = Frame::new(message.as_message());
+        let frame = Frame::new(message.as_message(), Packing::Allowed);
         let offered = self.0.offer(&frame, SlowPolicy::KeepNewest);
         self.0.inbox.wake();
         match offered.delivered {

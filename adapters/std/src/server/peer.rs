@@ -9,6 +9,7 @@ use std::panic::catch_unwind;
 use motews::{CloseCode, State};
 use slab::Slab;
 
+use super::backlog::Packing;
 use super::connection::{Context, Core, Slot};
 use super::outbox::PeerSender;
 use crate::error::SendError;
@@ -62,7 +63,20 @@ impl<D> Peer<'_, D> {
     /// nothing was taken then.
     #[inline]
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
-        self.core.send(self.context, message.as_message())
+        self.core
+            .send(self.context, message.as_message(), Packing::Allowed)
+    }
+
+    /// The same as it is, where others are compressed: see
+    /// [`ServerBuilder::deflate`](crate::ServerBuilder::deflate).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&mut self, message: impl AsMessage) -> Result<(), SendError> {
+        self.core
+            .send(self.context, message.as_message(), Packing::Plain)
     }
 
     /// Begins the closing handshake. No message can be sent any more; those of the peer that are

@@ -1,0 +1,179 @@
+//! permessage-deflate (RFC 7692) of the server's connections. Without the feature there is none,
+//! and all of it is compiled away.
+
+#[cfg(not(feature = "deflate"))]
+pub(super) use off::{Codec, PeerWindow, pack_alone, recycle_alone};
+#[cfg(feature = "deflate")]
+pub(super) use on::{Codec, PeerWindow, pack_alone, recycle_alone};
+
+#[cfg(feature = "deflate")]
+mod on {
+    use core::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
+
+    use motews::deflate::{Context, Deflate, WindowBits, wire_limit};
+    use motews::{Chunk, Config, ProtocolViolation};
+
+    use crate::deflate::{Compress, Inflate};
+    use crate::handshake::Reading;
+
+    /// The window of a peer that has agreed on compression.
+    pub(in super::super) type PeerWindow = WindowBits;
+
+    thread_local! {
+        /// What compresses messages that refer to none before: one for each size of window, for all
+        /// connections of a loop, and for what this thread broadcasts.
+        static ALONE: RefCell<BTreeMap<usize, Box<Compress>>> =
+            const { RefCell::new(BTreeMap::new()) };
+    }
+
+    /// Compresses a message that refers to none before, for a peer that has this window; `None`
+    /// where it is better sent as it is.
+    pub(in super::super) fn pack_alone(window: PeerWindow, payload: &[u8]) -> Option<Vec<u8>> {
+        let send = Context {
+            window_bits: window,
+            takeover: false,
+        };
+        let agreed = Deflate {
+            send,
+            receive: Context::default(),
+        };
+        ALONE.with_borrow_mut(|all| {
+            let compress = match all.entry(window.size()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(Compress::new(agreed)?),
+            };
+            compress.message(payload)
+        })
+    }
+
+    /// Takes the buffer back.
+    pub(in super::super) fn recycle_alone(window: PeerWindow, packed: Vec<u8>) {
+        ALONE.with_borrow_mut(|all| {
+            if let Some(compress) = all.get_mut(&window.size()) {
+                compress.recycle(packed);
+            }
+        });
+    }
+
+    /// What a connection has that has agreed on compression.
+    #[derive(Debug)]
+    pub(in super::super) struct Codec {
+        inflate: Box<Inflate>,
+        /// Not there where no message refers to those before.
+        compress: Option<Box<Compress>>,
+        window: PeerWindow,
+    }
+
+    impl Codec {
+        /// That of a connection, and the connection's settings, if compression was agreed on.
+        pub(in super::super) fn agreed(
+            reading: &Reading,
+            max_message_len: usize,
+        ) -> Option<(Box<Self>, Config)> {
+            let agreed = reading.agreed?;
+            let codec = Self {
+                inflate: Inflate::new(agreed, max_message_len)?,
+                compress: match agreed.send.takeover {
+                    true => Some(Compress::new(agreed)?),
+                    false => None,
+                },
+                window: agreed.send.window_bits,
+            };
+            let config = Config {
+                max_message_len: wire_limit(max_message_len as u64),
+                compression: true,
+            };
+            Some((Box::new(codec), config))
+        }
+
+        /// Appends what `chunk` stands for, and tells whether the message ends there.
+        pub(in super::super) fn append(
+            &mut self,
+            chunk: Chunk<'_>,
+            message: &mut Vec<u8>,
+        ) -> Result<bool, ProtocolViolation> {
+            self.inflate.append(chunk, message)
+        }
+
+        /// Compresses a message; `None` where it is better sent as it is.
+        pub(in super::super) fn pack(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+            match &mut self.compress {
+                Some(compress) => compress.message(payload),
+                None => pack_alone(self.window, payload),
+            }
+        }
+
+        /// Takes the buffer back.
+        pub(in super::super) fn recycle(&mut self, packed: Vec<u8>) {
+            match &mut self.compress {
+                Some(compress) => compress.recycle(packed),
+                None => recycle_alone(self.window, packed),
+            }
+        }
+
+        /// The peer gets a message that was compressed elsewhere: no later one refers to those
+        /// before.
+        pub(in super::super) fn reset(&mut self) {
+            if let Some(compress) = &mut self.compress {
+                compress.reset();
+            }
+        }
+
+        pub(in super::super) const fn window(&self) -> PeerWindow {
+            self.window
+        }
+    }
+}
+
+#[cfg(not(feature = "deflate"))]
+mod off {
+    use motews::{Chunk, Config, ProtocolViolation};
+
+    use crate::handshake::Reading;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(in super::super) enum PeerWindow {}
+
+    pub(in super::super) fn pack_alone(window: PeerWindow, _: &[u8]) -> Option<Vec<u8>> {
+        match window {}
+    }
+
+    pub(in super::super) fn recycle_alone(window: PeerWindow, _: Vec<u8>) {
+        match window {}
+    }
+
+    #[derive(Debug)]
+    pub(in super::super) enum Codec {}
+
+    impl Codec {
+        pub(in super::super) const fn agreed(_: &Reading, _: usize) -> Option<(Box<Self>, Config)> {
+            None
+        }
+
+        pub(in super::super) fn append(
+            &mut self,
+            _: Chunk<'_>,
+            _: &mut Vec<u8>,
+        ) -> Result<bool, ProtocolViolation> {
+            match *self {}
+        }
+
+        pub(in super::super) fn pack(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+            match *self {}
+        }
+
+        pub(in super::super) fn recycle(&mut self, _: Vec<u8>) {
+            match *self {}
+        }
+
+        pub(in super::super) fn reset(&mut self) {
+            match *self {}
+        }
+
+        pub(in super::super) const fn window(&self) -> PeerWindow {
+            match *self {}
+        }
+    }
+}
