@@ -18,7 +18,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::properties::connection::{Side, Tape, Told};
-use crate::properties::{Sequence, connection, differential, frame, handshake};
+use crate::properties::{Sequence, connection, deflate, differential, frame, handshake};
 
 #[path = "../fuzz/src/lib.rs"]
 pub mod properties;
@@ -628,6 +628,12 @@ fn connection_seeds_hold() {
 #[test]
 fn handshake_seeds_hold() {
     for_each_seed("handshake", handshake::check);
+}
+
+/// PD26: what the fuzz target starts from
+#[test]
+fn deflate_seeds_hold() {
+    for_each_seed("deflate", deflate::check);
 }
 
 /// What the fuzz target starts from; and each difference that is listed as intended is there.

@@ -4,6 +4,7 @@
 //! made by proptest and the committed seeds.
 
 pub mod connection;
+pub mod deflate;
 pub mod differential;
 pub mod frame;
 pub mod handshake;
