@@ -73,9 +73,9 @@ use crate::server::ServerSocket;
 use crate::socket::WebSocket;
 
 /// The extensions that a client offers, in at most `N` bytes: browsers take 43. Where there are more,
-/// there is no compression.
+/// those that are whole count, which are the ones it likes best.
 #[derive(Clone, Debug)]
-pub struct Offers<const N: usize = 256> {
+pub struct Offers<const N: usize = 128> {
     values: [u8; N],
     len: usize,
     is_cut: bool,
@@ -121,10 +121,12 @@ impl<const N: usize> Offers<N> {
     /// What comes of it: [`Deflate::accept`]. `None`: no compression.
     #[must_use]
     pub fn accept(&self, deflate: &Deflate) -> Option<Accepted> {
+        let mut values = self.values.get(..self.len).unwrap_or_default();
         if self.is_cut {
-            return None;
+            let end = values.iter().rposition(|octet| *octet == b',')?;
+            values = values.get(..end).unwrap_or_default();
         }
-        deflate.accept([self.values.get(..self.len).unwrap_or_default()])
+        deflate.accept([values])
     }
 }
 

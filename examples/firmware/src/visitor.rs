@@ -233,7 +233,7 @@ struct Head {
     route: Option<Route>,
     host: Vec<u8, 64>,
     origin: Vec<u8, 72>,
-    offers: Offers<288>,
+    offers: Offers,
     /// One of the two has no room.
     is_cut: bool,
 }
