@@ -110,22 +110,22 @@ fn open_peers_reset_the_server_forgets_them() {
 
 #[test]
 fn connecting_peers_trickle_or_say_nothing_they_are_given_up() {
-    let server = start(&["handshake=300"]);
+    let server = start(&["handshake=800"]);
     let mut one = open(&server);
     let start = Instant::now();
-    let mut peers: Vec<(RawPeer, usize)> = (0..20)
+    let mut peers: Vec<(RawPeer, bool)> = (0..20)
         .map(|index| {
             let peer = RawPeer::connect(server.address).expect("the server listens");
             peer.stream.set_nonblocking(true).expect("it can");
-            (peer, index % 2)
+            (peer, index % 2 == 1)
         })
         .collect();
     let mut sent = 0;
     while !peers.is_empty() {
         thread::sleep(Duration::from_millis(10));
         peers.retain_mut(|(peer, trickles)| {
-            if *trickles == 1 {
-                _ = peer.stream.write(&REQUEST[sent % 60..][..1]);
+            if *trickles {
+                _ = peer.stream.write(&REQUEST[sent..][..1]);
             }
             let mut answer = [0; 1024];
             match peer.stream.read(&mut answer) {
@@ -138,17 +138,18 @@ fn connecting_peers_trickle_or_say_nothing_they_are_given_up() {
                 Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
             }
         });
-        sent += 1;
+        // Never the last of it.
+        sent = (sent + 1).min(REQUEST.len() - 5);
         assert_eq!(one.ask("meanwhile"), "meanwhile");
         assert!(start.elapsed() < PATIENCE, "{} are left", peers.len());
     }
-    assert!(start.elapsed() >= Duration::from_millis(300), "too soon");
+    assert!(start.elapsed() >= Duration::from_millis(800), "too soon");
     assert_eq!(counts(&mut one)[..2], [1, 0], "those were never open");
 }
 
 #[test]
 fn open_peer_answers_no_ping_it_is_given_up() {
-    let server = start(&["keepalive=150", "pong=150"]);
+    let server = start(&["keepalive=200", "pong=800"]);
     let (mut silent, mut polite) = (open(&server), open(&server));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -158,10 +159,10 @@ fn open_peer_answers_no_ping_it_is_given_up() {
             // It goes on reading, and the connection ends, without a Close.
             assert_eq!(silent.read_to_close(), 1006);
             let elapsed = start.elapsed();
-            assert!(elapsed >= Duration::from_millis(140), "{elapsed:?}");
+            assert!(elapsed >= Duration::from_millis(750), "{elapsed:?}");
         });
         // The other has as many pings to answer, and lives.
-        for _ in 0..5 {
+        for _ in 0..6 {
             let ping = polite.read_frame().expect("a ping");
             assert_eq!(ping.first, 0x89);
             polite.send(0x8a, &ping.payload).expect("it is open");
