@@ -3,6 +3,8 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 mod closing;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod echo;
 mod faults;
 mod handshake;

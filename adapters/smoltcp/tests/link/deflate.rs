@@ -1,0 +1,285 @@
+//! Compression: what is agreed on, and messages through rings of any size.
+
+use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
+use motews::handshake::{RequestEvent, ServerHandshake};
+use motews::{Chunk, Client, Config as ConnectionConfig, Connection, DataKind, Event, SendError};
+use motews_smoltcp::deflate::Offers;
+use motews_smoltcp::{ServerEvent, ServerSocket};
+use smoltcp::time::Duration;
+
+use crate::support::{CONFIG, Faults, Net, REQUEST, Random, Raw, Rig};
+
+const KIB: Context = Context {
+    window_bits: WindowBits::new(10).unwrap(),
+    takeover: true,
+};
+const DEFLATE: Deflate = Deflate {
+    send: KIB,
+    receive: KIB,
+};
+
+/// What a browser offers.
+const OFFER: &str = "permessage-deflate; client_max_window_bits";
+
+/// The usual request, with these extensions.
+fn request(extensions: &str) -> String {
+    let header = format!("Sec-WebSocket-Extensions: {extensions}\r\n\r\n");
+    REQUEST.replace("\r\n\r\n", &format!("\r\n{header}"))
+}
+
+/// An echo as firmware has it: what cannot be sent yet waits in little memory.
+struct Echo {
+    server: ServerSocket<'static>,
+    offers: Offers,
+    decompressor: Decompressor<Vec<u8>>,
+    compressor: Compressor<Vec<u8>>,
+    kind: DataKind,
+    /// Compressed octets, and whether the message begins and ends with them.
+    kept: Option<(Vec<u8>, bool, bool)>,
+    /// Octets to send, and whether the message ends with them.
+    part: Option<(Vec<u8>, bool)>,
+}
+
+impl Echo {
+    fn new() -> Self {
+        Self {
+            server: ServerSocket::new(&CONFIG),
+            offers: Offers::new(),
+            decompressor: Decompressor::new(vec![0; 1024], KIB, u64::MAX).unwrap(),
+            compressor: Compressor::new(vec![0; 2700], KIB, Level::Fast).unwrap(),
+            kind: DataKind::Binary,
+            kept: None,
+            part: None,
+        }
+    }
+
+    fn poll(&mut self, net: &mut Net, listener: smoltcp::iface::SocketHandle) {
+        let tcp = net.server.tcp(listener);
+        loop {
+            while let Some((part, last)) = &mut self.part {
+                let compressor = &mut self.compressor;
+                match (self.server).send_compressed(tcp, compressor, self.kind, part, *last) {
+                    Ok(sent) => {
+                        drop(part.drain(..sent.consumed));
+                        if sent.done {
+                            assert!(part.is_empty(), "all of it is taken");
+                            self.part = None;
+                        }
+                    }
+                    Err(SendError::NoRoom) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            if self.part.is_none()
+                && let Some((bytes, first, last)) = &mut self.kept
+            {
+                let mut out = [0; 50];
+                let mut chunk = Chunk::compressed(self.kind, bytes, *first, *last);
+                let part = self.decompressor.next(&mut chunk, &mut out).unwrap();
+                self.part = part.map(|part| (part.bytes.to_vec(), part.last));
+                (*first, *last) = (chunk.first, chunk.last);
+                let rest = chunk.bytes.len();
+                bytes.drain(..bytes.len() - rest);
+                if self.part.is_none() {
+                    self.kept = None;
+                }
+                continue;
+            }
+            let limit = if self.part.is_some() { 0 } else { 64 };
+            match self.server.poll(tcp, net.now, limit) {
+                None => return,
+                Some(ServerEvent::Request(RequestEvent::Header(header))) => {
+                    self.offers.push(&header);
+                }
+                Some(ServerEvent::Request(RequestEvent::Done(upgrade))) => {
+                    match self.offers.accept(&DEFLATE) {
+                        Some(accepted) => {
+                            self.decompressor.renew(accepted.agreed.receive).unwrap();
+                            self.compressor.renew(accepted.agreed.send).unwrap();
+                            self.server.accept_compressed(upgrade, accepted);
+                        }
+                        None => self.server.accept(upgrade),
+                    }
+                }
+                Some(ServerEvent::Received(Event::Data(chunk))) => {
+                    self.kind = chunk.kind;
+                    let bytes = chunk.bytes.to_vec();
+                    if chunk.compressed {
+                        self.kept = Some((bytes, chunk.first, chunk.last));
+                    } else {
+                        self.part = Some((bytes, chunk.last));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Sends a request with these extensions, and gives the answer's.
+fn agree(
+    net: &mut Net,
+    raw: &mut Raw,
+    echo: &mut Echo,
+    offer: &str,
+    rx: usize,
+    tx: usize,
+) -> (smoltcp::iface::SocketHandle, String) {
+    let listener = net.server.listener(rx, tx, 80);
+    raw.send(request(offer));
+    let answered = net.run(Duration::from_secs(5), |net| {
+        echo.poll(net, listener);
+        raw.poll(&mut net.client);
+        raw.received.ends_with(b"\r\n\r\n")
+    });
+    assert!(answered);
+    let answer = String::from_utf8(raw.take()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let extensions = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+    (listener, extensions.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn agreed_compression_echoes_through_rings_of_any_size() {
+    let prose: String = (0..400)
+        .map(|at| format!("{{\"at\":{at},\"grüße\":{}}} ", at * 7919 % 1000))
+        .collect();
+    let noise: Vec<u8> = (0..5000_u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let messages = [
+        (DataKind::Text, prose.clone().into_bytes(), true),
+        (DataKind::Binary, Vec::new(), true),
+        (DataKind::Binary, noise, true),
+        (DataKind::Text, b"not compressed".to_vec(), false),
+        (DataKind::Binary, vec![7; 50_000], true),
+        (DataKind::Text, prose.into_bytes(), true),
+    ];
+    for (rx, tx) in [(64, 131), (200, 150), (313, 1000), (4096, 4096)] {
+        let mut net = Net::new(Faults::default(), 7);
+        let mut raw = Raw::connect(&mut net, 4096);
+        let mut echo = Echo::new();
+        let (listener, answer) = agree(&mut net, &mut raw, &mut echo, OFFER, rx, tx);
+        assert_eq!(answer, "permessage-deflate; client_max_window_bits=10");
+
+        let config = ConnectionConfig {
+            max_message_len: u64::MAX,
+            compression: true,
+        };
+        let mut client: Connection<Client<Random>> =
+            Connection::with_config(Client::new(Random(3)), config);
+        let mut compressor = Compressor::new(vec![0; 8192], KIB, Level::Default).unwrap();
+        let full = Context::default();
+        let mut decompressor = Decompressor::new(vec![0; 1 << 15], full, u64::MAX).unwrap();
+        for (kind, message, compressed) in &messages {
+            let mut frame = vec![0; 60_000];
+            let len = if *compressed {
+                let sent = compressor.send_fragment(&mut client, *kind, message, true, &mut frame);
+                let sent = sent.unwrap();
+                assert!(sent.done);
+                sent.written
+            } else {
+                let text = core::str::from_utf8(message).unwrap();
+                client
+                    .send(motews::Message::Text(text), &mut frame)
+                    .unwrap()
+            };
+            raw.send(&frame[..len]);
+            let (mut received, mut wire, mut ended) = (Vec::new(), 0, false);
+            let came = net.run(Duration::from_secs(60), |net| {
+                echo.poll(net, listener);
+                raw.poll(&mut net.client);
+                let mut bytes = raw.take();
+                wire += bytes.len();
+                let mut input = &mut bytes[..];
+                while let Some(event) = client.next_event(&mut input).unwrap() {
+                    let Event::Data(mut chunk) = event else {
+                        panic!("{event:?}")
+                    };
+                    assert!(chunk.compressed);
+                    let mut out = [0; 1000];
+                    while let Some(part) = decompressor.next(&mut chunk, &mut out).unwrap() {
+                        assert_eq!(part.kind, *kind);
+                        received.extend_from_slice(part.bytes);
+                        ended |= part.last;
+                    }
+                }
+                ended
+            });
+            assert!(
+                came,
+                "rings of {rx} and {tx}: {} of {}",
+                received.len(),
+                message.len()
+            );
+            assert!(received == *message, "rings of {rx} and {tx}");
+            if message.len() == 50_000 {
+                assert!(wire < 2_000, "{wire} octets");
+            }
+        }
+    }
+}
+
+#[test]
+fn offer_that_does_not_fit_the_memory_is_declined() {
+    for (offer, answer) in [
+        ("permessage-deflate", ""),
+        ("permessage-deflate; server_max_window_bits=9", ""),
+        (
+            "permessage-deflate; client_max_window_bits=9",
+            "permessage-deflate; client_max_window_bits=9",
+        ),
+        (
+            "x-other, permessage-deflate; server_max_window_bits=12; client_max_window_bits",
+            "permessage-deflate; server_max_window_bits=10; client_max_window_bits=10",
+        ),
+    ] {
+        let mut net = Net::new(Faults::default(), 7);
+        let mut raw = Raw::connect(&mut net, 4096);
+        let given = agree(&mut net, &mut raw, &mut Echo::new(), offer, 500, 500).1;
+        assert_eq!(given, answer, "{offer}");
+    }
+}
+
+/// What `Offers` of `N` bytes make of a request's headers.
+fn accepted<const N: usize>(request: &str) -> Option<String> {
+    let mut offers = Offers::<N>::new();
+    // A header that is longer than the room for it comes in parts.
+    let mut handshake = ServerHandshake::new([0; 64]);
+    let mut input = request.as_bytes();
+    while let Some(event) = handshake.next_event(&mut input).unwrap() {
+        if let RequestEvent::Header(header) = event {
+            offers.push(&header);
+        }
+    }
+    let accepted = offers.accept(&DEFLATE)?;
+    Some(accepted.response.as_str().to_owned())
+}
+
+#[test]
+fn offers_beyond_the_room_for_them_leave_those_that_are_whole() {
+    let answer = Some("permessage-deflate; client_max_window_bits=10".to_owned());
+    let one = request(OFFER);
+    assert_eq!(accepted::<0>(&one), None);
+    assert_eq!(accepted::<1>(&one), None);
+    assert_eq!(accepted::<41>(&one), None);
+    assert_eq!(accepted::<42>(&one), answer);
+    let two = request(&format!(
+        "{OFFER}, permessage-deflate; server_max_window_bits=10"
+    ));
+    assert_eq!(accepted::<60>(&two), answer);
+    let split = request(&format!("x-other\r\nSec-WebSocket-Extensions: {OFFER}"));
+    assert_eq!(accepted::<128>(&split), answer);
+}
+
+#[test]
+fn connection_without_an_agreement_refuses_to_compress() {
+    let mut rig = Rig::open(500, 500);
+    let mut compressor = Compressor::new([0; 2700], KIB, Level::Fast).unwrap();
+    let tcp = rig.net.server.tcp(rig.listener);
+    let sent = (rig.server).send_compressed(tcp, &mut compressor, DataKind::Text, b"x", true);
+    assert_eq!(sent, Err(SendError::CompressionNotNegotiated));
+    assert!(rig.server.is_open());
+}
