@@ -30,7 +30,9 @@ use motews::Role;
 use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
-use motews_std::{CloseCode, Message, MessageRef, ServerHandle, Share, WebSocket};
+use motews_std::{
+    CloseCode, Context, Deflate, Message, MessageRef, ServerHandle, Share, WebSocket, WindowBits,
+};
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -106,6 +108,21 @@ fn python_client_and_event_driven_server_over_tls() {
 fn python_server_serves() {
     let server = ServerProcess::start("server.py", &mut script("server.py"), folder());
     exchange(|| connect_motews(server.address), true);
+    exchange(|| connect_compressing(server.address), true);
+}
+
+#[test]
+#[ignore = "needs Python's websockets: bash .ci/install"]
+fn python_client_is_served_compressed() {
+    run_client("client.py", serve(accept_compressing), true);
+    run_client("client.py", serve(accept_compressing_little), true);
+}
+
+#[test]
+#[ignore = "needs Node's ws: bash .ci/install"]
+fn node_client_is_served_compressed() {
+    run_client("client.mjs", serve(accept_compressing), true);
+    run_client("client.mjs", serve(accept_compressing_little), true);
 }
 
 #[test]
@@ -138,6 +155,7 @@ fn node_client_and_event_driven_server_over_tls() {
 fn node_server_serves() {
     let server = ServerProcess::start("server.mjs", &mut script("server.mjs"), folder());
     exchange(|| connect_motews(server.address), true);
+    exchange(|| connect_compressing(server.address), true);
 }
 
 /// What a peer receives. Pings are answered and not mentioned.
@@ -312,6 +330,45 @@ fn connect_motews(address: SocketAddr) -> WebSocket {
         .expect("motews connects");
     assert_eq!(socket.subprotocol(), Some("echo"));
     socket
+}
+
+/// The same, with compression, which the peer must have as well.
+fn connect_compressing(address: SocketAddr) -> WebSocket {
+    let builder = motews_std::Builder::new()
+        .subprotocols(["unknown", "echo"])
+        .deflate(Deflate::default());
+    let socket = builder
+        .connect(&format!("ws://{address}/"))
+        .expect("motews connects");
+    assert!(socket.deflate().is_some(), "the server has compression");
+    socket
+}
+
+/// Accepts with motews and this compression, which the peer must have as well.
+fn accept_with(config: Deflate, stream: TcpStream) -> WebSocket<TcpStream, Server> {
+    let builder = motews_std::Builder::new()
+        .subprotocols(["echo"])
+        .deflate(config);
+    let socket = builder.accept(stream).expect("motews accepts");
+    assert!(socket.deflate().is_some(), "the client has compression");
+    socket
+}
+
+fn accept_compressing(stream: TcpStream) -> WebSocket<TcpStream, Server> {
+    accept_with(Deflate::default(), stream)
+}
+
+/// The same with windows of 512 bytes, and without context takeover.
+fn accept_compressing_little(stream: TcpStream) -> WebSocket<TcpStream, Server> {
+    let context = Context {
+        window_bits: WindowBits::new(9).expect("9 bits"),
+        takeover: false,
+    };
+    let config = Deflate {
+        send: context,
+        receive: context,
+    };
+    accept_with(config, stream)
 }
 
 /// Accepts with motews, choosing the subprotocol `echo` if it is offered.
