@@ -317,14 +317,15 @@ impl Core {
         if !self.is_open() || self.lost {
             return Err(SendError::Closed);
         }
+        // Not the message itself: for a call, it would be put together in memory.
+        let (kind, payload) = (message.kind(), message.as_bytes());
         if (self.rare.is_some() || self.outbox.is_some())
-            && (self.must_queue(context, message, packing)?
-                || (packing == Packing::Allowed && self.send_packed(context, message)?))
+            && (self.must_queue(context, kind, payload, packing)?
+                || (packing == Packing::Allowed && self.send_packed(context, kind, payload)?))
         {
             return Ok(());
         }
         self.deadlines.received_message(context.now);
-        let payload = message.as_bytes();
         if payload.len() <= COPY_LEN {
             match self.connection.send(message, context.cork.spare()) {
                 Ok(written) => {
@@ -339,7 +340,7 @@ impl Core {
             return Ok(());
         }
         let header = self.connection.start_frame(DataFrame {
-            kind: message.kind(),
+            kind,
             fin: true,
             compressed: false,
             payload_len: payload.len() as u64,
@@ -368,14 +369,14 @@ impl Core {
     fn send_packed(
         &mut self,
         context: &mut Context,
-        message: Message<'_>,
+        kind: DataKind,
+        payload: &[u8],
     ) -> Result<bool, SendError> {
-        let payload = message.as_bytes();
         let Some(packed) = self.codec().and_then(|codec| codec.pack(payload)) else {
             return Ok(false);
         };
         let frame = DataFrame {
-            kind: message.kind(),
+            kind,
             fin: true,
             compressed: true,
             payload_len: packed.len() as u64,
@@ -396,6 +397,11 @@ impl Core {
         sent.map(|()| true)
     }
 
+    #[inline]
+    fn has_codec(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.codec.is_some())
+    }
+
     fn codec(&mut self) -> Option<&mut Codec> {
         self.rare.as_mut()?.codec.as_deref_mut()
     }
@@ -405,7 +411,8 @@ impl Core {
     fn must_queue(
         &mut self,
         context: &Context,
-        message: Message<'_>,
+        kind: DataKind,
+        payload: &[u8],
         packing: Packing,
     ) -> Result<bool, SendError> {
         if self.connection.state() != State::Open {
@@ -417,7 +424,7 @@ impl Core {
             return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
         }
         if let Some(outbox) = outbox {
-            outbox.append(Frame::new(message, packing));
+            outbox.append(Frame::with_payload(kind, packing, payload));
             return Ok(true);
         }
         Ok(false)
@@ -603,8 +610,7 @@ impl Core {
         if self.connection.state() == State::Open
             && self.rare.is_some()
             && frame.packing() == Packing::Allowed
-            && let Ok(message) = Message::new(frame.kind(), frame.payload())
-            && let Ok(true) = self.send_packed(context, message)
+            && let Ok(true) = self.send_packed(context, frame.kind(), frame.payload())
         {
             return;
         }
@@ -927,8 +933,22 @@ impl<D: Default> Slot<D> {
         };
         let core = &mut self.core;
         while !input.is_empty() {
-            let chunk = match core.connection.next_event(&mut input) {
-                Ok(Some(Event::Data(chunk))) => chunk,
+            match core.connection.next_event(&mut input) {
+                // Read where it lies: a chunk that is passed on as a whole is first copied.
+                Ok(Some(Event::Data(Chunk {
+                    kind,
+                    bytes,
+                    first: true,
+                    last: true,
+                    ..
+                }))) if !core.has_codec() => {
+                    core.deadlines.received_message(context.now);
+                    deliver(handler, core, context, data, kind, bytes);
+                }
+                Ok(Some(Event::Data(chunk))) => {
+                    core.deadlines.received_message(context.now);
+                    deliver_assembled(handler, core, context, data, chunk);
+                }
                 Ok(Some(Event::Ping(_))) => {
                     core.transmit(context);
                     continue;
@@ -942,23 +962,6 @@ impl<D: Default> Slot<D> {
                 Ok(Some(_)) => continue,
                 // What is owed after a violation is sent by `settle`.
                 Ok(None) | Err(_) => return 0,
-            };
-            core.deadlines.received_message(context.now);
-            let kind = chunk.kind;
-            if chunk.first && chunk.last && (core.rare.is_none() || core.codec().is_none()) {
-                deliver(handler, core, context, data, kind, chunk.bytes);
-            } else {
-                match core.assemble(context, chunk) {
-                    Ok(true) => {}
-                    Ok(false) => continue,
-                    Err(violation) => {
-                        core.connection.fail(violation);
-                        return 0;
-                    }
-                }
-                let bytes = core::mem::take(&mut core.rare().message);
-                deliver(handler, core, context, data, kind, &bytes);
-                context.recycle(bytes);
             }
             if core.lost {
                 return 0;
@@ -1114,6 +1117,29 @@ impl<D: Default> Slot<D> {
         // What is left is of no use to anybody.
         self.core.outbox = None;
         self.core.rare = None;
+    }
+}
+
+/// Takes a part of a message, or a compressed one, and gives the message to the handler when it is
+/// whole.
+#[inline(never)]
+fn deliver_assembled<H: Handler>(
+    handler: &mut H,
+    core: &mut Core,
+    context: &mut Context,
+    data: &mut H::Data,
+    chunk: Chunk<'_>,
+) {
+    let kind = chunk.kind;
+    match core.assemble(context, chunk) {
+        Ok(true) => {
+            let bytes = core::mem::take(&mut core.rare().message);
+            deliver(handler, core, context, data, kind, &bytes);
+            context.recycle(bytes);
+        }
+        Ok(false) => {}
+        // What is owed then is sent by `settle`.
+        Err(violation) => core.connection.fail(violation),
     }
 }
 
