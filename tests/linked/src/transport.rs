@@ -73,7 +73,7 @@ fn done<T: 'static>() -> Result<T, Fault> {
 impl embedded_io::Read for Wire {
     #[inline(always)]
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
-        used(buffer.as_mut_ptr());
+        used((self.0, buffer.as_mut_ptr()));
         done()
     }
 }
@@ -81,7 +81,7 @@ impl embedded_io::Read for Wire {
 impl embedded_io::Write for Wire {
     #[inline(always)]
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        used(bytes.as_ptr());
+        used((self.0, bytes.as_ptr()));
         done()
     }
 
@@ -99,7 +99,7 @@ async fn wait() {
 impl embedded_io_async::Read for Wire {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
         wait().await;
-        used(buffer.as_mut_ptr());
+        used((self.0, buffer.as_mut_ptr()));
         done()
     }
 }
@@ -107,7 +107,7 @@ impl embedded_io_async::Read for Wire {
 impl embedded_io_async::Write for Wire {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         wait().await;
-        used(bytes.as_ptr());
+        used((self.0, bytes.as_ptr()));
         done()
     }
 
