@@ -272,8 +272,14 @@ impl Core {
     /// Whether the peer is not listened to, because it does not listen.
     fn is_paused(&self, context: &Context) -> bool {
         self.rare.as_ref().is_some_and(|rare| {
-            !rare.input.is_empty() || rare.backlog.len() > context.settings.limits.max_backlog / 2
+            !rare.input.is_empty()
+                || self.waiting_answers() > context.settings.limits.max_backlog / 2
         })
+    }
+
+    /// Octets that wait to be written, but for what others have sent and is not begun.
+    fn waiting_answers(&self) -> usize {
+        self.backlog() + self.outbox.as_ref().map_or(0, |outbox| outbox.answers())
     }
 
     /// Has its turn after the others, once.
@@ -327,15 +333,9 @@ impl Core {
         }
         self.deadlines.received_message(context.now);
         if payload.len() <= COPY_LEN {
-            match self.connection.send(message, context.cork.spare()) {
-                Ok(written) => {
-                    context.cork.len += written;
-                    return Ok(());
-                }
-                Err(motews::SendError::NoRoom) => {}
-                Err(error) => return Err(error.into()),
+            if context.cork.spare().len() < FrameHeader::MAX_LEN + payload.len() {
+                self.flush(context);
             }
-            self.flush(context);
             context.cork.len += self.connection.send(message, context.cork.spare())?;
             return Ok(());
         }
@@ -424,7 +424,7 @@ impl Core {
             return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
         }
         if let Some(outbox) = outbox {
-            outbox.append(Frame::with_payload(kind, packing, payload));
+            outbox.append(Frame::answer(kind, packing, payload));
             return Ok(true);
         }
         Ok(false)
@@ -798,7 +798,7 @@ impl<D: Default> Slot<D> {
         }
         // What was read before comes first.
         let limit = context.settings.limits.max_backlog / 4;
-        if self.core.backlog() <= limit
+        if self.core.waiting_answers() <= limit
             && let Some(rare) = &mut self.core.rare
             && !rare.input.is_empty()
         {
@@ -812,7 +812,7 @@ impl<D: Default> Slot<D> {
             }
             self.settle(handler, context);
         }
-        if self.core.unread && self.core.backlog() <= limit {
+        if self.core.unread && self.core.waiting_answers() <= limit {
             self.readable(handler, context, buffer, true);
         }
     }
@@ -908,25 +908,30 @@ impl<D: Default> Slot<D> {
             return 0;
         }
         self.core.deadlines.received(context.now);
-        let received = catch_unwind(AssertUnwindSafe(|| {
-            self.receive_messages(handler, context, rest)
-        }));
-        match received {
-            Ok(rest) => rest,
-            Err(_) => {
-                self.core.fail(context, CloseCode::INTERNAL_ERROR);
-                0
+        loop {
+            let len = rest.len();
+            let mut left = 0;
+            let received = catch_unwind(AssertUnwindSafe(|| {
+                self.receive_messages(handler, context, &mut *rest, &mut left)
+            }));
+            if let Ok(left) = received {
+                return left;
             }
+            // The handler gets nothing more; but the peer's Close may be in what is left.
+            self.core.fail(context, CloseCode::INTERNAL_ERROR);
+            rest = rest.split_at_mut(len - left).1;
         }
     }
 
-    /// Decodes `input` until its end, or until the answers are not read, and tells how much is left.
+    /// Decodes `input` until its end, or until the answers are not read, and tells how much is left:
+    /// in `left`, if the handler panics.
     #[inline]
     fn receive_messages<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
         mut input: &mut [u8],
+        left: &mut usize,
     ) -> usize {
         let Some(data) = &mut self.data else {
             return 0;
@@ -943,10 +948,12 @@ impl<D: Default> Slot<D> {
                     ..
                 }))) if !core.has_codec() => {
                     core.deadlines.received_message(context.now);
+                    *left = input.len();
                     deliver(handler, core, context, data, kind, bytes);
                 }
                 Ok(Some(Event::Data(chunk))) => {
                     core.deadlines.received_message(context.now);
+                    *left = input.len();
                     deliver_assembled(handler, core, context, data, chunk);
                 }
                 Ok(Some(Event::Ping(_))) => {

@@ -93,7 +93,7 @@ where
 {
     type Data = ();
 
-    #[inline]
+    #[inline(always)] // The message would be put together in memory for a call.
     fn on_message(
         &mut self,
         peer: &mut Peer<'_>,
