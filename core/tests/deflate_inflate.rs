@@ -2,10 +2,14 @@
 #![cfg(feature = "deflate")]
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
+mod deflate_support;
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use motews::NoRoom;
 use motews::deflate::{Inflated, Inflater, Malformed, WindowBits};
 use proptest::prelude::*;
+
+use deflate_support::sample;
 
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
@@ -167,47 +171,6 @@ fn compress(messages: &[&[u8]], level: u32, bits: u8) -> Vec<Vec<u8>> {
         out
     };
     messages.iter().map(compress_one).collect()
-}
-
-/// Words, numbers, runs, noise: what compressors meet.
-fn sample(len: usize, mut seed: u64) -> Vec<u8> {
-    const WORDS: [&str; 16] = [
-        "the ",
-        "of ",
-        "temperature",
-        "\":",
-        "{\"id\":",
-        "true,",
-        "and ",
-        "socket ",
-        "humidity",
-        "]},\n",
-        "null",
-        "sensor-",
-        "0.",
-        "in ",
-        "was ",
-        "    ",
-    ];
-    let mut out = Vec::with_capacity(len + 512);
-    while out.len() < len {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        let pick = seed >> 33;
-        match seed & 31 {
-            0 => out.extend(core::iter::repeat_n(b'=', pick as usize % 400)),
-            1 => out.extend((pick as u32).to_le_bytes()),
-            2 => out.extend((pick % 1000).to_string().as_bytes()),
-            3 if out.len() > 100 => {
-                let from = pick as usize % (out.len() - 60);
-                out.extend_from_within(from..from + 60);
-            }
-            _ => out.extend(WORDS[pick as usize % 16].as_bytes()),
-        }
-    }
-    out.truncate(len);
-    out
 }
 
 // ------------------------------------------------------------------------------------ the examples
