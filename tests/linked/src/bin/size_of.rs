@@ -4,8 +4,7 @@
 
 use motews::handshake::{ClientHandshake, ServerHandshake};
 use motews::{
-    Client, Connection, ControlSlots, ControlStorage, Deadlines, Event, MessageBuffer, Server,
-    Window,
+    Client, Connection, ControlSlots, ControlStorage, Deadlines, MessageBuffer, Server, Window,
 };
 use motews_embedded_io::{Error, asynch};
 use motews_linked::machine::{Generator, bytes, hand, place};
