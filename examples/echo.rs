@@ -9,7 +9,8 @@ use clap::Parser;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
+    Context, Deflate, Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError,
+    Server,
 };
 
 /// What a browser gets.
@@ -42,6 +43,11 @@ struct Options {
     #[arg(long, value_name = "MIB", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
+
+    /// Compress messages for clients that can inflate them. One compressor serves all connections of
+    /// a thread; each that inflates takes 34 KiB more.
+    #[arg(long)]
+    deflate: bool,
 
     /// Write a line to standard error for each connection that ends.
     #[arg(long, short)]
@@ -92,7 +98,7 @@ impl Handler for Echo {
 fn main() -> ExitCode {
     let options = Options::parse();
     let max_message_len = usize::from(options.max_message) * 1024 * 1024;
-    let builder = Server::builder()
+    let mut builder = Server::builder()
         .threads(options.threads.into())
         .limits(Limits {
             max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
@@ -101,6 +107,16 @@ fn main() -> ExitCode {
             max_backlog: 2 * max_message_len,
             ..Limits::default()
         });
+    if options.deflate {
+        let send = Context {
+            takeover: false,
+            ..Context::default()
+        };
+        builder = builder.deflate(Deflate {
+            send,
+            ..Deflate::default()
+        });
+    }
     let handler = Echo {
         places: Places::new(options.max_connections),
         verbose: options.verbose,

@@ -1,4 +1,5 @@
-//! The Autobahn test suite, both roles: categories 1 to 7, 9 and 10, which is all of RFC 6455.
+//! The Autobahn test suite, both roles: categories 1 to 7, 9 and 10, which is all of RFC 6455; and
+//! of 12 and 13, which is RFC 7692, one size of message, or all if `MOTEWS_ALL_COMPRESSED` is set.
 //!
 //! `bash .ci/install` brings the suite's tool, `wstest`. `MOTEWS_WSTEST` names another one, and
 //! where there is none, the suite's container image serves as well.
@@ -21,20 +22,54 @@ use std::time::Instant;
 use motews_tests::{Process, ServerProcess, example, find_program, free_port, tool_cache};
 use serde_json::{Value, json};
 
-/// The cases that are run: framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing,
-/// limits, and what is in no category. 12 and 13 are compression.
-const CATEGORIES: [&str; 9] = [
-    "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*",
-];
+/// Cases that are run.
+struct Cases {
+    patterns: &'static [&'static str],
+    count: usize,
+    /// How long a run of them may take.
+    limit: Duration,
+}
 
-/// How many cases those are.
-const CASES: usize = 301;
+impl Cases {
+    /// Framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing, limits, and what is
+    /// in no category.
+    const UNCOMPRESSED: Self = Self {
+        patterns: &[
+            "1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*",
+        ],
+        count: 301,
+        limit: Duration::from_secs(240),
+    };
+
+    /// Compression: of each way to agree on it, and of each kind of message, the case with a
+    /// thousand messages of 1 KiB. The others differ in the messages' size.
+    const COMPRESSED: Self = Self {
+        patterns: &[
+            "12.1.4", "12.2.4", "12.3.4", "12.4.4", "12.5.4", "13.1.4", "13.2.4", "13.3.4",
+            "13.4.4", "13.5.4", "13.6.4", "13.7.4",
+        ],
+        count: 12,
+        limit: Duration::from_secs(240),
+    };
+
+    /// All of compression: most of an hour on a slow machine, nearly all of it the suite's own.
+    const ALL_COMPRESSED: Self = Self {
+        patterns: &["12.*", "13.*"],
+        count: 216,
+        limit: Duration::from_secs(3600),
+    };
+
+    /// The few, or all if `MOTEWS_ALL_COMPRESSED` is set.
+    fn compressed() -> Self {
+        match env::var_os("MOTEWS_ALL_COMPRESSED") {
+            Some(_) => Self::ALL_COMPRESSED,
+            None => Self::COMPRESSED,
+        }
+    }
+}
 
 /// Cases that RFC 6455 leaves open. The suite gives them no better verdict than this word.
 const INFORMATIONAL: [&str; 3] = ["7.1.6", "7.13.1", "7.13.2"];
-
-/// How long one run of the suite may take.
-const LIMIT: Duration = Duration::from_secs(240);
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
@@ -68,53 +103,87 @@ fn autobahn_event_driven_server_passes_with_one_loop_and_several() {
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_server_with_compression_passes() {
+    let folder = folder("server-compressed");
+    let mut command = Command::new(example("echo_blocking"));
+    command.args(["--deflate", "127.0.0.1:0"]);
+    let server = ServerProcess::start("echo_blocking", &mut command, &folder);
+    let title = "autobahn server, compressed";
+    test_server_with(title, &server.url(), &folder, &Cases::compressed());
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_event_driven_server_with_compression_passes() {
+    let folder = folder("event-driven-compressed");
+    let mut command = Command::new(example("echo"));
+    command.args(["--deflate", "127.0.0.1:0"]);
+    let server = ServerProcess::start("echo", &mut command, &folder);
+    let title = "autobahn event-driven server, compressed";
+    test_server_with(title, &server.url(), &folder, &Cases::compressed());
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_client_passes() {
-    let folder = folder("client");
+    let client = example("autobahn_client");
+    test_client("", &mut Command::new(client), &Cases::UNCOMPRESSED);
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_client_with_compression_passes() {
+    let client = example("autobahn_client");
+    test_client(
+        "compressed",
+        &mut Command::new(client),
+        &Cases::compressed(),
+    );
+}
+
+/// Has the suite test a client, which takes the suite's address as its argument.
+fn test_client(name: &str, client: &mut Command, cases: &Cases) {
+    let folder = folder(&format!("client-{name}"));
     let port = free_port();
     let url = format!("ws://127.0.0.1:{port}");
-    let client = example("autobahn_client");
-
-    let spec = json!({ "url": url, "outdir": folder, "cases": CATEGORIES });
+    let spec = json!({ "url": url, "outdir": folder, "cases": cases.patterns });
     let mut suite = start_suite("fuzzingserver", &spec, &folder);
     motews_tests::wait_for_listener(([127, 0, 0, 1], port).into());
 
     let start = Instant::now();
-    let mut client = Process::start(
-        "client",
-        Command::new(client).arg(url).stdout(Stdio::null()),
-        &folder,
-    );
-    let status = client.wait(LIMIT);
+    let mut client = Process::start("client", client.arg(url).stdout(Stdio::null()), &folder);
+    let status = client.wait(cases.limit);
     assert!(
         status.success(),
         "the client ends with {status}\n{}",
         client.log()
     );
     assert!(suite.is_running(), "{}", suite.log());
-    judge("autobahn client", &folder, start.elapsed());
+    let title = format!("autobahn {name} client");
+    judge(&title, &folder, start.elapsed(), cases);
 }
 
 /// Has the suite test a server.
 fn test_server(title: &str, url: &str, folder: &Path) {
-    test_server_with(title, url, folder, &CATEGORIES, CASES);
+    test_server_with(title, url, folder, &Cases::UNCOMPRESSED);
 }
 
-/// The same with these cases, of which there are so many.
-fn test_server_with(title: &str, url: &str, folder: &Path, cases: &[&str], count: usize) {
+/// The same with these cases.
+fn test_server_with(title: &str, url: &str, folder: &Path, cases: &Cases) {
     let spec = json!({
         "outdir": folder,
         "servers": [{ "agent": "motews", "url": url }],
-        "cases": cases,
+        "cases": cases.patterns,
     });
     let start = Instant::now();
     let mut suite = start_suite("fuzzingclient", &spec, folder);
-    let status = suite.wait(LIMIT);
+    let status = suite.wait(cases.limit);
     assert!(
         status.success(),
         "wstest ends with {status}\n{}",
         suite.log()
     );
-    judge_cases(title, folder, start.elapsed(), count);
+    judge(title, folder, start.elapsed(), cases);
 }
 
 /// An empty folder for a run's reports.
@@ -182,12 +251,7 @@ fn docker_works() -> bool {
 }
 
 /// Reads the suite's verdicts, prints their sum, and demands the best there is.
-fn judge(title: &str, folder: &Path, duration: Duration) {
-    judge_cases(title, folder, duration, CASES);
-}
-
-/// The same, of so many cases.
-fn judge_cases(title: &str, folder: &Path, duration: Duration, count: usize) {
+fn judge(title: &str, folder: &Path, duration: Duration, expected: &Cases) {
     let index = fs::read(folder.join("index.json")).expect("the suite writes index.json");
     let index: Value = serde_json::from_slice(&index).expect("index.json is JSON");
     let cases = index.as_object().and_then(|agents| agents.values().next());
@@ -223,5 +287,5 @@ fn judge_cases(title: &str, folder: &Path, duration: Duration, count: usize) {
         folder.display(),
         wrong.join("\n")
     );
-    assert_eq!(cases.len(), count, "{title}: the number of cases");
+    assert_eq!(cases.len(), expected.count, "{title}: the number of cases");
 }

@@ -1,13 +1,11 @@
 //! The same suite against the embedded-io adapter: the blocking WebSocket on threads, and the async
 //! one on tokio.
 
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
-use motews_tests::{Process, ServerProcess, example_of, free_port};
-use serde_json::json;
+use motews_tests::{ServerProcess, example_of};
 
-use super::{CATEGORIES, LIMIT, folder, judge, start_suite, test_server};
+use super::{Cases, folder, test_client, test_server};
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
@@ -22,7 +20,7 @@ fn autobahn_blocking_server_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_client_passes() {
     let client = example_of("motews-embedded-io", "threads_autobahn_client");
-    test_client("blocking", &mut Command::new(client));
+    test_client("blocking", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
 #[test]
@@ -37,26 +35,5 @@ fn autobahn_async_server_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_async_client_passes() {
     let client = example_of("motews-embedded-io", "tokio_autobahn_client");
-    test_client("async", &mut Command::new(client));
-}
-
-/// Has the suite test a client, which takes the suite's address as its argument.
-fn test_client(name: &str, client: &mut Command) {
-    let folder = folder(&format!("{name}-client"));
-    let port = free_port();
-    let url = format!("ws://127.0.0.1:{port}");
-    let spec = json!({ "url": url, "outdir": folder, "cases": CATEGORIES });
-    let mut suite = start_suite("fuzzingserver", &spec, &folder);
-    motews_tests::wait_for_listener(([127, 0, 0, 1], port).into());
-
-    let start = Instant::now();
-    let mut client = Process::start("client", client.arg(url).stdout(Stdio::null()), &folder);
-    let status = client.wait(LIMIT);
-    assert!(
-        status.success(),
-        "the client ends with {status}\n{}",
-        client.log()
-    );
-    assert!(suite.is_running(), "{}", suite.log());
-    judge(&format!("autobahn {name} client"), &folder, start.elapsed());
+    test_client("async", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }

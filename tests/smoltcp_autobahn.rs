@@ -10,7 +10,7 @@ use std::time::Instant;
 use motews_tests::{Process, ServerProcess, example_of, wait_until};
 use serde_json::json;
 
-use super::{CATEGORIES, LIMIT, folder, judge, suite};
+use super::{Cases, folder, judge, suite};
 
 /// The operating system's end of the TAP device, and smoltcp's.
 const HOST: &str = "10.9.0.1";
@@ -28,18 +28,19 @@ fn autobahn_smoltcp_server_passes() {
     let spec = json!({
         "outdir": folder,
         "servers": [{ "agent": "motews", "url": server.url() }],
-        "cases": CATEGORIES,
+        "cases": Cases::UNCOMPRESSED.patterns,
     });
     let start = Instant::now();
     let suite = suite("fuzzingclient", &spec, &folder);
     let mut suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);
-    let status = suite.wait(LIMIT);
+    let status = suite.wait(Cases::UNCOMPRESSED.limit);
     assert!(
         status.success(),
         "wstest ends with {status}\n{}",
         suite.log()
     );
-    judge("autobahn smoltcp server", &folder, start.elapsed());
+    let cases = &Cases::UNCOMPRESSED;
+    judge("autobahn smoltcp server", &folder, start.elapsed(), cases);
 }
 
 #[test]
@@ -50,7 +51,7 @@ fn autobahn_smoltcp_client_passes() {
     let spec = json!({
         "url": format!("ws://{HOST}:9001"),
         "outdir": folder,
-        "cases": CATEGORIES,
+        "cases": Cases::UNCOMPRESSED.patterns,
     });
     let suite = suite("fuzzingserver", &spec, &folder);
     let mut suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);
@@ -69,14 +70,15 @@ fn autobahn_smoltcp_client_passes() {
     let mut client = namespace.command(adapter_example("smoltcp_autobahn_client"));
     client.args(["tap0", &format!("{BOARD}/24"), &format!("{HOST}:9001")]);
     let mut client = Process::start("client", client.stdout(Stdio::null()), &folder);
-    let status = client.wait(LIMIT);
+    let status = client.wait(Cases::UNCOMPRESSED.limit);
     assert!(
         status.success(),
         "the client ends with {status}\n{}",
         client.log()
     );
     assert!(suite.is_running(), "{}", suite.log());
-    judge("autobahn smoltcp client", &folder, start.elapsed());
+    let cases = &Cases::UNCOMPRESSED;
+    judge("autobahn smoltcp client", &folder, start.elapsed(), cases);
 }
 
 fn adapter_example(name: &str) -> PathBuf {
