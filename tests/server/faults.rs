@@ -34,6 +34,23 @@ fn open_handler_panics_that_connection_closes_with_1011_and_the_others_live() {
 }
 
 #[test]
+fn open_handler_panics_amid_frames_the_closing_handshake_is_clean() {
+    let server = start(&[]);
+    let mut peer = open(&server);
+    // In one segment with half a frame; the rest of that comes later.
+    let next = frame(0x81, 10, b"0123456789");
+    let (half, rest) = next.split_at(8);
+    let first = [&frame(0x81, 6, b"!panic")[..], half].concat();
+    peer.stream.write_all(&first).expect("it is open");
+    let close = peer.read_frame().expect("a Close").close_code();
+    assert_eq!(close, Some(1011));
+    let last = [rest, &frame(0x88, 2, b"\x0f\xa0")[..]].concat();
+    peer.stream.write_all(&last).expect("it is open");
+    assert!(peer.is_ended_within(PATIENCE), "the server ends TCP");
+    assert_eq!(open(&server).ask("!closes"), "!closes 4000");
+}
+
+#[test]
 fn any_callback_panics_the_others_live() {
     let server = start(&["close=200"]);
     let mut one = open(&server);

@@ -94,6 +94,47 @@ fn open_peers_flood_another_is_served_in_its_turn() {
     );
 }
 
+/// What other threads send waits before the echoes of a peer that does not read: then it is not
+/// read, as it would not be without that.
+#[test]
+fn open_echoes_wait_behind_what_others_send_all_arrive() {
+    const COUNT: u8 = 60;
+    const LENGTH: usize = 50_000;
+    let server = start(&["send-buffer=8192", "max-backlog=1000000"]);
+    let mut other = open(&server);
+    let slow = RawPeer::connect_from([127, 0, 0, 1].into(), Some(8192), server.address);
+    let mut slow = slow
+        .and_then(RawPeer::upgraded)
+        .expect("the server listens");
+    assert_eq!(slow.ask("!join"), "!ok");
+    // The first one fills all but the other half of the backlog, and the second one has to wait.
+    for length in ["400000", "8"] {
+        let told = other.ask(&format!("!broadcast 1 {length}"));
+        assert_eq!(told, "!broadcast 1 0 0");
+        assert_eq!(other.ask("in between"), "in between");
+    }
+    let mut writer = slow.stream.try_clone().expect("there are files left");
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..COUNT {
+                let message = frame(0x82, LENGTH as u64, &[n; LENGTH]);
+                writer.write_all(&message).expect("it is open");
+            }
+        });
+        // Time enough to fill what there is.
+        thread::sleep(Duration::from_millis(300));
+        for length in [400_000, 8] {
+            let frame = slow.read_frame().expect("a broadcast");
+            assert_eq!(frame.payload.len(), length);
+        }
+        for n in 0..COUNT {
+            let echo = slow.read_frame().expect("an echo");
+            assert_eq!(echo.close_code(), None, "instead of echo {n}");
+            assert!(echo.payload == [n; LENGTH], "echo {n}");
+        }
+    });
+}
+
 /// Sends `count` messages of `length` octets, and reads only when it can write no more.
 fn echo_eagerly(mut peer: RawPeer, length: usize, count: usize) {
     let payload: Vec<u8> = (0..=250).cycle().take(length).collect();

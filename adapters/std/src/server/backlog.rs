@@ -20,6 +20,8 @@ pub(super) struct Frame(Arc<FrameBytes>);
 struct FrameBytes {
     kind: DataKind,
     packing: Packing,
+    /// The loop itself sends it, and not another thread.
+    answer: bool,
     /// Where the payload begins.
     start: u8,
     bytes: Vec<u8>,
@@ -42,9 +44,18 @@ impl Frame {
         Self::with_payload(message.kind(), packing, message.as_bytes())
     }
 
+    /// The same, of what the loop itself sends.
+    pub(super) fn answer(kind: DataKind, packing: Packing, payload: &[u8]) -> Self {
+        Self::build(kind, packing, payload, true)
+    }
+
     /// The one frame of a server's message (RFC 6455 §5.2): not masked.
     // [FR02]
     pub(super) fn with_payload(kind: DataKind, packing: Packing, payload: &[u8]) -> Self {
+        Self::build(kind, packing, payload, false)
+    }
+
+    fn build(kind: DataKind, packing: Packing, payload: &[u8], answer: bool) -> Self {
         let header = FrameHeader {
             fin: true,
             // RFC 7692 §6: the message is compressed [PD13]
@@ -67,6 +78,7 @@ impl Frame {
         Self(Arc::new(FrameBytes {
             kind,
             packing,
+            answer,
             start: start as u8,
             bytes,
         }))
@@ -78,6 +90,11 @@ impl Frame {
 
     pub(super) fn packing(&self) -> Packing {
         self.0.packing
+    }
+
+    /// Its octets if the loop itself sends it, and else none.
+    pub(super) fn answer_len(&self) -> usize {
+        if self.0.answer { self.0.bytes.len() } else { 0 }
     }
 
     pub(super) fn payload(&self) -> &[u8] {

@@ -153,7 +153,8 @@ impl<H: Handler> EventLoop<H> {
         self.next_timer = self.timer.map(|timer| self.context.now.after(timer));
         loop {
             let busy = self.accepting == Accepting::Now || !self.context.later.is_empty();
-            let timeout = if !busy && self.context.inbox.fall_asleep() {
+            // Looked at last: who stops the server before that finds nobody to wake.
+            let timeout = if !busy && self.context.inbox.fall_asleep() && !self.is_to_stop() {
                 self.next_deadline().map(|at| at.since(self.context.now))
             } else {
                 Some(Duration::ZERO)
@@ -374,6 +375,11 @@ impl<H: Handler> EventLoop<H> {
                 self.sweep.map(|sweep| now.after(sweep))
             };
         }
+    }
+
+    /// Whether the connections are not told yet that the server goes down.
+    fn is_to_stop(&self) -> bool {
+        self.accepting != Accepting::Never && self.shared.stop().is_some()
     }
 
     /// Whether the server has shut down.

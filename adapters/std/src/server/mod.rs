@@ -101,7 +101,7 @@ struct Stop {
 
 impl Shared {
     fn stop(&self) -> Option<Stop> {
-        if !self.stopping.load(Ordering::Acquire) {
+        if !self.stopping.load(Ordering::SeqCst) {
             return None;
         }
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
@@ -116,7 +116,7 @@ impl Shared {
             at: before.into_iter().chain(at).min(),
         });
         drop(stop);
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.store(true, Ordering::SeqCst);
         for inbox in &self.inboxes {
             inbox.wake();
         }

@@ -133,6 +133,8 @@ struct Queue {
     /// Octets of these frames, and what they cost.
     len: usize,
     cost: usize,
+    /// Octets of those among them that the loop itself sends.
+    answers: usize,
     /// Written when nothing else waits.
     latest: Option<Frame>,
     close: Option<(CloseCode, String)>,
@@ -158,6 +160,7 @@ impl Outgoing {
         let queue = self.queue();
         queue.len += frame.bytes().len();
         queue.cost += frame.cost();
+        queue.answers += frame.answer_len();
         queue.frames.push_back(frame);
     }
 
@@ -169,6 +172,7 @@ impl Outgoing {
         let frame = queue.frames.pop_front()?;
         queue.len -= frame.bytes().len();
         queue.cost -= frame.cost();
+        queue.answers -= frame.answer_len();
         Some(frame)
     }
 
@@ -255,6 +259,13 @@ impl Outbox {
         let mut state = lock(&self.state);
         state.push(frame);
         self.schedule(&mut state);
+    }
+
+    /// Octets in here that the loop itself sends.
+    pub(super) fn answers(&self) -> usize {
+        let state = lock(&self.state);
+        let first = state.first.as_ref().map_or(0, Frame::answer_len);
+        first + state.queue.as_ref().map_or(0, |queue| queue.answers)
     }
 
     /// Tells how much waits beside what is in here.
