@@ -329,10 +329,11 @@ impl House {
         let Some(seat) = visitor.member.take() else {
             return;
         };
-        if let Some(room) = self.rooms.get_mut(&seat.room) {
-            let name = room.members.remove(&seat.id).unwrap_or_default();
-            let Seat { id, room: at, .. } = seat;
-            let name = &name;
+        let (id, at) = (seat.id, seat.room.clone());
+        // Who leaves is told nothing of it: that would come after the next room was asked for.
+        drop(seat);
+        if let Some(room) = self.rooms.get_mut(&at) {
+            let name = &room.members.remove(&id).unwrap_or_default();
             _ = room.hub.broadcast(Told::Left { id, name, why }.json());
             if room.members.is_empty() {
                 self.rooms.remove(&at);

@@ -211,6 +211,23 @@ fn chat_members_on_all_threads_hear_everything_once_and_in_order() {
 
 #[test]
 #[ignore = "builds the examples"]
+fn chat_member_changes_the_room_hears_no_more_of_the_old_one() {
+    let server = start("chat", &[]);
+    let mut other = Member::join(server.address, "old", "Bo");
+    let mut peer = Member::join(server.address, "old", "Ada");
+    peer.hear("rooms");
+    peer.ask(&json!({ "type": "join", "room": "new", "name": "Ada" }));
+    let first = peer.ws.read().expect("a message");
+    let told: Value = serde_json::from_str(first.to_text().expect("a text")).expect("JSON");
+    assert_eq!(
+        (&told["type"], &told["room"]),
+        (&json!("joined"), &json!("new"))
+    );
+    assert_eq!(other.hear("left")["name"], "Ada");
+}
+
+#[test]
+#[ignore = "builds the examples"]
 fn chat_what_makes_no_sense_is_refused_with_a_reason() {
     let server = start("chat", &[]);
     let mut peer = Member::connect(server.address);
