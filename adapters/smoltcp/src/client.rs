@@ -89,7 +89,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
 
     /// Takes the connection as far as it goes without the caller, and tells the next thing that
     /// concerns the caller. Call it until it gives `None`, after each poll of the interface that
-    /// has changed something, and when [`poll_at`](WebSocket::poll_at) says so.
+    /// has changed something, and when [`poll_at`](Self::poll_at) says so.
     ///
     /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
     /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
@@ -122,6 +122,15 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             ClientEvent::Received,
             ClientEvent::Ended,
         )
+    }
+
+    /// When to poll next, unless the TCP socket has something new before; `None`: never.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Over(_) => None,
+            _ => self.deadline(),
+        }
     }
 
     fn poll_opening(&mut self, socket: &mut Socket<'_>) {

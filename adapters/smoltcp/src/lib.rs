@@ -34,7 +34,8 @@
 //!             Some(ServerEvent::Received(motews::Event::Data(chunk))) => {
 //!                 let (kind, last, len) = (chunk.kind, chunk.last, chunk.bytes.len());
 //!                 part[..len].copy_from_slice(chunk.bytes);
-//!                 server.send_fragment(tcp, kind, &part[..len], last).expect("there is room");
+//!                 // There is room for it, unless there is no one to answer any more.
+//!                 _ = server.send_fragment(tcp, kind, &part[..len], last);
 //!             }
 //!             Some(_) => {}
 //!             None => break,
@@ -51,6 +52,8 @@
 //!   [`set_nagle_enabled(false)`](smoltcp::socket::tcp::Socket::set_nagle_enabled) is called.
 //! - A TCP socket serves one connection at a time. Have as many listen at the same port as there may
 //!   be connections, and one more that answers with 503.
+//! - The time for a pong runs from the ping on, and ends when it is read. Poll more often than that,
+//!   with a `limit` above 0: a pong that waits in the ring all the time counts for nothing.
 //! - After a connection the socket listens again at once, and does not wait in TIME-WAIT.
 //! - Where packets are lost, a transmit ring should be no larger than the peer's receive window. After
 //!   three duplicate acknowledgements smoltcp 0.14 repeats as much of the transmit ring as a segment

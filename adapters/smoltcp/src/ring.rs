@@ -10,12 +10,13 @@ use motews::{
 };
 use smoltcp::socket::tcp::{RecvError, SendError as TcpSendError, Socket};
 
-/// Octets that the transmit ring has room for. None where nothing may be sent any more.
+/// Octets that the transmit ring has room for. Where nothing may be sent any more it takes whatever
+/// is owed, and drops it: no connection waits for that.
 pub(crate) fn free(socket: &Socket<'_>) -> usize {
     if socket.may_send() {
         socket.send_capacity().saturating_sub(socket.send_queue())
     } else {
-        0
+        usize::MAX
     }
 }
 

@@ -9,7 +9,7 @@ use smoltcp::time::Instant;
 
 use crate::extension::Extension;
 use crate::ring;
-use crate::socket::{Config, End, Phase, WebSocket, millis};
+use crate::socket::{Config, End, Phase, WebSocket, instant, millis};
 
 /// A server's socket: one connection at a time, and then the next.
 ///
@@ -65,8 +65,8 @@ pub enum ServerEvent<'s, 'a> {
     /// [`ServerSocket::respond`] has a page, if it is called before the next poll. Otherwise the
     /// error's own response is given.
     Http(HandshakeError),
-    /// What the peer sent. The first one may come before this side can send: the handshake's
-    /// answer has priority, and no frame is read before it is out.
+    /// What the peer sent. Nothing is read before the handshake's answer lies in the transmit ring,
+    /// which may leave no room for a reply to the first one.
     Received(motews::Event<'s>),
     /// The connection has ended, TCP included. From the next poll on the socket listens again.
     Ended(End),
@@ -81,7 +81,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
 
     /// Takes the connection as far as it goes without the caller, and tells the next thing that
     /// concerns the caller. Call it until it gives `None`, after each poll of the interface that
-    /// has changed something, and when [`poll_at`](WebSocket::poll_at) says so.
+    /// has changed something, and when [`poll_at`](Self::poll_at) says so.
     ///
     /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
     /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
@@ -122,7 +122,8 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     }
 
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
-    /// polls, and then the connection [is open](WebSocket::is_open). Of no effect at any other time.
+    /// polls, and then the connection [is open](WebSocket::is_open). Of no effect when no decision is
+    /// due. An upgrade answers its own request only: keep none beyond its connection.
     pub fn accept(&mut self, upgrade: Upgrade<'a>) {
         self.accept_with(upgrade, Extension::default());
     }
@@ -164,6 +165,16 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         };
         if is_due {
             *stage = Stage::Answering(Answer::Respond(response), 0);
+        }
+    }
+
+    /// When to poll next, unless the TCP socket has something new before; `None`: never.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Opening(Accepting(Stage::Listening)) => None,
+            Phase::Over(since) => instant(since.after(RESET_TIME)),
+            _ => self.deadline(),
         }
     }
 
@@ -245,14 +256,18 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     }
 }
 
+/// How long a peer is being told that its connection was reset.
+const RESET_TIME: Duration = Duration::from_secs(1);
+
 /// Has the socket listen again where it listened before.
 fn listen_again(socket: &mut Socket<'_>, since: Duration) -> bool {
     // After a reset the socket first tells the peer so, if it can: a peer that is unplugged has no
     // address on the link any more.
     let resetting = socket.state() == Tcp::Closed && socket.local_endpoint().is_some();
-    if resetting && since < Duration::from_secs(1) {
+    if resetting && since < RESET_TIME {
         return false;
     }
     let endpoint = socket.listen_endpoint();
-    socket.listen(endpoint).is_ok()
+    // The caller may have seen to it.
+    socket.is_open() || socket.listen(endpoint).is_ok()
 }

@@ -190,7 +190,11 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or
     /// [`SendError::Entropy`]. Nothing has changed then.
     pub fn ping(&mut self, socket: &mut Socket<'_>, payload: &[u8]) -> Result<(), SendError> {
-        ring::put_ping(self.connection()?, socket, payload)
+        let connection = self.connection()?;
+        if !socket.may_send() {
+            return Err(SendError::NotOpen);
+        }
+        ring::put_ping(connection, socket, payload)
     }
 
     /// Begins the closing handshake: the Close goes out with the next polls, and then TCP ends in
@@ -218,17 +222,12 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         matches!(&self.phase, Phase::Open(connection) if matches!(connection.state(), State::Open))
     }
 
-    /// When to poll next, unless the TCP socket has something new before; `None`: never.
-    #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
-        if matches!(self.phase, Phase::Over(_)) {
-            return None;
-        }
-        let at = self.deadlines.next(&self.config.timeouts)?;
-        i64::try_from(at.0).ok().map(Instant::from_millis)
-    }
-
     // ---- for both roles ----
+
+    /// The next deadline of a connection.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        instant(self.deadlines.next(&self.config.timeouts)?)
+    }
 
     pub(crate) fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
         match &mut self.phase {
@@ -292,6 +291,8 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                 Phase::Opening(_) | Phase::Over(_) => return None,
             };
             match due {
+                // What is read now shows that the peer is there, and needs the room for its answer.
+                Some(Due::Ping) if socket.can_recv() => {}
                 // No room: the peer has not read for long, and its time runs.
                 Some(Due::Ping) => _ = ring::put_ping(connection, socket, &[]),
                 Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
@@ -366,6 +367,11 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
             }
         }
     }
+}
+
+/// The core's time as smoltcp's; `None` beyond its end.
+pub(crate) fn instant(at: Millis) -> Option<Instant> {
+    i64::try_from(at.0).ok().map(Instant::from_millis)
 }
 
 /// smoltcp's time as the core's.

@@ -1,13 +1,15 @@
 //! How connections end, and when.
 
 use motews::handshake::Request;
-use motews::{CloseCode, Due, ProtocolViolation};
-use motews_smoltcp::{ClientSocket, Config, End};
+use motews::{CloseCode, DataKind, Due, Event, ProtocolViolation};
+use motews_smoltcp::{ClientSocket, Config, End, ServerEvent};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use crate::echo::Sender;
-use crate::support::{CONFIG, Faults, Net, Random, Rig, Server, masked, poll_echo};
+use crate::support::{
+    ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig, Server, masked, poll_echo,
+};
 
 /// CL06: the server's Close, then its FIN; only then the client's.
 #[test]
@@ -152,7 +154,7 @@ fn open_peer_without_messages_is_told_that_it_is_idle() {
     let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
     // It never has its message back whole, so it never closes.
     let mut sender = Sender::new(Vec::new());
-    sender.received.push((motews::DataKind::Text, Vec::new()));
+    sender.received.push((DataKind::Text, Vec::new()));
     let mut end = None;
     net.run(Duration::from_secs(100), |net| {
         end = end.or(poll_echo(&mut server, net.server.tcp(listener), net.now));
@@ -196,4 +198,120 @@ fn closed_client_waits_for_the_server_s_fin_and_not_for_ever() {
         assert_eq!(sender.end, Some(End::Closed(CloseCode::NORMAL)));
         assert!(net.now.total_millis() < 5500);
     }
+}
+
+/// What goes out of itself while a message is read takes none of the room that was there for the
+/// answer.
+#[test]
+fn open_message_when_a_ping_is_due_finds_the_room_that_was_told() {
+    let mut rig = Rig::open(600, 256);
+    let frame = masked(0x82, &[7; 400]);
+    rig.raw.send(&frame[..100]);
+    assert!(rig.run(1, |rig| rig.raw.received.len() == 2 + 92));
+    rig.raw.send(&frame[100..]);
+    let late = rig.net.now + Duration::from_secs(31);
+    while rig.net.now < late {
+        rig.raw.poll(&mut rig.net.client);
+        rig.net.step();
+    }
+    // The echo sends what it had room for, and no less.
+    rig.run(1, |_| false);
+    let payload = rig.raw.received.iter().filter(|octet| **octet == 7).count();
+    assert_eq!((payload, rig.end), (400, None));
+}
+
+/// A Close for which there is no TCP any more is not waited for.
+#[test]
+fn failed_reset_before_the_close_is_out_ends_at_once_and_says_why() {
+    let mut rig = Rig::open(200, 200);
+    rig.raw.reads = false;
+    rig.raw.send(masked(0x82, &[9; 20_000]));
+    rig.run(2, |_| false);
+    let tcp = rig.net.server.tcp(rig.listener);
+    tcp.send_slice(&[0; 200]).unwrap(); // There is no room for a Close.
+    rig.server.fail(ProtocolViolation::MessageTooBig);
+    rig.run(1, |_| false);
+    assert_eq!(rig.end, None);
+    rig.net.client.tcp(rig.raw.handle).abort();
+    assert_eq!(
+        rig.run_to_end(1),
+        End::Failed(ProtocolViolation::MessageTooBig)
+    );
+}
+
+/// The same where the Close would have been the answer to the peer's.
+#[test]
+fn closing_reset_before_the_answer_is_out_ends_at_once() {
+    let mut rig = Rig::open(200, 200);
+    rig.raw.reads = false;
+    let end = rig.net.now + Duration::from_secs(2);
+    while rig.net.now < end {
+        let tcp = rig.net.server.tcp(rig.listener);
+        _ = rig
+            .server
+            .send_fragment(tcp, DataKind::Binary, &[0; 190], false);
+        rig.raw.poll(&mut rig.net.client);
+        rig.net.step();
+    }
+    let tcp = rig.net.server.tcp(rig.listener);
+    tcp.send_slice(&[0; 200]).unwrap(); // There is no room for a Close.
+    rig.raw.send(masked(0x88, b"\x03\xe8"));
+    let (mut closed, mut ended) = (false, None);
+    let end = rig.net.now + Duration::from_secs(2);
+    while rig.net.now < end && ended.is_none() {
+        let (tcp, now) = (rig.net.server.tcp(rig.listener), rig.net.now);
+        while let Some(event) = rig.server.poll(tcp, now, 100) {
+            match event {
+                ServerEvent::Received(Event::Close(_)) => closed = true,
+                ServerEvent::Ended(end) => ended = Some(end),
+                _ => {}
+            }
+        }
+        if closed {
+            rig.net.client.tcp(rig.raw.handle).abort();
+        }
+        rig.raw.poll(&mut rig.net.client);
+        rig.net.step();
+    }
+    assert_eq!(ended, Some(End::Closed(CloseCode::NORMAL)));
+}
+
+/// A peer that is unplugged cannot be told of the reset. That is waited for a second, and
+/// `poll_at` says when it is over.
+#[test]
+fn reset_peer_out_of_reach_the_socket_listens_again_when_poll_at_says() {
+    let mut rig = Rig::open(200, 200);
+    rig.server.close(CloseCode::NORMAL, "").unwrap();
+    let (tcp, now) = (rig.net.server.tcp(rig.listener), rig.net.now);
+    assert_eq!(poll_echo(&mut rig.server, tcp, now), None);
+    let due = rig.server.poll_at().unwrap();
+    let end = poll_echo(&mut rig.server, tcp, due);
+    assert_eq!(end, Some(End::TimedOut(Due::Close)));
+    assert_eq!(poll_echo(&mut rig.server, tcp, due), None);
+    assert_eq!(tcp.state(), State::Closed, "the reset is not out");
+
+    let again = rig
+        .server
+        .poll_at()
+        .expect("there is something to wait for");
+    assert_eq!(again, due + Duration::from_secs(1));
+    assert_eq!(poll_echo(&mut rig.server, tcp, again), None);
+    assert_eq!(tcp.state(), State::Listen);
+    assert_eq!(rig.server.poll_at(), None);
+}
+
+/// A caller who has the socket listen by himself after a connection does no harm.
+#[test]
+fn ended_socket_that_the_caller_has_listen_serves_the_next_one() {
+    let mut rig = Rig::open(300, 300);
+    rig.raw.send(masked(0x88, &[]));
+    rig.run_to_end(1);
+    rig.net.server.tcp(rig.listener).listen(80).unwrap();
+    rig.raw = Raw::connect(&mut rig.net, 500);
+    rig.raw.send(REQUEST);
+    for _ in 0..50 {
+        rig.raw.poll(&mut rig.net.client);
+        rig.net.step(); // The request arrives before the next poll.
+    }
+    assert!(rig.run(1, |rig| rig.raw.received == ACCEPTED.as_bytes()));
 }

@@ -272,3 +272,59 @@ fn client_that_no_one_answers_is_lost() {
     });
     assert!(lost);
 }
+
+/// No one has called: there is nothing to wait for but TCP.
+#[test]
+fn listening_poll_at_is_never() {
+    let mut rig = Rig::new(100, 200);
+    assert_eq!(rig.server.poll_at(), None);
+    rig.raw.send(REQUEST);
+    assert!(rig.run(1, |rig| rig.raw.received == ACCEPTED.as_bytes()));
+    assert!(rig.server.poll_at().is_some());
+    rig.net.client.tcp(rig.raw.handle).abort();
+    rig.run_to_end(1);
+    rig.run(1, |_| false);
+    assert!(rig.server.is_idle());
+    assert_eq!(rig.server.poll_at(), None);
+}
+
+/// HS13: an upgrade answers no request that is not there.
+#[test]
+fn request_arriving_upgrade_of_an_earlier_connection_is_not_accepted() {
+    let mut rig = Rig::new(300, 300);
+    let poll = |rig: &mut Rig| {
+        let mut done = None;
+        let until = rig.net.now + Duration::from_secs(1);
+        while rig.net.now < until {
+            rig.raw.poll(&mut rig.net.client);
+            rig.net.step();
+            let (tcp, now) = (rig.net.server.tcp(rig.listener), rig.net.now);
+            while let Some(event) = rig.server.poll(tcp, now, 0) {
+                if let ServerEvent::Request(RequestEvent::Done(upgrade)) = event {
+                    done = Some(upgrade);
+                }
+            }
+        }
+        done
+    };
+    rig.raw.send(REQUEST);
+    let kept = poll(&mut rig).unwrap();
+    rig.net.client.tcp(rig.raw.handle).abort();
+    assert_eq!(poll(&mut rig), None);
+    rig.server.accept(kept); // No one has called.
+
+    rig.raw = Raw::connect(&mut rig.net, 500);
+    let request = REQUEST.replace("dGhl", "AAAA");
+    let (one, two) = request.split_at(100);
+    rig.raw.send(one);
+    assert_eq!(poll(&mut rig), None);
+    rig.server.accept(kept); // The request has not arrived yet.
+    rig.raw.send(two);
+    let own = poll(&mut rig).unwrap();
+    assert!(rig.raw.received.is_empty());
+    rig.server.accept(own);
+    poll(&mut rig);
+    assert!(rig.server.is_open());
+    assert!(rig.raw.received.starts_with(b"HTTP/1.1 101 "));
+    assert_ne!(rig.raw.received, ACCEPTED.as_bytes());
+}
