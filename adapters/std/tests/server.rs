@@ -401,6 +401,31 @@ fn open_handler_that_panics_closes_this_connection_only() {
 }
 
 #[test]
+fn loop_that_panics_before_it_serves_ends_the_server() {
+    #[derive(Clone)]
+    struct Faulty(Arc<Mutex<bool>>);
+
+    impl Handler for Faulty {
+        type Data = ();
+
+        fn timer(&self) -> Option<Duration> {
+            let first = core::mem::take(&mut *self.0.lock().unwrap());
+            assert!(!first, "as it should");
+            None
+        }
+
+        fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
+            Ok(())
+        }
+    }
+
+    let server = Server::builder().threads(2).bind("127.0.0.1:0").unwrap();
+    let running = std::thread::spawn(|| server.run(Faulty(Arc::new(Mutex::new(true)))));
+    until("the end", || running.is_finished());
+    assert!(!matches!(running.join(), Ok(Ok(()))), "it tells of it");
+}
+
+#[test]
 fn open_handler_that_fails_closes_the_connection() {
     let recorder = Recorder::default();
     let server = start(Server::builder(), recorder.clone());

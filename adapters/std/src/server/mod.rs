@@ -12,10 +12,12 @@ mod stream;
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
 use std::net::ToSocketAddrs;
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -422,18 +424,22 @@ impl Server {
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> io::Result<()> {
         let shared = &self.shared;
         let serve = |index: usize, waiting: Waiting, handler: H| {
-            let result = EventLoop::new(waiting, index, shared.clone(), handler).run();
-            if result.is_err() {
+            let run = || EventLoop::new(waiting, index, shared.clone(), handler).run();
+            let result = catch_unwind(AssertUnwindSafe(run));
+            if !matches!(result, Ok(Ok(()))) {
+                // The others would serve on, and be waited for.
                 shared.shut_down(Duration::ZERO);
             }
-            result
+            result.unwrap_or_else(|panic| resume_unwind(panic))
         };
         let mut loops = self.loops.into_iter().enumerate();
         let first = loops.next();
+        // All of them first: if that panics, no thread runs yet.
+        let others: Vec<_> = loops.map(|(n, each)| (n, each, handler.clone())).collect();
         thread::scope(|scope| {
-            let others: Vec<_> = loops
-                .map(|(index, waiting)| {
-                    let handler = handler.clone();
+            let others: Vec<_> = others
+                .into_iter()
+                .map(|(index, waiting, handler)| {
                     let serve = &serve;
                     thread::Builder::new()
                         .name(format!("motews-{index}"))
