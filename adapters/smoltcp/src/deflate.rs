@@ -134,8 +134,12 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// As [`accept`](Self::accept), with the compression that was agreed on. The limit
     /// [`Config::max_message_len`](crate::Config::max_message_len) is that of inflated messages:
     /// give it to the [`Decompressor`](motews::deflate::Decompressor) too.
+    ///
+    /// Where this request offers no extension, `accepted` is another's: nothing is compressed then.
     pub fn accept_compressed(&mut self, upgrade: Upgrade<'a>, accepted: Accepted) {
-        self.accept_with(upgrade, Extension(Some(accepted)));
+        // RFC 6455 §9.1: nothing that was not offered [HS15]
+        let is_offered = upgrade.extensions(accepted.response.as_str()).is_ok();
+        self.accept_with(upgrade, Extension(is_offered.then_some(accepted)));
     }
 }
 
@@ -169,6 +173,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
                 }
                 break;
             }
+            let free = ring::free(socket);
             let connection = self.connection()?;
             let rest = payload.get(total.consumed..).unwrap_or_default();
             let mut send =
@@ -181,7 +186,11 @@ impl<R: Role, H> WebSocket<'_, R, H> {
                 // The ring wraps before there is room for a frame.
                 Ok(Err(SendError::NoRoom)) => {
                     let mut frame = [0; 32];
-                    let sent = send(&mut frame)?;
+                    let room = free.min(frame.len());
+                    let sent = match send(frame.get_mut(..room).unwrap_or_default()) {
+                        Err(SendError::NoRoom) if total.written > 0 => break,
+                        sent => sent?,
+                    };
                     ring::put(socket, frame.get(..sent.written).unwrap_or_default(), None);
                     sent
                 }

@@ -157,7 +157,14 @@ fn agreed_compression_echoes_through_rings_of_any_size() {
         (DataKind::Binary, vec![7; 50_000], true),
         (DataKind::Text, prose.into_bytes(), true),
     ];
-    for (rx, tx) in [(64, 131), (200, 150), (313, 1000), (4096, 4096)] {
+    for (rx, tx) in [
+        (64, 40),
+        (1, 60),
+        (64, 131),
+        (200, 150),
+        (313, 1000),
+        (4096, 4096),
+    ] {
         let mut net = Net::new(Faults::default(), 7);
         let mut raw = Raw::connect(&mut net, 4096);
         let mut echo = Echo::new();
@@ -282,4 +289,63 @@ fn connection_without_an_agreement_refuses_to_compress() {
     let sent = (rig.server).send_compressed(tcp, &mut compressor, DataKind::Text, b"x", true);
     assert_eq!(sent, Err(SendError::CompressionNotNegotiated));
     assert!(rig.server.is_open());
+}
+
+/// Offers that were kept from another request are not agreed on with this one.
+#[test]
+fn accepted_compression_that_was_not_offered_is_not_used() {
+    let mut offers = Offers::<128>::new();
+    let earlier = request(OFFER);
+    let mut handshake = ServerHandshake::new([0; 128]);
+    let mut input = earlier.as_bytes();
+    while let Some(event) = handshake.next_event(&mut input).unwrap() {
+        if let RequestEvent::Header(header) = event {
+            offers.push(&header);
+        }
+    }
+    let mut rig = Rig::new(500, 500);
+    rig.raw.send(REQUEST);
+    let opened = rig.net.run(Duration::from_secs(1), |net| {
+        let tcp = net.server.tcp(rig.listener);
+        while let Some(event) = rig.server.poll(tcp, net.now, 0) {
+            if let ServerEvent::Request(RequestEvent::Done(upgrade)) = event {
+                let accepted = offers.accept(&DEFLATE).unwrap();
+                rig.server.accept_compressed(upgrade, accepted);
+            }
+        }
+        rig.raw.poll(&mut net.client);
+        rig.server.is_open()
+    });
+    assert!(opened);
+    let mut compressor = Compressor::new([0; 2700], KIB, Level::Fast).unwrap();
+    let tcp = rig.net.server.tcp(rig.listener);
+    let sent = (rig.server).send_compressed(tcp, &mut compressor, DataKind::Text, b"x", true);
+    assert_eq!(sent, Err(SendError::CompressionNotNegotiated));
+}
+
+/// A frame that goes across the wrap is no longer than the room there is.
+#[test]
+fn send_compressed_at_the_wrap_of_a_tiny_ring_loses_nothing() {
+    let mut net = Net::new(Faults::default(), 7);
+    let mut raw = Raw::connect(&mut net, 4096);
+    let mut echo = Echo::new();
+    let (listener, _) = agree(&mut net, &mut raw, &mut echo, OFFER, 200, 40);
+    while net.server.tcp(listener).send_queue() > 0 {
+        net.step();
+    }
+    // Of 40 octets, 19 are acknowledged and 20 are on their way: there is room for 1 and 19 more.
+    assert_eq!(net.server.tcp(listener).send_slice(&[0; 19]), Ok(19));
+    net.step();
+    assert_eq!(net.server.tcp(listener).send_slice(&[0; 20]), Ok(20));
+    while net.server.tcp(listener).send_queue() > 20 {
+        net.step();
+    }
+    let noise: Vec<u8> = (0..60_u8).map(|at| at.wrapping_mul(151)).collect();
+    let tcp = net.server.tcp(listener);
+    assert_eq!(tcp.send_queue(), 20);
+    let sent = (echo.server)
+        .send_compressed(tcp, &mut echo.compressor, DataKind::Binary, &noise, true)
+        .unwrap();
+    assert!(!sent.done);
+    assert_eq!(tcp.send_queue(), 20 + sent.written);
 }
