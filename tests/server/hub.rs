@@ -162,6 +162,16 @@ fn hub_member_stops_reading_it_is_disconnected_with_the_code() {
 }
 
 #[test]
+fn hub_member_is_disconnected_with_a_code_that_is_never_sent_it_just_ends() {
+    let server = start(&["slow=1006", "max-backlog=1000", "close=never"]);
+    let mut control = open(&server);
+    let mut slow = slow_member(&server);
+    assert_eq!(control.ask("!broadcast 6 4000000"), "!broadcast 1 1 1");
+    assert_eq!(slow.read_to_close(), 1006, "what was begun, and the end");
+    super::wait_for_pairs(&mut control);
+}
+
+#[test]
 fn hub_member_reads_late_the_code_of_its_disconnection_arrives() {
     let server = start(&[SMALL[0], SMALL[1], "slow=4008"]);
     let mut slow = slow_member(&server);

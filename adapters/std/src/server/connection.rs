@@ -595,8 +595,11 @@ impl Core {
             match outbox.next() {
                 Next::Nothing => return,
                 Next::Close(code, reason) => {
-                    // It was checked, and may come too late.
-                    let _ = self.close(context, code, &reason);
+                    // It may come too late.
+                    if let Err(SendError::Invalid(_)) = self.close(context, code, &reason) {
+                        // A hub's policy, with a code that no Close frame may have.
+                        self.lost = true;
+                    }
                     return;
                 }
                 Next::Send(frame) => self.send_frame(context, &frame),

@@ -25,7 +25,8 @@ pub enum SlowPolicy {
     DropNewest,
     /// Keeps one message only, the newest, whatever the backlog's limit: for the frames of a video.
     KeepNewest,
-    /// Drops all that waits, and closes the connection with this code.
+    /// Drops all that waits, and closes the connection with this code; without a Close frame, if
+    /// none may have this code (RFC 6455 §7.4.1).
     Disconnect(CloseCode),
 }
 
