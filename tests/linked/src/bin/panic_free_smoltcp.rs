@@ -24,11 +24,13 @@ fn main() {
     used(offers.accept(place()));
     server.respond(any::<Response<'_>>());
     used(server.is_idle());
+    used(server.poll_at());
     open(server);
 
     let client = place::<ClientSocket<'_, Generator>>();
     *client = ClientSocket::new(place(), any::<Request<'_>>(), Generator, any());
     used(client.poll(socket(), any::<Instant>(), any()));
+    used(client.poll_at());
     open::<Client<Generator>, _>(client);
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
@@ -46,7 +48,6 @@ fn open<R: motews::Role, H>(websocket: &mut WebSocket<'static, R, H>) {
     used(websocket.close(any(), any()));
     websocket.fail(any());
     used(websocket.is_open());
-    used(websocket.poll_at());
 }
 
 fn socket() -> &'static mut Socket<'static> {
