@@ -719,9 +719,20 @@ impl<D: Default> Slot<D> {
         ended: bool,
     ) {
         self.core.unread = true;
-        if self.core.queued {
-            return;
+        if !self.core.queued {
+            self.read(handler, context, buffer, ended);
         }
+    }
+
+    /// Reads until nothing is left, or the others have their turn.
+    #[inline]
+    fn read<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+        ended: bool,
+    ) {
         for _ in 0..MAX_READS {
             if self.core.is_paused(context) || self.core.is_over() {
                 return;
@@ -794,9 +805,11 @@ impl<D: Default> Slot<D> {
         context: &mut Context,
         buffer: &mut [u8],
     ) {
+        // Where it writes much for others, it reads all the same.
+        let waits = self.core.queued;
         self.core.write_outbox(context);
         self.settle(handler, context);
-        if self.core.queued {
+        if waits {
             return;
         }
         // What was read before comes first.
@@ -816,7 +829,7 @@ impl<D: Default> Slot<D> {
             self.settle(handler, context);
         }
         if self.core.unread && self.core.waiting_answers() <= limit {
-            self.readable(handler, context, buffer, true);
+            self.read(handler, context, buffer, true);
         }
     }
 

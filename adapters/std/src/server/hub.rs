@@ -139,29 +139,46 @@ impl Hub {
         self.send(message.as_message(), Packing::Plain, |_| true)
     }
 
+    /// What a message is to be compressed for.
+    fn windows(
+        &self,
+        packing: Packing,
+        wanted: &mut impl FnMut(PeerId) -> bool,
+    ) -> Vec<PeerWindow> {
+        let mut windows = Vec::new();
+        if packing == Packing::Allowed {
+            let members = self.lock();
+            for (_, outbox) in members.iter().filter(|(_, outbox)| wanted(outbox.id)) {
+                if let Some(window) = outbox.window
+                    && !windows.contains(&window)
+                {
+                    windows.push(window);
+                }
+            }
+        }
+        windows
+    }
+
     fn send(
         &self,
         message: MessageRef<'_>,
         packing: Packing,
         mut wanted: impl FnMut(PeerId) -> bool,
     ) -> Broadcast {
-        let plain = Frame::new(message, Packing::Plain);
-        let mut packed: Vec<(PeerWindow, Option<Frame>)> = Vec::new();
         let mut result = Broadcast::default();
+        let windows = self.windows(packing, &mut wanted);
+        // Nobody waits for this: others may join, leave and broadcast meanwhile.
+        let plain = Frame::new(message, Packing::Plain);
+        let packed: Vec<_> = windows
+            .into_iter()
+            .filter_map(|window| Some((window, pack(window, message)?)))
+            .collect();
         let mut loops: Vec<Arc<Inbox>> = Vec::new();
         let members = self.lock();
         for (_, outbox) in members.iter().filter(|(_, outbox)| wanted(outbox.id)) {
-            let frame = match outbox.window.filter(|_| packing == Packing::Allowed) {
-                None => &plain,
-                Some(window) => {
-                    let known = packed.iter().position(|(known, _)| *known == window);
-                    let index = known.unwrap_or_else(|| {
-                        packed.push((window, pack(window, message)));
-                        packed.len() - 1
-                    });
-                    packed[index].1.as_ref().unwrap_or(&plain)
-                }
-            };
+            let mut fitting = packed.iter();
+            let fitting = fitting.find(|(window, _)| outbox.window == Some(*window));
+            let frame = fitting.map_or(&plain, |(_, frame)| frame);
             let one = outbox.offer(frame, self.policy);
             result.delivered += one.delivered;
             result.dropped += one.dropped;
