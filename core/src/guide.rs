@@ -104,6 +104,7 @@
 //!     let upgrade: Upgrade = loop {
 //!         if rx.is_empty() {
 //!             let len = transport.read(rx.spare());
+//!             if len == 0 { return Err("the peer has left".into()) }
 //!             rx.fill(len);
 //!         }
 //!         let mut input = &*rx.unread();
@@ -145,6 +146,5 @@
 //! # struct Script { said: &'static [u8], heard: Vec<u8> }
 //! # impl Script {
 //! #     fn read(&mut self, to: &mut [u8]) -> usize { std::io::Read::read(&mut self.said, to).unwrap() }
-//! #     fn write(&mut self, bytes: &[u8]) -> usize { self.heard.extend(bytes); bytes.len() }
-//! # }
+//! #     fn write(&mut self, bytes: &[u8]) -> usize { self.heard.extend(bytes); bytes.len() } }
 //! ```

@@ -6,7 +6,9 @@
 //! [`next_event`](WebSocket::next_event) come back without an event, and nothing is lost.
 //!
 //! With a [`Clock`](crate::Clock) such an error is not told, as long as there is a deadline to wait
-//! for. The deadlines can be kept no more precisely than the transport comes back.
+//! for. The deadlines can be kept no more precisely than the transport comes back. The sockets of
+//! `std` say `WouldBlock` on Unix, which embedded-io does not know: over its adapter for them, wrap
+//! the socket, and make that `TimedOut`.
 
 use embedded_io::{ErrorKind, Read, Write};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};

@@ -2,6 +2,7 @@
 //! blocking and the async one, do what it says and tell it what came of that. All their state is in
 //! here, so none is in a future.
 
+use core::cell::Cell;
 use core::mem;
 
 use motews::handshake::{
@@ -155,7 +156,7 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
         };
         let output = &mut self.output;
         loop {
-            if due(connection, Some(output), &mut self.time, self.config)? {
+            if due(connection, Ok(output), &mut self.time, self.config)? {
                 return Ok(Next::End);
             }
             // Each ping has its pong, as long as the transport takes them; no frame is read
@@ -163,7 +164,7 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
             if !output.put_owed(connection)? {
                 return Ok(Next::Io(Io::Write));
             }
-            if let Some(step) = receive(connection, &mut self.time, rx) {
+            if let Some(step) = receive(connection, rx) {
                 return Ok(Next::Event(step));
             }
             if rx.is_empty() && !connection.wants_transmit() {
@@ -177,7 +178,7 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
         if let Phase::Open(connection) = &mut self.phase {
             due(
                 connection,
-                Some(&mut self.output),
+                Ok(&mut self.output),
                 &mut self.time,
                 self.config,
             )?;
@@ -216,7 +217,7 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
         match &mut self.phase {
             Phase::Open(connection) => {
                 let output = &mut self.output;
-                due(connection, Some(output), &mut self.time, self.config)?;
+                due(connection, Ok(output), &mut self.time, self.config)?;
                 Ok((connection, output))
             }
             phase => Err(phase.not_open()),
@@ -260,25 +261,29 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
     }
 }
 
-/// Does what is due, and tells whether the connection is at its end. Without an output a ping is
-/// left out, for the transmit buffer has not moved for long: the peer's time runs.
+/// Does what is due, and tells whether the connection is at its end. A ping finds its room when the
+/// output can be had, if not at once; the peer's time for it runs.
 pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
     connection: &mut Connection<R>,
-    output: Option<&mut Output<Tx>>,
+    output: Result<&mut Output<Tx>, &Cell<bool>>,
     time: &mut impl Time,
     config: &Config<'_>,
 ) -> Result<bool, Failure> {
-    match time.poll(&config.timeouts) {
-        None => {}
-        Some(Due::Ping) => {
-            if let Some(output) = output {
-                _ = output.put(|out| connection.ping(&[], out));
-            }
-        }
-        Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
+    if connection.state() != State::Open {
+        time.closing();
+    }
+    match (time.poll(&config.timeouts), output) {
+        (None, _) => {}
+        (Some(Due::Ping), Ok(output)) => output.owe_ping(),
+        (Some(Due::Ping), Err(ping)) => ping.set(true),
+        (Some(Due::Idle), _) => _ = connection.close(CloseCode::GOING_AWAY, ""),
         // The server has not ended the transport, but all else is done [CL07]
-        Some(_) if connection.is_clean() => return Ok(true),
-        Some(due) => return Err(Failure::TimedOut(due)),
+        (Some(_), Ok(output))
+            if connection.is_clean() && output.pending(config.flush).is_none() =>
+        {
+            return Ok(true);
+        }
+        (Some(due), _) => return Err(Failure::TimedOut(due)),
     }
     Ok(false)
 }
@@ -286,12 +291,8 @@ pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
 /// The next event in the receive window, which is empty where there is none.
 pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
     connection: &mut Connection<R>,
-    time: &mut impl Time,
     rx: &mut Window<Rx>,
 ) -> Option<Step> {
-    if connection.state() != State::Open {
-        time.closing();
-    }
     if rx.is_empty() {
         return None;
     }

@@ -59,7 +59,9 @@
 //! # Good to know
 //! - `send` puts a frame into the transmit buffer. It goes out when the buffer is full, with `flush`,
 //!   or when the next call waits for input: whoever sends without receiving must flush.
-//! - Someone has to receive, too: pings, the peer's Close and the deadlines are seen to then.
+//! - Someone has to receive, too: pings, the peer's Close and the deadlines are seen to then. With a
+//!   clock, who only sends for longer than `keepalive` and `pong`, or comes back that late, is told
+//!   [`TimedOut`](Error::TimedOut), for the pong lies unread.
 //! - A message longer than the transmit buffer goes out with `send_fragment`.
 //! - embedded-io cannot shut a transport down, so that is the caller's part (RFC 6455 §7.1.1): when
 //!   there is nothing more to receive, shut it down for writing, `drain` it, and close it.

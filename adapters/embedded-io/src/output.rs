@@ -18,6 +18,8 @@ pub(crate) struct Output<Tx> {
     end: u8,
     /// Something was written that the transport may have kept back.
     unflushed: bool,
+    /// A ping is due that has found no room yet.
+    ping: bool,
 }
 
 impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
@@ -28,7 +30,13 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
             start: 0,
             end: 0,
             unflushed: false,
+            ping: false,
         }
+    }
+
+    /// A ping goes out with the next of what is owed.
+    pub(crate) const fn owe_ping(&mut self) {
+        self.ping = true;
     }
 
     /// What is to be written next.
@@ -114,22 +122,29 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
         Ok(true)
     }
 
-    /// Takes what the protocol owes the peer, and tells whether nothing is owed any more: `false`
+    /// Takes what is owed to the peer, by the protocol or as a ping, and tells whether nothing is owed any more: `false`
     /// means to write first.
     pub(crate) fn put_owed<R: Role>(
         &mut self,
         connection: &mut Connection<R>,
     ) -> Result<bool, EntropyError> {
-        while connection.wants_transmit() {
-            let put = self.put_control(|out| match connection.poll_transmit(out) {
-                Ok(0) => Err(SendError::NoRoom),
-                Ok(len) => Ok(len),
-                Err(EntropyError) => Err(SendError::Entropy),
+        while connection.wants_transmit() || self.ping {
+            let ping = !connection.wants_transmit();
+            let put = self.put_control(|out| {
+                if ping {
+                    return connection.ping(&[], out);
+                }
+                match connection.poll_transmit(out) {
+                    Ok(0) => Err(SendError::NoRoom),
+                    Ok(len) => Ok(len),
+                    Err(EntropyError) => Err(SendError::Entropy),
+                }
             });
             match put {
-                Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(_) => return Err(EntropyError),
+                Err(SendError::Entropy) => return Err(EntropyError),
+                // Where the connection is closing, the ping is of no use any more.
+                _ => self.ping &= !ping,
             }
         }
         Ok(true)

@@ -23,6 +23,9 @@ use crate::websocket::violation;
 /// A transport in two halves: reads from the one, writes to the other. A [`WebSocket`] over it can
 /// be split.
 ///
+/// The receiver drops futures of both by itself, also of `flush`: they must be cancel-safe (see
+/// [`asynch`](crate::asynch)). The halves of `embedded-tls` are not.
+///
 /// ```
 /// # async fn f(stream: tokio::net::TcpStream) {
 /// use embedded_io_adapters::tokio_1::FromTokio;
@@ -116,6 +119,7 @@ where
                 receiver: Cell::new(None),
                 sender: Cell::new(None),
                 news: Cell::new(false),
+                ping: Cell::new(false),
             },
         })
     }
@@ -125,6 +129,9 @@ where
 ///
 /// The halves belong to one thread: to one task, as with `join` and `select`, or to two tasks of one
 /// executor that does not move them to other threads.
+///
+/// Poll or drop each future: one that is kept and not polled may hold the right to write, and then
+/// the other half waits.
 pub struct Halves<'s, Rd, Wr, R, Rx, Tx, K> {
     rx: &'s mut Window<Rx>,
     reader: &'s mut Rd,
@@ -145,6 +152,8 @@ struct Shared<'s, Wr, R, Tx> {
     sender: Cell<Option<Waker>>,
     /// The sender has done something that the receiver should look at.
     news: Cell<bool>,
+    /// A ping became due while the sender had `writing`.
+    ping: Cell<bool>,
 }
 
 struct Writing<'s, Wr, Tx> {
@@ -199,6 +208,13 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>> Shared<'s, Wr, R, Tx> {
             writing: self.writing.try_borrow_mut().ok()?,
             _tell: Tell::Sender(&self.sender),
         })
+    }
+
+    /// The ping that became due meanwhile, for whoever writes.
+    fn hand_over_ping(&self, output: &mut Output<Tx>) {
+        if self.ping.take() {
+            output.owe_ping();
+        }
     }
 
     /// The right to write, for the sender, as soon as the receiver has no use for it.
@@ -374,9 +390,13 @@ where
         } = self;
         let mut right = shared.try_receiver_writes();
         let mut output = right.as_mut().map(|right| &mut *right.writing.output);
+        if let Some(output) = &mut output {
+            shared.hand_over_ping(output);
+        }
         shared.connection(|connection| {
             loop {
-                if due(connection, output.as_deref_mut(), *time, shared.config)? {
+                let output_or_ping = output.as_deref_mut().ok_or(&shared.ping);
+                if due(connection, output_or_ping, *time, shared.config)? {
                     return Ok(Next::End);
                 }
                 // Where there is no room, reading goes on: the pong to the newest ping will do.
@@ -384,7 +404,7 @@ where
                     Some(output) => output.put_owed(connection)?,
                     None => !connection.wants_transmit(),
                 };
-                if let Some(step) = receive(connection, *time, rx) {
+                if let Some(step) = receive(connection, rx) {
                     return Ok(Next::Event(step));
                 }
                 if !rx.is_empty() {
@@ -531,6 +551,7 @@ where
         let mut right = self.shared.sender_writes().await;
         loop {
             let output = &mut *right.writing.output;
+            self.shared.hand_over_ping(output);
             self.shared
                 .connection(|connection| Ok(output.put_owed(connection)?))?;
             let Some(io) = output.pending(self.shared.config.flush) else {
@@ -561,6 +582,7 @@ where
         let mut right = self.shared.sender_writes().await;
         loop {
             let output = &mut *right.writing.output;
+            self.shared.hand_over_ping(output);
             let done = self
                 .shared
                 .connection(|connection| put(connection, output))?;

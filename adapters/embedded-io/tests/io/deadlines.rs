@@ -215,3 +215,49 @@ fn blocking_peer_is_silent_is_pinged_and_given_up() {
     assert_eq!(ws.next_event().map(|_| ()), Err(Error::TimedOut(Due::Pong)));
     assert_eq!(read_by_client(&script.written(), head), [Got::Ping(vec![])]);
 }
+
+#[test]
+fn peer_reads_nothing_and_is_idle_is_given_up() {
+    static IDLE: Config<'static> = Config {
+        timeouts: Timeouts {
+            idle: Some(Duration::from_secs(1)),
+            keepalive: None,
+            ..CONFIG.timeouts
+        },
+        ..CONFIG
+    };
+    let (ws, script, hand, _) = open();
+    let mut ws = ws.with_config(&IDLE);
+    script.takes.set(false);
+    assert_eq!(
+        poll(ws.send(Message::Binary(&[0; 60]))),
+        Poll::Ready(Ok(()))
+    );
+    hand.pass(1_000);
+    assert_eq!(poll(ws.flush()), Poll::Pending);
+    hand.pass(2_999);
+    assert_eq!(poll(ws.flush()), Poll::Pending);
+    hand.pass(1);
+    assert_eq!(
+        poll(ws.flush()),
+        Poll::Ready(Err(Error::TimedOut(Due::Close)))
+    );
+}
+
+#[test]
+fn ping_finds_no_room_goes_out_later() {
+    let (mut ws, script, hand, head) = open();
+    script.takes.set(false);
+    assert_eq!(
+        poll(ws.send(Message::Binary(&[0; 62]))),
+        Poll::Ready(Ok(()))
+    );
+    hand.pass(30_000);
+    assert_eq!(next(&mut ws), Poll::Pending);
+    script.takes.set(true);
+    assert_eq!(next(&mut ws), Poll::Pending);
+    assert_eq!(
+        read_by_client(&script.written(), head).last(),
+        Some(&Got::Ping(vec![]))
+    );
+}

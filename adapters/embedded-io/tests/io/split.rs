@@ -1,8 +1,11 @@
 //! The two halves, each of which waits, and is dropped, while the other goes on.
 
 use core::pin::pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use std::sync::Arc;
+use std::task::Wake;
 
 use motews::{CloseCode, DataKind, Due, Event, Message, MessageBuffer, ProtocolViolation, Server};
 use motews_embedded_io::asynch::WebSocket;
@@ -322,4 +325,87 @@ fn silent_peer_is_pinged_and_given_up_by_the_receiver() {
         poll(receiver.next_event()),
         Poll::Ready(Err(Error::TimedOut(Due::Pong)))
     ));
+}
+
+#[test]
+fn halves_polled_only_when_woken_send_all() {
+    struct Flag(AtomicBool);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let flags = [(); 2].map(|()| Arc::new(Flag(AtomicBool::new(true))));
+    let wakers = flags.clone().map(Waker::from);
+    let (mut ws, script, head) = open(1, true);
+    let mut halves = ws.split::<()>().expect("it is open");
+    let (mut receiver, mut sender) = halves.both();
+    let mut receive = pin!(receiver.next_event());
+    let mut send = pin!(async {
+        for number in 0_u8..20 {
+            sender
+                .send(Message::Binary(&[number; 40]))
+                .await
+                .expect("room");
+            let mut waited = false; // The receiver's turn.
+            core::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                match core::mem::replace(&mut waited, true) {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
+        }
+    });
+    let mut sent = false;
+    while flags.iter().any(|flag| flag.0.load(Ordering::Relaxed)) {
+        if flags[0].0.swap(false, Ordering::Relaxed) && !sent {
+            let context = &mut Context::from_waker(&wakers[0]);
+            sent = send.as_mut().poll(context).is_ready();
+        }
+        if flags[1].0.swap(false, Ordering::Relaxed) {
+            let context = &mut Context::from_waker(&wakers[1]);
+            assert!(receive.as_mut().poll(context).is_pending());
+        }
+    }
+    assert!(sent, "the sender was not woken");
+    let got = read_by_client(&script.written(), head);
+    assert_eq!(got.len(), 20, "nobody wrote the last");
+}
+
+#[test]
+fn halves_sender_holds_the_output_ping_goes_out_all_the_same() {
+    let hand = Hand::default();
+    let mut script = Script::new(REQUEST, 1000, false);
+    script.ends = false;
+    let transport = Duplex {
+        reader: script.clone(),
+        writer: script.clone(),
+    };
+    let ws = WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    let mut ws = ws.with_clock(hand.clone());
+    assert_eq!(block_on(ws.accept()), Ok(()));
+    let head = script.written().len();
+    let mut halves = ws.split::<()>().expect("it is open");
+    let (mut receiver, mut sender) = halves.both();
+    script.takes.set(false);
+    {
+        let mut send = pin!(async {
+            for number in 0_u8..3 {
+                let sent = sender.send(Message::Binary(&[number; 40])).await;
+                sent.expect("it fits");
+            }
+        });
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(send.as_mut().poll(context).is_pending());
+        // The default of `keepalive`.
+        hand.pass(30_000);
+        assert!(poll(receiver.next_event()).is_pending());
+        script.takes.set(true);
+        assert!(send.as_mut().poll(context).is_ready());
+    }
+    assert!(poll(receiver.next_event()).is_pending());
+    let got = read_by_client(&script.written(), head);
+    assert!(got.contains(&Got::Ping(vec![])), "{got:?}");
 }
