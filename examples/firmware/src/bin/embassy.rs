@@ -49,10 +49,32 @@ static MEMORY: ConstStaticCell<[Memory; CONNECTIONS]> = ConstStaticCell::new(
     }; CONNECTIONS],
 );
 
-static PAGE: &[u8] = include_bytes!("../../../web/echo.html");
-static HTML: &[(&str, &str)] = &[
-    ("Content-Type", "text/html; charset=utf-8"),
-    ("Cache-Control", "no-cache"),
+/// Headers as they are sent: names and values.
+type Headers = &'static [(&'static str, &'static str)];
+
+/// The page and what it loads: where, with which headers, what.
+static FILES: [(&str, Headers, &[u8]); 3] = [
+    (
+        "/",
+        &[
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Cache-Control", "no-cache"),
+        ],
+        include_bytes!("../../../web/echo.html"),
+    ),
+    (
+        "/base.css",
+        &[("Content-Type", "text/css"), ("Cache-Control", "no-cache")],
+        include_bytes!("../../../web/base.css"),
+    ),
+    (
+        "/link.js",
+        &[
+            ("Content-Type", "text/javascript"),
+            ("Cache-Control", "no-cache"),
+        ],
+        include_bytes!("../../../web/link.js"),
+    ),
 ];
 
 static CONFIG: Config<'static> = Config {
@@ -191,18 +213,23 @@ type Socket<'s> =
 
 /// The handshake: accepts an upgrade, and gives the page to whoever wants none.
 fn open(socket: &mut Socket<'_>) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
-    let mut is_page = false;
+    let mut file = None;
     socket.accept_with(move |event| match event {
         Ok(RequestEvent::RequestLine { target, .. }) => {
-            is_page = resource_name(target.as_str()) == "/";
+            let path = resource_name(target.as_str());
+            file = FILES.iter().find(|(name, ..)| *name == path);
             None
         }
-        Err(HandshakeError::NotUpgrade) if is_page => {
-            let page = Response::new(200).and_then(|response| response.headers(HTML));
-            page.ok()
-                .map(|response| Answer::Respond(response.body(PAGE)))
+        Err(HandshakeError::NotUpgrade) => {
+            let response = match file {
+                Some((_, headers, body)) => {
+                    let response = Response::new(200).and_then(|page| page.headers(headers));
+                    response.ok()?.body(body)
+                }
+                None => Response::new(404).ok()?,
+            };
+            Some(Answer::Respond(response))
         }
-        Err(HandshakeError::NotUpgrade) => Some(Answer::Respond(Response::new(404).ok()?)),
         _ => None,
     })
 }
