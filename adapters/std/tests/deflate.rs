@@ -9,12 +9,19 @@ use std::thread;
 
 use motews_std::{
     Builder, CloseCode, ConnectError, Context, Deflate, HandshakeError, Message, ProtocolViolation,
-    RecvError, WindowBits,
+    RecvError, Timeouts, WindowBits,
 };
 use support::{REQUEST, key_of, read_head, serve, tcp_pair, ws_pair_with};
 
+/// Whoever fails a connection waits for the peer's end of it, here not for long.
 fn builder() -> Builder {
-    Builder::new().deflate(Deflate::default())
+    let timeouts = Timeouts {
+        close: Some(Duration::from_millis(300)),
+        ..Timeouts::default()
+    };
+    Builder::new()
+        .deflate(Deflate::default())
+        .timeouts(timeouts)
 }
 
 fn small(takeover: bool) -> Deflate {
