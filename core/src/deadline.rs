@@ -55,17 +55,20 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            handshake: Some(Duration::from_secs(10)),
-            idle: None,
-            keepalive: Some(Duration::from_secs(30)),
-            pong: Some(Duration::from_secs(10)),
-            close: Some(Duration::from_secs(5)),
-        }
+        Self::DEFAULT
     }
 }
 
 impl Timeouts {
+    /// The default of each, for a `const` or a `static`.
+    pub const DEFAULT: Self = Self {
+        handshake: Some(Duration::from_secs(10)),
+        idle: None,
+        keepalive: Some(Duration::from_secs(30)),
+        pong: Some(Duration::from_secs(10)),
+        close: Some(Duration::from_secs(5)),
+    };
+
     /// No deadline at all.
     pub const NONE: Self = Self {
         handshake: None,

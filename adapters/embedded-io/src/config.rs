@@ -1,7 +1,6 @@
 //! What the caller decides once: [`Config`], and the buffers.
 
 use core::fmt;
-use core::time::Duration;
 
 use motews::Timeouts;
 use motews::handshake::{HeadConfig, Response, Upgrade};
@@ -54,18 +53,9 @@ pub struct Config<'a> {
 impl Config<'_> {
     /// The defaults of the core, no subprotocol, and `flush`.
     pub const DEFAULT: Self = Self {
-        timeouts: Timeouts {
-            handshake: Some(Duration::from_secs(10)),
-            idle: None,
-            keepalive: Some(Duration::from_secs(30)),
-            pong: Some(Duration::from_secs(10)),
-            close: Some(Duration::from_secs(5)),
-        },
+        timeouts: Timeouts::DEFAULT,
         max_message_len: u64::MAX,
-        head: HeadConfig {
-            max_head_len: 64 * 1024,
-            max_headers: 128,
-        },
+        head: HeadConfig::DEFAULT,
         subprotocols: &[],
         flush: true,
     };

@@ -41,18 +41,9 @@ pub struct Config<'a> {
 impl Config<'_> {
     /// The defaults of the core, and no subprotocol.
     pub const DEFAULT: Self = Self {
-        timeouts: Timeouts {
-            handshake: Some(core::time::Duration::from_secs(10)),
-            idle: None,
-            keepalive: Some(core::time::Duration::from_secs(30)),
-            pong: Some(core::time::Duration::from_secs(10)),
-            close: Some(core::time::Duration::from_secs(5)),
-        },
+        timeouts: Timeouts::DEFAULT,
         max_message_len: u64::MAX,
-        head: HeadConfig {
-            max_head_len: 64 * 1024,
-            max_headers: 128,
-        },
+        head: HeadConfig::DEFAULT,
         subprotocols: &[],
     };
 }

@@ -27,11 +27,16 @@ pub struct HeadConfig {
 
 impl Default for HeadConfig {
     fn default() -> Self {
-        Self {
-            max_head_len: 64 * 1024,
-            max_headers: 128,
-        }
+        Self::DEFAULT
     }
+}
+
+impl HeadConfig {
+    /// The default of each, for a `const` or a `static`.
+    pub const DEFAULT: Self = Self {
+        max_head_len: 64 * 1024,
+        max_headers: 128,
+    };
 }
 
 /// A header, or a part of one: a value that is longer than the space the handshake's buffer leaves
