@@ -196,8 +196,7 @@ impl<Wr, R, Tx> Shared<'_, Wr, R, Tx> {
     }
 
     fn tell_receiver(&self) {
-        self.news.set(true);
-        wake(&self.receiver);
+        drop(Tell::Receiver(&self.receiver, &self.news));
     }
 }
 
