@@ -146,7 +146,7 @@ impl Hub {
         wanted: &mut impl FnMut(PeerId) -> bool,
     ) -> Vec<PeerWindow> {
         let mut windows = Vec::new();
-        if packing == Packing::Allowed {
+        if cfg!(feature = "deflate") && packing == Packing::Allowed {
             let members = self.lock();
             for (_, outbox) in members.iter().filter(|(_, outbox)| wanted(outbox.id)) {
                 if let Some(window) = outbox.window
