@@ -127,7 +127,7 @@ fn autobahn_event_driven_server_with_compression_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_client_passes() {
     let client = example("autobahn_client");
-    test_client("", &mut Command::new(client), &Cases::UNCOMPRESSED);
+    test_client("std", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
 #[test]

@@ -54,10 +54,7 @@ fn dashboard_shows_readings_and_controls_the_board() {
     browser.click("led");
 
     let count = || {
-        let count = text(
-            &browser,
-            "return document.getElementById('count').textContent",
-        );
+        let count = readings(&browser);
         count.parse::<u32>().expect("a number")
     };
     let in_two_seconds = || {
@@ -114,14 +111,8 @@ fn four_are_served_and_a_fifth_is_refused() {
     for window in &windows {
         browser.switch_to(window);
         browser.expect_text("status", |text| text == "live");
-        let count = || {
-            text(
-                &browser,
-                "return document.getElementById('count').textContent",
-            )
-        };
-        let before = count();
-        browser.expect("more readings", |_| count() != before);
+        let before = readings(&browser);
+        browser.expect("more readings", |_| readings(&browser) != before);
     }
     // Who leaves makes room.
     browser.open("about:blank");
@@ -429,6 +420,12 @@ fn get(address: SocketAddr, target: &str, header: &str) -> (String, String) {
 fn text(browser: &Browser, script: &str) -> String {
     let value = browser.run(script, json!([]));
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// How many readings the dashboard says have come.
+fn readings(browser: &Browser) -> String {
+    let script = "return document.getElementById('count').textContent";
+    text(browser, script)
 }
 
 /// A folder for logs and screenshots.
