@@ -55,7 +55,7 @@ fn run(url: &str, agent: &str) -> io::Result<u32> {
 }
 
 fn connect(url: &str) -> io::Result<WebSocket> {
-    Ok(Builder::new().deflate(Deflate::default()).connect(url)?)
+    Ok(Builder::new().deflate(Deflate::MAX).connect(url)?)
 }
 
 fn echo(url: &str) -> io::Result<()> {

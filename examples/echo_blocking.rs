@@ -39,7 +39,7 @@ struct Options {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
 
-    /// Compress messages for clients that can inflate them. Each such connection takes 260 KiB more.
+    /// Compress messages for clients that can inflate them. Each such connection takes 61 KiB more.
     #[arg(long)]
     deflate: bool,
 

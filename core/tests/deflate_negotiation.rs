@@ -150,12 +150,12 @@ fn server_judges_a_wrong_offer_declines_it() {
     );
     for offer in offers {
         let offer = format!("permessage-deflate; {offer}");
-        assert_eq!(accept(&Deflate::default(), &offer), None, "{offer}");
+        assert_eq!(accept(&Deflate::MAX, &offer), None, "{offer}");
         // It is only this offer that is declined.
         let both = format!("{offer}, permessage-deflate");
         let is_list = !offer.ends_with('=') && !offer.contains("=+");
         assert_eq!(
-            accept(&Deflate::default(), &both).is_some(),
+            accept(&Deflate::MAX, &both).is_some(),
             is_list || offer.contains("=+"),
             "{both}"
         );
@@ -167,7 +167,7 @@ fn server_judges_a_wrong_offer_declines_it() {
         "Permessage-deflate",
         "permessage-deflate2",
     ] {
-        assert_eq!(accept(&Deflate::default(), other), None, "{other}");
+        assert_eq!(accept(&Deflate::MAX, other), None, "{other}");
     }
 }
 
@@ -185,18 +185,19 @@ fn server_judges_several_offers_takes_the_first_acceptable() {
         accepted.response.as_str(),
         "permessage-deflate; client_max_window_bits=9"
     );
-    assert_eq!(Deflate::default().accept([]), None);
+    assert_eq!(Deflate::MAX.accept([]), None);
 }
 
 /// PD03 to PD07, PD12: what a client takes for an answer to which offer.
 #[test]
 fn client_judges_an_answer_takes_what_fits_its_offer() {
-    let all = Deflate::default();
+    let all = Deflate::MAX;
     let small = deflate((10, true), (11, true));
     let frugal = deflate((15, false), (15, false));
     let wrong = Err(HandshakeError::Extensions);
     let offers = [
         (all, "; client_max_window_bits"),
+        (Deflate::default(), "; client_max_window_bits=12"),
         (
             small,
             "; server_max_window_bits=11; client_max_window_bits=10",
@@ -252,12 +253,24 @@ fn client_judges_an_answer_takes_what_fits_its_offer() {
         (
             small,
             "; server_max_window_bits=8; client_max_window_bits=11",
-            wrong,
+            Ok(Some(deflate((10, true), (8, true)))),
         ),
         (
             small,
             "; server_max_window_bits=8; client_max_window_bits=9",
             Ok(Some(deflate((9, true), (8, true)))),
+        ),
+        // The value that was offered is a hint, which a server may ignore.
+        (Deflate::default(), "", Ok(Some(Deflate::default()))),
+        (
+            Deflate::default(),
+            "; client_max_window_bits=15",
+            Ok(Some(Deflate::default())),
+        ),
+        (
+            Deflate::default(),
+            "; client_max_window_bits=8",
+            Ok(Some(deflate((8, true), ALL))),
         ),
         (frugal, "", wrong),
         (frugal, "; client_no_context_takeover", wrong),

@@ -138,7 +138,9 @@ fn connecting_with_a_wrong_answer_fails() {
     for (answer, expected) in answers {
         let (addr, server) = serve(move |mut stream| {
             let request = read_head(&mut stream);
-            assert!(request.contains("Extensions: permessage-deflate; client_max_window_bits\r\n"));
+            assert!(
+                request.contains("Extensions: permessage-deflate; client_max_window_bits=12\r\n")
+            );
             let accept = motews_accept(key_of(&request));
             let line = match answer {
                 "" => String::new(),
@@ -182,7 +184,7 @@ fn motews_accept(key: &str) -> String {
 /// sizes, with takeover and without.
 #[test]
 fn open_compressed_messages_arrive_as_they_were() {
-    for config in [Deflate::default(), small(true), small(false)] {
+    for config in [Deflate::default(), Deflate::MAX, small(true), small(false)] {
         let (mut client, mut server) = ws_pair_with(&Builder::new().deflate(config));
         let echo = thread::spawn(move || {
             while let Some(message) = server.recv().unwrap() {

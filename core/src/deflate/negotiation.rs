@@ -31,13 +31,17 @@ pub struct Context {
     pub takeover: bool,
 }
 
+impl Context {
+    const MAX: Self = Self {
+        window_bits: WindowBits::MAX,
+        takeover: true,
+    };
+}
+
 impl Default for Context {
     /// All that RFC 7692 allows.
     fn default() -> Self {
-        Self {
-            window_bits: WindowBits::MAX,
-            takeover: true,
-        }
+        Self::MAX
     }
 }
 
@@ -68,19 +72,34 @@ impl Default for Context {
 /// use motews::deflate::Deflate;
 ///
 /// let config = Deflate::default();
-/// assert_eq!(config.offer().as_str(), "permessage-deflate; client_max_window_bits");
+/// assert_eq!(config.offer().as_str(), "permessage-deflate; client_max_window_bits=12");
 /// let response: &[u8] = b"permessage-deflate; server_no_context_takeover";
 /// let agreed = config.confirm([response])?.expect("accepted");
 /// assert!(!agreed.receive.takeover && agreed.send.takeover);
 /// # Ok::<(), motews::handshake::HandshakeError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Deflate {
     /// How this side compresses what it sends.
     pub send: Context,
     /// How the peer compresses what this side receives.
     pub receive: Context,
+}
+
+impl Default for Deflate {
+    /// What any peer can agree to, and a desktop can afford for many connections: it sends with a
+    /// window of 4 KiB and receives with one of 32 KiB, both with context takeover. To compress takes
+    /// up to seven times the window, to inflate once: so this is a quarter of [`MAX`](Self::MAX).
+    fn default() -> Self {
+        Self {
+            send: Context {
+                window_bits: WindowBits(12),
+                takeover: true,
+            },
+            ..Self::MAX
+        }
+    }
 }
 
 /// An offer that was accepted: [`Deflate::accept`].
@@ -187,6 +206,12 @@ fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Ite
 }
 
 impl Deflate {
+    /// All that RFC 7692 allows: windows of 32 KiB, and context takeover.
+    pub const MAX: Self = Self {
+        send: Context::MAX,
+        receive: Context::MAX,
+    };
+
     /// A server: the first of a client's offers that can be accepted, and the answer to it. `values`
     /// are those of its `Sec-WebSocket-Extensions` headers. `None`: the connection goes on without
     /// compression.
@@ -279,13 +304,13 @@ impl Deflate {
     fn confirm_one(&self, answer: Asked) -> Option<Self> {
         let receive_bits = answer.server_max_window_bits.unwrap_or(WindowBits::MAX);
         let send_bits = match answer.client_max_window_bits {
-            // RFC 7692 §7.1.2.2: in a response it has a value [PD04] [PD12]
-            Some(bits) => bits?,
+            // RFC 7692 §7.1.2.2: in a response it has a value. It bounds the window, and so does this
+            // side: a server may ignore the offer's value, which is a hint. [PD04] [PD12]
+            Some(bits) => bits?.min(self.send.window_bits),
             None => self.send.window_bits,
         };
         // RFC 7692 §7.1.1.1, §7.1.2: a server that accepts an offer does all of it [PD05] [PD09]
         let is_refused = receive_bits > self.receive.window_bits
-            || send_bits > self.send.window_bits
             || (!self.receive.takeover && !answer.server_no_context_takeover);
         (!is_refused).then_some(Self {
             send: Context {
