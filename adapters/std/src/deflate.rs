@@ -9,29 +9,92 @@ const INFLATE_CHUNK: usize = 16 * 1024;
 /// Without context takeover, a message shorter than this does not get shorter, in octets.
 const WORTH_IT: usize = 40;
 
+/// What compression saves: what a connection has received and sent so far.
+///
+/// `None` instead where nothing was agreed upon: nothing is counted there, and it takes no room.
+///
+/// ```no_run
+/// use motews_std::{Builder, Deflate};
+///
+/// let mut ws = Builder::new().deflate(Deflate::default()).connect("ws://example.com/")?;
+/// ws.send("Hello, hello, hello, hello, hello")?;
+/// if let Some(traffic) = ws.traffic() {
+///     assert_eq!(traffic.sent.messages, 33);
+///     println!("sent {} octets as {}", traffic.sent.messages, traffic.sent.payloads);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// What has come. A message that is arriving counts as far as it has arrived.
+    pub received: Octets,
+    /// What was given to be sent. What a [`Hub`](crate::Hub) sends to many counts for each of them.
+    pub sent: Octets,
+}
+
+/// How long messages were, and how long on the wire, in octets. One that was not compressed counts
+/// the same in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Octets {
+    /// Of messages, as the application has them.
+    pub messages: u64,
+    /// Of the payloads of their frames, compressed or not. The headers, 2 to 14 octets for each
+    /// frame, are not counted, nor are control frames.
+    pub payloads: u64,
+}
+
+impl Octets {
+    pub(crate) const fn add(&mut self, message: usize, payload: usize) {
+        self.messages += message as u64;
+        self.payloads += payload as u64;
+    }
+}
+
 /// Decompresses what is received.
 #[derive(Debug)]
-pub(crate) struct Inflate(Decompressor<Box<[u8]>>);
+pub(crate) struct Inflate {
+    decompressor: Decompressor<Box<[u8]>>,
+    received: Octets,
+}
 
 impl Inflate {
     /// `None` where there is no room, which there is.
     pub(crate) fn new(agreed: Deflate, max_message_len: usize) -> Option<Box<Self>> {
         let window = vec![0; agreed.receive.window_bits.size()].into_boxed_slice();
         let decompressor = Decompressor::new(window, agreed.receive, max_message_len as u64);
-        Some(Box::new(Self(decompressor.ok()?)))
+        Some(Box::new(Self {
+            decompressor: decompressor.ok()?,
+            received: Octets::default(),
+        }))
     }
 
     /// Appends what `chunk` stands for to `message`, which grows by what comes out; tells whether
     /// the message ends there.
-    // [FR17] [PD27]
     pub(crate) fn append(
+        &mut self,
+        chunk: Chunk<'_>,
+        message: &mut Vec<u8>,
+    ) -> Result<bool, ProtocolViolation> {
+        let (before, payload) = (message.len(), chunk.bytes.len());
+        let ended = self.inflate(chunk, message)?;
+        self.received.add(message.len() - before, payload);
+        Ok(ended)
+    }
+
+    /// What was received so far.
+    pub(crate) const fn received(&self) -> Octets {
+        self.received
+    }
+
+    // [FR17] [PD27]
+    fn inflate(
         &mut self,
         mut chunk: Chunk<'_>,
         message: &mut Vec<u8>,
     ) -> Result<bool, ProtocolViolation> {
         let mut ended = false;
         if !chunk.compressed {
-            while let Some(part) = self.0.next(&mut chunk, &mut [])? {
+            while let Some(part) = self.decompressor.next(&mut chunk, &mut [])? {
                 message.extend_from_slice(part.bytes);
                 ended |= part.last;
             }
@@ -41,7 +104,7 @@ impl Inflate {
         let room = (4 * chunk.bytes.len()).clamp(256, INFLATE_CHUNK);
         loop {
             message.resize(len + room, 0);
-            let Some(part) = self.0.next(&mut chunk, &mut message[len..])? else {
+            let Some(part) = self.decompressor.next(&mut chunk, &mut message[len..])? else {
                 break;
             };
             ended |= part.last;
@@ -59,6 +122,7 @@ pub(crate) struct Compress {
     own: Context,
     /// What a message was compressed to.
     packed: Vec<u8>,
+    sent: Octets,
 }
 
 impl Compress {
@@ -71,6 +135,7 @@ impl Compress {
             compressor: Compressor::new(memory, own, Level::Default).ok()?,
             own,
             packed: Vec::new(),
+            sent: Octets::default(),
         }))
     }
 
@@ -103,6 +168,16 @@ impl Compress {
     /// No message refers to those before.
     pub(crate) const fn reset(&mut self) {
         self.compressor.reset();
+    }
+
+    /// Counts what is sent: a message, or a part of one, and what it is on the wire.
+    pub(crate) const fn count(&mut self, message: usize, payload: usize) {
+        self.sent.add(message, payload);
+    }
+
+    /// What was sent so far.
+    pub(crate) const fn sent(&self) -> Octets {
+        self.sent
     }
 
     /// Keeps the buffer for the next message, if it is not all too large.

@@ -89,6 +89,8 @@ mod url;
 mod writer;
 
 pub use builder::Builder;
+#[cfg(feature = "deflate")]
+pub use deflate::{Octets, Traffic};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, Refused, SendError, TrySendError, UrlError};
 pub use handshake::{Accepting, Connecting};

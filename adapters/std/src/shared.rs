@@ -178,16 +178,18 @@ impl<R: Role> Shared<R> {
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to compress"))]
         let mut inner = self.wait_for_room(port, payload.len(), how)?;
         #[cfg(feature = "deflate")]
-        if fin
-            && !how.streaming
-            && !how.plain
-            && let Some(packed) = inner.compress.as_mut().and_then(|to| to.message(payload))
-        {
-            let sent = self.send_frame(inner, port, frame(&packed, true), &packed, how);
-            if let Some(compress) = &mut self.lock().compress {
-                compress.recycle(packed);
+        if let Some(compress) = &mut inner.compress {
+            let packs = fin && !how.streaming && !how.plain;
+            let packed = packs.then(|| compress.message(payload)).flatten();
+            let on_wire = packed.as_deref().unwrap_or(payload);
+            compress.count(payload.len(), on_wire.len());
+            if let Some(packed) = packed {
+                let sent = self.send_frame(inner, port, frame(&packed, true), &packed, how);
+                if let Some(compress) = &mut self.lock().compress {
+                    compress.recycle(packed);
+                }
+                return sent;
             }
-            return sent;
         }
         self.send_frame(inner, port, frame(payload, false), payload, how)
     }

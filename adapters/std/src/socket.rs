@@ -957,6 +957,17 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         self.deflate
     }
 
+    /// What was received and sent so far, and what it was compressed to; `None` where nothing was
+    /// agreed upon for compression.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn traffic(&self) -> Option<crate::Traffic> {
+        Some(crate::Traffic {
+            received: self.inflate.as_ref()?.received(),
+            sent: self.shared.lock().compress.as_ref()?.sent(),
+        })
+    }
+
     /// When the newest pong was received, and its payload: that of the ping that it answers
     /// (§5.5.3). The pings of the keepalive have none. The time since that ping was sent is the
     /// round trip, if a receive was running when the pong came.

@@ -8,8 +8,8 @@ use std::net::TcpStream;
 use std::thread;
 
 use motews_std::{
-    Builder, CloseCode, ConnectError, Context, Deflate, HandshakeError, Message, ProtocolViolation,
-    RecvError, Timeouts, WindowBits,
+    Builder, CloseCode, ConnectError, Context, Deflate, HandshakeError, Message, Octets,
+    ProtocolViolation, RecvError, Timeouts, Traffic, WindowBits,
 };
 use support::{REQUEST, key_of, read_head, serve, tcp_pair, ws_pair_with};
 
@@ -230,6 +230,69 @@ fn open_compressed_messages_arrive_as_they_were() {
         assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
         assert!(echo.join().unwrap().clean);
     }
+}
+
+#[test]
+fn open_traffic_tells_octets_of_messages_and_of_payloads() {
+    let agreed = small(true);
+    let (mut stream, server) = tcp_pair();
+    let mut server = builder()
+        .deflate(agreed)
+        .from_upgraded(server, motews_std::role::Server, b"");
+    assert_eq!(server.traffic(), Some(Traffic::default()));
+    let octets = |messages, payloads| Octets { messages, payloads };
+    // "Hello", compressed; again, in two frames, referring to the first; and as it is.
+    let received = [
+        (
+            &b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
+            octets(5, 7),
+        ),
+        (
+            b"\x41\x82\0\0\0\0\xf2\x00\x80\x83\0\0\0\0\x11\x00\x00",
+            octets(10, 12),
+        ),
+        (b"\x81\x85\0\0\0\0Hello", octets(15, 17)),
+        (b"\x81\x80\0\0\0\0", octets(15, 17)),
+    ];
+    for (frames, received) in received {
+        stream.write_all(frames).unwrap();
+        server.recv().unwrap().unwrap();
+        assert_eq!(server.traffic().unwrap().received, received);
+        assert_eq!(server.traffic().unwrap().sent, Octets::default());
+    }
+    server.send("Hello").unwrap();
+    assert_eq!(server.traffic().unwrap().sent, octets(5, 7));
+    server.send("Hello").unwrap();
+    assert_eq!(server.traffic().unwrap().sent, octets(10, 11));
+    server.send_uncompressed("Hello").unwrap();
+    assert_eq!(server.traffic().unwrap().sent, octets(15, 16));
+    server.sender().unwrap().send("Hello").unwrap();
+    assert_eq!(server.traffic().unwrap().sent, octets(20, 20));
+    let mut streamed = server.stream_text();
+    streamed.write("Hel").unwrap();
+    streamed.flush().unwrap();
+    streamed.write("lo").unwrap();
+    streamed.finish().unwrap();
+    assert_eq!(server.traffic().unwrap().sent, octets(25, 25));
+    assert!(server.ping(b"Hello").is_ok());
+    let sent = [
+        &b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00"[..],
+        b"\xc1\x04\x02\x13\x00\x00",
+        b"\x81\x05Hello",
+        b"\xc1\x04\x02\x13\x00\x00",
+    ];
+    for frame in sent {
+        assert_eq!(read_frame(&mut stream), frame);
+    }
+    assert_eq!(server.traffic().unwrap().sent, octets(25, 25));
+
+    // Refused, so not sent; and where nothing was agreed upon, nothing is counted.
+    server.start_close(CloseCode::NORMAL, "").unwrap();
+    assert!(server.send("Hello").is_err());
+    assert_eq!(server.traffic().unwrap().sent, octets(25, 25));
+    let (mut client, _server) = ws_pair_with(&Builder::new());
+    client.send("Hello").unwrap();
+    assert_eq!(client.traffic(), None);
 }
 
 /// PD27: the limit is on what comes out, and stops a bomb; FR17: and on what was not compressed.

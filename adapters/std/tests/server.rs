@@ -1068,7 +1068,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use super::*;
-    use motews_std::{Builder, Context, Deflate, WindowBits};
+    use motews_std::{Builder, Context, Deflate, Traffic, WindowBits};
 
     fn context(window_bits: u8, takeover: bool) -> Context {
         Context {
@@ -1180,6 +1180,75 @@ mod deflate {
             read_to_end(&mut stream),
             unmasked(0x88, &1007_u16.to_be_bytes())
         );
+    }
+
+    /// Sends each message in all ways, and tells in the end what went through.
+    #[derive(Clone)]
+    struct AllWays {
+        hub: Hub,
+        ended: mpsc::Sender<Option<Traffic>>,
+    }
+
+    impl Handler for AllWays {
+        type Data = Option<Membership>;
+
+        fn on_open(&mut self, peer: &mut Peer<Self::Data>, _: &Request) -> Result<(), SendError> {
+            *peer.data_mut() = Some(self.hub.join(&peer.sender()));
+            Ok(())
+        }
+
+        fn on_message(
+            &mut self,
+            peer: &mut Peer<Self::Data>,
+            message: MessageRef,
+        ) -> Result<(), SendError> {
+            peer.send(message)?;
+            peer.send_uncompressed(message)?;
+            self.hub.broadcast(message);
+            self.hub.broadcast_uncompressed(message);
+            peer.sender().send(message)?;
+            // It waits behind those.
+            peer.send(message)
+        }
+
+        fn on_close(&mut self, peer: &mut Peer<Self::Data>, _: &Outcome) {
+            self.ended.send(peer.traffic()).unwrap();
+        }
+    }
+
+    #[test]
+    fn traffic_of_a_peer_is_what_its_other_side_counts() {
+        let (ended, traffic) = mpsc::channel();
+        let hub = Hub::new(SlowPolicy::DropOldest);
+        let builder = Server::builder().deflate(Deflate::default());
+        let server = start(builder, AllWays { hub, ended });
+        let mut configs: Vec<_> = configs().map(Some).into();
+        configs.push(None);
+        for config in configs {
+            let mut client = match config {
+                Some(config) => connect(&server, config),
+                None => server.connect(),
+            };
+            for len in [0, 5, 5000, 70_000] {
+                client.send(text(len).as_str()).unwrap();
+                for _ in 0..6 {
+                    assert_eq!(recv(&mut client), text(len).into());
+                }
+            }
+            let seen = client.traffic();
+            client.close(CloseCode::NORMAL, "").unwrap();
+            let told = traffic.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(told.is_some(), config.is_some());
+            assert_eq!(told.map(|told| told.received), seen.map(|seen| seen.sent));
+            assert_eq!(told.map(|told| told.sent), seen.map(|seen| seen.received));
+            if let Some(told) = told {
+                assert_eq!(told.sent.messages, 6 * told.received.messages);
+                assert!(told.received.payloads < told.received.messages / 2);
+                // A third is sent as it is.
+                assert!(told.sent.payloads > told.sent.messages / 3);
+                assert!(told.sent.payloads < told.sent.messages * 2 / 3);
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ struct FrameBytes {
     answer: bool,
     /// Where the payload begins.
     start: u8,
+    /// How long the message is, which may be compressed here.
+    message_len: usize,
     bytes: Vec<u8>,
 }
 
@@ -41,21 +43,30 @@ pub(super) enum Packing {
 impl Frame {
     /// The one frame of a message.
     pub(super) fn new(message: Message<'_>, packing: Packing) -> Self {
-        Self::with_payload(message.kind(), packing, message.as_bytes())
+        let payload = message.as_bytes();
+        Self::build(message.kind(), packing, payload, payload.len(), false)
     }
 
     /// The same, of what the loop itself sends.
     pub(super) fn answer(kind: DataKind, packing: Packing, payload: &[u8]) -> Self {
-        Self::build(kind, packing, payload, true)
+        Self::build(kind, packing, payload, payload.len(), true)
+    }
+
+    /// The one frame of a message that was compressed to `payload`.
+    pub(super) fn packed(message: Message<'_>, payload: &[u8]) -> Self {
+        let message_len = message.as_bytes().len();
+        Self::build(message.kind(), Packing::Packed, payload, message_len, false)
     }
 
     /// The one frame of a server's message (RFC 6455 §5.2): not masked.
     // [FR02]
-    pub(super) fn with_payload(kind: DataKind, packing: Packing, payload: &[u8]) -> Self {
-        Self::build(kind, packing, payload, false)
-    }
-
-    fn build(kind: DataKind, packing: Packing, payload: &[u8], answer: bool) -> Self {
+    fn build(
+        kind: DataKind,
+        packing: Packing,
+        payload: &[u8],
+        message_len: usize,
+        answer: bool,
+    ) -> Self {
         let header = FrameHeader {
             fin: true,
             // RFC 7692 §6: the message is compressed [PD13]
@@ -80,6 +91,7 @@ impl Frame {
             packing,
             answer,
             start: start as u8,
+            message_len,
             bytes,
         }))
     }
@@ -95,6 +107,10 @@ impl Frame {
     /// Its octets if the loop itself sends it, and else none.
     pub(super) fn answer_len(&self) -> usize {
         if self.0.answer { self.0.bytes.len() } else { 0 }
+    }
+
+    pub(super) fn message_len(&self) -> usize {
+        self.0.message_len
     }
 
     pub(super) fn payload(&self) -> &[u8] {

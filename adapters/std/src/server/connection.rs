@@ -327,7 +327,7 @@ impl Core {
         let (kind, payload) = (message.kind(), message.as_bytes());
         if (self.rare.is_some() || self.outbox.is_some())
             && (self.must_queue(context, kind, payload, packing)?
-                || (packing == Packing::Allowed && self.send_packed(context, kind, payload)?))
+                || self.send_packed(context, kind, payload, packing)?)
         {
             return Ok(());
         }
@@ -364,15 +364,24 @@ impl Core {
         Ok(())
     }
 
-    /// Compresses an open connection's message, and sends it if that makes sense.
+    /// Compresses an open connection's message, and sends it if that makes sense. If not, it counts
+    /// as sent as it is.
     #[inline(never)]
     fn send_packed(
         &mut self,
         context: &mut Context,
         kind: DataKind,
         payload: &[u8],
+        packing: Packing,
     ) -> Result<bool, SendError> {
-        let Some(packed) = self.codec().and_then(|codec| codec.pack(payload)) else {
+        let Some(codec) = self.codec() else {
+            return Ok(false);
+        };
+        let packs = packing == Packing::Allowed;
+        let packed = packs.then(|| codec.pack(payload)).flatten();
+        let on_wire = packed.as_deref().unwrap_or(payload);
+        codec.count(payload.len(), on_wire.len());
+        let Some(packed) = packed else {
             return Ok(false);
         };
         let frame = DataFrame {
@@ -404,6 +413,11 @@ impl Core {
 
     fn codec(&mut self) -> Option<&mut Codec> {
         self.rare.as_mut()?.codec.as_deref_mut()
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn traffic(&self) -> Option<crate::Traffic> {
+        Some(self.rare.as_ref()?.codec.as_ref()?.traffic())
     }
 
     /// Checks the limit; and where other threads' messages wait, this one queues behind them.
@@ -610,27 +624,28 @@ impl Core {
 
     /// Sends a frame that was made elsewhere.
     fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
-        if self.connection.state() == State::Open
+        let packed = frame.packing() == Packing::Packed;
+        if !packed
+            && self.connection.state() == State::Open
             && self.rare.is_some()
-            && frame.packing() == Packing::Allowed
-            && let Ok(true) = self.send_packed(context, frame.kind(), frame.payload())
+            && let Ok(true) =
+                self.send_packed(context, frame.kind(), frame.payload(), frame.packing())
         {
             return;
-        }
-        if frame.packing() == Packing::Packed
-            && let Some(codec) = self.codec()
-        {
-            codec.reset();
         }
         let begun = self.connection.start_frame(DataFrame {
             kind: frame.kind(),
             fin: true,
-            compressed: frame.packing() == Packing::Packed,
+            compressed: packed,
             payload_len: frame.payload().len() as u64,
         });
         // RFC 6455 §5.5.1: nothing is sent after a Close [CL05]
         if begun.is_err() {
             return;
+        }
+        if packed && let Some(codec) = self.codec() {
+            codec.reset();
+            codec.count(frame.message_len(), frame.payload().len());
         }
         self.deadlines.received_message(context.now);
         if frame.bytes().len() > COPY_LEN {

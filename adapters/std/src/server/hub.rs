@@ -202,7 +202,7 @@ impl Hub {
 /// sent as it is.
 fn pack(window: PeerWindow, message: MessageRef<'_>) -> Option<Frame> {
     let packed = pack_alone(window, message.as_bytes())?;
-    let frame = Frame::with_payload(message.kind(), Packing::Packed, &packed);
+    let frame = Frame::packed(message, &packed);
     recycle_alone(window, packed);
     Some(frame)
 }

@@ -15,7 +15,7 @@ mod on {
     use motews::deflate::{Context, Deflate, WindowBits, wire_limit};
     use motews::{Chunk, Config, ProtocolViolation};
 
-    use crate::deflate::{Compress, Inflate};
+    use crate::deflate::{Compress, Inflate, Octets, Traffic};
     use crate::handshake::Reading;
 
     /// The window of a peer that has agreed on compression.
@@ -64,6 +64,7 @@ mod on {
         /// Not there where no message refers to those before.
         compress: Option<Box<Compress>>,
         window: PeerWindow,
+        sent: Octets,
     }
 
     impl Codec {
@@ -80,6 +81,7 @@ mod on {
                     false => None,
                 },
                 window: agreed.send.window_bits,
+                sent: Octets::default(),
             };
             let config = Config {
                 max_message_len: wire_limit(max_message_len as u64),
@@ -123,6 +125,18 @@ mod on {
 
         pub(in super::super) const fn window(&self) -> PeerWindow {
             self.window
+        }
+
+        /// Counts a message that is sent, and what it is on the wire.
+        pub(in super::super) const fn count(&mut self, message: usize, payload: usize) {
+            self.sent.add(message, payload);
+        }
+
+        pub(in super::super) const fn traffic(&self) -> Traffic {
+            Traffic {
+                received: self.inflate.received(),
+                sent: self.sent,
+            }
         }
     }
 }
@@ -173,6 +187,10 @@ mod off {
         }
 
         pub(in super::super) const fn window(&self) -> PeerWindow {
+            match *self {}
+        }
+
+        pub(in super::super) const fn count(&mut self, _: usize, _: usize) {
             match *self {}
         }
     }

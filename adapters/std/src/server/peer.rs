@@ -109,6 +109,14 @@ impl<D> Peer<'_, D> {
         self.core.rare.as_ref()?.subprotocol.as_deref()
     }
 
+    /// What was received and sent so far, and what it was compressed to; `None` where nothing was
+    /// agreed upon for compression.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn traffic(&self) -> Option<crate::Traffic> {
+        self.core.traffic()
+    }
+
     /// What the application keeps for this connection.
     #[must_use]
     pub const fn data(&self) -> &D {
