@@ -1191,6 +1191,13 @@ impl Step {
         self.consumed
     }
 
+    /// Where in the input the bytes of a [`Chunk`] begin.
+    #[inline]
+    #[must_use]
+    pub const fn start(&self) -> usize {
+        self.start
+    }
+
     /// Whether there is an event. If not, all of the input was consumed, and more is needed.
     #[inline]
     #[must_use]

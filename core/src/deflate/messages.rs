@@ -16,11 +16,12 @@ use crate::utf8::Utf8Validator;
 /// Decompresses what a peer sends: takes the [`Chunk`]s of a [`Connection`], compressed or not, and
 /// gives chunks that are not. Text is checked, and length is limited, as it comes out.
 ///
-/// `W` is the window, as for an [`Inflater`]. It may be empty where the peer's context is not taken
+/// `W` is the window, as for an [`Inflater`]. It may be empty where the peer does not take its context
 /// over and messages go into a [`MessageBuffer`]: see [`MessageBuffer::push_inflated`].
 ///
 /// Give the connection a [limit](crate::Config::max_message_len) of [`wire_limit`]: a compressed
-/// message may be longer than what it stands for.
+/// message may be longer than what it stands for. It bounds the work for a message, too, for what
+/// is compressed can be endless and stand for nothing.
 ///
 /// ```
 /// use motews::deflate::{Context, Decompressor, wire_limit};
@@ -71,12 +72,14 @@ impl<'a> Chunk<'a> {
 }
 
 /// The limit for a connection's messages as they are on the wire, if inflated ones have this one, in
-/// octets: what cannot be compressed is a little longer than it was.
+/// octets: twice as much, and 64.
+///
+/// What cannot be compressed grows: by less than a twentieth where a [`Deflater`] wrote it, by an
+/// eighth in the fixed codes of RFC 1951, by 5 octets for each time that its sender flushes. Whoever
+/// flushes more often than every 5 octets needs a greater limit.
 #[must_use]
 pub const fn wire_limit(max_message_len: u64) -> u64 {
-    max_message_len
-        .saturating_add(max_message_len / 64)
-        .saturating_add(64)
+    max_message_len.saturating_mul(2).saturating_add(64)
 }
 
 impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
@@ -84,8 +87,12 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
     /// octets.
     ///
     /// # Errors
-    /// [`NoRoom`] where `window` is shorter than the peer's, and not empty.
+    /// [`NoRoom`] where `window` is shorter than the peer's; an empty one will do where the peer does
+    /// not take its context over.
     pub fn new(window: W, peer: Context, max_message_len: u64) -> Result<Self, NoRoom> {
+        if peer.takeover && window.as_ref().is_empty() {
+            return Err(NoRoom);
+        }
         Ok(Self {
             inflater: Inflater::new(window, peer.window_bits)?,
             takeover: peer.takeover,
@@ -97,7 +104,8 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
     }
 
     /// The next part of what `chunk` stands for, in `out`, or the chunk's own bytes where it is not
-    /// compressed; `None` when there is no more. Takes it out of the chunk. `out` must not be empty.
+    /// compressed; `None` when there is no more. Takes it out of the chunk. `out` must not be empty;
+    /// and without a window, a compressed message must be one chunk and fit into it.
     ///
     /// # Errors
     /// [`ProtocolViolation::Compression`], [`ProtocolViolation::InvalidUtf8`] or
@@ -117,11 +125,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
             if bytes.is_empty() && !first && !last {
                 return Ok(None);
             }
-            let before = if first { 0 } else { self.len };
-            self.len = before.saturating_add(bytes.len() as u64);
-            if self.len > self.max_message_len {
-                return Err(ProtocolViolation::MessageTooBig);
-            }
+            self.count(first, bytes)?;
             return Ok(Some(Chunk {
                 kind,
                 bytes,
@@ -153,11 +157,30 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
     /// # Errors
     /// As [`new`](Self::new); nothing has changed then.
     pub fn renew(&mut self, peer: Context) -> Result<(), NoRoom> {
+        if peer.takeover && self.inflater.has_no_window() {
+            return Err(NoRoom);
+        }
         self.inflater.renew(peer.window_bits)?;
         self.takeover = peer.takeover;
         (self.len, self.first) = (0, false);
         self.utf8 = Utf8Validator::new();
         Ok(())
+    }
+
+    /// Sets the longest inflated message, in octets: for a memory that is given before the limit is
+    /// known. Between messages only.
+    pub const fn set_max_message_len(&mut self, max_message_len: u64) {
+        self.max_message_len = max_message_len;
+    }
+
+    /// Counts a part of a message that is not compressed.
+    const fn count(&mut self, first: bool, bytes: &[u8]) -> Result<(), ProtocolViolation> {
+        let before = if first { 0 } else { self.len };
+        self.len = before.saturating_add(bytes.len() as u64);
+        match self.len > self.max_message_len {
+            true => Err(ProtocolViolation::MessageTooBig),
+            false => Ok(()),
+        }
     }
 
     /// Inflates what there is room for into `out`, from `*filled` on, and checks it. With
@@ -226,14 +249,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
     ///
     /// # Errors
     /// [`ProtocolViolation::Compression`], [`ProtocolViolation::InvalidUtf8`], or
-    /// [`ProtocolViolation::MessageTooBig`] where the message is longer than the buffer: give it to
-    /// [`Connection::fail`].
+    /// [`ProtocolViolation::MessageTooBig`] where the message is longer than the buffer, or than the
+    /// decompressor's limit: give it to [`Connection::fail`].
     pub fn push_inflated<'a, W: AsRef<[u8]> + AsMut<[u8]>>(
         &'a mut self,
         mut chunk: Chunk<'a>,
         decompressor: &mut Decompressor<W>,
     ) -> Result<Option<Message<'a>>, ProtocolViolation> {
         if !chunk.compressed {
+            decompressor.count(chunk.first, chunk.bytes)?;
             return self.push(chunk).map_err(violation);
         }
         let kind = chunk.kind;

@@ -399,11 +399,15 @@ impl Endpoint {
                 Ok(step) => {
                     let (len, is_event) = (step.consumed(), step.is_event());
                     let (is_chunk, ends_message) = (step.is_chunk(), step.ends_message());
+                    let start = input[step.start()..].as_ptr();
                     let event = step.resolve(&mut input[..len]);
                     assert_eq!(event.is_some(), is_event);
                     assert_eq!(matches!(event, Some(Event::Data(_))), is_chunk);
                     let is_last = matches!(&event, Some(Event::Data(chunk)) if chunk.last);
                     assert_eq!(is_last, ends_message);
+                    if let Some(Event::Data(chunk)) = &event {
+                        assert_eq!(chunk.bytes.as_ptr(), start);
+                    }
                     let event = event.map(Got::from);
                     consumed += len;
                     match event {

@@ -6,8 +6,8 @@
 use core::fmt::Write;
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, Deflate, Deflater, Inflater, Level, Malformed, Parameters,
-    WindowBits, wire_limit,
+    Compressor, Context, Decompressor, Deflate, Deflater, Inflater, Level, Malformed, Offers,
+    Parameters, WindowBits, wire_limit,
 };
 use motews::handshake::{
     Ascii, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header,
@@ -120,6 +120,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
             used(step.is_chunk());
             used(step.ends_message());
             used(step.consumed());
+            used(step.start());
             used(step.resolve(input));
         }
         Err(violation) => used(violation),
@@ -314,6 +315,7 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     compressor.reset();
     used(compressor.renew(any::<Context>()));
     used(decompressor.renew(any::<Context>()));
+    decompressor.set_max_message_len(any());
 }
 
 /// `deflate`: negotiation.
@@ -326,6 +328,10 @@ fn negotiation() {
     used(config.offer());
     used(config.confirm(any::<[&[u8]; 2]>()));
     used(place::<Parameters>().as_str());
+    let offers = place::<Offers>();
+    *offers = Offers::new();
+    offers.push(place());
+    used(offers.accept(config));
 }
 
 /// What is written for people: `Display`.
