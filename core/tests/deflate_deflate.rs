@@ -201,6 +201,31 @@ fn noise_does_not_grow() {
     }
 }
 
+/// Matches that are hardly worth it, between bytes that have long codes: the block ends where there is
+/// no memory for more matches, and is stored.
+#[test]
+fn short_blocks_do_not_grow_by_a_twentieth() {
+    for bits in all_bits() {
+        let size = bits.size();
+        let mut message = noise(size.min(4096));
+        message.iter_mut().for_each(|byte| *byte |= 0x80);
+        let far = message.len() - 40;
+        while message.len() < 3 * size {
+            for byte in noise(5) {
+                message.push(byte | 0x80);
+            }
+            let from = message.len() - far;
+            message.extend_from_within(from..from + 3);
+        }
+        for level in LEVELS {
+            let mut deflater = deflater(bits, Any::min_memory(bits), level);
+            let compressed = deflate(&mut deflater, &message, &[], 1 << 20);
+            assert!(compressed.len() <= message.len() + message.len() / 20 + 7);
+            assert_inflates(bits, &[&message], &[compressed]);
+        }
+    }
+}
+
 /// PD05, PD07: after a reset nothing refers to what came before.
 #[test]
 fn reset_forgets_all_messages_before() {
@@ -265,5 +290,9 @@ proptest! {
         let compressed: Vec<Vec<u8>> = messages.iter().map(compress).collect();
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
         assert_inflates(bits, &messages, &compressed);
+        for (message, compressed) in messages.iter().zip(&compressed) {
+            // 5 bytes for a block of a hundred, and at the end
+            prop_assert!(compressed.len() <= message.len() + message.len() / 20 + 7);
+        }
     }
 }

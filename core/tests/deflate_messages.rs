@@ -347,7 +347,6 @@ fn compressed_message_beyond_the_limit_fails_with_1009() {
 
     // One that is not compressed, within the limit on the wire but not within the other
     let mut decompressor = Decompressor::new([0; 1 << 15], context(15, true), 10).expect("room");
-    assert_eq!(wire_limit(10), 74);
     let received = receive(
         &mut server(),
         &mut decompressor,
@@ -364,7 +363,131 @@ fn compressed_message_beyond_the_limit_fails_with_1009() {
         50,
     );
     assert_eq!(received, Ok(vec![(DataKind::Binary, vec![7; 10])]));
-    assert_eq!(wire_limit(u64::MAX), u64::MAX);
+    // Nor where it is put together, in a buffer that has room for it.
+    let mut buffer = MessageBuffer::new([0; 100]);
+    for (parts, fits) in [
+        (&[10][..], true),
+        (&[11], false),
+        (&[5, 6], false),
+        (&[5, 5], true),
+    ] {
+        let (mut connection, mut result) = (server(), Ok(None));
+        for (n, len) in parts.iter().enumerate() {
+            let first = if n == 0 { 0x02 } else { 0x00 };
+            let fin = if n + 1 == parts.len() { 0x80 } else { 0 };
+            let mut frame = frame(first | fin, &vec![7; *len]);
+            let event = connection.next_event(&mut &mut frame[..]);
+            let Ok(Some(Event::Data(chunk))) = event else {
+                panic!("a part of a message");
+            };
+            let message = buffer.push_inflated(chunk, &mut decompressor);
+            result = message.map(|message| message.map(|message| message.as_bytes().len()));
+        }
+        let expected = match fits {
+            true => Ok(Some(10)),
+            false => Err(ProtocolViolation::MessageTooBig),
+        };
+        assert_eq!(result, expected, "{parts:?}");
+    }
+}
+
+/// A message of just the limit passes however little its compressor knows: noise in blocks of a
+/// window of 256 bytes, in codes of 9 bits, or flushed after every few octets.
+#[test]
+fn compressed_message_of_the_limit_that_has_grown_arrives() {
+    let noise: Vec<u8> = (0..70_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ (n >> 7) as u8)
+        .collect();
+    let limited = |len: usize| -> Connection<Server> {
+        let max_message_len = wire_limit(len as u64);
+        Connection::with_config(
+            Server,
+            Config {
+                max_message_len,
+                compression: true,
+            },
+        )
+    };
+    let mut grown = Vec::new();
+    // By the deflater, in the least memory
+    for bits in 8..=15 {
+        let context = context(bits, true);
+        let least = Deflater::<Vec<u8>>::min_memory(context.window_bits);
+        let mut compressor =
+            Compressor::new(vec![0; least], context, Level::Default).expect("there is room");
+        let (mut wire, mut filled, mut rest) = (vec![0; 80_000], 0, &noise[..]);
+        compressor.compress(&mut rest, true, &mut wire, &mut filled);
+        assert!(rest.is_empty() && filled < wire.len());
+        grown.push((wire[..filled].to_vec(), noise.clone()));
+    }
+    // As who writes each few octets out, in a stored block: 5 octets more
+    let flushed = |len: usize| {
+        let block = |part: &[u8]| {
+            let len = part.len() as u16;
+            [&[0][..], &len.to_le_bytes(), &(!len).to_le_bytes(), part].concat()
+        };
+        let mut wire: Vec<u8> = noise.chunks(len).flat_map(block).collect();
+        wire.push(0);
+        wire
+    };
+    grown.push((flushed(5), noise.clone()));
+    // Fixed codes of 9 bits: an eighth more
+    let mut bits: Vec<bool> = vec![false, true, false];
+    for _ in 0..70_000 {
+        bits.extend([true; 9]); // 255
+    }
+    bits.extend([false; 7 + 3]);
+    let octet = |bits: &[bool]| {
+        let bits = bits.iter().rev();
+        bits.fold(0, |octet, bit| octet << 1 | u8::from(*bit))
+    };
+    grown.push((bits.chunks(8).map(octet).collect(), vec![255; 70_000]));
+
+    for (wire, message) in grown {
+        let mut frame = vec![0xC2, 0x80 | 127];
+        frame.extend((wire.len() as u64).to_be_bytes());
+        frame.extend([0; 4]);
+        frame.extend(&wire);
+        let mut decompressor =
+            Decompressor::new([0; 1 << 15], context(15, true), message.len() as u64).expect("room");
+        let received = receive(
+            &mut limited(message.len()),
+            &mut decompressor,
+            &frame,
+            10_000,
+            5000,
+        );
+        assert!(
+            received == Ok(vec![(DataKind::Binary, message)]),
+            "{}",
+            wire.len()
+        );
+    }
+    assert_eq!([0, 1, u64::MAX].map(wire_limit), [64, 66, u64::MAX]);
+}
+
+/// Without a window, what cannot be copied from anywhere is refused: it does not hang, and nothing
+/// else comes out.
+#[test]
+fn compressed_message_without_a_window_that_outgrows_its_output_fails() {
+    // 900 times "a"
+    let wire = frame(0xC2, b"\x4a\x4c\x1c\x05\xa3\x60\x14\x0c\x24\x00\x00");
+    let mut whole = Decompressor::new([0; 1 << 15], context(15, true), 5000).expect("room");
+    let received = receive(&mut server(), &mut whole, &wire, 100, 5000);
+    assert_eq!(received, Ok(vec![(DataKind::Binary, vec![b'a'; 900])]));
+    for room in [1, 2, 100, 258, 300] {
+        let mut decompressor = Decompressor::new([], context(15, false), 5000).expect("none");
+        let received = receive(&mut server(), &mut decompressor, &wire, 100, room);
+        assert_eq!(received, Err(ProtocolViolation::Compression), "{room}");
+    }
+    // Where the peer takes its context over there must be a window.
+    assert_eq!(
+        Decompressor::new([], context(15, true), 5000).err(),
+        Some(NoRoom)
+    );
+    let mut none = Decompressor::new([], context(15, false), 5000).expect("none");
+    assert_eq!(none.renew(context(8, true)), Err(NoRoom));
+    assert_eq!(none.renew(context(8, false)), Ok(()));
 }
 
 /// PD26, PD28: what cannot be inflated fails with 1007.

@@ -1,6 +1,8 @@
 //! `deflate`: the inflater beside zlib-rs and miniz_oxide, the deflater read by all three.
 //!
 //! The first octet of an input chooses: an even one inflates what follows, an odd one compresses it.
+//! The window's size is in its next three bits, or in the second octet; what happens between messages
+//! in its bits 4 and 5, and whether they are longer than the input in its bits 6 and 7.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use miniz_oxide::inflate::TINFLStatus;
@@ -8,12 +10,19 @@ use miniz_oxide::inflate::core::inflate_flags::{
     TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
+use miniz_oxide::inflate::decompress_to_vec;
 use motews::deflate::{Deflated, Deflater, Inflated, Inflater, Level, Malformed, WindowBits};
 
 use super::pieces;
 
 /// The most that is inflated, in octets.
 const MAX_LEN: usize = 1 << 18;
+/// The most that zlib-rs inflates one octet at a time.
+const MAX_LEN_BY_OCTETS: usize = 1 << 14;
+/// What a sender leaves out at a message's end (RFC 7692 §7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+/// An empty last block.
+const LAST: [u8; 2] = [0x03, 0x00];
 
 /// Any bytes as a compressed message, or as messages to be compressed.
 ///
@@ -24,15 +33,48 @@ pub fn check(data: &[u8]) {
         [choice, sizes @ ..] if choice & 1 == 0 => {
             if let Some((sizes, message)) = sizes.split_first_chunk::<4>() {
                 inflate(message, *sizes);
+                inflate_at(message, window_bits(7 - (choice >> 1 & 7)), *sizes);
             }
         }
-        [_, bits, level, memory, sizes @ ..] => {
+        [choice, bits, level, memory, sizes @ ..] => {
             if let Some((sizes, messages)) = sizes.split_first_chunk::<4>() {
-                deflate(messages, *bits, *level, *memory, *sizes);
+                let between = match choice >> 4 & 3 {
+                    0 | 1 => Between::Takeover,
+                    2 => Between::Reset,
+                    _ => Between::Renew,
+                };
+                let longer = match choice >> 6 {
+                    3 => Some(grown(messages)),
+                    _ => None,
+                };
+                let messages = longer.as_deref().unwrap_or(messages);
+                deflate(messages, *bits, *level, *memory, *sizes, between);
             }
         }
         _ => {}
     }
+}
+
+fn window_bits(number: u8) -> WindowBits {
+    WindowBits::new(8 + number % 8).expect("8 to 15")
+}
+
+/// Many times the same, with something else each time: more than a window.
+fn grown(data: &[u8]) -> Vec<u8> {
+    let times = (3 << 15) / data.len().max(2000);
+    let changed = |time: usize| {
+        let bytes = data.iter().enumerate();
+        bytes.map(move |(at, byte)| match at % 7 == time % 7 {
+            true => byte.wrapping_add(time as u8),
+            false => *byte,
+        })
+    };
+    (0..times).flat_map(changed).collect()
+}
+
+/// An inflater in memory that something else was in before.
+fn inflater(bits: WindowBits) -> Inflater<Vec<u8>> {
+    Inflater::new(vec![0xEE; bits.size()], bits).expect("there is room")
 }
 
 /// What came of a message, and of the bytes before the fault if there is one.
@@ -45,9 +87,12 @@ struct Outcome {
 }
 
 /// Inflates a message in pieces, into pieces of `room` bytes.
-fn inflate_in(message: &[u8], sizes: &[u8], room: usize) -> Outcome {
-    let window = vec![0xEE; WindowBits::MAX.size()];
-    let mut inflater = Inflater::new(window, WindowBits::MAX).expect("there is room");
+fn inflate_in(
+    inflater: &mut Inflater<Vec<u8>>,
+    message: &[u8],
+    sizes: &[u8],
+    room: usize,
+) -> Outcome {
     let mut out = vec![0xEE; room];
     let mut bytes = Vec::new();
     for piece in pieces(message.len(), sizes) {
@@ -81,11 +126,78 @@ fn inflate_in(message: &[u8], sizes: &[u8], room: usize) -> Outcome {
     }
 }
 
+/// What zlib-rs makes of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Zlib {
+    /// It ends where the empty stored block is to follow.
+    Whole,
+    /// It is malformed, or ends elsewhere.
+    Faulty,
+    /// There was a block with BFINAL; zlib looks no further.
+    Final,
+}
+
+/// Inflates a message by zlib-rs with a window of `bits`, into pieces of `room` bytes. Where `room` is
+/// 1, a distance beyond the window is refused; it is not where the output has what is beyond.
+fn zlib(message: &[u8], bits: WindowBits, room: usize) -> (Vec<u8>, Zlib) {
+    let mut zlib = Decompress::new_with_window_bits(false, bits.bits());
+    let mut out = vec![0; room];
+    let mut feed = |input: &[u8], bytes: &mut Vec<u8>| {
+        let start = zlib.total_in();
+        loop {
+            let rest = &input[(zlib.total_in() - start) as usize..];
+            let before = zlib.total_out();
+            let status = zlib.decompress(rest, &mut out, FlushDecompress::Sync);
+            let filled = (zlib.total_out() - before) as usize;
+            bytes.extend_from_slice(&out[..filled]);
+            match status {
+                Ok(Status::Ok | Status::BufError) if filled == room => {}
+                status => return status.map(|status| (status, zlib.total_in() - start)),
+            }
+        }
+    };
+    let mut bytes = Vec::new();
+    let inflated = feed(message, &mut bytes);
+    let len = bytes.len();
+    let verdict = match inflated {
+        Err(_) => Zlib::Faulty,
+        Ok((Status::StreamEnd, _)) => Zlib::Final,
+        Ok(_) => {
+            // What was left out, and an empty last block, which ends the stream if it is read as one.
+            // Or the block that was left out was the last one itself.
+            let ended = feed(&[&TAIL[..], &[1, 0, 0, 0xFF, 0xFF]].concat(), &mut bytes);
+            match ended {
+                Ok((Status::StreamEnd, 4 | 9)) if bytes.len() == len => Zlib::Whole,
+                _ => Zlib::Faulty,
+            }
+        }
+    };
+    bytes.truncate(len);
+    (bytes, verdict)
+}
+
+/// The same as zlib-rs has it.
+fn assert_same_as_zlib(ours: &Outcome, (bytes, verdict): (Vec<u8>, Zlib)) {
+    match verdict {
+        Zlib::Final => assert!(ours.bytes.starts_with(&bytes)),
+        Zlib::Whole => {
+            assert_eq!(ours.bytes, bytes);
+            assert_eq!(ours.verdict, Ok(()));
+        }
+        Zlib::Faulty => {
+            assert_eq!(ours.bytes, bytes);
+            assert_eq!(ours.verdict, Err(Malformed));
+        }
+    }
+}
+
 /// The same bytes and the same verdict in any pieces, and as zlib-rs and miniz_oxide have it.
 fn inflate(message: &[u8], [a, b, room, more]: [u8; 4]) {
-    let whole = inflate_in(message, &[], MAX_LEN + 1);
+    let mut inflater = inflater(WindowBits::MAX);
+    let whole = inflate_in(&mut inflater, message, &[], MAX_LEN + 1);
     let room = usize::from(room) + 256 * usize::from(more & 7) + 1;
-    let split = inflate_in(message, &[a, b], room);
+    inflater.reset();
+    let split = inflate_in(&mut inflater, message, &[a, b], room);
     assert_eq!(split.too_long, whole.too_long);
     if whole.too_long {
         return;
@@ -95,30 +207,7 @@ fn inflate(message: &[u8], [a, b, room, more]: [u8; 4]) {
         assert_eq!(whole.verdict, Ok(()));
         return;
     }
-
-    let mut zlib = Decompress::new_with_window_bits(false, 15);
-    let mut out = Vec::with_capacity(MAX_LEN + 1);
-    match zlib.decompress_vec(message, &mut out, FlushDecompress::Sync) {
-        Err(_) => {
-            assert_eq!(whole.bytes, out);
-            assert_eq!(whole.verdict, Err(Malformed));
-        }
-        // zlib looks no further than a block with BFINAL.
-        Ok(Status::StreamEnd) => assert!(whole.bytes.starts_with(&out)),
-        Ok(_) => {
-            assert_eq!(whole.bytes, out);
-            // What was left out, and an empty last block, which ends the stream if it is read as one.
-            let end = [0, 0, 0xFF, 0xFF, 1, 0, 0, 0xFF, 0xFF];
-            let ended = zlib.decompress_vec(&end, &mut out, FlushDecompress::Sync);
-            // Or the block that was left out was the last one itself.
-            let taken = zlib.total_in() - message.len() as u64;
-            let nothing_out = out.len() == whole.bytes.len();
-            let is_whole = ended.is_ok_and(|status| status == Status::StreamEnd)
-                && matches!(taken, 4 | 9)
-                && nothing_out;
-            assert_eq!(whole.verdict.is_ok(), is_whole);
-        }
-    }
+    assert_same_as_zlib(&whole, zlib(message, WindowBits::MAX, MAX_LEN + 1));
 
     let mut out = vec![0; MAX_LEN + 1];
     let flags = TINFL_FLAG_HAS_MORE_INPUT | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
@@ -128,24 +217,72 @@ fn inflate(message: &[u8], [a, b, room, more]: [u8; 4]) {
     if status == TINFLStatus::Failed {
         assert_eq!(whole.verdict, Err(Malformed));
     }
+    // It looks no further than a block with BFINAL, either.
+    if whole.verdict.is_ok() && status != TINFLStatus::Done {
+        let all = decompress_to_vec(&[message, &TAIL, &LAST].concat());
+        assert_eq!(all.expect("miniz_oxide reads it"), whole.bytes);
+    }
+}
+
+/// The same with a window of `bits`, in memory that another stream has used.
+fn inflate_at(message: &[u8], bits: WindowBits, [a, b, room, more]: [u8; 4]) {
+    let whole = inflate_in(&mut inflater(bits), message, &[], MAX_LEN + 1);
+    let mut reused = inflater(WindowBits::MAX);
+    let room = usize::from(room) + 256 * usize::from(more & 7) + 1;
+    for _ in 0..2 {
+        // The second time, the stream before ended in the midst of anything.
+        inflate_in(&mut reused, message, &[a], room);
+        reused.renew(bits).expect("there is room");
+        let split = inflate_in(&mut reused, message, &[a, b], room);
+        assert_eq!(split.too_long, whole.too_long);
+        if !whole.too_long {
+            assert_eq!(split, whole);
+        }
+        reused.reset();
+        let half = message.len() / 2;
+        inflate_in(&mut reused, &message[..half], &[b], room);
+        reused.renew(bits).expect("there is room");
+    }
+    // zlib has no window of 256 bytes.
+    if bits > WindowBits::MIN && !message.is_empty() && whole.bytes.len() <= MAX_LEN_BY_OCTETS {
+        assert_same_as_zlib(&whole, zlib(message, bits, 1));
+    }
+}
+
+/// What happens between two messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Takeover,
+    Reset,
+    /// Another window.
+    Renew,
 }
 
 /// What is compressed is read by all three, with no more window than was agreed.
-fn deflate(data: &[u8], bits: u8, level: u8, memory: u8, [a, b, room, at]: [u8; 4]) {
-    let bits = WindowBits::new(8 + bits % 8).expect("8 to 15");
+fn deflate(
+    data: &[u8],
+    bits: u8,
+    level: u8,
+    memory: u8,
+    [a, b, room, at]: [u8; 4],
+    between: Between,
+) {
+    let mut bits = window_bits(bits);
     let level = [Level::Fast, Level::Default, Level::Best][usize::from(level % 3)];
     let least = Deflater::<Vec<u8>>::min_memory(bits);
     let full = Deflater::<Vec<u8>>::full_memory(bits);
     let memory = least + (full - least) * usize::from(memory) / 255;
     let mut deflater = Deflater::new(vec![0xEE; memory], bits, level).expect("there is room");
-    let mut inflater = Inflater::new(vec![0xEE; bits.size()], bits).expect("there is room");
-    let mut zlib = Decompress::new_with_window_bits(false, bits.bits().max(9));
-    let mut all = Vec::new();
+    let mut inflater = inflater(bits);
+    // zlib has no window of 256 bytes.
+    let zlib_for = |bits: WindowBits| Decompress::new_with_window_bits(false, bits.bits().max(9));
+    let mut zlib = zlib_for(bits);
+    let (mut all, mut expected) = (Vec::new(), Vec::new());
 
     // Two messages, and the first again, which refers to itself.
     let (first, second) = data.split_at(data.len() * usize::from(at) / 256);
     let mut out = vec![0xEE; usize::from(room) + 1];
-    for message in [first, second, first] {
+    for (message, is_last) in [(first, false), (second, false), (first, true)] {
         let mut compressed = Vec::new();
         let mut parts = pieces(message.len(), &[a, b]).into_iter().peekable();
         while let Some(part) = parts.next() {
@@ -162,6 +299,8 @@ fn deflate(data: &[u8], bits: u8, level: u8, memory: u8, [a, b, room, at]: [u8; 
             }
             assert!(input.is_empty(), "all of it was taken");
         }
+        // What does not get smaller is stored, in blocks of a hundred bytes at least.
+        assert!(compressed.len() <= message.len() + message.len() / 20 + 7);
 
         let (mut inflated, mut filled) = (vec![0; message.len()], 0);
         let result = inflater.inflate(&mut &compressed[..], &mut inflated, &mut filled);
@@ -169,16 +308,47 @@ fn deflate(data: &[u8], bits: u8, level: u8, memory: u8, [a, b, room, at]: [u8; 
         assert_eq!(inflater.finish(), Ok(()));
         assert_eq!(inflated[..filled], *message);
 
+        // One octet at a time, so that it has no more history than its window.
+        let step = if message.len() > MAX_LEN_BY_OCTETS {
+            256
+        } else {
+            1
+        };
+        let mut octets = vec![0; step];
         let mut inflated = Vec::with_capacity(message.len() + 64);
-        for part in [&compressed[..], &[0, 0, 0xFF, 0xFF]] {
-            let result = zlib.decompress_vec(part, &mut inflated, FlushDecompress::Sync);
+        compressed.extend(TAIL);
+        let mut rest = &compressed[..];
+        loop {
+            let (taken, given) = (zlib.total_in(), zlib.total_out());
+            let result = zlib.decompress(rest, &mut octets, FlushDecompress::Sync);
             assert!(result.is_ok(), "zlib reads it");
+            rest = &rest[(zlib.total_in() - taken) as usize..];
+            match (zlib.total_out() - given) as usize {
+                0 => break,
+                len => inflated.extend_from_slice(&octets[..len]),
+            }
         }
+        assert!(rest.is_empty());
         assert_eq!(inflated, message);
+
         all.extend(compressed);
-        all.extend([0, 0, 0xFF, 0xFF]);
+        expected.extend_from_slice(message);
+        if is_last || between != Between::Takeover {
+            all.extend(LAST);
+            let inflated = decompress_to_vec(&all).expect("miniz_oxide reads it");
+            assert_eq!(inflated, expected);
+            all.clear();
+            expected.clear();
+        }
+        match between {
+            Between::Takeover => continue,
+            Between::Reset => deflater.reset(),
+            Between::Renew => {
+                bits = WindowBits::new(bits.bits() - 1).unwrap_or(bits);
+                deflater.renew(bits).expect("there is room");
+            }
+        }
+        inflater.renew(bits).expect("there is room");
+        zlib = zlib_for(bits);
     }
-    all.extend([0x03, 0x00]);
-    let inflated = miniz_oxide::inflate::decompress_to_vec(&all).expect("miniz_oxide reads it");
-    assert_eq!(inflated, [first, second, first].concat());
 }

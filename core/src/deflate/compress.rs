@@ -339,8 +339,8 @@ enum Emit {
 ///
 /// `M` is the memory, an array or a slice. Twice the window and [192 bytes](Self::min_memory) are
 /// the least; the more there is up to [`full_memory`](Self::full_memory), the better it compresses.
-/// What does not get smaller is stored: that is 5 bytes more for a block, which is about as long as
-/// the window, and one for the message.
+/// What does not get smaller is stored: that is 5 bytes more for a block, and one for the message. A
+/// block is about as long as the window, and where there is little memory a hundred bytes at least.
 ///
 /// ```
 /// use motews::deflate::{Deflated, Deflater, Level, WindowBits};

@@ -264,11 +264,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         let mut output = Output {
             bytes: out,
             at: start,
-            base: if self.window.as_ref().is_empty() {
-                0
-            } else {
-                start
-            },
+            base: if self.has_no_window() { 0 } else { start },
         };
         let result = self.run(input, &mut output);
         if result.is_err() {
@@ -300,6 +296,10 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         // A message that was cut short ends in the midst of a block [PD28]
         self.state = State::Failed;
         Err(Malformed)
+    }
+
+    pub(super) fn has_no_window(&self) -> bool {
+        self.window.as_ref().is_empty()
     }
 
     /// RFC 7692 §7.2.2: keeps what was inflated in the window, for this message and the next ones.
@@ -514,6 +514,10 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
                         return Ok(Inflated::Full);
                     }
                     let copied = self.copy(out, len.into(), distance.into());
+                    // Without a window, `out` does not have what was inflated before.
+                    if copied == 0 {
+                        return Err(Malformed);
+                    }
                     let len = len.saturating_sub(copied as u16);
                     self.state = State::Match { len, distance };
                 }
