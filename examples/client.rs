@@ -12,10 +12,11 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
+use motews_examples::compression::{self, Saved};
 use motews_std::role::Client;
 use motews_std::{
-    Builder, CloseCode, ConnectError, Deflate, Message, NetStream, OsEntropy, Outcome, SendError,
-    Sender, Timeouts, WebSocket,
+    Builder, CloseCode, ConnectError, Message, NetStream, OsEntropy, Outcome, SendError, Sender,
+    Timeouts, WebSocket,
 };
 
 /// A WebSocket client for the terminal: what you type goes out, a line a message; what comes in is
@@ -42,9 +43,8 @@ struct Options {
     )]
     protocols: Vec<String>,
 
-    /// Offer to compress messages
-    #[arg(short = 'z', long)]
-    deflate: bool,
+    #[command(flatten)]
+    compression: compression::Options,
 
     /// The request's Origin header, as a browser would send for a page from there
     #[arg(long, value_name = "ORIGIN")]
@@ -154,6 +154,21 @@ fn run(options: Options) -> Result<(), Failure> {
     // It may be waiting for a line when the server closes: then the program ends without it.
     thread::spawn(move || input.run(binaries));
 
+    let ended = listen(&mut ws, &sender, &mut printer, &progress, tells);
+    if options.compression.wanted().is_some() {
+        note(compression(&ws));
+    }
+    ended
+}
+
+/// Prints what comes, until the WebSocket is closed.
+fn listen(
+    ws: &mut WebSocket,
+    sender: &Sender<NetStream, Client<OsEntropy>>,
+    printer: &mut Printer,
+    progress: &Progress,
+    tells: bool,
+) -> Result<(), Failure> {
     while let Some(message) = ws.recv().map_err(|error| (BROKEN, error.to_string()))? {
         progress.note_message();
         match printer.print(&message) {
@@ -194,6 +209,16 @@ fn run(options: Options) -> Result<(), Failure> {
     }
 }
 
+/// What was agreed upon for compression, and what that has saved.
+fn compression(ws: &WebSocket) -> String {
+    match (ws.deflate(), ws.traffic()) {
+        (Some(agreed), Some(traffic)) => {
+            format!("{}: {}", compression::extension(agreed), Saved(traffic))
+        }
+        _ => "no compression: the server does not agree on it".to_owned(),
+    }
+}
+
 /// Opens the connection.
 fn open(options: &Options) -> Result<WebSocket, Failure> {
     let mut builder = Builder::new()
@@ -216,8 +241,8 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
         let config = tls::trust(path).map_err(|message| (USAGE, message))?;
         builder = builder.tls(config);
     }
-    if options.deflate {
-        builder = builder.deflate(Deflate::default());
+    if let Some(wanted) = options.compression.wanted() {
+        builder = builder.deflate(wanted);
     }
     builder.connect(&options.url).map_err(|error| {
         let status = match error {

@@ -6,11 +6,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use motews_examples::compression::{self, Account, Accounts, Saved};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    Context, Deflate, Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError,
-    Server,
+    Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
 };
 
 /// What a browser gets.
@@ -44,10 +44,8 @@ struct Options {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
 
-    /// Compress messages for clients that can inflate them. One compressor serves all connections of
-    /// a thread; each that inflates takes 34 KiB more.
-    #[arg(long)]
-    deflate: bool,
+    #[command(flatten)]
+    compression: compression::Options,
 
     /// Write a line to standard error for each connection that ends.
     #[arg(long, short)]
@@ -57,14 +55,25 @@ struct Options {
 #[derive(Clone)]
 struct Echo {
     places: Places,
+    accounts: Accounts,
     verbose: bool,
 }
 
+/// What is kept for a connection.
+#[derive(Default)]
+struct Kept {
+    _place: Option<Place>,
+    /// There if it is compressed, and a page wants to know what that saves.
+    account: Option<Account>,
+}
+
 impl Handler for Echo {
-    type Data = Option<Place>;
+    type Data = Kept;
 
     fn on_request(&mut self, request: &Request) -> Response {
-        if !request.is_websocket() {
+        if let Some(told) = self.accounts.answer(request) {
+            told
+        } else if !request.is_websocket() {
             site::answer(request, PAGE)
         } else if self.places.are_full() {
             site::full()
@@ -74,23 +83,41 @@ impl Handler for Echo {
         }
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
-        *peer.data_mut() = Some(self.places.take());
+    fn on_open(&mut self, peer: &mut Peer<'_, Kept>, request: &Request) -> Result<(), SendError> {
+        let is_compressed = peer.traffic().is_some();
+        *peer.data_mut() = Kept {
+            _place: Some(self.places.take()),
+            account: self.accounts.open(request).filter(|_| is_compressed),
+        };
         Ok(())
     }
 
     fn on_message(
         &mut self,
-        peer: &mut Peer<'_, Self::Data>,
+        peer: &mut Peer<'_, Kept>,
         message: MessageRef<'_>,
     ) -> Result<(), SendError> {
-        peer.send(message)
+        peer.send(message)?;
+        if let Some(account) = &peer.data().account
+            && let Some(traffic) = peer.traffic()
+        {
+            account.note(traffic);
+        }
+        Ok(())
     }
 
-    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer<'_, Kept>, outcome: &Outcome) {
         if self.verbose {
             let Outcome { code, reason, .. } = outcome;
-            run::log(format_args!("{}: {} {reason:?}", peer.id(), code.as_u16()));
+            let saved = peer
+                .traffic()
+                .map(|traffic| format!("; {}", Saved(traffic)));
+            run::log(format_args!(
+                "{}: {} {reason:?}{}",
+                peer.id(),
+                code.as_u16(),
+                saved.unwrap_or_default()
+            ));
         }
     }
 }
@@ -107,18 +134,12 @@ fn main() -> ExitCode {
             max_backlog: 2 * max_message_len,
             ..Limits::default()
         });
-    if options.deflate {
-        let send = Context {
-            takeover: false,
-            ..Context::default()
-        };
-        builder = builder.deflate(Deflate {
-            send,
-            ..Deflate::default()
-        });
+    if let Some(wanted) = options.compression.wanted() {
+        builder = builder.deflate(wanted);
     }
     let handler = Echo {
         places: Places::new(options.max_connections),
+        accounts: Accounts::default(),
         verbose: options.verbose,
     };
     run::end("echo", run::serve(builder, &options.addr, handler))

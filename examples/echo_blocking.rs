@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::thread;
 
 use clap::Parser;
+use motews_examples::compression::{self, Accounts, Saved};
 use motews_examples::run::{self, MAX_REFUSALS};
 use motews_examples::site;
-use motews_std::{AcceptError, Builder, Deflate, Outcome, Request, Response};
+use motews_std::{AcceptError, Builder, Outcome, Request, Response, Traffic};
 
 /// What a browser gets.
 const PAGE: &str = include_str!("web/echo.html");
@@ -39,9 +40,8 @@ struct Options {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     max_message: u16,
 
-    /// Compress messages for clients that can inflate them. Each such connection takes 61 KiB more.
-    #[arg(long)]
-    deflate: bool,
+    #[command(flatten)]
+    compression: compression::Options,
 
     /// Write a line to standard error for each connection that ends.
     #[arg(long, short)]
@@ -59,10 +59,11 @@ fn serve_all(options: &Options) -> Result<(), String> {
 
     let mut builder =
         Builder::new().max_message_len(usize::from(options.max_message) * 1024 * 1024);
-    if options.deflate {
-        builder = builder.deflate(Deflate::default());
+    if let Some(wanted) = options.compression.wanted() {
+        builder = builder.deflate(wanted);
     }
     let builder = Arc::new(builder);
+    let accounts = Accounts::default();
     // Each connection holds a clone, and so they are counted.
     let connections = Arc::new(());
     loop {
@@ -85,9 +86,10 @@ fn serve_all(options: &Options) -> Result<(), String> {
         let is_full = count >= options.max_connections;
         let connection = Arc::clone(&connections);
         let builder = Arc::clone(&builder);
+        let accounts = accounts.clone();
         let verbose = options.verbose;
         let spawned = thread::Builder::new().spawn(move || {
-            let ending = serve(&builder, stream, is_full);
+            let ending = serve(&builder, &accounts, stream, is_full);
             drop(connection);
             if verbose {
                 run::log(format_args!("{peer}: {}", told(ending)));
@@ -101,21 +103,41 @@ fn serve_all(options: &Options) -> Result<(), String> {
     }
 }
 
+/// How a connection ended, and what compression has saved on it.
+type Ending = (Outcome, Option<Traffic>);
+
 /// The life of a connection. `None`: it was for the page.
-fn serve(builder: &Builder, stream: TcpStream, is_full: bool) -> io::Result<Option<Outcome>> {
-    let mut ws = match builder.accept_with(stream, |request| answer(request, is_full)) {
+fn serve(
+    builder: &Builder,
+    accounts: &Accounts,
+    stream: TcpStream,
+    is_full: bool,
+) -> io::Result<Option<Ending>> {
+    let mut account = None;
+    let answer = |request: &Request| {
+        account = accounts.open(request);
+        answer(request, accounts, is_full)
+    };
+    let mut ws = match builder.accept_with(stream, answer) {
         Ok(ws) => ws,
         Err(AcceptError::Answered(200)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     while let Some(message) = ws.recv()? {
         ws.send(message)?;
+        if let Some(account) = &account
+            && let Some(traffic) = ws.traffic()
+        {
+            account.note(traffic);
+        }
     }
-    Ok(ws.outcome())
+    Ok(ws.outcome().map(|outcome| (outcome, ws.traffic())))
 }
 
-fn answer(request: &Request, is_full: bool) -> Response {
-    if !request.is_websocket() {
+fn answer(request: &Request, accounts: &Accounts, is_full: bool) -> Response {
+    if let Some(told) = accounts.answer(request) {
+        told
+    } else if !request.is_websocket() {
         site::answer(request, PAGE)
     } else if is_full {
         site::full()
@@ -125,10 +147,14 @@ fn answer(request: &Request, is_full: bool) -> Response {
 }
 
 /// How a connection ended, in one line.
-fn told(ending: io::Result<Option<Outcome>>) -> String {
+fn told(ending: io::Result<Option<Ending>>) -> String {
     match ending {
         Ok(None) => "got the page, or left".to_owned(),
-        Ok(Some(Outcome { code, reason, .. })) => format!("closed: {} {reason:?}", code.as_u16()),
+        Ok(Some((Outcome { code, reason, .. }, traffic))) => {
+            let saved = traffic.map(|traffic| format!("; {}", Saved(traffic)));
+            let saved = saved.unwrap_or_default();
+            format!("closed: {} {reason:?}{saved}", code.as_u16())
+        }
         Err(error) => error.to_string(),
     }
 }

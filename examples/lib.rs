@@ -13,6 +13,7 @@
 //!
 //! This library is what they share.
 
+pub mod compression;
 pub mod ffmpeg;
 pub mod film;
 pub mod run;

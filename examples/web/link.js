@@ -25,7 +25,7 @@ const closeMeaning = (code) => CLOSE_MEANING[code]
 const isFinal = (code) => [1000, 1002, 1003, 1005, 1007, 1008, 1009, 1010].includes(code) || code >= 3000;
 
 class Link {
-  // on: { open(), message(data), close(event, opened), state(state) }, each of them optional.
+  // on: { open(socket), message(data), close(event, opened), state(state) }, each of them optional.
   // The states: connecting, open, waiting (to connect again), closed. They stand in #status and
   // in the body's data-state; the button #reconnect does not wait.
   constructor(path, on) {
@@ -60,7 +60,7 @@ class Link {
       this.opened = true;
       this.stable = setTimeout(() => { this.failures = 0; }, STABLE);
       this.show("open");
-      this.on.open?.();
+      this.on.open?.(socket);
     };
     socket.onmessage = (event) => this.on.message?.(event.data);
     socket.onclose = (event) => {
@@ -133,6 +133,51 @@ class Link {
     if (document.body.dataset.state === state) return;
     document.body.dataset.state = state;
     this.on.state?.(state);
+  }
+}
+
+// ---- what compression saves ----
+
+// What was agreed upon, in #extension, and what it has saved, in #saved. A browser tells a page the
+// first, but not how long messages were on the wire: that is asked of the server, which knows this
+// connection by the query of its URL.
+class Savings {
+  constructor() {
+    this.query = `?${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    this.timer = 0;
+  }
+
+  // A connection has opened.
+  open({ extensions }) {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.on = extensions !== "";
+    $("extension").textContent = extensions || "no compression";
+    this.show({ messages: 0, payloads: 0 }, { messages: 0, payloads: 0 });
+  }
+
+  // A message was sent or has come; another may follow at once.
+  changed() {
+    if (this.on) this.timer ||= setTimeout(() => { this.timer = 0; this.ask(); }, 250);
+  }
+
+  async ask() {
+    try {
+      const answer = await fetch(`/traffic${this.query}`, { cache: "no-store" });
+      if (!answer.ok) return;
+      // What the server has received, this page has sent.
+      const { received, sent } = await answer.json();
+      this.show(received, sent);
+    } catch { /* The server is gone, which the connection tells. */ }
+  }
+
+  show(sent, received) {
+    const bytes = (n) => n < 1024 ? `${n} B` : n < 1048576 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / 1048576).toFixed(1)} MiB`;
+    const told = ({ messages, payloads }) => `${bytes(messages)} as ${bytes(payloads)}`;
+    const messages = sent.messages + received.messages;
+    const percent = Math.floor(Math.max(0, messages - sent.payloads - received.payloads) * 100 / messages);
+    $("saved").textContent = !this.on ? "" : messages === 0 ? "nothing sent yet"
+      : `sent ${told(sent)}, received ${told(received)}: ${percent > 0 ? `${percent} %` : "nothing"} saved`;
   }
 }
 
