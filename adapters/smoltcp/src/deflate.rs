@@ -4,8 +4,10 @@
 //! caller's, who has as many as memory allows, and declines compression to whoever comes when none
 //! is left: the connection goes on without.
 //!
-//! 1. [`Offers::push`] each header of the request; at [`RequestEvent::Done`] see what
-//!    [`Offers::accept`] gives, and [`accept_compressed`](ServerSocket::accept_compressed) it.
+//! 1. A server: [`Offers::push`] each header of the request; at [`RequestEvent::Done`] see what
+//!    [`Offers::accept`] gives, and [`accept_compressed`](ServerSocket::accept_compressed) it. A
+//!    client: [`offer`](ClientSocket::offer) before the request is out; at [`ResponseEvent::Done`] see
+//!    what is [`agreed`](WebSocket::agreed).
 //! 2. Chunks of compressed messages come as they are. A [`Decompressor`] inflates them; where its
 //!    output has to wait for room, [keep](motews::Chunk::compressed) the rest of the chunk.
 //! 3. Send with [`send_compressed`](WebSocket::send_compressed), or uncompressed with
@@ -61,17 +63,52 @@
 //!
 //! [`Decompressor`]: motews::deflate::Decompressor
 //! [`RequestEvent::Done`]: motews::handshake::RequestEvent::Done
+//! [`ResponseEvent::Done`]: motews::handshake::ResponseEvent::Done
 
 pub use motews::deflate::Offers;
-use motews::deflate::{Accepted, CompressedSent, Compressor};
+use motews::deflate::{Accepted, CompressedSent, Compressor, Deflate};
 use motews::handshake::Upgrade;
-use motews::{DataKind, Role, SendError};
+use motews::{DataKind, Entropy, Role, SendError};
 use smoltcp::socket::tcp::Socket;
 
+use crate::client::ClientSocket;
 use crate::extension::Extension;
 use crate::ring;
 use crate::server::ServerSocket;
-use crate::socket::WebSocket;
+use crate::socket::{Phase, WebSocket};
+
+impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
+    /// Offers compression with the request, in place of the extensions that it has: what this side
+    /// has memory for. With [`Done`](motews::handshake::ResponseEvent::Done), [`agreed`](WebSocket::agreed)
+    /// tells whether the server has accepted, and what. Of no effect once the request goes out.
+    ///
+    /// The answer is a header of up to 154 bytes, for which `LINE` must have room.
+    ///
+    /// ```
+    /// # use motews::handshake::Request;
+    /// # use motews::{Entropy, EntropyError};
+    /// # use motews_smoltcp::{ClientSocket, Config};
+    /// # use motews::deflate::{Context, Deflate, WindowBits};
+    /// # use smoltcp::time::Instant;
+    /// # struct Hardware;
+    /// # impl Entropy for Hardware {
+    /// #     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> { bytes.fill(7); Ok(()) }
+    /// # }
+    /// # static CONFIG: Config<'static> = Config::DEFAULT;
+    /// const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+    ///
+    /// let mut hardware = Hardware;
+    /// let request = Request::new("192.168.1.2", "/", &mut hardware)?;
+    /// let mut client: ClientSocket<'_, _, 160> = ClientSocket::new(&CONFIG, request, hardware, Instant::ZERO);
+    /// client.offer(Deflate { send: KIB, receive: KIB });
+    /// # Ok::<(), motews::handshake::ConfigError>(())
+    /// ```
+    pub fn offer(&mut self, deflate: Deflate) {
+        if let Some(offer) = self.offer_mut() {
+            offer.offered = Some(deflate);
+        }
+    }
+}
 
 impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// As [`accept`](Self::accept), with the compression that was agreed on. The limit
@@ -87,6 +124,16 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
 }
 
 impl<R: Role, H> WebSocket<'_, R, H> {
+    /// The compression that both sides of the open connection have agreed on; `None`: none, or the
+    /// connection is not open.
+    #[must_use]
+    pub const fn agreed(&self) -> Option<Deflate> {
+        match self.phase {
+            Phase::Open(_) => self.agreed.0,
+            _ => None,
+        }
+    }
+
     /// Writes frames of a compressed message into the transmit ring, with as much of `payload` as
     /// there is room for, and tells how much that was. Unless it was
     /// [`done`](CompressedSent::done), call it again with the rest. `fin` ends the message with the
@@ -107,6 +154,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
         let mut total = CompressedSent {
             consumed: 0,
             written: 0,
+            compressed: 0,
             done: false,
         };
         while !total.done {
@@ -142,6 +190,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
             };
             total.consumed = total.consumed.saturating_add(sent.consumed);
             total.written = total.written.saturating_add(sent.written);
+            total.compressed = total.compressed.saturating_add(sent.compressed);
             total.done = sent.done;
         }
         Ok(total)

@@ -301,6 +301,7 @@ const fn violation(error: MessageError) -> ProtocolViolation {
 /// let sent = compressor.send_fragment(&mut connection, DataKind::Text, b"Hello", true, &mut out)?;
 /// assert!(sent.done);
 /// assert_eq!(out[..sent.written], *b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+/// assert_eq!(sent.compressed, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 // [PD30]
@@ -317,6 +318,8 @@ pub struct CompressedSent {
     pub consumed: usize,
     /// Octets of output that the frame fills. 0: there is no frame yet.
     pub written: usize,
+    /// Octets of these that are the frame's payload; the others are its header.
+    pub compressed: usize,
     /// All of the payload was taken, and, if it was the end of the message, is in frames. If not,
     /// call again with the rest of it.
     pub done: bool,
@@ -410,6 +413,7 @@ impl<M: AsMut<[u8]>> Compressor<M> {
             return Ok(CompressedSent {
                 consumed,
                 written: 0,
+                compressed: 0,
                 done,
             });
         }
@@ -435,6 +439,7 @@ impl<M: AsMut<[u8]>> Compressor<M> {
         Ok(CompressedSent {
             consumed,
             written,
+            compressed: len,
             done,
         })
     }
