@@ -7,7 +7,7 @@ use motews::{Client, Entropy, Millis};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
+use crate::extension::{Agreed, Offer};
 use crate::ring;
 use crate::socket::{Config, End, Phase, WebSocket, millis};
 
@@ -41,6 +41,7 @@ pub type ClientSocket<'a, E, const LINE: usize = 128> =
 pub struct Connecting<'a, E, const LINE: usize> {
     role: Client<E>,
     stage: Stage<'a, LINE>,
+    offer: Offer,
 }
 
 #[derive(Debug)]
@@ -71,7 +72,7 @@ enum Found<'a> {
     Nothing,
     /// A line, which lies in the handshake.
     Line,
-    Done(Option<&'a str>),
+    Done(Option<&'a str>, Agreed),
     Error(HandshakeError),
 }
 
@@ -83,6 +84,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         let opening = Connecting {
             role: Client::new(entropy),
             stage: Stage::Request(request, 0),
+            offer: Offer::default(),
         };
         Self::with_opening(config, opening, millis(now))
     }
@@ -106,10 +108,10 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         match self.find(socket, now) {
             Found::Nothing => {}
             Found::Line => return self.lend(),
-            Found::Done(subprotocol) => {
+            Found::Done(subprotocol, agreed) => {
                 let before = mem::replace(&mut self.phase, Phase::Over(now));
                 if let Phase::Opening(opening) = before {
-                    self.opened(opening.role, &Extension::default(), now);
+                    self.opened(opening.role, agreed, now);
                 }
                 return Some(ClientEvent::Response(ResponseEvent::Done { subprotocol }));
             }
@@ -133,6 +135,19 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         }
     }
 
+    /// What goes out with the request, as long as nothing has.
+    #[cfg(feature = "deflate")]
+    pub(crate) const fn offer_mut(&mut self) -> Option<&mut Offer> {
+        match &mut self.phase {
+            Phase::Opening(Connecting {
+                stage: Stage::Request(_, 0),
+                offer,
+                ..
+            }) => Some(offer),
+            _ => None,
+        }
+    }
+
     fn poll_opening(&mut self, socket: &mut Socket<'_>) {
         let Phase::Opening(opening) = &mut self.phase else {
             return;
@@ -141,13 +156,15 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             self.phase = Phase::Ending(End::Lost);
             return;
         }
+        let offer = opening.offer;
         if let Stage::Request(request, sent) = &mut opening.stage
             && socket.may_send()
-            && ring::put_text(socket, sent, |at, out| request.emit_from(at, out))
+            && ring::put_text(socket, sent, |at, out| offer.emit_from(request, at, out))
                 .is_ok_and(|all| all)
         {
             let head = self.config.head;
-            let handshake = ClientHandshake::with_config(request, [0; LINE], head);
+            let request = offer.request(request);
+            let handshake = ClientHandshake::with_config(&request, [0; LINE], head);
             opening.stage = Stage::Response(handshake);
         }
     }
@@ -170,8 +187,16 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             }
             Some(Ok(false)) => Found::Nothing,
             Some(Ok(true)) => match handshake.event() {
-                Some(ResponseEvent::Done { subprotocol }) => Found::Done(subprotocol),
-                _ => Found::Line,
+                Some(ResponseEvent::Done { subprotocol }) => match opening.offer.agreed() {
+                    Ok(agreed) => Found::Done(subprotocol, agreed),
+                    Err(error) => Found::Error(error),
+                },
+                event => {
+                    if let Some(event) = event {
+                        opening.offer.push(&event);
+                    }
+                    Found::Line
+                }
             },
             Some(Err(error)) => Found::Error(error),
         }

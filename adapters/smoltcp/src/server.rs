@@ -213,8 +213,8 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             match (all, answer) {
                 (Ok(false), _) => {}
                 (Ok(true), Answer::Accept(_, extension)) => {
-                    let extension = core::mem::take(extension);
-                    self.opened(Server, &extension, now);
+                    let agreed = extension.agreed();
+                    self.opened(Server, agreed, now);
                 }
                 (Ok(true), Answer::Respond(_)) => self.end(socket, End::Answered, now),
                 (Err(_), _) => self.end(socket, End::Lost, now),

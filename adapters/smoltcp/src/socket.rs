@@ -8,7 +8,7 @@ use motews::{
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
+use crate::extension::Agreed;
 use crate::log::debug;
 use crate::ring;
 
@@ -83,6 +83,8 @@ pub struct WebSocket<'a, R, H> {
     pub(crate) config: &'a Config<'a>,
     pub(crate) phase: Phase<R, H>,
     pub(crate) deadlines: Deadlines,
+    /// Of the open connection.
+    pub(crate) agreed: Agreed,
 }
 
 /// The phases follow each other and share their memory.
@@ -107,6 +109,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
             config,
             phase: Phase::Opening(opening),
             deadlines: Deadlines::new(now),
+            agreed: Agreed::NONE,
         }
     }
 
@@ -228,9 +231,10 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     }
 
     /// The opening handshake is complete.
-    pub(crate) fn opened(&mut self, role: R, extension: &Extension, now: Millis) {
+    pub(crate) fn opened(&mut self, role: R, agreed: Agreed, now: Millis) {
         self.deadlines.opened(now);
-        let config = extension.config(self.config.max_message_len);
+        self.agreed = agreed;
+        let config = agreed.config(self.config.max_message_len);
         self.phase = Phase::Open(Connection::with_config(role, config));
     }
 

@@ -1,13 +1,17 @@
 //! Compression: what is agreed on, and messages through rings of any size.
 
 use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
-use motews::handshake::{RequestEvent, ServerHandshake};
-use motews::{Chunk, Client, Config as ConnectionConfig, Connection, DataKind, Event, SendError};
+use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake};
+use motews::{
+    Chunk, Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Entropy,
+    EntropyError, Event, ProtocolViolation, SendError,
+};
 use motews_smoltcp::deflate::Offers;
-use motews_smoltcp::{ServerEvent, ServerSocket};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config, End, ServerEvent, ServerSocket};
+use smoltcp::iface::SocketHandle;
 use smoltcp::time::Duration;
 
-use crate::support::{CONFIG, Faults, Net, REQUEST, Random, Raw, Rig};
+use crate::support::{ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig};
 
 const KIB: Context = Context {
     window_bits: WindowBits::new(10).unwrap(),
@@ -53,7 +57,7 @@ impl Echo {
         }
     }
 
-    fn poll(&mut self, net: &mut Net, listener: smoltcp::iface::SocketHandle) {
+    fn poll(&mut self, net: &mut Net, listener: SocketHandle) {
         let tcp = net.server.tcp(listener);
         loop {
             while let Some((part, last)) = &mut self.part {
@@ -124,7 +128,7 @@ fn agree(
     offer: &str,
     rx: usize,
     tx: usize,
-) -> (smoltcp::iface::SocketHandle, String) {
+) -> (SocketHandle, String) {
     let listener = net.server.listener(rx, tx, 80);
     raw.send(request(offer));
     let answered = net.run(Duration::from_secs(5), |net| {
@@ -141,22 +145,27 @@ fn agree(
     (listener, extensions.unwrap_or_default().to_owned())
 }
 
-#[test]
-fn agreed_compression_echoes_through_rings_of_any_size() {
+/// Messages of all kinds, and whether to compress them.
+fn messages() -> Vec<(DataKind, Vec<u8>, bool)> {
     let prose: String = (0..400)
         .map(|at| format!("{{\"at\":{at},\"grüße\":{}}} ", at * 7919 % 1000))
         .collect();
     let noise: Vec<u8> = (0..5000_u32)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
-    let messages = [
+    vec![
         (DataKind::Text, prose.clone().into_bytes(), true),
         (DataKind::Binary, Vec::new(), true),
         (DataKind::Binary, noise, true),
         (DataKind::Text, b"not compressed".to_vec(), false),
         (DataKind::Binary, vec![7; 50_000], true),
         (DataKind::Text, prose.into_bytes(), true),
-    ];
+    ]
+}
+
+#[test]
+fn agreed_compression_echoes_through_rings_of_any_size() {
+    let messages = messages();
     for (rx, tx) in [
         (64, 40),
         (1, 60),
@@ -348,4 +357,327 @@ fn send_compressed_at_the_wrap_of_a_tiny_ring_loses_nothing() {
         .unwrap();
     assert!(!sent.done);
     assert_eq!(tcp.send_queue(), 20 + sent.written);
+}
+
+/// A client that offers compression, and sends messages one after the other.
+struct Caller {
+    client: ClientSocket<'static, Random, 160>,
+    socket: SocketHandle,
+    decompressor: Decompressor<Vec<u8>>,
+    compressor: Compressor<Vec<u8>>,
+    /// Octets of the message that are taken.
+    sent: usize,
+    is_sent: bool,
+    received: Vec<u8>,
+    /// Octets of payload, as they came and as they went.
+    payload: (usize, usize),
+    end: Option<End>,
+}
+
+impl Caller {
+    /// One that calls, with rings of these sizes.
+    fn new(net: &mut Net, deflate: Deflate, rx: usize, tx: usize) -> Self {
+        let socket = net.client.socket(rx, tx);
+        let address = net.server.address;
+        net.client.connect(socket, address, 80);
+        let mut random = Random(7);
+        let request = Request::new("10.0.0.1", "/echo", &mut random).unwrap();
+        let mut client = ClientSocket::new(&CONFIG, request, random, net.now);
+        client.offer(deflate);
+        Self {
+            client,
+            socket,
+            decompressor: Decompressor::new(vec![0; 1 << 15], deflate.receive, u64::MAX).unwrap(),
+            compressor: Compressor::new(vec![0; 1 << 17], deflate.send, Level::Fast).unwrap(),
+            sent: 0,
+            is_sent: true,
+            received: Vec::new(),
+            payload: (0, 0),
+            end: None,
+        }
+    }
+
+    /// Sends what there is room for, receives, and tells whether a message has ended.
+    fn poll(&mut self, net: &mut Net, kind: DataKind, message: &[u8], compressed: bool) -> bool {
+        let tcp = net.client.tcp(self.socket);
+        while let Some(event) = self.client.poll(tcp, net.now, usize::MAX) {
+            match event {
+                ClientEvent::Response(ResponseEvent::Done { .. }) => {
+                    let agreed = self.client.agreed().unwrap();
+                    self.decompressor.renew(agreed.receive).unwrap();
+                    self.compressor.renew(agreed.send).unwrap();
+                }
+                ClientEvent::Received(Event::Data(mut chunk)) => {
+                    self.payload.0 += chunk.bytes.len();
+                    let mut out = [0; 777];
+                    while let Some(part) = self.decompressor.next(&mut chunk, &mut out).unwrap() {
+                        assert_eq!(part.kind, kind);
+                        self.received.extend_from_slice(part.bytes);
+                        if part.last {
+                            return true;
+                        }
+                    }
+                }
+                ClientEvent::Ended(end) => self.end = Some(end),
+                _ => {}
+            }
+        }
+        while !self.is_sent && self.client.is_open() {
+            let rest = &message[self.sent..];
+            if compressed {
+                let compressor = &mut self.compressor;
+                match (self.client).send_compressed(tcp, compressor, kind, rest, true) {
+                    Ok(sent) => {
+                        assert!(sent.compressed < sent.written || sent.written == 0);
+                        self.payload.1 += sent.compressed;
+                        self.sent += sent.consumed;
+                        self.is_sent = sent.done;
+                    }
+                    Err(SendError::NoRoom) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            } else {
+                if self.client.send_room(tcp) == 0 {
+                    break;
+                }
+                self.sent += self.client.send_fragment(tcp, kind, rest, true).unwrap();
+                self.is_sent = self.sent == message.len();
+            }
+        }
+        false
+    }
+}
+
+/// Both roles, with rings of each size for each, and each thing that a client can want.
+#[test]
+fn client_and_server_compress_through_rings_of_any_size() {
+    let context = |bits, takeover| Context {
+        window_bits: WindowBits::new(bits).unwrap(),
+        takeover,
+    };
+    let deflate = |send, receive| Deflate { send, receive };
+    for (wanted, agreed, (rx, tx)) in [
+        (DEFLATE, DEFLATE, (64, 60)),
+        (DEFLATE, DEFLATE, (1, 131)),
+        (
+            Deflate::MAX,
+            deflate(KIB, Deflate::MAX.receive),
+            (4096, 4096),
+        ),
+        (
+            deflate(context(9, false), context(9, false)),
+            deflate(context(9, false), context(9, false)),
+            (313, 200),
+        ),
+        (
+            deflate(context(15, false), context(8, true)),
+            deflate(context(10, false), context(8, true)),
+            (200, 313),
+        ),
+    ] {
+        let mut net = Net::new(Faults::default(), 7);
+        let mut echo = Echo::new();
+        let listener = net.server.listener(tx, rx.max(40), 80);
+        let mut caller = Caller::new(&mut net, wanted, rx, tx);
+        assert_eq!(caller.client.agreed(), None);
+        for (kind, message, compressed) in messages() {
+            (caller.sent, caller.is_sent) = (0, false);
+            caller.received.clear();
+            caller.payload = (0, 0);
+            let came = net.run(Duration::from_secs(60), |net| {
+                echo.poll(net, listener);
+                caller.poll(net, kind, &message, compressed)
+            });
+            assert!(
+                came,
+                "rings of {rx} and {tx}: {} of {} octets, {:?}",
+                caller.received.len(),
+                message.len(),
+                caller.end
+            );
+            assert!(caller.received == message, "rings of {rx} and {tx}");
+            if message.len() == 50_000 {
+                assert!(caller.payload.0 < 2_000, "{:?} octets", caller.payload);
+                assert!(caller.payload.1 < 2_000, "{:?} octets", caller.payload);
+            }
+        }
+        assert_eq!(caller.client.agreed(), Some(agreed));
+        let theirs = deflate(agreed.receive, agreed.send);
+        assert_eq!(
+            echo.server.agreed().map(|it| it.receive),
+            Some(theirs.receive)
+        );
+
+        caller.client.close(CloseCode::NORMAL, "").unwrap();
+        net.run(Duration::from_secs(5), |net| {
+            echo.poll(net, listener);
+            caller.poll(net, DataKind::Text, &[], true);
+            caller.end.is_some()
+        });
+        assert_eq!(caller.end, Some(End::Closed(CloseCode::NORMAL)));
+        assert_eq!(caller.client.agreed(), None);
+    }
+}
+
+/// The nonce of RFC 6455 §1.3, to which [`ACCEPTED`] is the answer.
+struct Sample;
+
+impl Entropy for Sample {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        let sample = b"the sample nonce";
+        (bytes.iter_mut().zip(sample)).for_each(|(to, from)| *to = *from);
+        Ok(())
+    }
+}
+
+/// What a client comes to, whose request offers [`DEFLATE`] or nothing, given an answer with these
+/// headers and frames: its request, whether it has opened with what, and its end.
+fn answered(
+    offer: Option<Deflate>,
+    headers: &str,
+    frames: &[u8],
+) -> (String, Option<Option<Deflate>>, Option<End>) {
+    static LIMITED: Config<'static> = Config {
+        max_message_len: 10,
+        ..Config::DEFAULT
+    };
+    let mut net = Net::new(Faults::default(), 1);
+    let mut raw = Raw::new(net.server.listener(500, 500, 80));
+    let socket = net.client.socket(300, 300);
+    let address = net.server.address;
+    net.client.connect(socket, address, 80);
+    let request = Request::new("10.0.0.1", "/", &mut Sample).unwrap();
+    let mut client: ClientSocket<'_, _, 160> =
+        ClientSocket::new(&LIMITED, request, Random(3), net.now);
+    if let Some(offer) = offer {
+        client.offer(offer);
+    }
+    let mut decompressor = Decompressor::new(vec![0; 1 << 15], KIB, 10).unwrap();
+    let (mut request, mut opened, mut end) = (String::new(), None, None);
+    net.run(Duration::from_secs(30), |net| {
+        raw.poll(&mut net.server);
+        if raw.received.ends_with(b"\r\n\r\n") {
+            request = String::from_utf8(raw.take()).unwrap();
+            let head = ACCEPTED.strip_suffix("\r\n").unwrap();
+            raw.send(head);
+            raw.send(headers);
+            raw.send("\r\n");
+            raw.send(frames);
+            // Too late: the request is out.
+            client.offer(Deflate::MAX);
+        }
+        let tcp = net.client.tcp(socket);
+        while let Some(event) = client.poll(tcp, net.now, 100) {
+            match event {
+                ClientEvent::Response(ResponseEvent::Done { .. }) => opened = Some(client.agreed()),
+                ClientEvent::Received(Event::Data(mut chunk)) => {
+                    let result = loop {
+                        match decompressor.next(&mut chunk, &mut [0; 20]) {
+                            Ok(Some(_)) => {}
+                            result => break result.err(),
+                        }
+                    };
+                    if let Some(violation) = result {
+                        client.fail(violation);
+                    }
+                }
+                ClientEvent::Ended(ended) => end = Some(ended),
+                _ => {}
+            }
+        }
+        end.is_some() || opened.is_some() && frames.is_empty()
+    });
+    (request, opened, end)
+}
+
+#[test]
+fn client_offers_what_it_has_memory_for() {
+    for (offer, line) in [
+        (None, ""),
+        (
+            Some(DEFLATE),
+            "permessage-deflate; server_max_window_bits=10; client_max_window_bits=10",
+        ),
+        (
+            Some(Deflate::MAX),
+            "permessage-deflate; client_max_window_bits",
+        ),
+    ] {
+        let (request, opened, _) = answered(offer, "", b"");
+        let mut lines = request.lines();
+        let offered = lines.find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+        assert_eq!(offered.unwrap_or_default(), line);
+        // It is declined, and the connection goes on without.
+        assert_eq!(opened, Some(None));
+    }
+}
+
+/// PD01 PD03 PD07 PD09 PD12
+#[test]
+fn client_given_an_answer_agrees_or_fails() {
+    let bits = |bits| WindowBits::new(bits).unwrap();
+    let kib = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10";
+    let smaller = Deflate {
+        send: Context {
+            window_bits: bits(8),
+            takeover: false,
+        },
+        receive: Context {
+            window_bits: bits(9),
+            takeover: false,
+        },
+    };
+    for (answer, agreed) in [
+        (format!("{kib}\r\n"), Some(DEFLATE)),
+        (
+            // The longest there is.
+            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+             client_no_context_takeover; server_max_window_bits=9; client_max_window_bits=8\r\n"
+                .to_owned(),
+            Some(smaller),
+        ),
+        // It keeps a larger window, and does not say that it would not.
+        (kib.replace("=10", "=11") + "\r\n", None),
+        (
+            kib.replace("; server_max_window_bits=10", "") + "\r\n",
+            None,
+        ),
+        (format!("{kib}; client_max_window_bits\r\n"), None),
+        (format!("{kib}; unknown\r\n"), None),
+        // Twice.
+        (format!("{kib}\r\n{kib}\r\n"), None),
+        (
+            format!("{kib}, permessage-deflate; server_max_window_bits=10\r\n"),
+            None,
+        ),
+        // What was not offered.
+        ("Sec-WebSocket-Extensions: x-other\r\n".to_owned(), None),
+    ] {
+        let (_, opened, end) = answered(Some(DEFLATE), &answer, b"");
+        assert_eq!(opened, agreed.map(Some), "{answer}");
+        let refused = End::Refused(HandshakeError::Extensions);
+        assert_eq!(end, agreed.is_none().then_some(refused), "{answer}");
+        // Nothing may be answered that was not offered.
+        let (_, opened, end) = answered(None, &answer, b"");
+        assert_eq!((opened, end), (None, Some(refused)), "{answer}");
+    }
+}
+
+/// PD15 PD22 PD27
+#[test]
+fn client_receiving_polices_what_is_compressed() {
+    let kib = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
+    let hello = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x88\x02\x03\xe8";
+    let closed = Some(End::Closed(CloseCode::NORMAL));
+    assert_eq!(answered(Some(DEFLATE), kib, hello).2, closed);
+    // Declined: the bit has no meaning.
+    let failed = |violation| Some(End::Failed(violation));
+    let reserved = answered(Some(DEFLATE), "", hello).2;
+    assert_eq!(reserved, failed(ProtocolViolation::ReservedBit));
+    // Not what the codes allow.
+    let malformed = answered(Some(DEFLATE), kib, b"\xc1\x01\xff").2;
+    assert_eq!(malformed, failed(ProtocolViolation::Compression));
+    // 11 octets, one more than the limit, in 6.
+    let bomb = answered(Some(DEFLATE), kib, b"\xc2\x06\xaa\xa8\x80\x03\x00\x00").2;
+    assert_eq!(bomb, failed(ProtocolViolation::MessageTooBig));
 }

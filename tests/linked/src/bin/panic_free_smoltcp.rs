@@ -29,6 +29,7 @@ fn main() {
 
     let client = place::<ClientSocket<'_, Generator>>();
     *client = ClientSocket::new(place(), any::<Request<'_>>(), Generator, any());
+    client.offer(any());
     used(client.poll(socket(), any::<Instant>(), any()));
     used(client.poll_at());
     open::<Client<Generator>, _>(client);
@@ -48,6 +49,7 @@ fn open<R: motews::Role, H>(websocket: &mut WebSocket<'static, R, H>) {
     used(websocket.close(any(), any()));
     websocket.fail(any());
     used(websocket.is_open());
+    used(websocket.agreed());
 }
 
 fn socket() -> &'static mut Socket<'static> {
