@@ -1,5 +1,7 @@
 //! Prefix codes (RFC 1951 §3.2.2), decoded by a table for the short and by counting for the long.
 
+use core::ops::Range;
+
 use super::inflate::Malformed;
 
 /// The longest code of literals, lengths and distances, in bits.
@@ -106,15 +108,29 @@ impl<T: Copy + Into<u16> + TryFrom<u16>, const N: usize> Canonical<T, N> {
         Err(NoSymbol::Impossible)
     }
 
-    /// Calls `put` for each code of up to `max` bits: its first place in the table (its bits, in
-    /// the order in which they come), its length, and its symbol.
-    fn for_each_short(&self, max: u32, mut put: impl FnMut(usize, u32, u16)) {
+    /// Fills a table that the next bits index, in the order in which they come. `entry` is what stands
+    /// for a symbol and the length of its code; `none`, for a code longer than the index, or no code.
+    fn fill<E: Copy>(&self, table: &mut [E], none: E, entry: impl Fn(u16, u32) -> E) {
         let mut symbols = self.symbols.iter();
-        let mut code = 0_u32;
-        for (len, count) in (1..=max).zip(self.counts.iter().skip(1)) {
+        let (mut code, mut size) = (0_u32, 1);
+        if let Some(first) = table.first_mut() {
+            *first = none;
+        }
+        for (len, count) in (1_u32..).zip(self.counts.iter().skip(1)) {
+            // With one bit more, what stands for the shorter codes stands there twice.
+            let (shorter, rest) = table.split_at_mut_checked(size).unwrap_or_default();
+            if rest.is_empty() {
+                return;
+            }
+            for (to, from) in rest.iter_mut().zip(shorter) {
+                *to = *from;
+            }
+            size = size.wrapping_mul(2);
             for symbol in symbols.by_ref().take(usize::from(*count)) {
-                let place = code.reverse_bits() >> (32 - len);
-                put(place as usize, len, (*symbol).into());
+                let place = code.reverse_bits() >> (32_u32.wrapping_sub(len) & 31);
+                if let Some(place) = table.get_mut(place as usize) {
+                    *place = entry((*symbol).into(), len);
+                }
                 code = code.wrapping_add(1);
             }
             code <<= 1;
@@ -149,10 +165,11 @@ impl Codes {
         }
     }
 
-    /// Notes the length of the code of the symbol `index`: literals first, then distances.
-    pub(super) fn set_length(&mut self, index: u16, len: u8) {
-        if let Some(place) = self.literal_table.get_mut(usize::from(index)) {
-            *place = len.into();
+    /// Notes the length of the codes of the symbols `indices`: literals first, then distances.
+    pub(super) fn set_lengths(&mut self, indices: Range<u16>, len: u8) {
+        let indices = usize::from(indices.start)..usize::from(indices.end);
+        if let Some(places) = self.literal_table.get_mut(indices) {
+            places.fill(len.into());
         }
     }
 
@@ -162,14 +179,19 @@ impl Codes {
         length.map_or(0, |length| *length as u8)
     }
 
+    /// The lengths that were noted for 0 to `N`.
+    fn lengths<const N: usize>(&self) -> [u8; N] {
+        let mut lengths = [0; N];
+        for (len, noted) in lengths.iter_mut().zip(&self.literal_table) {
+            *len = *noted as u8;
+        }
+        lengths
+    }
+
     /// The codes of the code lengths (§3.2.7), from the lengths noted for 0..19.
     pub(super) fn build_length_codes(&mut self) -> Result<(), Malformed> {
-        let mut lengths = [0; 19];
-        for (index, len) in (0..).zip(&mut lengths) {
-            *len = self.length(index);
-        }
         // RFC 1951 §3.2.7: all codes are taken, as zlib demands it
-        if !self.distances.build(&lengths)? {
+        if !self.distances.build(&self.lengths::<19>())? {
             return Err(Malformed);
         }
         self.build_distance_table();
@@ -182,10 +204,7 @@ impl Codes {
         if self.length(256) == 0 {
             return Err(Malformed);
         }
-        let mut lengths = [0; MAX_LENGTHS];
-        for (index, len) in (0..).zip(&mut lengths) {
-            *len = self.length(index);
-        }
+        let lengths: [u8; MAX_LENGTHS] = self.lengths();
         let (of_literals, rest) = lengths
             .split_at_checked(usize::from(literals))
             .unwrap_or_default();
@@ -207,49 +226,26 @@ impl Codes {
 
     /// The codes of §3.2.6.
     pub(super) fn build_fixed(&mut self) {
-        for symbol in 0..LITERALS as u16 {
-            let len = match symbol {
-                0..144 => 8,
-                144..256 => 9,
-                256..280 => 7,
-                _ => 8,
-            };
-            self.set_length(symbol, len);
+        for (symbols, len) in [(0..144, 8), (144..256, 9), (256..280, 7), (280..288, 8)] {
+            self.set_lengths(symbols, len);
         }
-        for symbol in LITERALS..MAX_LENGTHS {
-            self.set_length(symbol as u16, 5);
-        }
+        self.set_lengths(LITERALS as u16..MAX_LENGTHS as u16, 5);
         // These lengths are right.
         let _ = self.build(LITERALS as u16, DISTANCES as u16);
     }
 
     fn build_literal_table(&mut self) {
-        let table = &mut self.literal_table;
-        *table = [0; 1 << LITERAL_BITS];
-        self.literals
-            .for_each_short(LITERAL_BITS, |place, len, symbol| {
-                let entry = match symbol {
-                    0..256 => IS_LITERAL | symbol << 4 | len as u16,
-                    _ => symbol.wrapping_sub(256) << 4 | len as u16,
-                };
-                let places = table.get_mut(place..).unwrap_or_default();
-                for place in places.iter_mut().step_by(1 << len) {
-                    *place = entry;
-                }
-            });
+        let entry = |symbol, len| match symbol {
+            0..256 => IS_LITERAL | symbol << 4 | len as u16,
+            _ => symbol.wrapping_sub(256) << 4 | len as u16,
+        };
+        self.literals.fill(&mut self.literal_table, 0, entry);
     }
 
     fn build_distance_table(&mut self) {
+        let entry = |symbol, len: u32| (symbol as u8) << 3 | len.wrapping_sub(1) as u8;
         let table = &mut self.distance_table;
-        *table = [NO_DISTANCE; 1 << DISTANCE_BITS];
-        self.distances
-            .for_each_short(DISTANCE_BITS, |place, len, symbol| {
-                let entry = (symbol as u8) << 3 | len.wrapping_sub(1) as u8;
-                let places = table.get_mut(place..).unwrap_or_default();
-                for place in places.iter_mut().step_by(1 << len) {
-                    *place = entry;
-                }
-            });
+        self.distances.fill(table, NO_DISTANCE, entry);
     }
 
     /// The literal or length that the next bits begin with.

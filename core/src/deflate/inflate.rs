@@ -197,8 +197,12 @@ impl Output<'_> {
         let before = before.get(from..).unwrap_or_default();
         let after = after.get_mut(..len).unwrap_or_default();
         self.at = self.at.wrapping_add(after.len());
-        for after in after.chunks_mut(distance.max(1)) {
+        copy(after, before);
+        // What is there now is repeated, each time twice as much.
+        let mut done = distance.max(1);
+        while let Some((before, after)) = after.split_at_mut_checked(done) {
             copy(after, before);
+            done = done.wrapping_mul(2);
         }
     }
 }
@@ -385,9 +389,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
                     if literals > 286 || distances > 30 {
                         return Err(Malformed);
                     }
-                    for index in 0..19 {
-                        self.codes.set_length(index, 0);
-                    }
+                    self.codes.set_lengths(0..19, 0);
                     self.fixed = false;
                     self.state = State::LengthCodes {
                         sizes: Sizes {
@@ -408,7 +410,8 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
                     }
                     let len = self.take(3) as u8;
                     if let Some(symbol) = ORDER.get(usize::from(index)) {
-                        self.codes.set_length((*symbol).into(), len);
+                        let symbol = u16::from(*symbol);
+                        self.codes.set_lengths(symbol..symbol.wrapping_add(1), len);
                     }
                     self.state = State::LengthCodes {
                         sizes,
@@ -453,9 +456,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
                     if end > total {
                         return Err(Malformed);
                     }
-                    for index in index..end {
-                        self.codes.set_length(index, value);
-                    }
+                    self.codes.set_lengths(index..end, value);
                     self.state = State::Lengths { sizes, index: end };
                 }
                 State::Symbol => {
