@@ -9,6 +9,9 @@
 //! | [`Window`](crate::Window), two of them | reads into the one, writes out of the other |
 //! | [`Deadlines`](crate::Deadlines) | tells it the time, asks it what is due |
 //!
+//! Compression is a fifth, between chunks and messages: the feature `deflate` has a module of that name
+//! with a guide of its own.
+//!
 //! The whole of it: a server that echoes. All but `main` does no I/O and never waits; that is what
 //! blocking, async and event-driven adapters have in common.
 //!

@@ -15,6 +15,14 @@
 //! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
 //! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
+#![cfg_attr(
+    feature = "deflate",
+    doc = "| [`deflate`] | permessage-deflate: compression | RFC 7692 |"
+)]
+#![cfg_attr(
+    not(feature = "deflate"),
+    doc = "| `deflate` | permessage-deflate: compression, with the feature of that name | RFC 7692 |"
+)]
 //! | [`guide`] | how to write an adapter | |
 //!
 //! # Example

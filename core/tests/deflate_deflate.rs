@@ -256,8 +256,22 @@ fn memory_too_small_is_refused() {
         );
         assert_eq!(Deflater::new([0; 0], bits, Level::Fast).err(), Some(NoRoom));
     }
-    assert!(Any::min_memory(WindowBits::MIN) + size_of::<Deflater<&mut [u8]>>() <= 1024);
-    assert!(Any::full_memory(WindowBits::MAX) <= 256 * 1024);
+    // As the documentation has it
+    let memories = all_bits().map(|bits| (Any::min_memory(bits), Any::full_memory(bits)));
+    let expected = [
+        (704, 4_304),
+        (1_216, 6_096),
+        (2_240, 9_680),
+        (4_288, 16_848),
+        (8_384, 31_184),
+        (16_576, 59_856),
+        (32_960, 117_200),
+        (65_728, 231_888),
+    ];
+    assert!(memories.eq(expected));
+    let state = size_of::<Deflater<[u8; 0]>>();
+    assert!(state <= 136, "{state}");
+    assert!(size_of::<Deflater<[u8; 704]>>() <= 1024);
 }
 
 proptest! {

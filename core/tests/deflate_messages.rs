@@ -166,11 +166,12 @@ fn compressed_messages_between_both_roles_arrive_whole() {
                 for (n, message) in messages.iter().enumerate() {
                     wire.extend(send(&mut compressor, &mut a, DataKind::Text, message, room));
                     expected.push((DataKind::Text, message.to_vec()));
-                    // One that is not compressed does not count.
+                    // One that is not compressed does not count, and goes out as it is.
                     let mut plain = vec![0; 8000];
                     let len = a
                         .send(Message::Binary(message), &mut plain)
                         .expect("there is room");
+                    assert_eq!(plain[0], 0x82);
                     wire.extend(&plain[..len]);
                     expected.push((DataKind::Binary, message.to_vec()));
                     if n == 2 {
@@ -523,6 +524,71 @@ fn control_frames_in_a_compressed_message_change_nothing() {
     let mut decompressor = Decompressor::new([0; 256], context(8, true), 100).expect("room");
     let received = receive(&mut server(), &mut decompressor, &wire, 1, 50);
     assert_eq!(received, Ok(vec![(DataKind::Text, b"Hello".to_vec())]));
+}
+
+/// PD16: and those that are sent between them are not compressed.
+#[test]
+fn control_frames_are_sent_in_a_compressed_message_as_they_are() {
+    let (mut a, mut b) = (server(), client());
+    let mut compressor = compressor(context(15, true));
+    let mut decompressor =
+        Decompressor::new([0; 1 << 15], context(15, true), 1 << 20).expect("room");
+    let message = text(3000);
+    let (mut wire, mut rest, mut frames) = (Vec::new(), message.as_bytes(), 0);
+    let mut out = [0; 100];
+    loop {
+        let sent = compressor
+            .send_fragment(&mut a, DataKind::Text, rest, true, &mut out)
+            .expect("it is open");
+        rest = &rest[sent.consumed..];
+        wire.extend(&out[..sent.written]);
+        if sent.done {
+            break;
+        }
+        let len = a.ping(b"ping, ping", &mut out).expect("it is open");
+        assert_eq!(out[..len], *b"\x89\x0aping, ping");
+        wire.extend(&out[..len]);
+        frames += 1;
+    }
+    assert!(frames > 2);
+    let received = receive(&mut b, &mut decompressor, &wire, 7, 50);
+    assert_eq!(received, Ok(vec![(DataKind::Text, message.into_bytes())]));
+}
+
+/// PD29: in memory that served another connection, nothing of it can be referred to, wherever that
+/// one ended.
+#[test]
+fn renewed_stream_that_refers_to_the_one_before_fails() {
+    let again = frame(0xC2, b"\xf2\x00\x11\x00\x00"); // "H", and 4 bytes from 5 before
+    for bits in 8..=15 {
+        let context = context(bits, true);
+        let mut compressor = compressor(context);
+        let wire = send(
+            &mut compressor,
+            &mut client(),
+            DataKind::Binary,
+            text(70_000).as_bytes(),
+            1 << 20,
+        );
+        let window = vec![0xEE; context.window_bits.size()];
+        let mut decompressor = Decompressor::new(window, context, 1 << 20).expect("room");
+        // Up to the midst of a message, or to its end
+        for read in [wire.len() / 2, wire.len()] {
+            let mut part = wire[..read].to_vec();
+            let mut connection = server();
+            let Ok(Some(Event::Data(mut chunk))) = connection.next_event(&mut &mut part[..]) else {
+                panic!("a part of a message");
+            };
+            let mut out = [0; 999];
+            while let Some(part) = decompressor.next(&mut chunk, &mut out).expect("right") {
+                assert!(part.last || !part.bytes.is_empty());
+            }
+            decompressor.renew(context).expect("room");
+            let received = receive(&mut server(), &mut decompressor, &again, 1, 50);
+            assert_eq!(received, Err(ProtocolViolation::Compression));
+            decompressor.renew(context).expect("room");
+        }
+    }
 }
 
 /// PD08, PD23: a buffer for whole messages is the window, where the context is not taken over; and

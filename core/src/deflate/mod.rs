@@ -1,4 +1,95 @@
 //! permessage-deflate (RFC 7692) in memory that the caller sizes.
+//!
+//! Compression stands between a [`Chunk`](crate::Chunk) and its message, outside the connection, which
+//! only polices RSV1. What an adapter does:
+//!
+//! | | server | client |
+//! |---|---|---|
+//! | before the handshake: what it wants at most | [`Deflate`] | [`Deflate`] |
+//! | in the handshake | gathers the [`Offers`], gives the [answer](Deflate::accept) to [`Upgrade::extensions`] | gives its [offer](Deflate::offer) to [`Request::extensions`], [judges](Deflate::confirm) the answer |
+//! | nothing was agreed upon | goes on without, and without memory for it | the same |
+//! | a connection | [`Config`](crate::Config) with `compression`, and a limit of [`wire_limit`] | the same |
+//! | to receive | [`Decompressor`]: chunks in, chunks out; [`push_inflated`] for whole messages | the same |
+//! | to send | [`Compressor::send_fragment`]; or [`Connection::send`], for what is not to be compressed | the same |
+//! | the next connection in the same memory | [`Decompressor::renew`], [`Compressor::renew`] | the same |
+//!
+//! [`Upgrade::extensions`]: crate::handshake::Upgrade::extensions
+//! [`Request::extensions`]: crate::handshake::Request::extensions
+//! [`push_inflated`]: crate::MessageBuffer::push_inflated
+//! [`Connection::send`]: crate::Connection::send
+//!
+//! ```
+//! use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, Offers, WindowBits, wire_limit};
+//! use motews::handshake::{RequestEvent, ServerHandshake};
+//! use motews::{Config, Connection, Event, Server};
+//!
+//! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
+//! const MAX_MESSAGE_LEN: u64 = 1 << 20;
+//!
+//! let mut request: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+//!     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+//!     Sec-WebSocket-Version: 13\r\n\
+//!     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+//! let mut handshake = ServerHandshake::new([0; 128]);
+//! let mut offers: Offers = Offers::new();
+//! let mut upgrade = loop {
+//!     match handshake.next_event(&mut request)? {
+//!         Some(RequestEvent::Header(header)) => offers.push(&header),
+//!         Some(RequestEvent::Done(upgrade)) => break upgrade,
+//!         _ => {}
+//!     }
+//! };
+//! let accepted = offers.accept(&DEFLATE); // `None`: the connection goes on without.
+//! # let Some(accepted) = accepted else { panic!("it was acceptable") };
+//! upgrade = upgrade.extensions(accepted.response.as_str())?;
+//! # let mut response = [0; 256];
+//! # let len = upgrade.emit_from(0, &mut response);
+//! # assert!(response[..len].ends_with(b": permessage-deflate; client_max_window_bits=10\r\n\r\n"));
+//!
+//! let config = Config { max_message_len: wire_limit(MAX_MESSAGE_LEN), compression: true };
+//! let mut connection: Connection<Server> = Connection::with_config(Server, config);
+//! let agreed = accepted.agreed;
+//! let mut decompressor = Decompressor::new([0; 1 << 10], agreed.receive, MAX_MESSAGE_LEN)?;
+//! let mut compressor = Compressor::new([0; 2900], agreed.send, Level::Default)?;
+//!
+//! // An echo of messages of any length: "Hello", masked with a key of zeros
+//! let mut input = *b"\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\x00";
+//! let (mut input, mut inflated, mut out) = (&mut input[..], [0; 64], [0; 64]);
+//! while let Some(event) = connection.next_event(&mut input)? {
+//!     let Event::Data(mut chunk) = event else { continue };
+//!     while let Some(part) = decompressor.next(&mut chunk, &mut inflated)? { // Or `connection.fail`.
+//!         let sent = compressor.send_fragment(
+//!             &mut connection, part.kind, part.bytes, part.last, &mut out,
+//!         )?; // If it is not `done`: again, with the rest and more room.
+//!         assert_eq!(out[..sent.written], *b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00");
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Memory
+//! In bytes. To inflate takes the window and 2 KiB, or only these where the peer does not take its
+//! context over and messages lie in a buffer. To deflate takes [`min_memory`](Deflater::min_memory) at
+//! least; the more there is up to [`full_memory`](Deflater::full_memory), the better it compresses; and
+//! about 130 bytes for the state.
+//!
+//! | window | inflate | deflate, least | deflate, full |
+//! |---|--:|--:|--:|
+//! | 2^8 | 2,304 | 704 | 4,304 |
+//! | 2^9 | 2,560 | 1,216 | 6,096 |
+//! | 2^10 | 3,072 | 2,240 | 9,680 |
+//! | 2^11 | 4,096 | 4,288 | 16,848 |
+//! | 2^12 | 6,144 | 8,384 | 31,184 |
+//! | 2^13 | 10,240 | 16,576 | 59,856 |
+//! | 2^14 | 18,432 | 32,960 | 117,200 |
+//! | 2^15 | 34,816 | 65,728 | 231,888 |
+//!
+//! # What comes from anyone
+//! What is compressed may be a bomb of 1028 to 1, or megabytes that stand for nothing. Memory is what was
+//! given; the length of a message is limited while it inflates; and the work is bounded by the octets
+//! that go in and out: the dearest are blocks that bring codes of their own and nothing else, 11
+//! octets for what takes a desktop about 2 µs.
 
 mod codes;
 mod compress;
