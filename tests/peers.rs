@@ -14,6 +14,10 @@
 //!
 //! and choose the subprotocol `echo`. The echo example and the event-driven server of the tests
 //! understand none of that and only echo.
+//!
+//! Compression is tried in connections of their own, which agree on windows of all sizes, each with
+//! context takeover and then without. That it was compressed, and whether messages refer to those
+//! before, is told by what went over the wire.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -22,7 +26,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use base64::Engine;
@@ -31,7 +35,8 @@ use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
 use motews_std::{
-    CloseCode, Context, Deflate, Message, MessageRef, ServerHandle, Share, WebSocket, WindowBits,
+    CloseCode, Context, Deflate, Handler, Message, MessageRef, Octets, Outcome, SendError,
+    ServerHandle, Share, Traffic, WebSocket, WindowBits,
 };
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
@@ -113,9 +118,23 @@ fn python_server_serves() {
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
+fn python_server_serves_compressed() {
+    let server = ServerProcess::start("server.py", &mut script("server.py"), folder());
+    for wanted in all_windows() {
+        // It has no more than 12 bits, and does not compress with less than 9.
+        let least = |bits: WindowBits| bits.min(WindowBits::new(12).expect("12 bits"));
+        let agreed = (wanted.receive.window_bits > WindowBits::MIN)
+            .then(|| with_windows(wanted, least(wanted.send.window_bits)));
+        exchange_compressed(server.address, wanted, agreed);
+    }
+}
+
+#[test]
+#[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_client_is_served_compressed() {
     run_client("client.py", serve(accept_compressing), true);
     run_client("client.py", serve(accept_compressing_little), true);
+    serve_compressed("client.py");
 }
 
 #[test]
@@ -123,6 +142,16 @@ fn python_client_is_served_compressed() {
 fn node_client_is_served_compressed() {
     run_client("client.mjs", serve(accept_compressing), true);
     run_client("client.mjs", serve(accept_compressing_little), true);
+    serve_compressed("client.mjs");
+}
+
+#[test]
+#[ignore = "needs Node's ws: bash .ci/install"]
+fn node_server_serves_compressed() {
+    let server = ServerProcess::start("server.mjs", &mut script("server.mjs"), folder());
+    for wanted in all_windows() {
+        exchange_compressed(server.address, wanted, Some(wanted));
+    }
 }
 
 #[test]
@@ -369,6 +398,179 @@ fn accept_compressing_little(stream: TcpStream) -> WebSocket<TcpStream, Server> 
         receive: context,
     };
     accept_with(config, stream)
+}
+
+/// Windows of all sizes, the same for both sides, each with context takeover and without.
+fn all_windows() -> impl Iterator<Item = Deflate> {
+    let alone = |context: Context| Context {
+        takeover: false,
+        ..context
+    };
+    let Deflate { send, receive } = Deflate::MAX;
+    let both = [
+        Deflate::MAX,
+        Deflate {
+            send: alone(send),
+            receive: alone(receive),
+        },
+    ];
+    let all_bits = (8..=15).filter_map(WindowBits::new);
+    all_bits.flat_map(move |bits| both.map(|config| with_windows(config, bits)))
+}
+
+fn with_windows(config: Deflate, window_bits: WindowBits) -> Deflate {
+    let limited = |context: Context| Context {
+        window_bits,
+        ..context
+    };
+    Deflate {
+        send: limited(config.send),
+        receive: limited(config.receive),
+    }
+}
+
+/// Connects with motews, and has messages of all length classes echoed. `agreed`: what the server
+/// agrees to of what is wanted.
+fn exchange_compressed(address: SocketAddr, wanted: Deflate, agreed: Option<Deflate>) {
+    let builder = motews_std::Builder::new().subprotocols(["echo"]);
+    let socket = builder.deflate(wanted).connect(&format!("ws://{address}/"));
+    let mut socket = socket.expect("motews connects");
+    assert_eq!(socket.deflate(), agreed);
+    let mut account = Account::default();
+    let mut echo = |message: Message| {
+        socket.send(&message).expect("motews sends");
+        let answer = socket.recv().expect("motews receives");
+        assert!(answer.as_ref() == Some(&message), "{wanted:?}");
+        account.note(message.as_bytes(), socket.traffic());
+    };
+    for length in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
+        let telemetry = (0..=length / 8).map(|n| format!("{{\"v\":{}}},", n % 997));
+        let mut text: String = telemetry.collect();
+        text.truncate(length);
+        echo(Message::Text(text));
+        echo(Message::Text("字".repeat(length / 3)));
+        echo(Message::Binary((0..=250).cycle().take(length).collect()));
+    }
+    let mut noise = [0; 200];
+    getrandom::fill(&mut noise).expect("random bytes");
+    for _ in 0..20 {
+        echo(Message::Binary(noise.to_vec()));
+    }
+    match agreed {
+        Some(agreed) => account.check(agreed),
+        None => assert_eq!(socket.traffic(), None),
+    }
+}
+
+/// Serves the connections of a client's script, which offers windows of all sizes, with motews: the
+/// blocking one, and then the event-driven one.
+fn serve_compressed(name: &str) {
+    let address = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = address.try_clone().expect("another handle");
+    let address = address.local_addr().expect("it is bound");
+    let (ended, accounts) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let builder = motews_std::Builder::new().deflate(Deflate::MAX);
+            let mut socket = builder.accept(stream).expect("motews accepts");
+            let mut account = Account::default();
+            while let Some(message) = socket.recv().expect("motews receives") {
+                socket.send(&message).expect("motews sends");
+                account.note(message.as_bytes(), socket.traffic());
+            }
+            _ = ended.send(account);
+        }
+    });
+    run_compressed_client(name, address, &accounts);
+
+    let (ended, accounts) = mpsc::channel();
+    let server = motews_std::Server::builder().deflate(Deflate::MAX);
+    let server = server.bind("127.0.0.1:0").expect("a free port");
+    let handle = server.handle();
+    thread::scope(|scope| {
+        scope.spawn(|| server.run(CountingEcho(ended)));
+        let _shuts_down = ShutsDown(&handle);
+        run_compressed_client(name, handle.local_addr(), &accounts);
+    });
+}
+
+/// Runs a client's script, and looks at what went over the wire in each of its connections.
+fn run_compressed_client(name: &str, address: SocketAddr, accounts: &mpsc::Receiver<Account>) {
+    let mut command = script(name);
+    let url = format!("ws://{address}/");
+    run_to_end(name, command.arg(url).arg("--deflate"));
+    // First it leaves the windows to the server.
+    let configs = all_windows().take(2).chain(all_windows());
+    for config in configs {
+        let account = accounts.recv_timeout(LIMIT).expect("a connection");
+        account.check(config);
+    }
+    assert!(accounts.try_recv().is_err(), "connections without end");
+}
+
+/// An echo that tells, when a connection ends, what went over the wire.
+#[derive(Clone)]
+struct CountingEcho(mpsc::Sender<Account>);
+
+impl Handler for CountingEcho {
+    type Data = Account;
+
+    fn on_message(
+        &mut self,
+        peer: &mut motews_std::Peer<'_, Account>,
+        message: MessageRef<'_>,
+    ) -> Result<(), SendError> {
+        peer.send(message)?;
+        let traffic = peer.traffic();
+        peer.data_mut().note(message.as_bytes(), traffic);
+        Ok(())
+    }
+
+    fn on_close(&mut self, peer: &mut motews_std::Peer<'_, Account>, _: &Outcome) {
+        _ = self.0.send(core::mem::take(peer.data_mut()));
+    }
+}
+
+/// What went over the wire, each way.
+#[derive(Debug, Default)]
+struct Account {
+    last: Vec<u8>,
+    all: Traffic,
+    /// For messages that are the same as the one before: received, and sent.
+    again: [Octets; 2],
+}
+
+impl Account {
+    /// Notes the traffic up to the echo of this message.
+    fn note(&mut self, message: &[u8], traffic: Option<Traffic>) {
+        let traffic = traffic.unwrap_or_default();
+        if self.last == message {
+            let both = [
+                (traffic.received, self.all.received),
+                (traffic.sent, self.all.sent),
+            ];
+            for (again, (now, before)) in self.again.iter_mut().zip(both) {
+                again.messages += now.messages - before.messages;
+                again.payloads += now.payloads - before.payloads;
+            }
+        }
+        self.last = message.to_vec();
+        self.all = traffic;
+    }
+
+    /// Much was saved each way; and what was said just before is short if contexts are taken over,
+    /// though it is noise.
+    fn check(&self, agreed: Deflate) {
+        for Octets { messages, payloads } in [self.all.received, self.all.sent] {
+            assert!(payloads > 0 && payloads < messages / 2, "{self:?}");
+        }
+        let contexts = [agreed.receive, agreed.send];
+        for (again, context) in self.again.iter().zip(contexts) {
+            assert_eq!(again.messages, 19 * 200);
+            let is_short = again.payloads < again.messages / 2;
+            assert_eq!(is_short, context.takeover, "{agreed:?}: {self:?}");
+        }
+    }
 }
 
 /// Accepts with motews, choosing the subprotocol `echo` if it is offered.

@@ -1,9 +1,11 @@
-// Node's ws as a client: client.mjs URL [--commands]
+// Node's ws as a client: client.mjs URL [--commands | --deflate]
 //
 // Exchanges messages with an echo server and exits with an error at the first difference.
-// With --commands the server also understands the commands of tests/peers.rs.
+// With --commands the server also understands the commands of tests/peers.rs. With --deflate it
+// compresses as it is asked to, which is done in as many ways as tests/peers.rs says.
 // NODE_MODULES names the folder that holds ws.
 
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +21,7 @@ const FRAGMENTED_BY_SERVER = 'fragments: 你好, 🎉';
 
 const [url, flag] = process.argv.slice(2);
 const commands = flag === '--commands';
+const deflate = flag === '--deflate';
 
 function fail(text) {
   console.error(text);
@@ -110,5 +113,47 @@ async function main() {
   }
 }
 
+// What the server answers to an offer of these parameters, which it can all accept.
+function extension(alone, bits) {
+  const parts = ['permessage-deflate'];
+  if (alone) parts.push('server_no_context_takeover', 'client_no_context_takeover');
+  if (bits) parts.push(`server_max_window_bits=${bits}`);
+  // A client that may use all of the window need not be told so.
+  if (bits && bits < 15) parts.push(`client_max_window_bits=${bits}`);
+  return parts.join('; ');
+}
+
+async function compressed() {
+  for (const bits of [undefined, 8, 9, 10, 11, 12, 13, 14, 15]) {
+    for (const alone of [false, true]) {
+      const socket = new WebSocket(url, {
+        perMessageDeflate: {
+          threshold: 0,
+          serverNoContextTakeover: alone,
+          clientNoContextTakeover: alone,
+          ...(bits && { serverMaxWindowBits: bits, clientMaxWindowBits: bits }),
+        },
+      });
+      const closed = once(socket, 'close');
+      const [[response]] = await Promise.all([once(socket, 'upgrade'), once(socket, 'open')]);
+      expect('extension', response.headers['sec-websocket-extensions'], extension(alone, bits));
+      for (const text of TEXTS) {
+        expect(`text of ${Buffer.byteLength(text)} bytes`, await ask(socket, text), text);
+      }
+      for (const length of bits ? LENGTHS.slice(0, -1) : LENGTHS) {
+        const telemetry = Array.from({ length: length / 8 + 1 }, (_, index) => `{"v":${index % 997}},`);
+        const text = telemetry.join('').slice(0, length);
+        expect(`text of ${length} bytes`, await ask(socket, text), text);
+        const bytes = Buffer.alloc(length).map((_, index) => index % 251);
+        expect(`binary of ${length} bytes`, await ask(socket, bytes), bytes);
+      }
+      const noise = randomBytes(200);
+      for (let n = 0; n < 20; n += 1) expect('noise', await ask(socket, noise), noise);
+      socket.close(1000);
+      expect('close code', (await closed)[0], 1000);
+    }
+  }
+}
+
 setTimeout(() => fail('no end after 60 seconds'), 60_000).unref();
-main().then(() => process.exit(0), (error) => fail(error.stack));
+(deflate ? compressed() : main()).then(() => process.exit(0), (error) => fail(error.stack));

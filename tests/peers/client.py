@@ -1,13 +1,16 @@
-"""Python's websockets as a client: client.py URL [--commands]
+"""Python's websockets as a client: client.py URL [--commands | --deflate]
 
 Exchanges messages with an echo server and exits with an error at the first difference.
-With --commands the server also understands the commands of tests/peers.rs.
+With --commands the server also understands the commands of tests/peers.rs. With --deflate it
+compresses as it is asked to, which is done in as many ways as tests/peers.rs says.
 """
 
+import random
 import sys
 import time
 
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
 TEXTS = ["", "hello", "你好，世界", "👩‍👩‍👧‍👦🎉", "é" * 62 + "e", "x" * 126, "字" * 22000]
@@ -86,4 +89,35 @@ def main(url, commands):
                 expect("close by the server", (connection.close_code, connection.close_reason), CLOSE_BY_SERVER)
 
 
-main(sys.argv[1], "--commands" in sys.argv)
+def compressed(url):
+    for bits in [None, 8, 9, 10, 11, 12, 13, 14, 15]:
+        for alone in [False, True]:
+            # It inflates with 8 bits, and does not compress with less than 9.
+            own = bits and max(bits, 9)
+            offer = ClientPerMessageDeflateFactory(
+                server_no_context_takeover=alone,
+                client_no_context_takeover=alone,
+                server_max_window_bits=bits,
+                client_max_window_bits=own or True,
+            )
+            with connect(url, compression=None, extensions=[offer], max_size=None) as connection:
+                (agreed,) = connection.protocol.extensions
+                found = (agreed.remote_no_context_takeover, agreed.local_no_context_takeover)
+                expect("no takeover", found, (alone, alone))
+                found = (agreed.remote_max_window_bits, agreed.local_max_window_bits)
+                expect("window bits", found, (bits or 15, own or 15))
+                for text in TEXTS:
+                    expect_echo(connection, f"text of {len(text.encode())} bytes", text)
+                for length in LENGTHS[:-1] if bits else LENGTHS:
+                    telemetry = "".join(f'{{"v":{n % 997}}},' for n in range(length // 8 + 1))
+                    expect_echo(connection, f"text of {length} bytes", telemetry[:length])
+                    expect_echo(connection, f"binary of {length} bytes", (bytes(range(251)) * 4200)[:length])
+                noise = random.randbytes(200)
+                for _ in range(20):
+                    expect_echo(connection, "noise", noise)
+
+
+if "--deflate" in sys.argv:
+    compressed(sys.argv[1])
+else:
+    main(sys.argv[1], "--commands" in sys.argv)

@@ -13,7 +13,7 @@ let lastClose = 'none';
 const server = new WebSocketServer({
   host: '127.0.0.1',
   port: 0,
-  perMessageDeflate: true,
+  perMessageDeflate: { threshold: 0 },
   handleProtocols: (offered) => (offered.has('echo') ? 'echo' : false),
 });
 server.on('listening', () => console.log(`ws://127.0.0.1:${server.address().port}/`));
