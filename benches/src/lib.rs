@@ -9,4 +9,6 @@ pub mod contestants;
 pub mod echo;
 pub mod figures;
 pub mod frames;
+#[cfg(feature = "deflate")]
+pub mod samples;
 pub mod source;

@@ -7,8 +7,9 @@ use std::time::Instant;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use motews::deflate::{Deflated, Deflater, Inflated, Inflater, Level, WindowBits};
 use motews_bench::figures::{least, option};
+use motews_bench::samples::{prose, source, telemetry};
 
-/// Octets that a payload has at least, cut into messages.
+/// Octets of telemetry and of prose, cut into messages.
 const PAYLOAD_LEN: usize = 160 * 1024;
 
 /// What zlib leaves at the end of each message, and a sender takes off (RFC 7692 §7.2.1).
@@ -58,59 +59,6 @@ fn zlib(level: u32) -> Contestant {
     }
 }
 
-/// Readings of sensors as JSON.
-fn telemetry() -> Vec<u8> {
-    let mut text = String::new();
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut temperature = 21.5_f64;
-    let mut time = 1_700_000_000_000_u64;
-    while text.len() < PAYLOAD_LEN {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        temperature += ((state >> 20) % 21) as f64 / 50.0 - 0.2;
-        time += 900 + (state >> 40) % 200;
-        text += &format!(
-            "{{\"time\":{time},\"device\":\"mote-{}\",\"temperature\":{temperature:.2},\
-             \"humidity\":{:.1},\"battery\":{},\"status\":\"{}\"}}\n",
-            state % 16,
-            40.0 + (state >> 30) as f64 % 200.0 / 10.0,
-            3000 + (state >> 50) % 700,
-            if state.is_multiple_of(11) {
-                "warning"
-            } else {
-                "ok"
-            },
-        );
-    }
-    text.into_bytes()
-}
-
-/// Prose: what this project says of itself.
-fn prose() -> Vec<u8> {
-    let texts = [
-        include_str!("../../../ARCHITECTURE.md"),
-        include_str!("../../../README.md"),
-        include_str!("../../../examples/firmware/README.md"),
-        include_str!("../../../fuzz/README.md"),
-        include_str!("../../../tests/traceability.md"),
-    ];
-    let mut text = texts.concat().into_bytes();
-    text.truncate(PAYLOAD_LEN);
-    text
-}
-
-/// Source code.
-fn source() -> Vec<u8> {
-    let texts = [
-        include_str!("../../../core/src/connection.rs"),
-        include_str!("../../../core/src/handshake/server.rs"),
-        include_str!("../../../core/src/handshake/client.rs"),
-        include_str!("../../../core/src/frame.rs"),
-    ];
-    texts.concat().into_bytes()
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help") {
@@ -120,8 +68,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rounds = option(&arguments, "--rounds", 41)?;
     let only = option(&arguments, "--message", 0)?;
     for (name, payload) in [
-        ("telemetry", telemetry()),
-        ("prose", prose()),
+        ("telemetry", telemetry(PAYLOAD_LEN)),
+        ("prose", prose(PAYLOAD_LEN)),
         ("source", source()),
     ] {
         for message_len in [256, 4096, 65536] {

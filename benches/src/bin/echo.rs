@@ -126,7 +126,7 @@ echo --chart FILE.csv FILE.svg";
                 let entry = lane.entry;
                 let failed = |error| format!("{}, {workload}: {error}", entry.name);
                 // Each round has a new process: where it lies in memory makes a difference, too.
-                let server = Running::start(entry.name, processor)?;
+                let server = Running::start(&[entry.name], processor)?;
                 let mut client = Client::connect(server.address, workload, kind, entry.protocol)
                     .map_err(failed)?;
                 client.run(time / 10).map_err(failed)?;

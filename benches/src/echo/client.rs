@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::event::{Timespec, epoll};
@@ -39,6 +40,19 @@ pub enum Protocol {
     WebSocket,
 }
 
+/// What a connection sends, turn by turn, and what must come back.
+pub trait Talk {
+    /// What this turn sends.
+    fn sent(&self) -> &[u8];
+
+    /// Octets that may be read now.
+    fn due(&self) -> usize;
+
+    /// Looks at what came, `due` octets at most, and tells whether the turn is over; the next one is
+    /// up then.
+    fn receive(&mut self, came: &[u8]) -> io::Result<bool>;
+}
+
 /// `depth` messages in one write, and what must come back.
 #[derive(Debug)]
 struct Block {
@@ -61,10 +75,9 @@ impl Block {
                 })
                 .collect();
             let key = (random.next() as u32).to_be_bytes();
-            put_header(&mut block.sent, kind, payload.len(), Some(key));
-            let masked = payload.iter().zip(key.iter().cycle());
-            block.sent.extend(masked.map(|(octet, key)| octet ^ key));
-            put_header(&mut block.expected, kind, payload.len(), None);
+            let first = if kind == Kind::Text { 0x81 } else { 0x82 };
+            put_masked(&mut block.sent, first, &payload, key);
+            put_header(&mut block.expected, first, payload.len(), None);
             block.expected.extend(payload);
         }
         if protocol == Protocol::Tcp {
@@ -74,9 +87,16 @@ impl Block {
     }
 }
 
-/// The header of a final data frame (RFC 6455 §5.2).
-fn put_header(out: &mut Vec<u8>, kind: Kind, len: usize, key: Option<[u8; 4]>) {
-    out.push(if kind == Kind::Text { 0x81 } else { 0x82 });
+/// A masked frame, with this first octet.
+pub(super) fn put_masked(out: &mut Vec<u8>, first: u8, payload: &[u8], key: [u8; 4]) {
+    put_header(out, first, payload.len(), Some(key));
+    let masked = payload.iter().zip(key.iter().cycle());
+    out.extend(masked.map(|(octet, key)| octet ^ key));
+}
+
+/// The header of a frame (RFC 6455 §5.2).
+fn put_header(out: &mut Vec<u8>, first: u8, len: usize, key: Option<[u8; 4]>) {
+    out.push(first);
     let masked = if key.is_some() { 0x80 } else { 0 };
     match len {
         0..126 => out.push(masked | len as u8),
@@ -93,10 +113,10 @@ fn put_header(out: &mut Vec<u8>, kind: Kind, len: usize, key: Option<[u8; 4]>) {
 }
 
 /// Marsaglia's xorshift: contents need no better chance.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -104,26 +124,58 @@ impl Random {
     }
 }
 
-/// One connection.
+/// A talk of blocks, one after the other.
 #[derive(Debug)]
-struct Lane {
-    stream: TcpStream,
+pub struct Blocks {
+    all: Rc<[Block]>,
     /// The block that is on its way.
     block: usize,
+    received: usize,
+}
+
+impl Talk for Blocks {
+    fn sent(&self) -> &[u8] {
+        &self.all[self.block].sent
+    }
+
+    fn due(&self) -> usize {
+        self.all[self.block].expected.len() - self.received
+    }
+
+    fn receive(&mut self, came: &[u8]) -> io::Result<bool> {
+        let due = &self.all[self.block].expected[self.received..];
+        if came != &due[..came.len()] {
+            return Err(wrong());
+        }
+        if came.len() < due.len() {
+            self.received += came.len();
+            return Ok(false);
+        }
+        self.block = (self.block + 1) % self.all.len();
+        self.received = 0;
+        Ok(true)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Lane<T> {
+    stream: TcpStream,
+    talk: T,
     sent: usize,
     /// There was no room for all of it.
     is_sending: bool,
-    received: usize,
 }
 
 /// The client, with its connections open.
 #[derive(Debug)]
-pub struct Client {
-    workload: Workload,
-    blocks: Vec<Block>,
-    lanes: Vec<Lane>,
+pub struct Client<T = Blocks> {
+    lanes: Vec<Lane<T>>,
+    /// Messages in each turn.
+    depth: usize,
     poll: std::os::fd::OwnedFd,
     scratch: Vec<u8>,
+    received: u64,
 }
 
 impl Client {
@@ -137,40 +189,60 @@ impl Client {
         kind: Kind,
         protocol: Protocol,
     ) -> io::Result<Self> {
-        let blocks: Vec<_> = (0..BLOCKS)
+        let all: Rc<[_]> = (0..BLOCKS)
             .map(|number| Block::prepare(number, workload, kind, protocol))
             .collect();
-        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut lanes = Vec::new();
+        let longest = all.iter().map(|block| block.expected.len()).max();
+        let mut client = Self::new(workload.depth, longest.unwrap_or_default())?;
         for number in 0..workload.connections {
-            let mut stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut stream = dial(address)?;
             if protocol == Protocol::WebSocket {
-                open(&mut stream)?;
+                open(&mut stream, None)?;
             }
-            stream.set_nonblocking(true)?;
-            let data = epoll::EventData::new_u64(number as u64);
-            // By edges, which cost the client less: a read that does not fill a block has emptied
-            // the socket.
-            let flags = epoll::EventFlags::ET | epoll::EventFlags::IN | epoll::EventFlags::OUT;
-            epoll::add(&poll, stream.as_fd(), data, flags)?;
-            lanes.push(Lane {
-                stream,
+            let talk = Blocks {
+                all: Rc::clone(&all),
                 block: number % BLOCKS,
-                sent: 0,
-                is_sending: false,
                 received: 0,
-            });
+            };
+            client.add(stream, talk)?;
         }
-        let longest = blocks.iter().map(|block| block.expected.len()).max();
+        Ok(client)
+    }
+}
+
+impl<T: Talk> Client<T> {
+    /// `depth` messages are in each turn, and `longest` octets are read at most at once.
+    pub(super) fn new(depth: usize, longest: usize) -> io::Result<Self> {
         Ok(Self {
-            workload,
-            blocks,
-            lanes,
-            poll,
-            scratch: vec![0; longest.unwrap_or_default()],
+            lanes: Vec::new(),
+            depth,
+            poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            scratch: vec![0; longest],
+            received: 0,
         })
+    }
+
+    /// Adds a connection, which is open.
+    pub(super) fn add(&mut self, stream: TcpStream, talk: T) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let data = epoll::EventData::new_u64(self.lanes.len() as u64);
+        // By edges, which cost the client less: a read that does not fill its buffer has emptied
+        // the socket.
+        let flags = epoll::EventFlags::ET | epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        epoll::add(&self.poll, stream.as_fd(), data, flags)?;
+        self.lanes.push(Lane {
+            stream,
+            talk,
+            sent: 0,
+            is_sending: false,
+        });
+        Ok(())
+    }
+
+    /// Octets received since the connections were opened.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
     }
 
     /// Keeps every connection busy for `time`, awaits the last echoes, and tells how many messages
@@ -180,7 +252,7 @@ impl Client {
     /// An echo that differs from what was sent, or does not come, and what the system says.
     pub fn run(&mut self, time: Duration) -> io::Result<u64> {
         let start = Instant::now();
-        let mut blocks = 0;
+        let mut turns = 0;
         let mut busy = self.lanes.len();
         let mut running = true;
         let mut news = start;
@@ -206,7 +278,7 @@ impl Client {
                     self.send(number)?;
                 }
                 if flags != epoll::EventFlags::OUT && self.receive(number)? {
-                    blocks += 1;
+                    turns += 1;
                     if running {
                         self.send(number)?;
                     } else {
@@ -219,78 +291,97 @@ impl Client {
             match lane.stream.read(&mut [0]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
-                Ok(_) => return Err(wrong(number)),
+                Ok(_) => return Err(on(number, wrong())),
             }
         }
-        Ok(blocks * self.workload.depth as u64)
+        Ok(turns * self.depth as u64)
     }
 
-    /// Sends what is left of the lane's block.
+    /// Sends what is left of the lane's turn.
     fn send(&mut self, number: usize) -> io::Result<()> {
         let lane = &mut self.lanes[number];
-        let block = &self.blocks[lane.block].sent;
-        while lane.sent < block.len() {
-            match lane.stream.write(&block[lane.sent..]) {
+        let turn = lane.talk.sent();
+        while lane.sent < turn.len() {
+            match lane.stream.write(&turn[lane.sent..]) {
                 Ok(len) => lane.sent += len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        lane.is_sending = lane.sent < block.len();
+        lane.is_sending = lane.sent < turn.len();
         Ok(())
     }
 
-    /// Receives what is there, and tells whether the block is whole now; the next one is up then.
+    /// Receives what is there, and tells whether the turn is over now; the next one is up then.
     fn receive(&mut self, number: usize) -> io::Result<bool> {
         let lane = &mut self.lanes[number];
-        let due = &self.blocks[lane.block].expected[lane.received..];
-        let room = &mut self.scratch[..due.len()];
-        let len = match lane.stream.read(room) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(len) => len,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        if room[..len] != due[..len] {
-            return Err(wrong(number));
+        loop {
+            let due = lane.talk.due().min(self.scratch.len());
+            let room = &mut self.scratch[..due];
+            let len = match lane.stream.read(room) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            self.received += len as u64;
+            if lane
+                .talk
+                .receive(&room[..len])
+                .map_err(|error| on(number, error))?
+            {
+                lane.sent = 0;
+                return Ok(true);
+            }
+            if len < due {
+                return Ok(false);
+            }
         }
-        if len < due.len() {
-            lane.received += len;
-            return Ok(false);
-        }
-        lane.block = (lane.block + 1) % BLOCKS;
-        (lane.sent, lane.received) = (0, 0);
-        Ok(true)
     }
 }
 
-/// What came back on a connection is not what was sent.
-fn wrong(number: usize) -> io::Error {
+/// What came back is not what was sent.
+pub(super) fn wrong() -> io::Error {
     io::Error::new(
         ErrorKind::InvalidData,
-        format!("connection {number} got back something else than it sent"),
+        "something else than was sent came back",
     )
 }
 
-/// The opening handshake, as far as it takes to be let in.
-fn open(stream: &mut TcpStream) -> io::Result<()> {
-    stream.write_all(
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-    )?;
+/// The connection that an error is about.
+fn on(number: usize, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("connection {number}: {error}"))
+}
+
+/// A connection to the server at `address`.
+pub(super) fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// The opening handshake, as far as it takes to be let in, with an offer of extensions; gives what
+/// the server answered.
+pub(super) fn open(stream: &mut TcpStream, offer: Option<&str>) -> io::Result<String> {
+    let offer = offer.map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+        offer.unwrap_or_default()
+    );
+    stream.write_all(request.as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut octet = [0];
         stream.read_exact(&mut octet)?;
         head.extend(octet);
     }
-    if head.starts_with(b"HTTP/1.1 101 ") {
-        Ok(())
+    let head = String::from_utf8_lossy(&head).into_owned();
+    if head.starts_with("HTTP/1.1 101 ") {
+        Ok(head)
     } else {
-        Err(io::Error::new(
-            ErrorKind::ConnectionRefused,
-            String::from_utf8_lossy(&head).into_owned(),
-        ))
+        Err(io::Error::new(ErrorKind::ConnectionRefused, head))
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod chart;
 pub mod client;
+#[cfg(feature = "deflate")]
+pub mod compressed;
 #[cfg(feature = "peers")]
 mod peers;
 pub mod process;

@@ -42,12 +42,25 @@ const END: &[u8] = b"\r\n\r\n";
 const REQUEST_LEN: usize = 1024;
 
 /// The buffers of those that ask how long theirs are to be, in octets.
-const BUFFER_LEN: usize = 128 * 1024;
+pub(super) const BUFFER_LEN: usize = 128 * 1024;
 
 /// Serves each connection with a task of its own, on this thread.
 fn each<F>(
     tell: &mut dyn FnMut(SocketAddr),
     serve: fn(tokio::net::TcpStream) -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    tasks(tell, move |stream| async move {
+        serve(accept(stream, ACCEPTED).await?).await
+    })
+}
+
+/// A task for each connection, on this thread.
+pub(super) fn tasks<F>(
+    tell: &mut dyn FnMut(SocketAddr),
+    serve: impl Fn(tokio::net::TcpStream) -> F,
 ) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
@@ -60,25 +73,33 @@ where
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
-            let (mut stream, _) = listener.accept().await?;
+            let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let task = serve(stream);
             tokio::spawn(tokio::task::unconstrained(async move {
-                let mut request = Vec::with_capacity(REQUEST_LEN);
-                while !request.ends_with(END) {
-                    if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                }
-                if stream.write_all(ACCEPTED).await.is_ok() {
-                    let _ = serve(stream).await; // The client ends it.
-                }
+                let _ = task.await; // The client ends it.
             }));
         }
     })
 }
 
+/// Takes any request, and answers it with `response`.
+pub(super) async fn accept(
+    mut stream: tokio::net::TcpStream,
+    response: &[u8],
+) -> io::Result<tokio::net::TcpStream> {
+    let mut request = Vec::with_capacity(REQUEST_LEN);
+    while !request.ends_with(END) {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    stream.write_all(response).await?;
+    Ok(stream)
+}
+
 /// Echoes all messages that are there, then flushes. `data` gives what is to be echoed, if it is.
-async fn batches<I, M, E, S>(
+pub(super) async fn batches<I, M, E, S>(
     mut socket: S,
     data: fn(I) -> Result<Option<M>, E>,
 ) -> Result<(), Failure>

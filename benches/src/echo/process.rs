@@ -43,13 +43,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts this same program as `--serve NAME PROCESSOR`.
+    /// Starts this same program as `--serve ARGUMENTS PROCESSOR`.
     ///
     /// # Errors
     /// What the system says, and a server that tells no address.
-    pub fn start(name: &str, processor: usize) -> io::Result<Self> {
+    pub fn start(arguments: &[&str], processor: usize) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--serve", name, &processor.to_string()])
+            .arg("--serve")
+            .args(arguments)
+            .arg(processor.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -62,7 +64,7 @@ impl Running {
             Err(_) => {
                 child.kill()?;
                 child.wait()?;
-                let reason = format!("{name} did not start");
+                let reason = format!("{} did not start", arguments.join(", "));
                 Err(io::Error::new(ErrorKind::NotConnected, reason))
             }
         }
@@ -76,6 +78,19 @@ impl Running {
         // The count is brought up to date when the server goes to sleep.
         thread::sleep(Duration::from_millis(5));
         processor_time(self.child.id())
+    }
+
+    /// The memory that the server has to itself now, in octets.
+    ///
+    /// # Errors
+    /// Where the system does not tell.
+    pub fn memory(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Private_Dirty:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.ok_or(ErrorKind::InvalidData)? * 1024)
     }
 }
 

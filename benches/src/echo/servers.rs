@@ -17,7 +17,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 type Serve = fn(&mut dyn FnMut(SocketAddr)) -> Result<(), Failure>;
 
 /// Any port of this machine's own network.
-const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+pub(super) const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// A server that can be started.
 #[derive(Clone, Copy, Debug)]
