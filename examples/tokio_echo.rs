@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
+use motews::deflate::{Deflate, Deflater, Level};
 use motews::{Millis, SendError, Server};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Clock, Error, Timed, Timer};
+use motews_embedded_io::deflate::Memory;
+use motews_embedded_io::{Clock, Error, Extension, Timed, Timer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,18 +26,26 @@ struct Options {
     /// Bytes of each connection's receive buffer, and of its transmit buffer.
     #[arg(long, default_value_t = 16 * 1024)]
     buffer: usize,
+
+    /// Compress messages for clients that can inflate them. Each connection takes 64 KiB more.
+    #[arg(long)]
+    deflate: bool,
 }
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let Options { address, buffer } = Options::parse();
+    let Options {
+        address,
+        buffer,
+        deflate,
+    } = Options::parse();
     let listener = TcpListener::bind(address).await?;
     println!("ws://{}", listener.local_addr()?);
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, buffer).await {
+            if let Err(error) = serve(stream, buffer, deflate).await {
                 eprintln!("{peer}: {error}");
             }
         });
@@ -58,12 +68,25 @@ impl Timer for Time {
     }
 }
 
-type Ws<'a> = WebSocket<'a, FromTokio<TcpStream>, Server, Vec<u8>, Vec<u8>, Timed<Time>>;
-
-async fn serve(stream: TcpStream, buffer: usize) -> Result<(), Error<io::Error>> {
+async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io::Error>> {
     let transport = FromTokio::new(stream);
     let ws = WebSocket::server(transport, vec![0; buffer], vec![0; buffer])?;
-    let mut ws = ws.with_clock(Time(Instant::now()));
+    let ws = ws.with_clock(Time(Instant::now()));
+    if !deflate {
+        return talk(ws).await;
+    }
+    let config = Deflate::default();
+    let memory = Memory {
+        window: vec![0; config.receive.window_bits.size()],
+        deflater: vec![0; Deflater::<Vec<u8>>::full_memory(config.send.window_bits)],
+        parts: vec![0; 4096],
+    };
+    talk(ws.with_deflate(config, Level::Default, memory)?).await
+}
+
+type Ws<'a, X> = WebSocket<'a, FromTokio<TcpStream>, Server, Vec<u8>, Vec<u8>, Timed<Time>, X>;
+
+async fn talk(mut ws: Ws<'_, impl Extension>) -> Result<(), Error<io::Error>> {
     ws.accept().await?;
     let end = echo(&mut ws).await;
     // RFC 6455 §7.1.1: the server ends TCP, and reads on until the client has done so, too.
@@ -72,7 +95,7 @@ async fn serve(stream: TcpStream, buffer: usize) -> Result<(), Error<io::Error>>
     end
 }
 
-async fn echo(ws: &mut Ws<'_>) -> Result<(), Error<io::Error>> {
+async fn echo(ws: &mut Ws<'_, impl Extension>) -> Result<(), Error<io::Error>> {
     // Replies are gathered, and written when all of a read is answered.
     while let Some((chunk, reply)) = ws.next_chunk().await? {
         let mut rest = &*chunk.bytes;

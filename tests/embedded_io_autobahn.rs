@@ -3,9 +3,9 @@
 
 use std::process::Command;
 
-use motews_tests::{ServerProcess, example_of};
+use motews_tests::{ServerProcess, example, example_of};
 
-use super::{Cases, folder, test_client, test_server};
+use super::{Cases, folder, test_client, test_server, test_server_with};
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
@@ -36,4 +36,15 @@ fn autobahn_async_server_passes() {
 fn autobahn_async_client_passes() {
     let client = example_of("motews-embedded-io", "tokio_autobahn_client");
     test_client("async", &mut Command::new(client), &Cases::UNCOMPRESSED);
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_async_server_with_compression_passes() {
+    let folder = folder("async-server-compressed");
+    let mut server = Command::new(example("tokio_echo"));
+    server.args(["--deflate", "127.0.0.1:0"]);
+    let server = ServerProcess::start("tokio_echo", &mut server, &folder);
+    let title = "autobahn async server, compressed";
+    test_server_with(title, &server.url(), &folder, &Cases::compressed());
 }

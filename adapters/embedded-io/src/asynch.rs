@@ -24,12 +24,13 @@ use embedded_io_async::{Read, Write};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{
     Chunk, Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError,
-    Server, Step,
+    Server,
 };
 
 use crate::config::Answer;
 use crate::engine::{Io, Next};
 use crate::error::Error;
+use crate::extension::{Extension, Fragment, NoExtension};
 use crate::time::{AsyncTime, Untimed};
 use crate::websocket;
 
@@ -38,15 +39,16 @@ use crate::websocket;
 pub enum Async {}
 
 /// The async WebSocket.
-pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed> =
-    websocket::WebSocket<'a, T, R, Rx, Tx, K, Async>;
+pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed, X = NoExtension> =
+    websocket::WebSocket<'a, T, R, Rx, Tx, K, X, Async>;
 
 /// A part of a message and who can answer it, if there is one.
-pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed> =
-    Option<(Chunk<'r>, &'r mut Reply<'a, T, R, Tx, K>)>;
+pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed, X = NoExtension> =
+    Option<(Chunk<'r>, &'r mut Reply<'a, T, R, Tx, K, X>)>;
 
 /// The sending side of the async [`WebSocket`], while a part of a message is at hand.
-pub type Reply<'a, T, R, Tx, K = Untimed> = websocket::Reply<'a, T, R, Tx, K, Async>;
+pub type Reply<'a, T, R, Tx, K = Untimed, X = NoExtension> =
+    websocket::Reply<'a, T, R, Tx, K, X, Async>;
 
 /// Awaits the transport, but no longer than until the next deadline.
 macro_rules! in_time {
@@ -102,12 +104,13 @@ macro_rules! perform_output {
     }};
 }
 
-impl<'a, T, Rx, Tx, K> WebSocket<'a, T, Server, Rx, Tx, K>
+impl<'a, T, Rx, Tx, K, X> WebSocket<'a, T, Server, Rx, Tx, K, X>
 where
     T: Read + Write,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
+    X: Extension,
 {
     /// Accepts the client's opening handshake, whatever it asks for (RFC 6455 §4.2).
     ///
@@ -136,7 +139,11 @@ where
         mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
-            while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
+            while let Some(io) =
+                self.reply
+                    .engine
+                    .next_accept(&mut self.rx, &mut self.incoming, &mut judge)?
+            {
                 perform!(self, io);
             }
             Ok(())
@@ -144,13 +151,14 @@ where
     }
 }
 
-impl<'a, T, E, Rx, Tx, K> WebSocket<'a, T, Client<E>, Rx, Tx, K>
+impl<'a, T, E, Rx, Tx, K, X> WebSocket<'a, T, Client<E>, Rx, Tx, K, X>
 where
     T: Read + Write,
     E: Entropy,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
+    X: Extension,
 {
     /// Sends the request and awaits a response that accepts (RFC 6455 §4.1).
     ///
@@ -174,7 +182,11 @@ where
         mut look: impl FnMut(ResponseEvent<'_, 'a>),
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
-            while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
+            while let Some(io) =
+                self.reply
+                    .engine
+                    .next_connect(&mut self.rx, &mut self.incoming, &mut look)?
+            {
                 perform!(self, io);
             }
             Ok(())
@@ -182,13 +194,14 @@ where
     }
 }
 
-impl<'a, T, R, Rx, Tx, K> WebSocket<'a, T, R, Rx, Tx, K>
+impl<'a, T, R, Rx, Tx, K, X> WebSocket<'a, T, R, Rx, Tx, K, X>
 where
     T: Read + Write,
     R: Role,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
+    X: Extension,
 {
     // ---- receive ----
 
@@ -207,8 +220,9 @@ where
         &mut self,
     ) -> impl Future<Output = Result<Option<Event<'_>>, Error<T::Error>>> {
         async move {
-            let step = self.step().await?;
-            Ok(step.and_then(|step| self.resolve(step)))
+            self.begin(true)?;
+            let found = self.step().await?;
+            Ok(found.and_then(|found| self.resolve(found)))
         }
     }
 
@@ -219,18 +233,20 @@ where
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
+    #[expect(clippy::type_complexity, reason = "all that a WebSocket is made of")]
     pub fn next_chunk(
         &mut self,
-    ) -> impl Future<Output = Result<ChunkAndReply<'_, 'a, T, R, Tx, K>, Error<T::Error>>> {
+    ) -> impl Future<Output = Result<ChunkAndReply<'_, 'a, T, R, Tx, K, X>, Error<T::Error>>> {
         async move {
+            self.begin(true)?;
             loop {
-                let Some(step) = self.step().await? else {
+                let Some(found) = self.step().await? else {
                     return Ok(None);
                 };
-                if step.is_chunk() {
-                    return Ok(self.resolve_chunk(step));
+                if X::is_chunk(&found) {
+                    return Ok(self.resolve_chunk(found));
                 }
-                self.rx.take(step.consumed());
+                self.discard(found);
             }
         }
     }
@@ -250,22 +266,21 @@ where
     where
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        let step = loop {
+        self.begin(false)?;
+        let found = loop {
             match self.step().await? {
                 None => return Ok(None),
-                Some(step) if step.ends_message() => break step,
-                Some(step) => self.keep(step, messages),
+                Some(found) if X::ends_message(&found) => break found,
+                Some(found) => self.keep(found, messages),
             }
         };
-        let Some((chunk, reply)) = self.resolve_chunk(step) else {
-            return Ok(None);
-        };
-        let error = match messages.push(chunk) {
+        self.reply.engine.time.received_message();
+        let violation = match X::push(&mut self.incoming, found, &mut self.rx, messages) {
             Ok(message) => return Ok(message),
-            Err(error) => error,
+            Err(violation) => violation,
         };
-        let failure = reply.refuse(error);
-        reply.flush().await?;
+        let failure = self.reply.refuse(violation);
+        self.reply.flush().await?;
         Err(failure.into())
     }
 
@@ -282,6 +297,18 @@ where
         self.reply.send(message)
     }
 
+    /// [`Reply::send_uncompressed`].
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed<'s>(
+        &'s mut self,
+        message: Message<'s>,
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.reply.send_uncompressed(message)
+    }
+
     /// [`Reply::send_fragment`].
     ///
     /// # Errors
@@ -293,6 +320,20 @@ where
         fin: bool,
     ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
         self.reply.send_fragment(kind, payload, fin)
+    }
+
+    /// [`Reply::send_fragment_uncompressed`].
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_fragment_uncompressed<'s>(
+        &'s mut self,
+        kind: DataKind,
+        payload: &'s [u8],
+        fin: bool,
+    ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
+        self.reply.send_fragment_uncompressed(kind, payload, fin)
     }
 
     /// [`Reply::ping`].
@@ -325,12 +366,16 @@ where
     /// [`Error::Send`]: [`InvalidCloseCode`](SendError::InvalidCloseCode),
     /// [`ReasonTooLong`](SendError::ReasonTooLong). And as [`next_event`](Self::next_event).
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<T::Error>> {
+        if X::is_ending(&self.reply.engine.output.outgoing) {
+            self.reply.flush().await?;
+        }
         match self.start_close(code, reason) {
             Ok(()) | Err(Error::Send(SendError::NotOpen)) => {}
             Err(error) => return Err(error),
         }
-        while let Some(step) = self.step().await? {
-            self.rx.take(step.consumed());
+        self.begin(false)?;
+        while let Some(found) = self.step().await? {
+            self.discard(found);
         }
         Ok(())
     }
@@ -345,7 +390,9 @@ where
     /// [`Error::Io`], and [`Error::TimedOut`] after the time for closing.
     pub async fn drain(&mut self) -> Result<(), Error<T::Error>> {
         loop {
-            self.reply.engine.drop_input(&mut self.rx)?;
+            self.reply
+                .engine
+                .drop_input(&mut self.rx, &mut self.incoming)?;
             let Reply {
                 transport, engine, ..
             } = &mut self.reply;
@@ -357,11 +404,11 @@ where
 
     // ---- the transport ----
 
-    fn step(&mut self) -> impl Future<Output = Result<Option<Step>, Error<T::Error>>> {
+    fn step(&mut self) -> impl Future<Output = Result<Option<X::Found>, Error<T::Error>>> {
         async move {
             loop {
-                let io = match self.reply.engine.next(&mut self.rx)? {
-                    Next::Event(step) => return Ok(Some(step)),
+                let io = match self.reply.engine.next(&mut self.rx, &mut self.incoming)? {
+                    Next::Event(found) => return Ok(Some(found)),
                     Next::End => return Ok(None),
                     Next::Io(io) => io,
                 };
@@ -371,12 +418,13 @@ where
     }
 }
 
-impl<'a, T, R, Tx, K> Reply<'a, T, R, Tx, K>
+impl<'a, T, R, Tx, K, X> Reply<'a, T, R, Tx, K, X>
 where
     T: Write,
     R: Role,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
+    X: Extension,
 {
     /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
     /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
@@ -393,8 +441,28 @@ where
         &mut self,
         message: Message<'_>,
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.put_message::<true>(message)
+    }
+
+    /// As [`send`](Self::send), but the message is not compressed: for a secret in one message with
+    /// what others may choose (see [secrets](crate::deflate#secrets)).
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(
+        &mut self,
+        message: Message<'_>,
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
+        self.put_message::<false>(message)
+    }
+
+    fn put_message<const COMPRESS: bool>(
+        &mut self,
+        message: Message<'_>,
+    ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
-            while !self.engine.send(message)? {
+            while !self.engine.send(message, COMPRESS)? {
                 perform_output!(self, Io::Write);
             }
             Ok(())
@@ -415,9 +483,39 @@ where
         payload: &[u8],
         fin: bool,
     ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
+        self.put_fragment::<true>(kind, payload, fin)
+    }
+
+    /// As [`send_fragment`](Self::send_fragment), but the message is not compressed. Its first
+    /// fragment decides.
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_fragment_uncompressed(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
+        self.put_fragment::<false>(kind, payload, fin)
+    }
+
+    fn put_fragment<const COMPRESS: bool>(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> impl Future<Output = Result<usize, Error<T::Error>>> {
         async move {
             loop {
-                if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
+                let fragment = Fragment {
+                    kind,
+                    payload,
+                    fin,
+                    compress: COMPRESS,
+                };
+                if let Some(taken) = self.engine.send_fragment(fragment)? {
                     return Ok(taken);
                 }
                 perform_output!(self, Io::Write);

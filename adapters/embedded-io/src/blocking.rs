@@ -14,12 +14,13 @@ use embedded_io::{ErrorKind, Read, Write};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{
     Chunk, Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError,
-    Server, Step,
+    Server,
 };
 
 use crate::config::Answer;
 use crate::engine::{Io, Next};
 use crate::error::Error;
+use crate::extension::{Extension, Fragment, NoExtension};
 use crate::time::{Time, Untimed};
 use crate::websocket;
 
@@ -28,15 +29,16 @@ use crate::websocket;
 pub enum Blocking {}
 
 /// The blocking WebSocket.
-pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed> =
-    websocket::WebSocket<'a, T, R, Rx, Tx, K, Blocking>;
+pub type WebSocket<'a, T, R, Rx, Tx, K = Untimed, X = NoExtension> =
+    websocket::WebSocket<'a, T, R, Rx, Tx, K, X, Blocking>;
 
 /// A part of a message and who can answer it, if there is one.
-pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed> =
-    Option<(Chunk<'r>, &'r mut Reply<'a, T, R, Tx, K>)>;
+pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed, X = NoExtension> =
+    Option<(Chunk<'r>, &'r mut Reply<'a, T, R, Tx, K, X>)>;
 
 /// The sending side of the blocking [`WebSocket`], while a part of a message is at hand.
-pub type Reply<'a, T, R, Tx, K = Untimed> = websocket::Reply<'a, T, R, Tx, K, Blocking>;
+pub type Reply<'a, T, R, Tx, K = Untimed, X = NoExtension> =
+    websocket::Reply<'a, T, R, Tx, K, X, Blocking>;
 
 /// `None` where the transport has given up for now, and a deadline tells what to make of that.
 fn in_time<V, E: embedded_io::Error>(
@@ -53,12 +55,13 @@ fn in_time<V, E: embedded_io::Error>(
     }
 }
 
-impl<'a, T, Rx, Tx, K> WebSocket<'a, T, Server, Rx, Tx, K>
+impl<'a, T, Rx, Tx, K, X> WebSocket<'a, T, Server, Rx, Tx, K, X>
 where
     T: Read + Write,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: Time,
+    X: Extension,
 {
     /// Accepts the client's opening handshake, whatever it asks for (RFC 6455 §4.2).
     ///
@@ -82,20 +85,25 @@ where
         &mut self,
         mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
     ) -> Result<(), Error<T::Error>> {
-        while let Some(io) = self.reply.engine.next_accept(&mut self.rx, &mut judge)? {
+        while let Some(io) =
+            self.reply
+                .engine
+                .next_accept(&mut self.rx, &mut self.incoming, &mut judge)?
+        {
             self.perform(io)?;
         }
         Ok(())
     }
 }
 
-impl<'a, T, E, Rx, Tx, K> WebSocket<'a, T, Client<E>, Rx, Tx, K>
+impl<'a, T, E, Rx, Tx, K, X> WebSocket<'a, T, Client<E>, Rx, Tx, K, X>
 where
     T: Read + Write,
     E: Entropy,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: Time,
+    X: Extension,
 {
     /// Sends the request and waits for a response that accepts (RFC 6455 §4.1).
     ///
@@ -114,20 +122,25 @@ where
         &mut self,
         mut look: impl FnMut(ResponseEvent<'_, 'a>),
     ) -> Result<(), Error<T::Error>> {
-        while let Some(io) = self.reply.engine.next_connect(&mut self.rx, &mut look)? {
+        while let Some(io) =
+            self.reply
+                .engine
+                .next_connect(&mut self.rx, &mut self.incoming, &mut look)?
+        {
             self.perform(io)?;
         }
         Ok(())
     }
 }
 
-impl<'a, T, R, Rx, Tx, K> WebSocket<'a, T, R, Rx, Tx, K>
+impl<'a, T, R, Rx, Tx, K, X> WebSocket<'a, T, R, Rx, Tx, K, X>
 where
     T: Read + Write,
     R: Role,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: Time,
+    X: Extension,
 {
     // ---- receive ----
 
@@ -141,8 +154,9 @@ where
     /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
     /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        let step = self.step()?;
-        Ok(step.and_then(|step| self.resolve(step)))
+        self.begin(true)?;
+        let found = self.step()?;
+        Ok(found.and_then(|found| self.resolve(found)))
     }
 
     /// The next part of a message, and the means to answer it while it is at hand, without a copy.
@@ -150,15 +164,17 @@ where
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    pub fn next_chunk(&mut self) -> Result<ChunkAndReply<'_, 'a, T, R, Tx, K>, Error<T::Error>> {
+    #[expect(clippy::type_complexity, reason = "all that a WebSocket is made of")]
+    pub fn next_chunk(&mut self) -> Result<ChunkAndReply<'_, 'a, T, R, Tx, K, X>, Error<T::Error>> {
+        self.begin(true)?;
         loop {
-            let Some(step) = self.step()? else {
+            let Some(found) = self.step()? else {
                 return Ok(None);
             };
-            if step.is_chunk() {
-                return Ok(self.resolve_chunk(step));
+            if X::is_chunk(&found) {
+                return Ok(self.resolve_chunk(found));
             }
-            self.rx.take(step.consumed());
+            self.discard(found);
         }
     }
 
@@ -175,22 +191,21 @@ where
     where
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        let step = loop {
+        self.begin(false)?;
+        let found = loop {
             match self.step()? {
                 None => return Ok(None),
-                Some(step) if step.ends_message() => break step,
-                Some(step) => self.keep(step, messages),
+                Some(found) if X::ends_message(&found) => break found,
+                Some(found) => self.keep(found, messages),
             }
         };
-        let Some((chunk, reply)) = self.resolve_chunk(step) else {
-            return Ok(None);
-        };
-        let error = match messages.push(chunk) {
+        self.reply.engine.time.received_message();
+        let violation = match X::push(&mut self.incoming, found, &mut self.rx, messages) {
             Ok(message) => return Ok(message),
-            Err(error) => error,
+            Err(violation) => violation,
         };
-        let failure = reply.refuse(error);
-        reply.flush()?;
+        let failure = self.reply.refuse(violation);
+        self.reply.flush()?;
         Err(failure.into())
     }
 
@@ -204,6 +219,15 @@ where
         self.reply.send(message)
     }
 
+    /// [`Reply::send_uncompressed`].
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
+        self.reply.send_uncompressed(message)
+    }
+
     /// [`Reply::send_fragment`].
     ///
     /// # Errors
@@ -215,6 +239,20 @@ where
         fin: bool,
     ) -> Result<usize, Error<T::Error>> {
         self.reply.send_fragment(kind, payload, fin)
+    }
+
+    /// [`Reply::send_fragment_uncompressed`].
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_fragment_uncompressed(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<T::Error>> {
+        self.reply.send_fragment_uncompressed(kind, payload, fin)
     }
 
     /// [`Reply::ping`].
@@ -242,12 +280,16 @@ where
     /// [`Error::Send`]: [`InvalidCloseCode`](SendError::InvalidCloseCode),
     /// [`ReasonTooLong`](SendError::ReasonTooLong). And as [`next_event`](Self::next_event).
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<T::Error>> {
+        if X::is_ending(&self.reply.engine.output.outgoing) {
+            self.reply.flush()?;
+        }
         match self.start_close(code, reason) {
             Ok(()) | Err(Error::Send(SendError::NotOpen)) => {}
             Err(error) => return Err(error),
         }
-        while let Some(step) = self.step()? {
-            self.rx.take(step.consumed());
+        self.begin(false)?;
+        while let Some(found) = self.step()? {
+            self.discard(found);
         }
         Ok(())
     }
@@ -260,7 +302,9 @@ where
     /// [`Error::Io`], and [`Error::TimedOut`] after the time for closing.
     pub fn drain(&mut self) -> Result<(), Error<T::Error>> {
         loop {
-            self.reply.engine.drop_input(&mut self.rx)?;
+            self.reply
+                .engine
+                .drop_input(&mut self.rx, &mut self.incoming)?;
             let Reply {
                 transport, engine, ..
             } = &mut self.reply;
@@ -272,10 +316,10 @@ where
 
     // ---- the transport ----
 
-    fn step(&mut self) -> Result<Option<Step>, Error<T::Error>> {
+    fn step(&mut self) -> Result<Option<X::Found>, Error<T::Error>> {
         loop {
-            let io = match self.reply.engine.next(&mut self.rx)? {
-                Next::Event(step) => return Ok(Some(step)),
+            let io = match self.reply.engine.next(&mut self.rx, &mut self.incoming)? {
+                Next::Event(found) => return Ok(Some(found)),
                 Next::End => return Ok(None),
                 Next::Io(io) => io,
             };
@@ -302,12 +346,13 @@ where
     }
 }
 
-impl<'a, T, R, Tx, K> Reply<'a, T, R, Tx, K>
+impl<'a, T, R, Tx, K, X> Reply<'a, T, R, Tx, K, X>
 where
     T: Write,
     R: Role,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: Time,
+    X: Extension,
 {
     /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
     /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
@@ -319,7 +364,21 @@ where
     /// [`MessageInProgress`](SendError::MessageInProgress), [`Entropy`](SendError::Entropy).
     /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
     pub fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
-        while !self.engine.send(message)? {
+        self.put_message(message, true)
+    }
+
+    /// As [`send`](Self::send), but the message is not compressed: for a secret in one message with
+    /// what others may choose (see [secrets](crate::deflate#secrets)).
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
+        self.put_message(message, false)
+    }
+
+    fn put_message(&mut self, message: Message<'_>, compress: bool) -> Result<(), Error<T::Error>> {
+        while !self.engine.send(message, compress)? {
             self.perform(Io::Write)?;
         }
         Ok(())
@@ -337,8 +396,37 @@ where
         payload: &[u8],
         fin: bool,
     ) -> Result<usize, Error<T::Error>> {
+        self.put_fragment(Fragment {
+            kind,
+            payload,
+            fin,
+            compress: true,
+        })
+    }
+
+    /// As [`send_fragment`](Self::send_fragment), but the message is not compressed. Its first
+    /// fragment decides.
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub fn send_fragment_uncompressed(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<T::Error>> {
+        self.put_fragment(Fragment {
+            kind,
+            payload,
+            fin,
+            compress: false,
+        })
+    }
+
+    fn put_fragment(&mut self, fragment: Fragment<'_>) -> Result<usize, Error<T::Error>> {
         loop {
-            if let Some(taken) = self.engine.send_fragment(kind, payload, fin)? {
+            if let Some(taken) = self.engine.send_fragment(fragment)? {
                 return Ok(taken);
             }
             self.perform(Io::Write)?;

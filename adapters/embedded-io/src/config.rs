@@ -11,14 +11,15 @@ use motews::handshake::{HeadConfig, Response, Upgrade};
 /// to 8. A pong of 131 passes through in parts.
 pub const MIN_BUFFER: usize = 64;
 
-/// A buffer of less than [`MIN_BUFFER`] bytes.
+/// A buffer of less than [`MIN_BUFFER`] bytes; or memory for compression that is less than what was
+/// asked for may need, or than what the call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BufferTooSmall;
 
 impl fmt::Display for BufferTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a buffer has less than 64 bytes")
+        f.write_str("a buffer is too small")
     }
 }
 
@@ -36,8 +37,8 @@ pub struct Config<'a> {
     /// How long to wait for what, where the caller gives a source of time; without one, no
     /// deadline is kept.
     pub timeouts: Timeouts,
-    /// The longest message accepted, in octets; `u64::MAX`, the default, means no limit, for the
-    /// adapter keeps nothing of it.
+    /// The longest message accepted, in octets, inflated if it is compressed; `u64::MAX`, the
+    /// default, means no limit, for the adapter keeps nothing of it.
     pub max_message_len: u64,
     /// The limits on the head of the peer's handshake.
     pub head: HeadConfig,

@@ -9,12 +9,13 @@ use motews::handshake::{
     ClientHandshake, HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake,
 };
 use motews::{
-    Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Due, Entropy, FrameHeader,
-    Message, Millis, Role, SendError, Server, State, Step, Window,
+    Client, CloseCode, Connection, Due, Entropy, FrameHeader, Message, Millis, Role, SendError,
+    Server, State, Window,
 };
 
 use crate::config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
 use crate::error::Failure;
+use crate::extension::{Extension, Fragment, NoExtension};
 use crate::output::Output;
 use crate::time::Time;
 
@@ -30,9 +31,9 @@ pub(crate) enum Io {
 }
 
 /// What there is for the caller.
-pub(crate) enum Next {
+pub(crate) enum Next<F> {
     /// An event, at the start of the receive window.
-    Event(Step),
+    Event(F),
     /// The connection is closed.
     End,
     /// Nothing yet: first this.
@@ -40,11 +41,11 @@ pub(crate) enum Next {
 }
 
 #[derive(Debug)]
-pub(crate) enum Phase<'a, R> {
+pub(crate) enum Phase<'a, R, X: Extension> {
     /// A server waits for the request.
-    Request(ServerHandshake<'a, [u8; 0]>),
+    Request(ServerHandshake<'a, [u8; 0]>, X::Offers),
     /// A server answers; so many octets of it are through. With an error, if it tells of one.
-    Answer(Answer<'a>, usize, Failure),
+    Answer(Answer<'a>, usize, Failure, X::Accepted),
     /// A client asks; so many octets of it are through.
     Ask(Request<'a>, usize, R),
     /// A client waits for the response.
@@ -54,7 +55,7 @@ pub(crate) enum Phase<'a, R> {
     Over(Failure),
 }
 
-impl<R> Phase<'_, R> {
+impl<R, X: Extension> Phase<'_, R, X> {
     /// The connection, if there is one.
     pub(crate) const fn open(&mut self) -> Result<&mut Connection<R>, Failure> {
         match self {
@@ -73,9 +74,9 @@ impl<R> Phase<'_, R> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Engine<'a, R, Tx, K> {
-    pub(crate) output: Output<Tx>,
-    pub(crate) phase: Phase<'a, R>,
+pub(crate) struct Engine<'a, R, Tx, K, X: Extension> {
+    pub(crate) output: Output<Tx, X>,
+    pub(crate) phase: Phase<'a, R, X>,
     pub(crate) time: K,
     pub(crate) config: &'a Config<'a>,
     pub(crate) subprotocol: Option<&'a str>,
@@ -94,10 +95,10 @@ pub(crate) fn check<B: AsRef<[u8]>>(buffer: &B) -> Result<(), BufferTooSmall> {
     }
 }
 
-impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
+impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, R, Tx, K, X> {
     pub(crate) fn configure(&mut self, config: &'a Config<'a>) {
         self.config = config;
-        if let Phase::Request(handshake) = &mut self.phase {
+        if let Phase::Request(handshake, _) = &mut self.phase {
             *handshake = request(config);
         }
     }
@@ -140,8 +141,10 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
     pub(crate) fn drop_input<Rx: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut Window<Rx>,
+        incoming: &mut X::Incoming,
     ) -> Result<(), Failure> {
         rx.take(usize::MAX);
+        X::discard_all(incoming);
         self.time.closing();
         self.check_time()
     }
@@ -150,7 +153,8 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
     pub(crate) fn next<Rx: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut Window<Rx>,
-    ) -> Result<Next, Failure> {
+        incoming: &mut X::Incoming,
+    ) -> Result<Next<X::Found>, Failure> {
         let Phase::Open(connection) = &mut self.phase else {
             return Err(self.phase.not_open());
         };
@@ -164,8 +168,8 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
             if !output.put_owed(connection)? {
                 return Ok(Next::Io(Io::Write));
             }
-            if let Some(step) = receive(connection, rx) {
-                return Ok(Next::Event(step));
+            if let Some(found) = X::receive(incoming, connection, rx) {
+                return Ok(Next::Event(found));
             }
             if rx.is_empty() && !connection.wants_transmit() {
                 return at_rest(connection, output, self.config);
@@ -190,20 +194,18 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
 
     /// Puts a message into the transmit buffer. `false`: not yet, there is something to write
     /// first.
-    pub(crate) fn send(&mut self, message: Message<'_>) -> Result<bool, Failure> {
+    pub(crate) fn send(&mut self, message: Message<'_>, compress: bool) -> Result<bool, Failure> {
         let (connection, output) = self.sending()?;
-        Ok(output.put_owed(connection)? && output.put(|out| connection.send(message, out))?)
+        Ok(output.put_owed(connection)? && output.put_message(connection, message, compress)?)
     }
 
     /// The same with a fragment. How many octets of it went in; `None`: not yet.
     pub(crate) fn send_fragment(
         &mut self,
-        kind: DataKind,
-        payload: &[u8],
-        fin: bool,
+        fragment: Fragment<'_>,
     ) -> Result<Option<usize>, Failure> {
         let (connection, output) = self.sending()?;
-        put_fragment(connection, output, kind, payload, fin)
+        put_fragment(connection, output, fragment)
     }
 
     /// The same with a ping.
@@ -213,7 +215,13 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
             && output.put_control(|out| connection.ping(payload, out))?)
     }
 
-    fn sending(&mut self) -> Result<(&mut Connection<R>, &mut Output<Tx>), Failure> {
+    /// Begins the closing handshake.
+    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Failure> {
+        let connection = self.phase.open()?;
+        start_close(connection, &mut self.output, code, reason)
+    }
+
+    fn sending(&mut self) -> Result<(&mut Connection<R>, &mut Output<Tx, X>), Failure> {
         match &mut self.phase {
             Phase::Open(connection) => {
                 let output = &mut self.output;
@@ -233,26 +241,24 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
     }
 
     /// The opening handshake is complete.
-    fn open(&mut self, role: R, subprotocol: Option<&'a str>) {
+    fn open(&mut self, role: R, subprotocol: Option<&'a str>, incoming: &mut X::Incoming) {
         self.time.opened();
         self.subprotocol = subprotocol;
-        let config = ConnectionConfig {
-            max_message_len: self.config.max_message_len,
-            ..ConnectionConfig::default()
-        };
+        let outgoing = &mut self.output.outgoing;
+        let config = X::open(incoming, outgoing, self.config.max_message_len);
         self.phase = Phase::Open(Connection::with_config(role, config));
     }
 
     /// Puts as much as there is room for of what `emit_from(offset, out)` gives into the transmit
     /// buffer, and tells whether that was all.
     fn emit(
-        output: &mut Output<Tx>,
+        output: &mut Output<Tx, X>,
         at: &mut usize,
-        emit_from: impl Fn(usize, &mut [u8]) -> usize,
+        emit_from: impl Fn(&X::Outgoing, usize, &mut [u8]) -> usize,
     ) -> bool {
         let mut all = false;
-        _ = output.put(|out| {
-            let len = emit_from(*at, out);
+        _ = output.put(|out, outgoing| {
+            let len = emit_from(outgoing, *at, out);
             *at = at.saturating_add(len);
             all = len < out.len();
             Ok(len)
@@ -263,9 +269,9 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, R, Tx, K> {
 
 /// Does what is due, and tells whether the connection is at its end. A ping finds its room when the
 /// output can be had, if not at once; the peer's time for it runs.
-pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
+pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
     connection: &mut Connection<R>,
-    output: Result<&mut Output<Tx>, &Cell<bool>>,
+    output: Result<&mut Output<Tx, X>, &Cell<bool>>,
     time: &mut impl Time,
     config: &Config<'_>,
 ) -> Result<bool, Failure> {
@@ -288,28 +294,12 @@ pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
     Ok(false)
 }
 
-/// The next event in the receive window, which is empty where there is none.
-pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
-    connection: &mut Connection<R>,
-    rx: &mut Window<Rx>,
-) -> Option<Step> {
-    if rx.is_empty() {
-        return None;
-    }
-    match connection.step(rx.unread()) {
-        Ok(step) if step.is_event() => return Some(step),
-        Ok(step) => _ = rx.take(step.consumed()),
-        Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
-    }
-    None
-}
-
 /// What is left to do where nothing more is received now, and nothing owed.
-pub(crate) fn at_rest<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
+pub(crate) fn at_rest<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
     connection: &Connection<R>,
-    output: &Output<Tx>,
+    output: &Output<Tx, X>,
     config: &Config<'_>,
-) -> Result<Next, Failure> {
+) -> Result<Next<X::Found>, Failure> {
     Ok(match output.pending(config.flush) {
         Some(io) => Next::Io(io),
         // RFC 6455 §7.1.1: the server ends the transport first, the client after it [CL06] [CL07]
@@ -322,75 +312,96 @@ pub(crate) fn at_rest<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
 }
 
 /// A frame of a message, whole or the next part of it; `None` where there is not room enough.
-pub(crate) fn put_fragment<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>>(
+pub(crate) fn put_fragment<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
     connection: &mut Connection<R>,
-    output: &mut Output<Tx>,
-    kind: DataKind,
-    payload: &[u8],
-    fin: bool,
+    output: &mut Output<Tx, X>,
+    fragment: Fragment<'_>,
 ) -> Result<Option<usize>, Failure> {
     if !output.put_owed(connection)? {
         return Ok(None);
     }
     // Better whole after the next write than in parts now.
     if output.pending(false).is_some()
-        && output.room() < payload.len().saturating_add(FrameHeader::MAX_LEN)
+        && output.room() < fragment.payload.len().saturating_add(FrameHeader::MAX_LEN)
     {
         return Ok(None);
     }
-    let mut taken = 0;
-    let put = output.put(|out| {
-        let sent = connection.send_fragment(kind, payload, fin, out)?;
-        taken = sent.consumed;
-        Ok(sent.written)
-    })?;
-    Ok(put.then_some(taken))
+    let taken = output.put_fragment(connection, fragment)?;
+    // The room was needed for what was taken before.
+    Ok(taken.filter(|taken| *taken > 0 || fragment.payload.is_empty()))
 }
 
-impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
+/// Queues a Close.
+pub(crate) fn start_close<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
+    connection: &mut Connection<R>,
+    output: &mut Output<Tx, X>,
+    code: CloseCode,
+    reason: &str,
+) -> Result<(), Failure> {
+    // RFC 6455 §5.5.1: after a Close there are no frames of a message any more [CL05]
+    if X::is_ending(&output.outgoing) && !output.put_owed(connection)? {
+        return Err(Failure::Send(SendError::MessageInProgress));
+    }
+    Ok(connection.close(code, reason)?)
+}
+
+impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K, NoExtension> {
     pub(crate) fn server(config: &'a Config<'a>, tx: Tx, time: K) -> Self {
         Self {
-            output: Output::new(tx),
-            phase: Phase::Request(request(config)),
+            output: Output::new(tx, ()),
+            phase: Phase::Request(request(config), ()),
             time,
             config,
             subprotocol: None,
         }
     }
+}
 
+impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, Server, Tx, K, X> {
     /// What is left to do until the connection is open; `None`: it is.
     pub(crate) fn next_accept<Rx: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut Window<Rx>,
+        incoming: &mut X::Incoming,
         judge: &mut impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
     ) -> Result<Option<Io>, Failure> {
         loop {
             match &mut self.phase {
-                Phase::Request(handshake) => {
+                Phase::Request(handshake, offers) => {
                     let mut input = &*rx.unread();
                     let unread = input.len();
                     // The request's line lies in the transmit buffer, idle until the answer.
-                    let (upgrade, event) =
-                        match handshake.next_event_in(self.output.idle(), &mut input) {
-                            Ok(None) => (None, None),
-                            Ok(Some(RequestEvent::Done(upgrade))) => {
-                                (Some(upgrade), Some(Ok(RequestEvent::Done(upgrade))))
-                            }
-                            Ok(Some(event)) => (None, Some(Ok(event))),
-                            Err(error) => (None, Some(Err(error))),
-                        };
+                    let (line, _) = self.output.idle();
+                    let (upgrade, event) = match handshake.next_event_in(line, &mut input) {
+                        Ok(None) => (None, None),
+                        Ok(Some(RequestEvent::Done(upgrade))) => {
+                            (Some(upgrade), Some(Ok(RequestEvent::Done(upgrade))))
+                        }
+                        Ok(Some(event)) => (None, Some(Ok(event))),
+                        Err(error) => (None, Some(Err(error))),
+                    };
+                    if let Some(Ok(event)) = &event {
+                        X::gather(offers, event);
+                    }
                     let error = event.and_then(Result::err);
                     let answer = event.and_then(&mut *judge);
                     let read = unread.saturating_sub(input.len());
                     rx.take(read);
+                    let accepted = match (&answer, &upgrade) {
+                        (Some(Answer::Accept(upgrade)), _) | (None, Some(upgrade)) => {
+                            X::accept(&mut self.output.outgoing, offers, upgrade)
+                        }
+                        _ => X::Accepted::default(),
+                    };
                     self.phase = match (answer, upgrade, error) {
-                        (Some(answer), ..) => Phase::Answer(answer, 0, Failure::Answered),
+                        (Some(answer), ..) => Phase::Answer(answer, 0, Failure::Answered, accepted),
                         (None, Some(upgrade), _) => {
-                            Phase::Answer(Answer::Accept(upgrade), 0, Failure::Answered)
+                            let answer = Answer::Accept(upgrade);
+                            Phase::Answer(answer, 0, Failure::Answered, accepted)
                         }
                         (None, None, Some(error)) => {
                             let answer = Answer::Respond(error.response());
-                            Phase::Answer(answer, 0, Failure::Handshake(error))
+                            Phase::Answer(answer, 0, Failure::Handshake(error), accepted)
                         }
                         (None, None, None) if rx.is_empty() => {
                             self.check_time()?;
@@ -399,10 +410,10 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
                         (None, None, None) => continue,
                     };
                 }
-                Phase::Answer(answer, at, failure) => {
+                Phase::Answer(answer, at, failure, accepted) => {
                     let (answer, failure) = (*answer, *failure);
-                    let all = Self::emit(&mut self.output, at, |at, out| match &answer {
-                        Answer::Accept(upgrade) => upgrade.emit_from(at, out),
+                    let all = Self::emit(&mut self.output, at, |_, at, out| match &answer {
+                        Answer::Accept(upgrade) => X::emit_upgrade(accepted, upgrade, at, out),
                         Answer::Respond(response) => response.emit_from(at, out),
                     });
                     if let Some(io) = self.output.pending(self.config.flush) {
@@ -411,7 +422,9 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
                     }
                     if all {
                         match answer {
-                            Answer::Accept(upgrade) => self.open(Server, upgrade.subprotocol()),
+                            Answer::Accept(upgrade) => {
+                                self.open(Server, upgrade.subprotocol(), incoming);
+                            }
                             Answer::Respond(_) => self.phase = Phase::Over(failure),
                         }
                     }
@@ -423,7 +436,9 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K> {
     }
 }
 
-impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E>, Tx, K> {
+impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time>
+    Engine<'a, Client<E>, Tx, K, NoExtension>
+{
     pub(crate) const fn client(
         config: &'a Config<'a>,
         tx: Tx,
@@ -432,26 +447,32 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E
         time: K,
     ) -> Self {
         Self {
-            output: Output::new(tx),
+            output: Output::new(tx, ()),
             phase: Phase::Ask(request, 0, Client::new(entropy)),
             time,
             config,
             subprotocol: None,
         }
     }
+}
 
+impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
+    Engine<'a, Client<E>, Tx, K, X>
+{
     /// What is left to do until the connection is open; `None`: it is.
     pub(crate) fn next_connect<Rx: AsRef<[u8]> + AsMut<[u8]>>(
         &mut self,
         rx: &mut Window<Rx>,
+        incoming: &mut X::Incoming,
         look: &mut impl FnMut(ResponseEvent<'_, 'a>),
     ) -> Result<Option<Io>, Failure> {
         loop {
             match &mut self.phase {
                 Phase::Ask(request, at, _) => {
                     let request = *request;
-                    let all =
-                        Self::emit(&mut self.output, at, |at, out| request.emit_from(at, out));
+                    let all = Self::emit(&mut self.output, at, |outgoing, at, out| {
+                        X::emit_request(outgoing, &request, at, out)
+                    });
                     if let Some(io) = self.output.pending(self.config.flush) {
                         self.check_time()?;
                         return Ok(Some(io));
@@ -460,7 +481,11 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E
                         self.phase = match mem::replace(&mut self.phase, Phase::Over(Failure::Lost))
                         {
                             Phase::Ask(request, _, role) => Phase::Response(
-                                ClientHandshake::with_config(&request, [], self.config.head),
+                                ClientHandshake::with_config(
+                                    &X::offered(request),
+                                    [],
+                                    self.config.head,
+                                ),
                                 role,
                             ),
                             phase => phase,
@@ -470,7 +495,12 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E
                 Phase::Response(handshake, _) => {
                     let mut input = &*rx.unread();
                     let unread = input.len();
-                    let found = handshake.next_event_in(self.output.idle(), &mut input);
+                    let (line, outgoing) = self.output.idle();
+                    let found = handshake.next_event_in(line, &mut input);
+                    let found = found.and_then(|event| {
+                        event.map_or(Ok(()), |event| X::look(outgoing, &event))?;
+                        Ok(event)
+                    });
                     let (event, failure, done) = match found {
                         Ok(event) => (
                             event,
@@ -491,7 +521,7 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Client<E
                     } else if let Some(subprotocol) = done {
                         let before = mem::replace(&mut self.phase, Phase::Over(Failure::Lost));
                         if let Phase::Response(_, role) = before {
-                            self.open(role, subprotocol);
+                            self.open(role, subprotocol, incoming);
                         }
                     } else if nothing {
                         self.check_time()?;

@@ -34,7 +34,7 @@ pub enum Error<E> {
     Entropy,
     /// The peer took too long: the transport is to be dropped.
     TimedOut(Due),
-    /// A buffer has less than [`MIN_BUFFER`](crate::MIN_BUFFER) bytes.
+    /// A buffer is too small: see [`BufferTooSmall`].
     BufferTooSmall,
 }
 

@@ -71,8 +71,11 @@
 pub mod asynch;
 pub mod blocking;
 mod config;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod engine;
 mod error;
+mod extension;
 mod output;
 mod split;
 mod time;
@@ -80,6 +83,7 @@ mod websocket;
 
 pub use config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
 pub use error::Error;
+pub use extension::{Extension, NoExtension};
 pub use split::{Duplex, Halves, Receiver, Sender};
 pub use time::{AsyncTime, Clock, Time, Timed, Timer, Untimed};
 pub use websocket::{Reply, WebSocket};

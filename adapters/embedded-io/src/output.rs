@@ -1,17 +1,19 @@
 //! What is on its way to the transport: whole frames in the caller's transmit buffer.
 
-use motews::{Connection, EntropyError, MAX_CONTROL_LEN, Role, SendError, Window};
+use motews::{Connection, EntropyError, MAX_CONTROL_LEN, Message, Role, SendError, Window};
 
 use crate::config::MIN_BUFFER;
 use crate::engine::Io;
+use crate::extension::{Extension, Fragment};
 
 /// The octets of the longest control frame that the smallest buffer has no room for.
 const OVERHANG: usize = MAX_CONTROL_LEN - MIN_BUFFER;
 
-/// The transmit buffer.
+/// The transmit buffer, and what messages pass through on their way into it.
 #[derive(Debug)]
-pub(crate) struct Output<Tx> {
+pub(crate) struct Output<Tx, X: Extension> {
     window: Window<Tx>,
+    pub(crate) outgoing: X::Outgoing,
     /// The rest of a control frame that is longer than the buffer.
     overhang: [u8; OVERHANG],
     start: u8,
@@ -22,10 +24,27 @@ pub(crate) struct Output<Tx> {
     ping: bool,
 }
 
-impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
-    pub(crate) const fn new(buffer: Tx) -> Self {
+#[cfg(feature = "deflate")]
+impl<Tx, X: Extension> Output<Tx, X> {
+    /// The same with another extension.
+    pub(crate) fn with_extension<Y: Extension>(self, outgoing: Y::Outgoing) -> Output<Tx, Y> {
+        Output {
+            window: self.window,
+            outgoing,
+            overhang: self.overhang,
+            start: self.start,
+            end: self.end,
+            unflushed: self.unflushed,
+            ping: self.ping,
+        }
+    }
+}
+
+impl<Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Output<Tx, X> {
+    pub(crate) const fn new(buffer: Tx, outgoing: X::Outgoing) -> Self {
         Self {
             window: Window::new(buffer),
+            outgoing,
             overhang: [0; OVERHANG],
             start: 0,
             end: 0,
@@ -70,26 +89,52 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
     }
 
     /// The whole buffer, where nothing is on its way.
-    pub(crate) fn idle(&mut self) -> &mut [u8] {
-        self.window.spare()
+    pub(crate) fn idle(&mut self) -> (&mut [u8], &mut X::Outgoing) {
+        (self.window.spare(), &mut self.outgoing)
     }
 
     /// Has `put` write to the room there is, and tells whether it did: `false` means to write
     /// first.
     pub(crate) fn put(
         &mut self,
-        put: impl FnOnce(&mut [u8]) -> Result<usize, SendError>,
+        put: impl FnOnce(&mut [u8], &mut X::Outgoing) -> Result<usize, SendError>,
     ) -> Result<bool, SendError> {
         let idle = self.window.is_empty();
         if self.start < self.end {
             return Ok(false);
         }
-        match put(self.window.spare()) {
+        match put(self.window.spare(), &mut self.outgoing) {
             Ok(len) => self.window.fill(len),
             Err(SendError::NoRoom) if !idle => return Ok(false),
             Err(error) => return Err(error),
         }
         Ok(true)
+    }
+
+    /// The same with a message as one frame.
+    pub(crate) fn put_message<R: Role>(
+        &mut self,
+        connection: &mut Connection<R>,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<bool, SendError> {
+        let idle = self.window.is_empty();
+        self.put(|out, outgoing| X::send(outgoing, connection, message, compress, out, idle))
+    }
+
+    /// The same with a fragment, and as much of it as there is room for, which is told.
+    pub(crate) fn put_fragment<R: Role>(
+        &mut self,
+        connection: &mut Connection<R>,
+        fragment: Fragment<'_>,
+    ) -> Result<Option<usize>, SendError> {
+        let mut taken = 0;
+        let put = self.put(|out, outgoing| {
+            let (consumed, written) = X::send_fragment(outgoing, connection, fragment, out)?;
+            taken = consumed;
+            Ok(written)
+        })?;
+        Ok(put.then_some(taken))
     }
 
     /// The same with a control frame, which may be longer than the whole buffer.
@@ -122,8 +167,8 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
         Ok(true)
     }
 
-    /// Takes what is owed to the peer, by the protocol or as a ping, and tells whether nothing is owed any more: `false`
-    /// means to write first.
+    /// Takes what is owed to the peer, by the protocol, as a ping, or as the end of a message, and
+    /// tells whether nothing is owed any more: `false` means to write first.
     pub(crate) fn put_owed<R: Role>(
         &mut self,
         connection: &mut Connection<R>,
@@ -145,6 +190,13 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>> Output<Tx> {
                 Err(SendError::Entropy) => return Err(EntropyError),
                 // Where the connection is closing, the ping is of no use any more.
                 _ => self.ping &= !ping,
+            }
+        }
+        while X::is_ending(&self.outgoing) {
+            match self.put(|out, outgoing| X::end(outgoing, connection, out)) {
+                Ok(true) => {}
+                Err(SendError::Entropy) => return Err(EntropyError),
+                _ => return Ok(false),
             }
         }
         Ok(true)

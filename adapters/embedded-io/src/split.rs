@@ -10,15 +10,17 @@ use core::pin::pin;
 use core::task::{Poll, Waker};
 
 use embedded_io_async::{ErrorType, Read, Write};
-use motews::{CloseCode, Connection, DataKind, Event, Message, MessageBuffer, Role, Step, Window};
+use motews::{
+    CloseCode, Connection, DataKind, Event, Message, MessageBuffer, Role, SendError, Window,
+};
 
 use crate::asynch::WebSocket;
 use crate::config::Config;
-use crate::engine::{Io, Next, at_rest, due, put_fragment, receive};
+use crate::engine::{Io, Next, at_rest, due, put_fragment, start_close};
 use crate::error::{Error, Failure};
+use crate::extension::{Extension, Fragment, NoExtension};
 use crate::output::Output;
 use crate::time::AsyncTime;
-use crate::websocket::violation;
 
 /// A transport in two halves: reads from the one, writes to the other. A [`WebSocket`] over it can
 /// be split.
@@ -63,12 +65,13 @@ impl<Rd: ErrorType, Wr: Write<Error = Rd::Error>> Write for Duplex<Rd, Wr> {
     }
 }
 
-impl<'a, Rd, Wr, R, Rx, Tx, K> WebSocket<'a, Duplex<Rd, Wr>, R, Rx, Tx, K>
+impl<'a, Rd, Wr, R, Rx, Tx, K, X> WebSocket<'a, Duplex<Rd, Wr>, R, Rx, Tx, K, X>
 where
     R: Role,
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
+    X: Extension,
 {
     /// Splits an open WebSocket into a half that receives and one that sends. When both are gone,
     /// it is whole again, and nothing is lost.
@@ -102,11 +105,12 @@ where
     /// tokio::select! { end = receive => end, end = send => end }
     /// # }
     /// ```
-    pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K>, Error<E>> {
+    pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K, X>, Error<E>> {
         let engine = &mut self.reply.engine;
         let Duplex { reader, writer } = &mut self.reply.transport;
         Ok(Halves {
             rx: &mut self.rx,
+            incoming: &mut self.incoming,
             reader,
             time: &mut engine.time,
             shared: Shared {
@@ -132,19 +136,20 @@ where
 ///
 /// Poll or drop each future: one that is kept and not polled may hold the right to write, and then
 /// the other half waits.
-pub struct Halves<'s, Rd, Wr, R, Rx, Tx, K> {
+pub struct Halves<'s, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
     rx: &'s mut Window<Rx>,
+    incoming: &'s mut X::Incoming,
     reader: &'s mut Rd,
     time: &'s mut K,
-    shared: Shared<'s, Wr, R, Tx>,
+    shared: Shared<'s, Wr, R, Tx, X>,
 }
 
 /// What both halves use.
-struct Shared<'s, Wr, R, Tx> {
+struct Shared<'s, Wr, R, Tx, X: Extension> {
     /// Never borrowed over an await.
     connection: RefCell<&'s mut Connection<R>>,
     /// Borrowed by the half that writes, as long as it does.
-    writing: RefCell<Writing<'s, Wr, Tx>>,
+    writing: RefCell<Writing<'s, Wr, Tx, X>>,
     config: &'s Config<'s>,
     /// The receiver, which waits for input or for `news`.
     receiver: Cell<Option<Waker>>,
@@ -156,21 +161,22 @@ struct Shared<'s, Wr, R, Tx> {
     ping: Cell<bool>,
 }
 
-struct Writing<'s, Wr, Tx> {
-    output: &'s mut Output<Tx>,
+struct Writing<'s, Wr, Tx, X: Extension> {
+    output: &'s mut Output<Tx, X>,
     writer: &'s mut Wr,
 }
 
-impl<'s, Rd, Wr, R, Rx, Tx, K> Halves<'s, Rd, Wr, R, Rx, Tx, K> {
+impl<'s, Rd, Wr, R, Rx, Tx, K, X: Extension> Halves<'s, Rd, Wr, R, Rx, Tx, K, X> {
     /// The two halves.
     pub const fn both(
         &mut self,
     ) -> (
-        Receiver<'_, 's, Rd, Wr, R, Rx, Tx, K>,
-        Sender<'_, 's, Wr, R, Tx>,
+        Receiver<'_, 's, Rd, Wr, R, Rx, Tx, K, X>,
+        Sender<'_, 's, Wr, R, Tx, X>,
     ) {
         let receiver = Receiver {
             rx: self.rx,
+            incoming: self.incoming,
             reader: self.reader,
             time: self.time,
             shared: &self.shared,
@@ -183,7 +189,7 @@ impl<'s, Rd, Wr, R, Rx, Tx, K> Halves<'s, Rd, Wr, R, Rx, Tx, K> {
     }
 }
 
-impl<Wr, R, Tx> Shared<'_, Wr, R, Tx> {
+impl<Wr, R, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
     /// Has `look` look at the connection.
     fn connection<V>(
         &self,
@@ -200,9 +206,9 @@ impl<Wr, R, Tx> Shared<'_, Wr, R, Tx> {
     }
 }
 
-impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>> Shared<'s, Wr, R, Tx> {
+impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr, R, Tx, X> {
     /// The right to write, for the receiver; `None` while the sender has it.
-    fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, Tx>> {
+    fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, Tx, X>> {
         Some(Right {
             writing: self.writing.try_borrow_mut().ok()?,
             _tell: Tell::Sender(&self.sender),
@@ -210,14 +216,14 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>> Shared<'s, Wr, R, Tx> {
     }
 
     /// The ping that became due meanwhile, for whoever writes.
-    fn hand_over_ping(&self, output: &mut Output<Tx>) {
+    fn hand_over_ping(&self, output: &mut Output<Tx, X>) {
         if self.ping.take() {
             output.owe_ping();
         }
     }
 
     /// The right to write, for the sender, as soon as the receiver has no use for it.
-    async fn sender_writes(&self) -> Right<'_, 's, Wr, Tx> {
+    async fn sender_writes(&self) -> Right<'_, 's, Wr, Tx, X> {
         let writing = poll_fn(|context| match self.writing.try_borrow_mut() {
             Ok(writing) => Poll::Ready(writing),
             Err(_) => {
@@ -239,8 +245,8 @@ fn wake(waker: &Cell<Option<Waker>>) {
 }
 
 /// The right to write. When it is given back, the other half is told, in this order.
-struct Right<'l, 's, Wr, Tx> {
-    writing: RefMut<'l, Writing<'s, Wr, Tx>>,
+struct Right<'l, 's, Wr, Tx, X: Extension> {
+    writing: RefMut<'l, Writing<'s, Wr, Tx, X>>,
     _tell: Tell<'l>,
 }
 
@@ -261,7 +267,7 @@ impl Drop for Tell<'_> {
     }
 }
 
-impl<Wr: Write, Tx: AsRef<[u8]> + AsMut<[u8]>> Writing<'_, Wr, Tx> {
+impl<Wr: Write, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Writing<'_, Wr, Tx, X> {
     /// Writes a part, or flushes.
     async fn perform(&mut self, io: Io) -> Result<(), Error<Wr::Error>> {
         if io == Io::Flush {
@@ -285,11 +291,12 @@ impl<Wr: Write, Tx: AsRef<[u8]> + AsMut<[u8]>> Writing<'_, Wr, Tx> {
 /// It also answers pings and Closes, writes out what the other half has sent, and keeps the
 /// deadlines. All of that happens while one of its methods is being awaited, and goes on while the
 /// sender waits for the transport.
-pub struct Receiver<'h, 's, Rd, Wr, R, Rx, Tx, K> {
+pub struct Receiver<'h, 's, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
     rx: &'h mut Window<Rx>,
+    incoming: &'h mut X::Incoming,
     reader: &'h mut Rd,
     time: &'h mut K,
-    shared: &'h Shared<'s, Wr, R, Tx>,
+    shared: &'h Shared<'s, Wr, R, Tx, X>,
     /// The transport has ended.
     ended: bool,
 }
@@ -301,7 +308,7 @@ enum Done<E> {
     Other,
 }
 
-impl<Rd, Wr, R, Rx, Tx, K> Receiver<'_, '_, Rd, Wr, R, Rx, Tx, K>
+impl<Rd, Wr, R, Rx, Tx, K, X> Receiver<'_, '_, Rd, Wr, R, Rx, Tx, K, X>
 where
     Rd: Read,
     Wr: Write<Error = Rd::Error>,
@@ -309,14 +316,16 @@ where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
+    X: Extension,
 {
     /// As [`WebSocket::next_event`](crate::asynch::WebSocket::next_event), cancel-safe too.
     ///
     /// # Errors
     /// The same.
     pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<Rd::Error>> {
-        let step = self.step().await?;
-        Ok(step.and_then(|step| self.resolve(step)))
+        X::begin(self.incoming, true)?;
+        let found = self.step().await?;
+        Ok(found.and_then(|found| self.resolve(found)))
     }
 
     /// As [`WebSocket::recv`](crate::asynch::WebSocket::recv), cancel-safe too.
@@ -330,32 +339,31 @@ where
     where
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        let step = loop {
-            let Some(step) = self.step().await? else {
+        X::begin(self.incoming, false)?;
+        let found = loop {
+            let Some(found) = self.step().await? else {
                 return Ok(None);
             };
-            if step.ends_message() {
-                break step;
+            if X::ends_message(&found) {
+                break found;
             }
-            if let Some(Event::Data(chunk)) = self.resolve(step)
-                && let Err(error) = messages.push(chunk)
-            {
-                self.shared.fail(violation(error));
+            if X::is_chunk(&found) {
+                self.time.received_message();
+            }
+            if let Err(violation) = X::push(self.incoming, found, self.rx, messages) {
+                self.shared.fail(violation);
             }
         };
-        let consumed = step.consumed();
         self.time.received_message();
-        let Some(Event::Data(chunk)) = step.resolve(self.rx.take(consumed)) else {
-            return Ok(None);
-        };
-        let error = match messages.push(chunk) {
+        let violation = match X::push(self.incoming, found, self.rx, messages) {
             Ok(message) => return Ok(message),
-            Err(error) => error,
+            Err(violation) => violation,
         };
-        self.shared.fail(violation(error));
+        self.shared.fail(violation);
         // Tells the peer, and then the error. What is received meanwhile is of no interest.
         let mut failed = Receiver {
             rx: &mut Window::new([0; 16]),
+            incoming: self.incoming,
             reader: self.reader,
             time: self.time,
             shared: self.shared,
@@ -364,28 +372,30 @@ where
         failed.step().await.map(|_| None)
     }
 
-    fn resolve(&mut self, step: Step) -> Option<Event<'_>> {
-        let consumed = step.consumed();
-        let event = step.resolve(self.rx.take(consumed));
-        if matches!(event, Some(Event::Data(_))) {
+    fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
+        if X::is_chunk(&found) {
             self.time.received_message();
         }
-        event
+        X::lend(self.incoming, found, self.rx)
     }
 
-    async fn step(&mut self) -> Result<Option<Step>, Error<Rd::Error>> {
+    async fn step(&mut self) -> Result<Option<X::Found>, Error<Rd::Error>> {
         loop {
             match self.next()? {
-                Next::Event(step) => return Ok(Some(step)),
+                Next::Event(found) => return Ok(Some(found)),
                 Next::End => return Ok(None),
                 Next::Io(io) => self.perform(io).await?,
             }
         }
     }
 
-    fn next(&mut self) -> Result<Next, Failure> {
+    fn next(&mut self) -> Result<Next<X::Found>, Failure> {
         let Self {
-            shared, time, rx, ..
+            shared,
+            time,
+            rx,
+            incoming,
+            ..
         } = self;
         let mut right = shared.try_receiver_writes();
         let mut output = right.as_mut().map(|right| &mut *right.writing.output);
@@ -403,8 +413,8 @@ where
                     Some(output) => output.put_owed(connection)?,
                     None => !connection.wants_transmit(),
                 };
-                if let Some(step) = receive(connection, rx) {
-                    return Ok(Next::Event(step));
+                if let Some(found) = X::receive(incoming, connection, rx) {
+                    return Ok(Next::Event(found));
                 }
                 if !rx.is_empty() {
                     continue;
@@ -427,6 +437,7 @@ where
             time,
             shared,
             ended,
+            ..
         } = self;
         let at = time.next(&shared.config.timeouts);
         let done = {
@@ -491,27 +502,35 @@ where
 /// The half of a [`WebSocket`] that sends.
 ///
 /// What it sends goes out when the receiver waits for input, or with a [`flush`](Self::flush).
-pub struct Sender<'h, 's, Wr, R, Tx> {
-    shared: &'h Shared<'s, Wr, R, Tx>,
+pub struct Sender<'h, 's, Wr, R, Tx, X: Extension = NoExtension> {
+    shared: &'h Shared<'s, Wr, R, Tx, X>,
 }
 
-impl<Wr, R, Tx> Sender<'_, '_, Wr, R, Tx>
+impl<Wr, R, Tx, X> Sender<'_, '_, Wr, R, Tx, X>
 where
     Wr: Write,
     R: Role,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
+    X: Extension,
 {
     /// As [`Reply::send`](crate::asynch::Reply), cancel-safe too: a dropped future has sent nothing.
     ///
     /// # Errors
     /// The same, but for [`Error::TimedOut`], which the receiver tells.
     pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<Wr::Error>> {
-        self.put(|connection, output| {
-            let put =
-                output.put_owed(connection)? && output.put(|out| connection.send(message, out))?;
-            Ok(put.then_some(()))
-        })
-        .await
+        self.put_message(message, true).await
+    }
+
+    /// As [`Reply::send_uncompressed`](crate::asynch::Reply).
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(
+        &mut self,
+        message: Message<'_>,
+    ) -> Result<(), Error<Wr::Error>> {
+        self.put_message(message, false).await
     }
 
     /// As [`Reply::send_fragment`](crate::asynch::Reply), cancel-safe too.
@@ -524,8 +543,33 @@ where
         payload: &[u8],
         fin: bool,
     ) -> Result<usize, Error<Wr::Error>> {
-        self.put(|connection, output| put_fragment(connection, output, kind, payload, fin))
-            .await
+        self.put_fragment(Fragment {
+            kind,
+            payload,
+            fin,
+            compress: true,
+        })
+        .await
+    }
+
+    /// As [`Reply::send_fragment_uncompressed`](crate::asynch::Reply).
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(feature = "deflate")]
+    pub async fn send_fragment_uncompressed(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+    ) -> Result<usize, Error<Wr::Error>> {
+        self.put_fragment(Fragment {
+            kind,
+            payload,
+            fin,
+            compress: false,
+        })
+        .await
     }
 
     /// As [`Reply::ping`](crate::asynch::Reply), cancel-safe too.
@@ -565,18 +609,44 @@ where
     /// # Errors
     /// [`Error::Send`]: [`NotOpen`](motews::SendError::NotOpen),
     /// [`InvalidCloseCode`](motews::SendError::InvalidCloseCode),
-    /// [`ReasonTooLong`](motews::SendError::ReasonTooLong).
+    /// [`ReasonTooLong`](motews::SendError::ReasonTooLong). With compression also
+    /// [`MessageInProgress`](motews::SendError::MessageInProgress), where the end of a message that
+    /// was sent in fragments may not have found room yet: flush first.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<Wr::Error>> {
-        self.shared
-            .connection(|connection| Ok(connection.close(code, reason)?))?;
+        // While the receiver writes, it cannot be told whether it does so with the end of a message.
+        let mut writing = self.shared.writing.try_borrow_mut().ok();
+        self.shared.connection(|connection| match &mut writing {
+            Some(writing) => start_close(connection, writing.output, code, reason),
+            None if X::MAY_END => Err(Failure::Send(SendError::MessageInProgress)),
+            None => Ok(connection.close(code, reason)?),
+        })?;
+        drop(writing);
         self.shared.tell_receiver();
         Ok(())
+    }
+
+    async fn put_fragment(&mut self, fragment: Fragment<'_>) -> Result<usize, Error<Wr::Error>> {
+        self.put(|connection, output| put_fragment(connection, output, fragment))
+            .await
+    }
+
+    async fn put_message(
+        &mut self,
+        message: Message<'_>,
+        compress: bool,
+    ) -> Result<(), Error<Wr::Error>> {
+        self.put(|connection, output| {
+            let put = output.put_owed(connection)?
+                && output.put_message(connection, message, compress)?;
+            Ok(put.then_some(()))
+        })
+        .await
     }
 
     /// Has `put` put something into the transmit buffer, as soon as there is room.
     async fn put<V>(
         &mut self,
-        mut put: impl FnMut(&mut Connection<R>, &mut Output<Tx>) -> Result<Option<V>, Failure>,
+        mut put: impl FnMut(&mut Connection<R>, &mut Output<Tx, X>) -> Result<Option<V>, Failure>,
     ) -> Result<V, Error<Wr::Error>> {
         let mut right = self.shared.sender_writes().await;
         loop {
@@ -593,7 +663,7 @@ where
     }
 }
 
-impl<Wr, R: Role, Tx> Shared<'_, Wr, R, Tx> {
+impl<Wr, R: Role, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
     fn fail(&self, violation: motews::ProtocolViolation) {
         _ = self.connection(|connection| {
             connection.fail(violation);

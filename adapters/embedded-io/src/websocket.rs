@@ -4,37 +4,39 @@ use core::marker::PhantomData;
 
 use motews::handshake::Request;
 use motews::{
-    Chunk, Client, CloseCode, Connection, Entropy, Event, MessageBuffer, MessageError,
-    ProtocolViolation, Role, Server, Step, Window,
+    Chunk, Client, CloseCode, Connection, Entropy, Event, MessageBuffer, ProtocolViolation, Role,
+    Server, Window,
 };
 
 use crate::config::{BufferTooSmall, Config};
 use crate::engine::{Engine, Phase, check};
 use crate::error::{Error, Failure};
+use crate::extension::{Extension, NoExtension, chunk};
 use crate::time::{Clock, Time, Timed, Untimed};
 
 /// A WebSocket over a transport, from the opening handshake to the end.
 ///
 /// `M` is its mode: see [`blocking::WebSocket`](crate::blocking::WebSocket) and
 /// [`asynch::WebSocket`](crate::asynch::WebSocket). `T` is the transport, `R` the role, `Rx` and
-/// `Tx` the buffers, `K` the source of time, if there is one.
+/// `Tx` the buffers, `K` the source of time, if there is one, `X` the extension, likewise.
 #[derive(Debug)]
-pub struct WebSocket<'a, T, R, Rx, Tx, K, M> {
+pub struct WebSocket<'a, T, R, Rx, Tx, K, X: Extension, M> {
     pub(crate) rx: Window<Rx>,
-    pub(crate) reply: Reply<'a, T, R, Tx, K, M>,
+    pub(crate) incoming: X::Incoming,
+    pub(crate) reply: Reply<'a, T, R, Tx, K, X, M>,
 }
 
 /// The sending side of a [`WebSocket`], while an event that lies in its receive buffer is at hand.
 #[derive(Debug)]
-pub struct Reply<'a, T, R, Tx, K, M> {
+pub struct Reply<'a, T, R, Tx, K, X: Extension, M> {
     pub(crate) transport: T,
-    pub(crate) engine: Engine<'a, R, Tx, K>,
+    pub(crate) engine: Engine<'a, R, Tx, K, X>,
     mode: PhantomData<M>,
 }
 
 static DEFAULT: Config<'static> = Config::DEFAULT;
 
-impl<'a, T, Rx, Tx, M> WebSocket<'a, T, Server, Rx, Tx, Untimed, M>
+impl<'a, T, Rx, Tx, M> WebSocket<'a, T, Server, Rx, Tx, Untimed, NoExtension, M>
 where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
@@ -53,7 +55,7 @@ where
     }
 }
 
-impl<'a, T, E: Entropy, Rx, Tx, M> WebSocket<'a, T, Client<E>, Rx, Tx, Untimed, M>
+impl<'a, T, E: Entropy, Rx, Tx, M> WebSocket<'a, T, Client<E>, Rx, Tx, Untimed, NoExtension, M>
 where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
@@ -79,17 +81,18 @@ where
     }
 }
 
-impl<'a, T, R: Role, Rx, Tx, M> WebSocket<'a, T, R, Rx, Tx, Untimed, M>
+impl<'a, T, R: Role, Rx, Tx, X: Extension, M> WebSocket<'a, T, R, Rx, Tx, Untimed, X, M>
 where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
 {
     /// Keeps deadlines, those of [`Config::timeouts`]. The time for the opening handshake begins
     /// now.
-    pub fn with_clock<C: Clock>(self, clock: C) -> WebSocket<'a, T, R, Rx, Tx, Timed<C>, M> {
+    pub fn with_clock<C: Clock>(self, clock: C) -> WebSocket<'a, T, R, Rx, Tx, Timed<C>, X, M> {
         let engine = self.reply.engine;
         WebSocket {
             rx: self.rx,
+            incoming: self.incoming,
             reply: Reply {
                 transport: self.reply.transport,
                 engine: Engine {
@@ -105,14 +108,15 @@ where
     }
 }
 
-impl<'a, T, R: Role, Rx, Tx, K: Time, M> WebSocket<'a, T, R, Rx, Tx, K, M>
+impl<'a, T, R: Role, Rx, Tx, K: Time, M> WebSocket<'a, T, R, Rx, Tx, K, NoExtension, M>
 where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
 {
-    const fn new(transport: T, rx: Rx, engine: Engine<'a, R, Tx, K>) -> Self {
+    const fn new(transport: T, rx: Rx, engine: Engine<'a, R, Tx, K, NoExtension>) -> Self {
         Self {
             rx: Window::new(rx),
+            incoming: (),
             reply: Reply {
                 transport,
                 engine,
@@ -121,6 +125,41 @@ where
         }
     }
 
+    /// The same with this extension, for which `phase` is the phase.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn with_extension<X: Extension>(
+        self,
+        incoming: X::Incoming,
+        outgoing: X::Outgoing,
+        phase: impl FnOnce(Phase<'a, R, NoExtension>) -> Phase<'a, R, X>,
+    ) -> WebSocket<'a, T, R, Rx, Tx, K, X, M> {
+        let engine = self.reply.engine;
+        WebSocket {
+            rx: self.rx,
+            incoming,
+            reply: Reply {
+                transport: self.reply.transport,
+                engine: Engine {
+                    output: engine.output.with_extension(outgoing),
+                    phase: phase(engine.phase),
+                    time: engine.time,
+                    config: engine.config,
+                    subprotocol: engine.subprotocol,
+                },
+                mode: PhantomData,
+            },
+        }
+    }
+}
+
+impl<'a, T, R, Rx, Tx, K, X, M> WebSocket<'a, T, R, Rx, Tx, K, X, M>
+where
+    R: Role,
+    Rx: AsRef<[u8]> + AsMut<[u8]>,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: Time,
+    X: Extension,
+{
     /// The same with other limits and times. To be called before the handshake.
     #[must_use]
     pub fn with_config(mut self, config: &'a Config<'a>) -> Self {
@@ -175,11 +214,11 @@ where
     /// # Errors
     /// [`Error::Send`]: [`NotOpen`](motews::SendError::NotOpen),
     /// [`InvalidCloseCode`](motews::SendError::InvalidCloseCode),
-    /// [`ReasonTooLong`](motews::SendError::ReasonTooLong).
+    /// [`ReasonTooLong`](motews::SendError::ReasonTooLong). With compression also
+    /// [`MessageInProgress`](motews::SendError::MessageInProgress), where the end of a message that
+    /// was sent in fragments has not found room yet: flush first.
     pub fn start_close<E>(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<E>> {
-        let connection = self.reply.engine.phase.open()?;
-        connection.close(code, reason).map_err(Failure::Send)?;
-        Ok(())
+        Ok(self.reply.engine.start_close(code, reason)?)
     }
 
     /// Fails the connection (RFC 6455 §7.1.7) for a violation that the caller found.
@@ -191,67 +230,58 @@ where
 
     // ---- for both modes ----
 
-    /// What the step found.
-    pub(crate) fn resolve(&mut self, step: Step) -> Option<Event<'_>> {
-        self.resolve_with_reply(step).map(|(event, _)| event)
+    /// Messages are received in parts from now on, or whole.
+    pub(crate) fn begin<E>(&mut self, parts: bool) -> Result<(), Error<E>> {
+        Ok(X::begin(&mut self.incoming, parts)?)
     }
 
-    /// The part of a message that the step found, and who can answer it.
+    /// What was found.
+    pub(crate) fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
+        if X::is_chunk(&found) {
+            self.reply.engine.time.received_message();
+        }
+        X::lend(&mut self.incoming, found, &mut self.rx)
+    }
+
+    /// The part of a message that was found, and who can answer it.
     #[expect(
         clippy::type_complexity,
         reason = "a part of a message, and who can answer it"
     )]
     pub(crate) fn resolve_chunk(
         &mut self,
-        step: Step,
-    ) -> Option<(Chunk<'_>, &mut Reply<'a, T, R, Tx, K, M>)> {
-        match self.resolve_with_reply(step)? {
-            (Event::Data(chunk), reply) => Some((chunk, reply)),
-            _ => None,
-        }
+        found: X::Found,
+    ) -> Option<(Chunk<'_>, &mut Reply<'a, T, R, Tx, K, X, M>)> {
+        self.reply.engine.time.received_message();
+        let chunk = chunk(X::lend(&mut self.incoming, found, &mut self.rx))?;
+        Some((chunk, &mut self.reply))
     }
 
-    #[expect(clippy::type_complexity, reason = "an event, and who can answer it")]
-    fn resolve_with_reply(
-        &mut self,
-        step: Step,
-    ) -> Option<(Event<'_>, &mut Reply<'a, T, R, Tx, K, M>)> {
-        let consumed = step.consumed();
-        if step.is_chunk() {
-            self.reply.engine.time.received_message();
-        }
-        let event = step.resolve(self.rx.take(consumed))?;
-        Some((event, &mut self.reply))
+    /// Leaves out what was found.
+    pub(crate) fn discard(&mut self, found: X::Found) {
+        X::discard(&mut self.incoming, found, &mut self.rx);
     }
 
     /// Keeps a part of a message that is received whole.
-    pub(crate) fn keep<B>(&mut self, step: Step, messages: &mut MessageBuffer<B>)
+    pub(crate) fn keep<B>(&mut self, found: X::Found, messages: &mut MessageBuffer<B>)
     where
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        if let Some((chunk, reply)) = self.resolve_chunk(step)
-            && let Err(error) = messages.push(chunk)
-        {
-            reply.refuse(error);
+        if X::is_chunk(&found) {
+            self.reply.engine.time.received_message();
+        }
+        if let Err(violation) = X::push(&mut self.incoming, found, &mut self.rx, messages) {
+            self.reply.refuse(violation);
         }
     }
 }
 
-impl<T, R: Role, Tx, K, M> Reply<'_, T, R, Tx, K, M> {
+impl<T, R: Role, Tx, K, X: Extension, M> Reply<'_, T, R, Tx, K, X, M> {
     /// The message cannot be received whole: the connection fails.
-    pub(crate) fn refuse(&mut self, error: MessageError) -> Failure {
-        let violation = violation(error);
+    pub(crate) fn refuse(&mut self, violation: ProtocolViolation) -> Failure {
         if let Phase::Open(connection) = &mut self.engine.phase {
             connection.fail(violation);
         }
         Failure::Protocol(violation)
-    }
-}
-
-/// What is wrong with a message that cannot be received whole.
-pub(crate) const fn violation(error: MessageError) -> ProtocolViolation {
-    match error {
-        MessageError::TooBig => ProtocolViolation::MessageTooBig,
-        MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
     }
 }

@@ -38,7 +38,7 @@ fn buffers_below_the_minimum_are_refused_and_at_it_taken() {
             Blocking::client(script(), rx(), tx(), request, Keys::new());
         assert_eq!(client.is_ok(), fits);
         if let Err(error) = client {
-            assert_eq!(error.to_string(), "a buffer has less than 64 bytes");
+            assert_eq!(error.to_string(), "a buffer is too small");
         }
     }
 }

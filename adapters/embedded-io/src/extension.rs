@@ -1,0 +1,335 @@
+//! What messages pass through on their way: nothing, or compression.
+
+use core::fmt::Debug;
+
+use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
+use motews::{
+    Chunk, Config, Connection, DataKind, Event, Message, MessageBuffer, MessageError,
+    ProtocolViolation, Role, SendError, Step, Window,
+};
+
+use crate::config::BufferTooSmall;
+
+/// What a WebSocket's messages pass through. Sealed: [`NoExtension`], or with the feature `deflate`
+/// the memory for permessage-deflate.
+pub trait Extension: sealed::Extension {}
+
+/// Messages are on the wire as they are. It takes no room.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoExtension;
+
+pub(crate) mod sealed {
+    use super::{
+        BufferTooSmall, Chunk, Config, Connection, DataKind, Debug, Event, HandshakeError, Message,
+        MessageBuffer, ProtocolViolation, Request, RequestEvent, ResponseEvent, Role, SendError,
+        Upgrade, Window,
+    };
+
+    #[expect(unnameable_types, reason = "sealed by having no other way in")]
+    pub trait Extension {
+        /// What stands between the frames received and their messages.
+        type Incoming: Debug;
+        /// What stands between messages and the frames sent.
+        type Outgoing: Debug;
+        /// What a client offers, as its request arrives.
+        type Offers: Debug + Default;
+        /// What of it is accepted, for the response.
+        type Accepted: Debug + Default;
+        /// An event, which lies in the receive window or in [`Self::Incoming`].
+        type Found;
+
+        /// Whether [`is_ending`](Self::is_ending) ever is true.
+        const MAY_END: bool;
+
+        // ---- the opening handshake ----
+
+        fn gather(offers: &mut Self::Offers, event: &RequestEvent<'_, '_>);
+        /// A server accepts.
+        fn accept(
+            outgoing: &mut Self::Outgoing,
+            offers: &Self::Offers,
+            upgrade: &Upgrade<'_>,
+        ) -> Self::Accepted;
+        /// [`Upgrade::emit_from`], with what is accepted.
+        fn emit_upgrade(
+            accepted: &Self::Accepted,
+            upgrade: &Upgrade<'_>,
+            at: usize,
+            out: &mut [u8],
+        ) -> usize;
+        /// [`Request::emit_from`], with the offer.
+        fn emit_request(
+            outgoing: &Self::Outgoing,
+            request: &Request<'_>,
+            at: usize,
+            out: &mut [u8],
+        ) -> usize;
+        /// The request whose response is awaited: what it offers, by name.
+        fn offered<'a>(request: Request<'a>) -> Request<'a>;
+        /// A client reads the response.
+        fn look(
+            outgoing: &mut Self::Outgoing,
+            event: &ResponseEvent<'_, '_>,
+        ) -> Result<(), HandshakeError>;
+        /// The handshake is complete: what the connection is to know.
+        fn open(
+            incoming: &mut Self::Incoming,
+            outgoing: &mut Self::Outgoing,
+            max_message_len: u64,
+        ) -> Config;
+
+        // ---- receive ----
+
+        /// Messages are received in parts from now on, or whole.
+        fn begin(incoming: &mut Self::Incoming, parts: bool) -> Result<(), BufferTooSmall>;
+        /// The next event in the receive window, which is empty where there is none.
+        fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+            incoming: &mut Self::Incoming,
+            connection: &mut Connection<R>,
+            rx: &mut Window<Rx>,
+        ) -> Option<Self::Found>;
+        fn is_chunk(found: &Self::Found) -> bool;
+        fn ends_message(found: &Self::Found) -> bool;
+        /// Leaves it out.
+        fn discard<Rx: AsRef<[u8]> + AsMut<[u8]>>(
+            incoming: &mut Self::Incoming,
+            found: Self::Found,
+            rx: &mut Window<Rx>,
+        );
+        /// Whatever is received is of no interest any more.
+        fn discard_all(incoming: &mut Self::Incoming);
+        fn lend<'s, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+            incoming: &'s mut Self::Incoming,
+            found: Self::Found,
+            rx: &'s mut Window<Rx>,
+        ) -> Option<Event<'s>>;
+        /// Appends it to a message that is received whole.
+        fn push<'s, Rx, B>(
+            incoming: &mut Self::Incoming,
+            found: Self::Found,
+            rx: &'s mut Window<Rx>,
+            messages: &'s mut MessageBuffer<B>,
+        ) -> Result<Option<Message<'s>>, ProtocolViolation>
+        where
+            Rx: AsRef<[u8]> + AsMut<[u8]>,
+            B: AsRef<[u8]> + AsMut<[u8]>;
+
+        // ---- send ----
+
+        /// A message as one frame, compressed if it may be. `whole`: more room there never is.
+        fn send<R: Role>(
+            outgoing: &mut Self::Outgoing,
+            connection: &mut Connection<R>,
+            message: Message<'_>,
+            compress: bool,
+            out: &mut [u8],
+            whole: bool,
+        ) -> Result<usize, SendError>;
+        /// The next frame of a message: the octets taken, and those written.
+        fn send_fragment<R: Role>(
+            outgoing: &mut Self::Outgoing,
+            connection: &mut Connection<R>,
+            fragment: Fragment<'_>,
+            out: &mut [u8],
+        ) -> Result<(usize, usize), SendError>;
+        /// Whether the end of a message, of which all was taken, is still to be put into frames.
+        fn is_ending(outgoing: &Self::Outgoing) -> bool;
+        /// The next frame of it.
+        fn end<R: Role>(
+            outgoing: &mut Self::Outgoing,
+            connection: &mut Connection<R>,
+            out: &mut [u8],
+        ) -> Result<usize, SendError>;
+    }
+
+    /// A part of a message to be sent.
+    #[expect(unnameable_types, reason = "sealed by having no other way in")]
+    #[derive(Clone, Copy, Debug)]
+    pub struct Fragment<'a> {
+        pub kind: DataKind,
+        pub payload: &'a [u8],
+        pub fin: bool,
+        /// The message may be compressed, if it begins here.
+        pub compress: bool,
+    }
+
+    /// The chunk in an event.
+    pub(crate) fn chunk(event: Option<Event<'_>>) -> Option<Chunk<'_>> {
+        match event {
+            Some(Event::Data(chunk)) => Some(chunk),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) use sealed::{Fragment, chunk};
+
+impl<X: sealed::Extension> Extension for X {}
+
+impl sealed::Extension for NoExtension {
+    type Incoming = ();
+    type Outgoing = ();
+    type Offers = ();
+    type Accepted = ();
+    type Found = Step;
+
+    const MAY_END: bool = false;
+
+    fn gather((): &mut (), _: &RequestEvent<'_, '_>) {}
+
+    fn accept((): &mut (), (): &(), _: &Upgrade<'_>) {}
+
+    #[inline]
+    fn emit_upgrade((): &(), upgrade: &Upgrade<'_>, at: usize, out: &mut [u8]) -> usize {
+        upgrade.emit_from(at, out)
+    }
+
+    #[inline]
+    fn emit_request((): &(), request: &Request<'_>, at: usize, out: &mut [u8]) -> usize {
+        request.emit_from(at, out)
+    }
+
+    #[inline]
+    fn offered<'a>(request: Request<'a>) -> Request<'a> {
+        request
+    }
+
+    #[inline]
+    fn look((): &mut (), _: &ResponseEvent<'_, '_>) -> Result<(), HandshakeError> {
+        Ok(())
+    }
+
+    #[inline]
+    fn open((): &mut (), (): &mut (), max_message_len: u64) -> Config {
+        Config {
+            max_message_len,
+            ..Config::default()
+        }
+    }
+
+    #[inline]
+    fn begin((): &mut (), _: bool) -> Result<(), BufferTooSmall> {
+        Ok(())
+    }
+
+    #[inline]
+    fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        (): &mut (),
+        connection: &mut Connection<R>,
+        rx: &mut Window<Rx>,
+    ) -> Option<Step> {
+        receive(connection, rx)
+    }
+
+    #[inline]
+    fn is_chunk(found: &Step) -> bool {
+        found.is_chunk()
+    }
+
+    #[inline]
+    fn ends_message(found: &Step) -> bool {
+        found.ends_message()
+    }
+
+    #[inline]
+    fn discard<Rx: AsRef<[u8]> + AsMut<[u8]>>((): &mut (), found: Step, rx: &mut Window<Rx>) {
+        rx.take(found.consumed());
+    }
+
+    fn discard_all((): &mut ()) {}
+
+    #[inline]
+    fn lend<'s, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        (): &'s mut (),
+        found: Step,
+        rx: &'s mut Window<Rx>,
+    ) -> Option<Event<'s>> {
+        let consumed = found.consumed();
+        found.resolve(rx.take(consumed))
+    }
+
+    #[inline]
+    fn push<'s, Rx, B>(
+        (): &mut (),
+        found: Step,
+        rx: &'s mut Window<Rx>,
+        messages: &'s mut MessageBuffer<B>,
+    ) -> Result<Option<Message<'s>>, ProtocolViolation>
+    where
+        Rx: AsRef<[u8]> + AsMut<[u8]>,
+        B: AsRef<[u8]> + AsMut<[u8]>,
+    {
+        let consumed = found.consumed();
+        match chunk(found.resolve(rx.take(consumed))) {
+            Some(chunk) => messages.push(chunk).map_err(violation),
+            None => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn send<R: Role>(
+        (): &mut (),
+        connection: &mut Connection<R>,
+        message: Message<'_>,
+        _: bool,
+        out: &mut [u8],
+        _: bool,
+    ) -> Result<usize, SendError> {
+        connection.send(message, out)
+    }
+
+    #[inline]
+    fn send_fragment<R: Role>(
+        (): &mut (),
+        connection: &mut Connection<R>,
+        fragment: Fragment<'_>,
+        out: &mut [u8],
+    ) -> Result<(usize, usize), SendError> {
+        send_plain(connection, fragment, out)
+    }
+
+    #[inline]
+    fn is_ending((): &()) -> bool {
+        false
+    }
+
+    #[inline]
+    fn end<R: Role>((): &mut (), _: &mut Connection<R>, _: &mut [u8]) -> Result<usize, SendError> {
+        Ok(0)
+    }
+}
+
+/// The next event in the receive window, which is empty where there is none.
+#[inline]
+pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+    connection: &mut Connection<R>,
+    rx: &mut Window<Rx>,
+) -> Option<Step> {
+    if rx.is_empty() {
+        return None;
+    }
+    match connection.step(rx.unread()) {
+        Ok(step) if step.is_event() => return Some(step),
+        Ok(step) => _ = rx.take(step.consumed()),
+        Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
+    }
+    None
+}
+
+#[inline]
+pub(crate) fn send_plain<R: Role>(
+    connection: &mut Connection<R>,
+    fragment: Fragment<'_>,
+    out: &mut [u8],
+) -> Result<(usize, usize), SendError> {
+    let sent = connection.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
+    Ok((sent.consumed, sent.written))
+}
+
+/// What is wrong with a message that cannot be received whole.
+const fn violation(error: MessageError) -> ProtocolViolation {
+    match error {
+        MessageError::TooBig => ProtocolViolation::MessageTooBig,
+        MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
+    }
+}
