@@ -1,6 +1,7 @@
-//! The firmware in QEMU: its dashboard in a real browser, four at once and a fifth, a fat request, a
-//! message larger than its memory, and the board as a client; and the image on Embassy, its page and
-//! all its connections at once. The conformance suite is in `firmware_autobahn.rs`.
+//! The firmware in QEMU: its dashboard in a real browser, four at once and a fifth, two of them
+//! compressed, a fat request, a message larger than its memory, and the board as a client; and the image
+//! on Embassy, its page and all its connections at once. The conformance suite is in
+//! `firmware_autobahn.rs`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -20,6 +21,9 @@ use tungstenite::{Message, WebSocket};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// What a browser and the board agree on.
+const COMPRESSED: &str = "permessage-deflate; client_max_window_bits=10";
 
 /// A port with nothing behind it, for the board's calls.
 const NOWHERE: u16 = 9;
@@ -72,6 +76,11 @@ fn dashboard_shows_readings_and_controls_the_board() {
         "{slow} readings in two seconds, then {fast}"
     );
 
+    browser.expect_text("extension", |text| text == COMPRESSED);
+    // Commands of a few octets are not shorter; readings are, and of those there are more.
+    browser.expect_text("saved", |text| {
+        text.starts_with("sent ") && text.contains(", received ") && saved_percent(text) >= 70
+    });
     browser.expect("a full chart", |_| count() > 250);
     browser.screenshot("firmware-dashboard");
     browser.prefer("dark");
@@ -93,6 +102,14 @@ fn four_are_served_and_a_fifth_is_refused() {
         browser.switch_to(&window);
         browser.open(&url);
         browser.expect_text("connections", |text| text == format!("{number} of 4"));
+        // There is memory for two.
+        let extension = if number <= 2 {
+            COMPRESSED
+        } else {
+            "no compression"
+        };
+        browser.expect_text("extension", |text| text == extension);
+        browser.expect_text("saved", |text| text.is_empty() == (number > 2));
         windows.push(window);
     }
 
@@ -178,35 +195,47 @@ fn message_larger_than_the_memory_comes_back_while_others_are_served() {
 
 #[test]
 #[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
-fn browser_and_board_compress_with_a_window_of_one_kib() {
+fn two_of_four_connections_compress_at_once() {
     let folder = folder("compression");
     let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
     let browser = Browser::start("compression", &folder);
     browser.open(&format!("http://{}/", board.address));
-    // The first is compressed; the second comes while the memory is in use.
+    browser.expect_text("extension", |text| text == COMPRESSED);
+    // The page leaves, and four come at once. Those that find no memory go on without; and when
+    // all have left, the next one compresses again.
     _ = browser.run(
         "window.outcome = '';
         const words = Array.from({ length: 2000 }, (_, at) => `word ${at * 7919 % 1000} 你好 `).join('');
         const noise = Array.from({ length: 20000 }, (_, at) => String.fromCharCode(32 + (at * at) % 997)).join('');
-        const messages = ['', 'a', words, noise, 'x'.repeat(100000), words];
-        const open = (name, then) => {
+        const converse = (name, all) => new Promise((resolve) => {
+            const messages = ['', name, words, noise, name.repeat(100000), words];
             const socket = new WebSocket(`ws://${location.host}/echo`);
             let next = 0;
-            const send = () => messages.length > next ? socket.send(messages[next]) : then(socket);
-            socket.onopen = send;
-            socket.onmessage = (event) => {
-                if (event.data !== messages[next]) window.outcome += `${name}: message ${next} is wrong;`;
-                next += 1;
-                send();
+            socket.onopen = () => {
+                all.push(socket.extensions || 'none');
+                socket.send(messages[next]);
             };
-            socket.onclose = (event) => { if (!event.wasClean) window.outcome += `${name}: closed;`; };
+            socket.onmessage = (event) => {
+                if (event.data !== messages[next]) all.push(`${name}: message ${next} is wrong`);
+                next += 1;
+                if (next < messages.length) socket.send(messages[next]);
+                // None leaves before all have come.
+                else if (name === 'e') socket.close();
+                else { waiting.push(socket); if (waiting.length === 4) waiting.forEach((it) => it.close()); }
+            };
+            socket.onclose = (event) => {
+                if (!event.wasClean) all.push(`${name}: closed with ${event.code}`);
+                resolve();
+            };
+        });
+        const waiting = [];
+        socket.onclose = async () => {
+            const four = [], fifth = [];
+            await Promise.all(['a', 'b', 'c', 'd'].map((name) => converse(name, four)));
+            await converse('e', fifth);
+            window.outcome = [...four.sort(), ...fifth].join(' | ');
         };
-        open('one', (one) => open('two', (two) => {
-            one.close();
-            one.onclose = () => open('three', (three) => {
-                window.outcome += [one, two, three].map((socket) => socket.extensions || 'none').join(' | ');
-            });
-        }));",
+        socket.close();",
         json!([]),
     );
     let mut outcome = String::new();
@@ -215,8 +244,8 @@ fn browser_and_board_compress_with_a_window_of_one_kib() {
         !outcome.is_empty()
     });
     assert!(ended, "no outcome");
-    let with = "permessage-deflate; client_max_window_bits=10";
-    assert_eq!(outcome, format!("{with} | none | {with}"));
+    let expected = ["none", "none", COMPRESSED, COMPRESSED, COMPRESSED];
+    assert_eq!(outcome, expected.join(" | "));
 
     let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
     let free = reading(&mut readings)["free"].as_u64();
@@ -420,6 +449,13 @@ fn get(address: SocketAddr, target: &str, header: &str) -> (String, String) {
 fn text(browser: &Browser, script: &str) -> String {
     let value = browser.run(script, json!([]));
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The `63` of `sent 12 B as 14 B, received 12.3 KiB as 4.6 KiB: 63 % saved`.
+fn saved_percent(text: &str) -> u32 {
+    let percent = text.rsplit_once(": ").map_or("", |(_, end)| end);
+    let percent = percent.strip_suffix(" % saved").unwrap_or_default();
+    percent.parse().unwrap_or(0)
 }
 
 /// How many readings the dashboard says have come.

@@ -1,5 +1,7 @@
 //! The same suite against a microcontroller: the two images of the firmware, in QEMU.
 
+use core::time::Duration;
+
 use motews_tests::firmware;
 
 use super::{Cases, folder, test_server, test_server_with};
@@ -29,5 +31,11 @@ fn autobahn_firmware_with_compression_passes() {
     let firmware = firmware::boot(firmware::DASHBOARD, &folder, 9);
     let url = format!("{}echo", firmware.url());
     let title = "autobahn firmware, compressed";
-    test_server_with(title, &url, &folder, &Cases::COMPRESSED);
+    // An emulated processor takes its time.
+    let limit = Duration::from_secs(2 * 3600);
+    let cases = Cases {
+        limit,
+        ..Cases::compressed()
+    };
+    test_server_with(title, &url, &folder, &cases);
 }

@@ -1,15 +1,17 @@
-//! Compression, for one connection at a time: there is memory for no more. Whoever comes while it is
-//! in use is served without.
+//! Compression, for so many connections at a time as there is memory for. Whoever comes while it is in
+//! use is served without.
 
 use heapless::Vec;
 use motews::deflate::{
     Accepted, Compressor, Context, Decompressor, Deflate, Deflater, Level, WindowBits,
 };
-use motews::{Chunk, DataKind, ProtocolViolation, SendError};
+use motews::{Chunk, CloseCode, DataKind, Message, MessageBuffer, ProtocolViolation, SendError};
 use motews_smoltcp::ServerSocket;
 use smoltcp::socket::tcp::Socket;
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::ConstStaticCell;
 
+/// Connections that compress at once.
+pub(crate) const CODECS: usize = 2;
 /// A KiB for each direction.
 const BITS: WindowBits = match WindowBits::new(10) {
     Some(bits) => bits,
@@ -31,23 +33,40 @@ const MEMORY: usize = Deflater::<&mut [u8]>::min_memory(BITS) + 384;
 const READ: usize = 64;
 const PART: usize = 256;
 
-/// The compressed echo of the one connection that has it.
+/// All of a connection's compression, windows and buffers included: at most 6 KiB.
+const _: () = assert!(size_of::<Codec>() + BITS.size() + MEMORY <= 6 * 1024);
+
+/// All there are.
+pub(crate) type Codecs = Vec<Codec, CODECS>;
+
+/// What a connection needs to compress, and for an echo that does.
 #[derive(Debug)]
 pub(crate) struct Codec {
     is_used: bool,
     decompressor: Decompressor<&'static mut [u8]>,
     compressor: Compressor<&'static mut [u8]>,
+    pub(crate) received: Octets,
+    pub(crate) sent: Octets,
     kind: DataKind,
     /// The chunk that is being inflated, which has left the receive ring.
     chunk: Option<Kept>,
-    /// What came of it, and is on its way back from `sent` on.
+    /// What came of it, and is on its way back from `at` on.
     part: [u8; PART],
-    sent: usize,
+    at: usize,
     len: usize,
     /// The message ends with this part.
     last: bool,
     /// There is a part.
     pends: bool,
+}
+
+/// What compression saves in one direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Octets {
+    /// Octets of messages.
+    pub(crate) messages: u64,
+    /// Octets of the frames that these were in, without their headers.
+    pub(crate) payloads: u64,
 }
 
 /// A chunk that was copied.
@@ -59,48 +78,94 @@ struct Kept {
 }
 
 impl Codec {
-    /// The one there is. `None` the second time.
+    /// All there are. `None` the second time.
     // Not in the caller's frame, where it would take stack for ever.
     #[inline(never)]
-    pub(crate) fn take() -> Option<&'static mut Self> {
-        static CODEC: StaticCell<Codec> = StaticCell::new();
-        static WINDOW: ConstStaticCell<[u8; BITS.size()]> = ConstStaticCell::new([0; BITS.size()]);
-        static SPARE: ConstStaticCell<[u8; MEMORY]> = ConstStaticCell::new([0; MEMORY]);
+    pub(crate) fn take() -> Option<&'static mut Codecs> {
+        static ALL: ConstStaticCell<Codecs> = ConstStaticCell::new(Vec::new());
+        static MEMORIES: ConstStaticCell<[([u8; BITS.size()], [u8; MEMORY]); CODECS]> =
+            ConstStaticCell::new([([0; BITS.size()], [0; MEMORY]); CODECS]);
 
-        let window: &mut [u8] = WINDOW.try_take()?;
-        let memory: &mut [u8] = SPARE.try_take()?;
-        Some(CODEC.init(Self {
-            is_used: false,
-            decompressor: Decompressor::new(window, CONTEXT, u64::MAX).ok()?,
-            compressor: Compressor::new(memory, CONTEXT, Level::Fast).ok()?,
-            kind: DataKind::Binary,
-            chunk: None,
-            part: [0; PART],
-            sent: 0,
-            len: 0,
-            last: false,
-            pends: false,
-        }))
+        let codecs = ALL.try_take()?;
+        for (window, memory) in MEMORIES.try_take()? {
+            let codec = Self {
+                is_used: false,
+                decompressor: Decompressor::new(&mut window[..], CONTEXT, u64::MAX).ok()?,
+                compressor: Compressor::new(&mut memory[..], CONTEXT, Level::Fast).ok()?,
+                received: Octets::default(),
+                sent: Octets::default(),
+                kind: DataKind::Binary,
+                chunk: None,
+                part: [0; PART],
+                at: 0,
+                len: 0,
+                last: false,
+                pends: false,
+            };
+            codecs.push(codec).ok()?;
+        }
+        Some(codecs)
     }
 
-    /// Has a connection use it, as was agreed there. Says whether it may: no one else does.
-    pub(crate) fn begin(&mut self, accepted: &Accepted) -> bool {
-        let agreed = accepted.agreed;
-        let begins = !self.is_used
-            && self.decompressor.renew(agreed.receive).is_ok()
-            && self.compressor.renew(agreed.send).is_ok();
-        if begins {
-            self.is_used = true;
-            self.chunk = None;
-            self.pends = false;
-        }
-        begins
+    /// Has a connection use one, as was agreed there, and tells which. `None`: all are in use.
+    pub(crate) fn begin(codecs: &mut Codecs, accepted: &Accepted) -> Option<usize> {
+        let free = codecs.iter().position(|codec| !codec.is_used)?;
+        let codec = codecs.get_mut(free)?;
+        codec.decompressor.renew(accepted.agreed.receive).ok()?;
+        codec.compressor.renew(accepted.agreed.send).ok()?;
+        codec.is_used = true;
+        (codec.received, codec.sent) = (Octets::default(), Octets::default());
+        codec.chunk = None;
+        codec.pends = false;
+        Some(free)
     }
 
     /// That connection has ended.
     pub(crate) const fn end(&mut self) {
         self.is_used = false;
     }
+
+    // ---- whole messages ----
+
+    /// Takes a chunk, and gives the message where it is whole now.
+    pub(crate) fn push<'a, const N: usize>(
+        &mut self,
+        buffer: &'a mut MessageBuffer<[u8; N]>,
+        chunk: Chunk<'a>,
+    ) -> Result<Option<Message<'a>>, ProtocolViolation> {
+        self.received.payloads += chunk.bytes.len() as u64;
+        let message = buffer.push_inflated(chunk, &mut self.decompressor)?;
+        if let Some(message) = &message {
+            self.received.messages += message.as_bytes().len() as u64;
+        }
+        Ok(message)
+    }
+
+    /// Sends a message, or not: where there is no room for it.
+    pub(crate) fn send(
+        &mut self,
+        server: &mut ServerSocket<'static>,
+        tcp: &mut Socket<'_>,
+        text: &str,
+    ) {
+        // Some of it may not be shorter than it was, and the ring may wrap.
+        if server.send_room(tcp) < 2 * text.len() {
+            return;
+        }
+        let kind = DataKind::Text;
+        match server.send_compressed(tcp, &mut self.compressor, kind, text.as_bytes(), true) {
+            Ok(sent) if sent.done => {
+                self.sent.messages += sent.consumed as u64;
+                self.sent.payloads += sent.compressed as u64;
+            }
+            // Never: there was room.
+            Ok(_) => _ = server.close(CloseCode::INTERNAL_ERROR, ""),
+            // It is not open any more.
+            Err(_) => {}
+        }
+    }
+
+    // ---- an echo, part by part ----
 
     /// Octets of payload that can be taken now.
     pub(crate) const fn room(&self) -> usize {
@@ -115,6 +180,7 @@ impl Codec {
     pub(crate) fn put(&mut self, chunk: Chunk<'_>) {
         self.kind = chunk.kind;
         let (first, last) = (chunk.first, chunk.last);
+        self.received.payloads += chunk.bytes.len() as u64;
         if chunk.compressed {
             let bytes = Vec::from_slice(chunk.bytes).unwrap_or_default();
             self.chunk = Some(Kept { bytes, first, last });
@@ -122,8 +188,9 @@ impl Codec {
             for (to, from) in self.part.iter_mut().zip(&*chunk.bytes) {
                 *to = *from;
             }
-            (self.sent, self.len) = (0, chunk.bytes.len());
+            (self.at, self.len) = (0, chunk.bytes.len());
             (self.last, self.pends) = (last, true);
+            self.received.messages += self.len as u64;
         }
     }
 
@@ -135,14 +202,19 @@ impl Codec {
     ) -> Result<(), ProtocolViolation> {
         loop {
             if self.pends {
-                let rest = self.part.get(self.sent..self.len).unwrap_or_default();
+                let rest = self.part.get(self.at..self.len).unwrap_or_default();
                 let sent =
                     server.send_compressed(tcp, &mut self.compressor, self.kind, rest, self.last);
                 match sent {
-                    Ok(sent) if !sent.done => self.sent += sent.consumed,
+                    Ok(sent) => {
+                        self.sent.messages += sent.consumed as u64;
+                        self.sent.payloads += sent.compressed as u64;
+                        self.at += sent.consumed;
+                        self.pends = !sent.done;
+                    }
                     Err(SendError::NoRoom) => {}
-                    // All of it; or it is no more wanted.
-                    _ => self.pends = false,
+                    // It is no more wanted.
+                    Err(_) => self.pends = false,
                 }
                 if self.pends {
                     return Ok(());
@@ -161,8 +233,9 @@ impl Codec {
             kept.bytes.truncate(rest);
             match part {
                 Some((len, last)) => {
-                    (self.sent, self.len) = (0, len);
+                    (self.at, self.len) = (0, len);
                     (self.last, self.pends) = (last, true);
+                    self.received.messages += len as u64;
                 }
                 None => self.chunk = None,
             }

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `GET /` | the page |
 //! | WebSocket `/readings` | a JSON text for each reading; takes the commands `rate N`, `led on`, `led off` and `call` |
-//! | WebSocket `/echo` | gives back what it gets, of any length, part by part; compressed, one at a time |
+//! | WebSocket `/echo` | gives back what it gets, of any length, part by part |
+//!
+//! Two WebSockets of any kind at a time are compressed, and the others are not.
 //!
 //! So many WebSockets are open at once, and whoever comes then is refused with 503. At the command
 //! `call` the board is a client itself: it calls an echo server and compares what comes back.
@@ -43,14 +45,17 @@ const SOCKETS: usize = VISITORS + 1;
 /// Octets of a socket's receive ring. A request may be longer, and so may a message.
 const RX: usize = 2048;
 /// Octets of a socket's transmit ring.
-const TX: usize = 2048;
+const TX: usize = 1536;
+/// Octets of each of the two rings of the socket that calls.
+const CALLING: usize = 1024;
 
 /// Frames read at most before every socket has its turn.
 const BURST: usize = 16;
 
 /// The rings: all that a connection needs but for a few hundred bytes.
-static RINGS: ConstStaticCell<[([u8; RX], [u8; TX]); SOCKETS]> =
-    ConstStaticCell::new([([0; RX], [0; TX]); SOCKETS]);
+static RINGS: ConstStaticCell<[([u8; RX], [u8; TX]); VISITORS]> =
+    ConstStaticCell::new([([0; RX], [0; TX]); VISITORS]);
+static CALLING_RINGS: ConstStaticCell<[[u8; CALLING]; 2]> = ConstStaticCell::new([[0; CALLING]; 2]);
 
 /// Those who use them.
 static WHO: ConstStaticCell<Vec<Visitor, VISITORS>> = ConstStaticCell::new(Vec::new());
@@ -66,26 +71,23 @@ fn main() -> ! {
     let mut random = Cipher::new(board::seed());
     let seed = random.number();
     let mut interface = network::interface(&mut board.ethernet, seed);
-    let mut handles = RINGS.take().iter_mut().map(|(rx, tx)| {
-        let rx = SocketBuffer::new(&mut rx[..]);
-        let mut socket = Socket::new(rx, SocketBuffer::new(&mut tx[..]));
+    let mut add = |rx: &'static mut [u8], tx: &'static mut [u8]| {
+        let mut socket = Socket::new(SocketBuffer::new(rx), SocketBuffer::new(tx));
         socket.set_nagle_enabled(false); // A reading does not wait for the one before it.
         sockets.add(socket)
-    });
-    let Some(calling) = handles.next() else {
-        board::exit(1)
     };
-    let mut caller = Caller::new(calling);
-    let Some(codec) = Codec::take() else {
-        board::exit(1)
-    };
+    let [rx, tx] = CALLING_RINGS.take();
+    let mut caller = Caller::new(add(rx, tx));
     let visitors = WHO.take();
-    for handle in handles {
-        _ = visitors.push(Visitor::new(handle)); // There is room for all.
+    for (rx, tx) in RINGS.take() {
+        _ = visitors.push(Visitor::new(add(rx, tx))); // There is room for all.
     }
     for visitor in &*visitors {
         visitor.listen(&mut sockets);
     }
+    let Some(codecs) = Codec::take() else {
+        board::exit(1)
+    };
     defmt::info!(
         "RAM for the stack: {} bytes; for a WebSocket: {} bytes and its rings",
         stack::size(),
@@ -114,7 +116,7 @@ fn main() -> ! {
             let Some(visitor) = visitors.get_mut(index) else {
                 continue;
             };
-            let command = visitor.poll(&mut sockets, now, open < CONNECTIONS, codec);
+            let command = visitor.poll(&mut sockets, now, open < CONNECTIONS, codecs);
             match command {
                 Some(Command::Rate(rate)) => board.thermometer.set_rate(rate),
                 Some(Command::Led(on)) => board.led.set(on),
@@ -131,7 +133,7 @@ fn main() -> ! {
             // There is room for it all: the outcome of a call is the only part of any length.
             _ = write!(
                 text,
-                r#"{{"ms":{},"celsius":{}{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"calls":{},"call":"{}"}}"#,
+                r#"{{"ms":{},"celsius":{}{}.{:03},"led":{},"rate":{},"connections":{open},"most":{CONNECTIONS},"free":{},"stack":{},"calls":{},"call":"{}""#,
                 now.total_millis(),
                 if millidegrees < 0 { "-" } else { "" },
                 millidegrees.unsigned_abs() / 1000,
@@ -144,7 +146,7 @@ fn main() -> ! {
                 caller.outcome(),
             );
             for visitor in &mut *visitors {
-                visitor.show(&mut sockets, &text);
+                visitor.show(&mut sockets, &text, codecs);
             }
         }
 

@@ -1,6 +1,8 @@
 //! Those who call the board: a socket for each, with what its visitor came for.
 
-use heapless::Vec;
+use core::fmt::Write;
+
+use heapless::{String, Vec};
 use motews::handshake::{HandshakeError, Header, RequestEvent, Response, resource_name};
 use motews::{Event, Message, MessageBuffer, ProtocolViolation, Timeouts};
 use motews_smoltcp::deflate::Offers;
@@ -11,7 +13,7 @@ use smoltcp::time::Instant;
 
 use firmware::network;
 
-use crate::codec::{Codec, DEFLATE};
+use crate::codec::{Codec, Codecs, DEFLATE};
 
 static PAGE: &[u8] = include_bytes!("dashboard.html");
 static BUSY: &[u8] = b"<!doctype html><meta charset=utf-8>\
@@ -35,6 +37,9 @@ static CONFIG: Config<'static> = Config {
     },
     ..Config::DEFAULT
 };
+
+/// Octets of the longest reading: numbers with all their digits, and the outcome of a call.
+const READING: usize = 384;
 
 /// What a visitor has the board do.
 #[derive(Clone, Copy, Debug, defmt::Format)]
@@ -70,10 +75,11 @@ pub(crate) struct Visitor {
 enum Purpose {
     /// Not known yet, or nothing that lasts.
     Request(Head),
-    Readings(MessageBuffer<[u8; 32]>),
+    /// Readings, and these have the memory to compress, if there was one left.
+    Readings(MessageBuffer<[u8; 32]>, Option<usize>),
     Echo,
-    /// The one echo at a time that has the memory for it.
-    CompressedEcho,
+    /// An echo with this memory to compress.
+    CompressedEcho(usize),
 }
 
 impl Visitor {
@@ -97,11 +103,30 @@ impl Visitor {
         !matches!(self.purpose, Purpose::Request(_))
     }
 
-    /// Sends a reading to whoever wants them. One that is slow gets fewer.
-    pub(crate) fn show(&mut self, sockets: &mut SocketSet<'_>, reading: &str) {
-        if matches!(self.purpose, Purpose::Readings(_)) {
-            let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
-            _ = self.server.send(tcp, Message::Text(reading));
+    /// Sends a reading to whoever wants them, a JSON object that lacks its end. One that is slow gets
+    /// fewer. There is no secret in it that compression could tell (RFC 7692 §8).
+    pub(crate) fn show(&mut self, sockets: &mut SocketSet<'_>, reading: &str, codecs: &mut Codecs) {
+        let Purpose::Readings(_, codec) = &self.purpose else {
+            return;
+        };
+        let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
+        let mut text = String::<READING>::new();
+        // There is room for the longest numbers.
+        _ = text.push_str(reading);
+        match codec.and_then(|index| codecs.get_mut(index)) {
+            Some(codec) => {
+                let (received, sent) = (codec.received, codec.sent);
+                _ = write!(
+                    text,
+                    r#","received":[{},{}],"sent":[{},{}]}}"#,
+                    received.messages, received.payloads, sent.messages, sent.payloads
+                );
+                codec.send(&mut self.server, tcp, &text);
+            }
+            None => {
+                _ = text.push('}');
+                _ = self.server.send(tcp, Message::Text(&text));
+            }
         }
     }
 
@@ -112,7 +137,7 @@ impl Visitor {
         sockets: &mut SocketSet<'_>,
         now: Instant,
         may_open: bool,
-        codec: &mut Codec,
+        codecs: &mut Codecs,
     ) -> Option<Command> {
         let Self {
             handle,
@@ -125,12 +150,15 @@ impl Visitor {
             // An echo reads what it has room to answer. Readings read commands.
             let limit = match purpose {
                 Purpose::Echo => server.send_room(tcp).min(part.len()),
-                Purpose::CompressedEcho => {
-                    if let Err(violation) = codec.poll(server, tcp) {
-                        server.fail(violation);
+                Purpose::CompressedEcho(codec) => match codecs.get_mut(*codec) {
+                    Some(codec) => {
+                        if let Err(violation) = codec.poll(server, tcp) {
+                            server.fail(violation);
+                        }
+                        codec.room()
                     }
-                    codec.room()
-                }
+                    None => 0,
+                },
                 _ => usize::MAX,
             };
             match (server.poll(tcp, now, limit)?, &mut *purpose) {
@@ -145,20 +173,22 @@ impl Visitor {
                         Some(Route::Readings) if !head.is_same_origin() => {
                             server.respond(response(403, "Forbidden", &[], b""));
                         }
-                        Some(Route::Readings) => {
-                            server.accept(upgrade);
-                            *purpose = Purpose::Readings(MessageBuffer::new([0; 32]));
-                        }
-                        Some(Route::Echo) => match head.offers.accept(&DEFLATE) {
-                            Some(accepted) if codec.begin(&accepted) => {
+                        Some(route @ (Route::Readings | Route::Echo)) => {
+                            let accepted = head.offers.accept(&DEFLATE);
+                            let codec = accepted.and_then(|accepted| {
+                                let codec = Codec::begin(codecs, &accepted)?;
                                 server.accept_compressed(upgrade, accepted);
-                                *purpose = Purpose::CompressedEcho;
-                            }
-                            _ => {
+                                Some(codec)
+                            });
+                            if codec.is_none() {
                                 server.accept(upgrade);
-                                *purpose = Purpose::Echo;
                             }
-                        },
+                            *purpose = match (route, codec) {
+                                (Route::Echo, Some(codec)) => Purpose::CompressedEcho(codec),
+                                (Route::Echo, None) => Purpose::Echo,
+                                (_, codec) => Purpose::Readings(MessageBuffer::new([0; 32]), codec),
+                            };
+                        }
                         _ => server.respond(response(404, "Not Found", &[], b"")),
                     },
                     _ => {}
@@ -177,27 +207,37 @@ impl Visitor {
                     // There was room for it.
                     _ = server.send_fragment(tcp, kind, part, last);
                 }
-                (ServerEvent::Received(Event::Data(chunk)), Purpose::CompressedEcho) => {
-                    codec.put(chunk);
+                (ServerEvent::Received(Event::Data(chunk)), Purpose::CompressedEcho(codec)) => {
+                    if let Some(codec) = codecs.get_mut(*codec) {
+                        codec.put(chunk);
+                    }
                 }
-                (ServerEvent::Received(Event::Data(chunk)), Purpose::Readings(buffer)) => {
-                    match buffer.push(chunk) {
+                (ServerEvent::Received(Event::Data(chunk)), Purpose::Readings(buffer, codec)) => {
+                    let message = match codec.and_then(|index| codecs.get_mut(index)) {
+                        Some(codec) => codec.push(buffer, chunk),
+                        None => (buffer.push(chunk)).map_err(|_| ProtocolViolation::MessageTooBig),
+                    };
+                    match message {
                         Ok(Some(Message::Text(text))) => {
                             if let Some(command) = Command::parse(text) {
                                 return Some(command);
                             }
                         }
                         Ok(_) => {}
-                        Err(_) => server.fail(ProtocolViolation::MessageTooBig),
+                        Err(violation) => server.fail(violation),
                     }
                 }
                 (ServerEvent::Ended(end), _) => {
-                    match purpose {
-                        Purpose::Request(_) => {}
-                        _ => defmt::info!("a visitor has left: {}", end),
-                    }
-                    if let Purpose::CompressedEcho = purpose {
+                    let codec = match purpose {
+                        Purpose::Readings(_, codec) => *codec,
+                        Purpose::CompressedEcho(codec) => Some(*codec),
+                        Purpose::Request(_) | Purpose::Echo => None,
+                    };
+                    if let Some(codec) = codec.and_then(|index| codecs.get_mut(index)) {
                         codec.end();
+                    }
+                    if !matches!(purpose, Purpose::Request(_)) {
+                        defmt::info!("a visitor has left: {}", end);
                     }
                     *purpose = Purpose::Request(Head::NEW);
                     return None;
