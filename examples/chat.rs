@@ -11,6 +11,7 @@
 //! | | |
 //! |---|---|
 //! | `{"type":"join","room":"kitchen","name":"Ada"}` | first; again to change the room or the name |
+//! | `{"type":"traffic"}` | what compression has saved on this connection |
 //! | `{"type":"say","text":"你好","key":"5f…"}` | `key` is the client's own name for this message: it comes back, and tells it from what others say. One that was under way when a connection was lost may be said again with the same key, and is told apart by it |
 //!
 //! and the server
@@ -22,6 +23,7 @@
 //! | `{"type":"left","id":8,"name":"小明","why":"closed"}` | or has left: `closed`, or `vanished` without a Close frame |
 //! | `{"type":"said","id":8,"name":"小明","text":"你好","key":"5f…","time":1767225600000}` | to everyone in the room, whoever said it too. `time` is in milliseconds since 1970 |
 //! | `{"type":"rooms","rooms":[{"name":"kitchen","members":2}]}` | where people are, whenever that changes |
+//! | `{"type":"traffic","received":{"messages":20000,"payloads":5000},"sent":{…}}` | the answer to `traffic`, as the server sees it: octets of messages, and of the payloads of their frames |
 //! | `{"type":"refused","why":"…"}` | a request was not followed; why, for people to read |
 
 use core::time::Duration;
@@ -34,8 +36,8 @@ use clap::Parser;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request, Response,
-    SendError, Server, SlowPolicy, Timeouts,
+    CloseCode, Context, Deflate, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
+    Request, Response, SendError, Server, SlowPolicy, Timeouts, Traffic,
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +93,11 @@ struct Options {
           value_parser = clap::value_parser!(u16).range(1..=3600))]
     ping: u16,
 
+    /// Compress messages for those who can inflate them: once for all in a room. Each of them takes
+    /// 34 KiB more.
+    #[arg(short = 'z', long)]
+    deflate: bool,
+
     /// Threads, each with an event loop of its own; the people are spread over them.
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -103,6 +110,7 @@ struct Options {
 enum Asked {
     Join { room: String, name: String },
     Say { text: String, key: String },
+    Traffic,
 }
 
 /// What a client is told.
@@ -129,6 +137,10 @@ enum Told<'a> {
     Rooms {
         rooms: Vec<RoomTold<'a>>,
     },
+    Traffic {
+        received: Octets,
+        sent: Octets,
+    },
     Refused {
         why: &'a str,
     },
@@ -153,6 +165,30 @@ struct Said {
     text: String,
     key: String,
     time: u64,
+}
+
+#[derive(Serialize)]
+struct Octets {
+    messages: u64,
+    payloads: u64,
+}
+
+impl From<motews_std::Octets> for Octets {
+    fn from(octets: motews_std::Octets) -> Self {
+        Self {
+            messages: octets.messages,
+            payloads: octets.payloads,
+        }
+    }
+}
+
+impl From<Traffic> for Told<'_> {
+    fn from(traffic: Traffic) -> Self {
+        Self::Traffic {
+            received: traffic.received.into(),
+            sent: traffic.sent.into(),
+        }
+    }
 }
 
 impl Told<'_> {
@@ -224,6 +260,10 @@ impl Handler for Chat {
             match asked {
                 Asked::Join { room, name } => self.join(peer, room.trim(), name.trim())?,
                 Asked::Say { text, key } => self.say(peer, text, key),
+                Asked::Traffic => match peer.traffic() {
+                    Some(traffic) => return peer.send(Told::from(traffic).json()),
+                    None => Err("Nothing is compressed."),
+                },
             }
         } else {
             Err("This is no request that the server knows.")
@@ -402,7 +442,7 @@ fn now() -> u64 {
 fn main() -> ExitCode {
     let options = Options::parse();
     let ping = Duration::from_secs(options.ping.into());
-    let builder = Server::builder()
+    let mut builder = Server::builder()
         .threads(options.threads.into())
         .limits(Limits {
             max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
@@ -415,6 +455,17 @@ fn main() -> ExitCode {
             pong: Some(ping / 2),
             ..Timeouts::default()
         });
+    if options.deflate {
+        // What a room hears is compressed once for all, so nobody needs a context of their own.
+        let send = Context {
+            takeover: false,
+            ..Context::default()
+        };
+        builder = builder.deflate(Deflate {
+            send,
+            ..Deflate::default()
+        });
+    }
     let house = House {
         rooms: BTreeMap::new(),
         everyone: Hub::new(SlowPolicy::Disconnect(CloseCode::TRY_AGAIN_LATER)),

@@ -183,3 +183,47 @@ impl Drop for Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saved_tells_sizes_and_the_share() {
+        let octets = |messages, payloads| Octets { messages, payloads };
+        for (sent, received, told) in [
+            ((0, 0), (0, 0), "nothing sent yet"),
+            (
+                (1, 3),
+                (0, 0),
+                "sent 1 B as 3 B, received 0 B as 0 B: nothing saved",
+            ),
+            (
+                (1000, 999),
+                (1000, 1001),
+                "sent 1000 B as 999 B, received 1000 B as 1001 B: nothing saved",
+            ),
+            (
+                (1023, 1024),
+                (2048, 512),
+                "sent 1023 B as 1.0 KiB, received 2.0 KiB as 512 B: 49 % saved",
+            ),
+            (
+                (12_595, 4608),
+                (1 << 20, 1 << 20),
+                "sent 12.3 KiB as 4.5 KiB, received 1.0 MiB as 1.0 MiB: nothing saved",
+            ),
+            (
+                (1 << 30, 1),
+                (0, 0),
+                "sent 1024.0 MiB as 1 B, received 0 B as 0 B: 99 % saved",
+            ),
+        ] {
+            let traffic = Traffic {
+                sent: octets(sent.0, sent.1),
+                received: octets(received.0, received.1),
+            };
+            assert_eq!(Saved(traffic).to_string(), told);
+        }
+    }
+}

@@ -13,6 +13,7 @@ use base64::Engine;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use motews_std::tls::TlsStream;
+use motews_std::{Builder, Deflate};
 use motews_tests::{ServerProcess, example, free_port, wait_until};
 use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
@@ -160,7 +161,7 @@ fn client_tells_of_a_server_that_leaves() {
 #[test]
 #[ignore = "builds the examples"]
 fn client_tells_what_is_wrong_with_the_command_line() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage"),
         (&["nonsense"], "no URL"),
         (&["http://127.0.0.1/"], "does not begin with ws://"),
@@ -172,6 +173,13 @@ fn client_tells_what_is_wrong_with_the_command_line() {
             "control character",
         ),
         (&["ws://127.0.0.1:1/", "--wait", "-1"], "seconds"),
+        (&["ws://127.0.0.1:1/", "-z", "--window-bits", "7"], "8..=15"),
+        (
+            &["ws://127.0.0.1:1/", "-z", "--window-bits", "16"],
+            "8..=15",
+        ),
+        (&["ws://127.0.0.1:1/", "--window-bits", "9"], "--deflate"),
+        (&["ws://127.0.0.1:1/", "--no-context-takeover"], "--deflate"),
         (
             &["ws://127.0.0.1:1/", "--binary", "/no/such/file"],
             "cannot read",
@@ -181,6 +189,102 @@ fn client_tells_what_is_wrong_with_the_command_line() {
         let ended = client(arguments, "");
         assert_eq!(ended.status, USAGE, "{arguments:?}: {ended:?}");
         assert!(ended.stderr.contains(message), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_that_compresses_tells_what_was_agreed_upon_and_saved() {
+    let mut command = Command::new(example("echo"));
+    command.args(["127.0.0.1:0", "--deflate"]);
+    let server = ServerProcess::start("echo-saves", &mut command, folder());
+    let line = "The same again: 你好\n";
+    let lines = line.repeat(500);
+    let alone = "server_no_context_takeover; client_no_context_takeover";
+    for (options, agreed) in [
+        (&["-z"][..], "client_max_window_bits=12"),
+        (
+            &["--deflate", "--no-context-takeover", "--window-bits", "15"],
+            alone,
+        ),
+        (
+            &["-z", "--window-bits", "8"],
+            "server_max_window_bits=8; client_max_window_bits=8",
+        ),
+    ] {
+        let url = server.url();
+        let arguments = [&[url.as_str()], options].concat();
+        let ended = client(&arguments, &lines);
+        assert_eq!((ended.status, &ended.stdout), (FINE, &lines));
+        // 22 octets a line, without its end.
+        let told = format!("permessage-deflate; {agreed}: sent 10.7 KiB as ");
+        assert!(ended.stderr.starts_with(&told), "{ended:?}");
+        let end = if agreed == alone {
+            "nothing saved\n"
+        } else {
+            " % saved\n"
+        };
+        assert!(ended.stderr.ends_with(end), "{ended:?}");
+    }
+
+    let plain = ServerProcess::example("echo", folder());
+    let told = "no compression: the server does not agree on it\n";
+    client(&[&plain.url(), "-z"], line).expect(FINE, line, told);
+    // Who did not ask is not told.
+    client(&[&server.url()], line).expect(FINE, line, "");
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn servers_that_compress_tell_a_page_what_that_saves() {
+    for name in ["echo", "echo_blocking"] {
+        let mut command = Command::new(example(name));
+        command.args(["127.0.0.1:0", "-z"]);
+        let server = ServerProcess::start(&format!("{name}-tells"), &mut command, folder());
+        let ask = |query: &str| {
+            let request = format!("GET /traffic{query} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let answer = http(server.address, &request);
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
+            (head[9..12].to_owned(), body.to_owned())
+        };
+        let connect = |query: &str| {
+            let builder = Builder::new().deflate(Deflate::MAX);
+            let ws = builder.connect(&format!("{}{query}", server.url()));
+            ws.expect("motews connects")
+        };
+        let longest = format!("?{}", "x".repeat(64));
+        for query in ["?", "?name", &longest] {
+            assert_eq!(ask(query).0, "404");
+            let mut ws = connect(query);
+            assert_eq!(ask(query).0, "200");
+            let mut echo = || {
+                ws.send("Hello").expect("sent");
+                assert_eq!(ws.recv().expect("an echo"), Some("Hello".into()));
+            };
+            echo();
+            // The server notes it when it has answered.
+            let octets = r#"{"messages":5,"payloads":7}"#;
+            let told = format!(r#"{{"received":{octets},"sent":{octets}}}"#);
+            let mut last = String::new();
+            let noted = wait_until(LIMIT, || {
+                last = ask(query).1;
+                last == told
+            });
+            assert!(noted, "{name}: {last}");
+
+            // The same page comes back before the server knows that it has gone.
+            let again = connect(query);
+            let none = r#"{"messages":0,"payloads":0}"#;
+            let none = format!(r#"{{"received":{none},"sent":{none}}}"#);
+            assert_eq!(ask(query), ("200".to_owned(), none.clone()));
+            drop(ws);
+            assert_eq!(ask(query), ("200".to_owned(), none));
+            drop(again);
+            assert!(wait_until(LIMIT, || ask(query).0 == "404"), "{name}");
+        }
+        let _too_long = connect(&format!("{longest}x"));
+        assert_eq!(ask(&format!("{longest}x")).0, "404");
+        assert_eq!(ask("").0, "404");
     }
 }
 

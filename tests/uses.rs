@@ -26,7 +26,7 @@ const HEAD: usize = 16;
 #[test]
 #[ignore = "needs Chromium and chromedriver: bash .ci/install"]
 fn chat_page_two_tabs_talk_and_whoever_goes_is_removed() {
-    let server = start("chat", &["--ping", "2"]);
+    let server = start("chat", &["--ping", "2", "--deflate"]);
     let browser = Browser::start("chat", folder());
     let page = format!("http://{}/#厨房", server.address);
     browser.open(&page);
@@ -77,6 +77,13 @@ fn chat_page_two_tabs_talk_and_whoever_goes_is_removed() {
         let heard = browser.entries("in");
         heard.len() == 2 && heard[0].contains("<b>no markup</b>") && heard[1].contains("🎉🎉")
     });
+    browser.expect_text("extension", |text| {
+        text == "permessage-deflate; server_no_context_takeover"
+    });
+    browser.expect_text("saved", |text| {
+        text.starts_with("sent ") && text.ends_with(" % saved")
+    });
+    browser.screenshot("chat-compressed");
     assert_eq!(browser.console_errors(), Vec::<String>::new());
 
     // Someone whose connection breaks, and someone who is only silent: a peer that answers no ping.

@@ -139,11 +139,12 @@ class Link {
 // ---- what compression saves ----
 
 // What was agreed upon, in #extension, and what it has saved, in #saved. A browser tells a page the
-// first, but not how long messages were on the wire: that is asked of the server, which knows this
-// connection by the query of its URL.
+// first, but not how long messages were on the wire: `ask` asks the server for that, and `show` is
+// to be called with the answer.
 class Savings {
-  constructor() {
-    this.query = `?${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  constructor(ask, pause) {
+    this.ask = ask;
+    this.pause = pause;        // milliseconds: not to ask after each message
     this.timer = 0;
   }
 
@@ -158,17 +159,7 @@ class Savings {
 
   // A message was sent or has come; another may follow at once.
   changed() {
-    if (this.on) this.timer ||= setTimeout(() => { this.timer = 0; this.ask(); }, 250);
-  }
-
-  async ask() {
-    try {
-      const answer = await fetch(`/traffic${this.query}`, { cache: "no-store" });
-      if (!answer.ok) return;
-      // What the server has received, this page has sent.
-      const { received, sent } = await answer.json();
-      this.show(received, sent);
-    } catch { /* The server is gone, which the connection tells. */ }
+    if (this.on) this.timer ||= setTimeout(() => { this.timer = 0; this.ask(); }, this.pause);
   }
 
   show(sent, received) {
@@ -185,6 +176,9 @@ class Savings {
 
 const $ = (id) => document.getElementById(id);
 const milliseconds = (time) => `${time < 100 ? time.toFixed(1) : Math.round(time)} ms`;
+
+// Enough random digits that nobody guesses them.
+const randomName = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 // Once per picture, however often it is asked for.
 const planned = new Set();
