@@ -30,7 +30,7 @@
 //! ```
 //!
 //! # Memory
-//! Turned off, nothing is larger. Turned on, a connection takes 2.3 KiB and what you give it, whether
+//! Turned off, nothing is larger. Turned on, a connection takes 2.2 KiB and what you give it, whether
 //! its peer compresses or not:
 //!
 //! | | bytes |

@@ -7,11 +7,11 @@ use core::task::{Context, Poll, Waker};
 use motews::handshake::{Request, RequestEvent};
 use motews::{Client, DataKind, Event, Message, MessageBuffer, Role, SendError};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Config, Error};
+use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
 
 use crate::support::{Got, Keys, REQUEST, RESPONSE, Script, frame, owned};
 
-type Ws<'a, R> = WebSocket<'a, Script, R, [u8; 64], [u8; 64]>;
+type Ws<'a, R, X = NoExtension> = WebSocket<'a, Script, R, [u8; 64], [u8; 64], Untimed, X>;
 
 /// Drops the future that waits, and has it made anew.
 struct Dropper {
@@ -100,7 +100,7 @@ fn talk(key: Option<[u8; 4]>) -> Vec<u8> {
 }
 
 /// Receives chunk by chunk, and sends everything back; pings once.
-fn echo<R: Role>(ws: &mut Ws<'_, R>, dropper: &mut Dropper) -> Vec<Got> {
+fn echo<R: Role>(ws: &mut Ws<'_, R, impl Extension>, dropper: &mut Dropper) -> Vec<Got> {
     let (mut got, mut open) = (Vec::new(), false);
     let ping = call!(dropper, ws.ping(&[b'q'; 100]));
     assert_eq!(ping, Ok(()));
@@ -275,4 +275,110 @@ fn send_dropped_while_it_waits_has_sent_nothing() {
         call!(patient, ws.send(Message::Binary(&[0; 100]))),
         Err(Error::Send(SendError::NoRoom))
     );
+}
+
+/// The same with compression: what is in the window and in the compressor is as it would be.
+#[cfg(feature = "deflate")]
+mod compressed {
+    use motews::Server;
+    use motews::deflate::{Deflate, Level};
+
+    use super::*;
+    use crate::deflate::{both, deflated, extended, memory};
+
+    const OFFER: &str = "permessage-deflate; client_max_window_bits";
+
+    /// Text twice, the second time next to nothing; a ping within it; something long.
+    fn talk(ours: Deflate, key: Option<[u8; 4]>) -> Vec<u8> {
+        let text = "Grüße, Grüße und viele Grüße".as_bytes();
+        let payloads = deflated(ours.receive, &[text, text, &[7; 400]]);
+        let (begin, end) = payloads[0].split_at(9);
+        [
+            frame(0x41, begin, key),
+            frame(0x89, b"ping", key),
+            frame(0x80, end, key),
+            frame(0xC1, &payloads[1], key),
+            frame(0x82, b"plain", key),
+            frame(0xC2, &payloads[2], key),
+            frame(0x88, &[3, 232], key),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn server_echo_with_compression_dropped_anywhere_goes_on() {
+        let ours = both(8, true);
+        let talk = [extended(REQUEST, &[OFFER]), talk(ours, Some([1, 2, 3, 4]))].concat();
+        stays_the_same(|dropper| {
+            let script = Script::new(&talk[..], 1, true);
+            let ws: Ws<'_, Server> =
+                WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+            let ws = ws.with_deflate(ours, Level::Default, memory(ours, 5));
+            let mut ws = ws.expect("room");
+            assert_eq!(call!(dropper, ws.accept()), Ok(()));
+            assert_eq!(ws.deflate(), Some(ours));
+            (echo(&mut ws, dropper), script.written())
+        });
+    }
+
+    #[test]
+    fn client_echo_with_compression_dropped_anywhere_goes_on() {
+        let ours = both(15, true);
+        let talk = [
+            extended(RESPONSE, &["permessage-deflate"]),
+            talk(ours, None),
+        ]
+        .concat();
+        stays_the_same(|dropper| {
+            let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
+            let script = Script::new(&talk[..], 1, true);
+            let ws = WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+            let ws: Ws<'_, Client<Keys>> = ws.expect("room");
+            let ws = ws.with_deflate(ours, Level::Default, memory(ours, 100));
+            let mut ws = ws.expect("room");
+            assert_eq!(call!(dropper, ws.connect()), Ok(()));
+            assert_eq!(ws.deflate(), Some(ours));
+            (echo(&mut ws, dropper), script.written())
+        });
+    }
+
+    #[test]
+    fn server_receives_and_sends_whole_with_compression_dropped_anywhere_goes_on() {
+        let ours = both(8, false);
+        let talk = [extended(REQUEST, &[OFFER]), talk(ours, Some([1, 2, 3, 4]))].concat();
+        stays_the_same(|dropper| {
+            let script = Script::new(&talk[..], 1, true);
+            let ws: Ws<'_, Server> =
+                WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+            let mut memory = memory(ours, 0);
+            memory.window.clear();
+            let ws = ws.with_deflate(ours, Level::Default, memory);
+            let mut ws = ws.expect("room");
+            assert_eq!(call!(dropper, ws.accept()), Ok(()));
+            let mut messages = MessageBuffer::new([0; 400]);
+            let mut got = Vec::new();
+            loop {
+                let message = call!(dropper, ws.recv(&mut messages), |message: Result<
+                    Option<Message<'_>>,
+                    _,
+                >| message
+                    .expect("no error")
+                    .map(owned));
+                let Some(message) = message else {
+                    break;
+                };
+                got.push(message);
+                let reply = Message::Text("reply, reply, reply, reply");
+                assert_eq!(call!(dropper, ws.send(reply)), Ok(()));
+                let long = [b'l'; 100];
+                let mut rest = &long[..];
+                while !rest.is_empty() {
+                    let taken = call!(dropper, ws.send_fragment(DataKind::Binary, rest, true));
+                    rest = &rest[taken.expect("it is open")..];
+                }
+                assert_eq!(call!(dropper, ws.flush()), Ok(()));
+            }
+            (got, script.written())
+        });
+    }
 }

@@ -168,3 +168,12 @@ fn transport_that_takes_nothing_is_lost() {
     let mut ws = blocking::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
     assert_eq!(ws.accept(), Err(Error::Lost));
 }
+
+/// What a WebSocket takes beside its buffers, in bytes, with the feature `deflate` and without: what
+/// is not turned on takes nothing.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn connection_without_compression_takes_nothing_for_it() {
+    type Ws = asynch::WebSocket<'static, (), Server, [u8; 0], [u8; 0]>;
+    assert_eq!(size_of::<Ws>(), 448);
+}

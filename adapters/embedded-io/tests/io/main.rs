@@ -3,6 +3,8 @@
 
 mod cancel;
 mod deadlines;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod echo;
 mod handshake;
 mod limits;
