@@ -6,27 +6,62 @@
 //! text and length are checked as it comes out, and what is sent is compressed.
 //!
 //! ```
-//! use embedded_io_async::{Read, Write};
+//! use embedded_io::{Read, Write};
 //! use motews::MessageBuffer;
 //! use motews::deflate::{Context, Deflate, Level, WindowBits};
-//! use motews_embedded_io::asynch::WebSocket;
+//! use motews_embedded_io::blocking::WebSocket;
 //! use motews_embedded_io::deflate::Memory;
 //! use motews_embedded_io::Error;
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 //! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
 //!
-//! async fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
+//! fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
 //!     let memory = Memory { window: [0; 1024], deflater: [0; 3072], parts: [0; 256] };
-//!     let mut ws = WebSocket::server(transport, [0; 256], [0; 512])?
+//!     let mut ws = WebSocket::server(transport, [0; 256], [0; 256])?
 //!         .with_deflate(DEFLATE, Level::Default, memory)?;
-//!     ws.accept().await?;
-//!     let mut messages = MessageBuffer::new([0; 400]);
-//!     while let Some(message) = ws.recv(&mut messages).await? {
-//!         ws.send(message).await?;
+//!     ws.accept()?;
+//!     while let Some((chunk, reply)) = ws.next_chunk()? {
+//!         let mut rest = &*chunk.bytes;
+//!         loop {
+//!             let taken = reply.send_fragment(chunk.kind, rest, chunk.last)?;
+//!             rest = &rest[taken..];
+//!             if rest.is_empty() {
+//!                 break;
+//!             }
+//!         }
 //!     }
 //!     Ok(())
 //! }
+//!
+//! # struct Browser(&'static [u8], Vec<u8>);
+//! # impl embedded_io::ErrorType for Browser {
+//! #     type Error = std::convert::Infallible;
+//! # }
+//! # impl Read for Browser {
+//! #     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+//! #         Ok(self.0.read(buffer).unwrap())
+//! #     }
+//! # }
+//! # impl Write for Browser {
+//! #     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+//! #         self.1.extend_from_slice(bytes);
+//! #         Ok(bytes.len())
+//! #     }
+//! #     fn flush(&mut self) -> Result<(), Self::Error> {
+//! #         Ok(())
+//! #     }
+//! # }
+//! # let request = b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+//! #     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+//! #     Sec-WebSocket-Version: 13\r\n\
+//! #     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n\
+//! #     \xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0\x88\x80\0\0\0\0";
+//! // A browser sends "Hello", compressed, and then a Close:
+//! # let mut browser = Browser(request, Vec::new());
+//! echo(&mut browser)?;
+//! assert!(browser.1.ends_with(b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x88\x00"));
+//! # Ok::<(), Error<std::convert::Infallible>>(())
 //! ```
 //!
 //! # Memory
