@@ -4,6 +4,8 @@
 //! The window's size is in its next three bits, or in the second octet; what happens between messages
 //! in its bits 4 and 5, and whether they are longer than the input in its bits 6 and 7.
 
+use std::collections::HashMap;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::{
@@ -17,8 +19,8 @@ use super::pieces;
 
 /// The most that is inflated, in octets.
 const MAX_LEN: usize = 1 << 18;
-/// The most that zlib-rs inflates one octet at a time.
-const MAX_LEN_BY_OCTETS: usize = 1 << 14;
+/// The most that is inflated as slowly as can be.
+const MAX_LEN_SLOWLY: usize = 1 << 15;
 /// What a sender leaves out at a message's end (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 /// An empty last block.
@@ -137,37 +139,25 @@ enum Zlib {
     Final,
 }
 
-/// Inflates a message by zlib-rs with a window of `bits`, into pieces of `room` bytes. Where `room` is
-/// 1, a distance beyond the window is refused; it is not where the output has what is beyond.
-fn zlib(message: &[u8], bits: WindowBits, room: usize) -> (Vec<u8>, Zlib) {
-    let mut zlib = Decompress::new_with_window_bits(false, bits.bits());
-    let mut out = vec![0; room];
-    let mut feed = |input: &[u8], bytes: &mut Vec<u8>| {
-        let start = zlib.total_in();
-        loop {
-            let rest = &input[(zlib.total_in() - start) as usize..];
-            let before = zlib.total_out();
-            let status = zlib.decompress(rest, &mut out, FlushDecompress::Sync);
-            let filled = (zlib.total_out() - before) as usize;
-            bytes.extend_from_slice(&out[..filled]);
-            match status {
-                Ok(Status::Ok | Status::BufError) if filled == room => {}
-                status => return status.map(|status| (status, zlib.total_in() - start)),
-            }
-        }
-    };
-    let mut bytes = Vec::new();
-    let inflated = feed(message, &mut bytes);
+/// Inflates a message by zlib-rs, whose window is 32 KiB whatever it is told.
+fn zlib(message: &[u8]) -> (Vec<u8>, Zlib) {
+    let mut zlib = Decompress::new_with_window_bits(false, 15);
+    let mut bytes = Vec::with_capacity(MAX_LEN + 1);
+    let inflated = zlib.decompress_vec(message, &mut bytes, FlushDecompress::Sync);
     let len = bytes.len();
     let verdict = match inflated {
         Err(_) => Zlib::Faulty,
-        Ok((Status::StreamEnd, _)) => Zlib::Final,
+        Ok(Status::StreamEnd) => Zlib::Final,
         Ok(_) => {
             // What was left out, and an empty last block, which ends the stream if it is read as one.
             // Or the block that was left out was the last one itself.
-            let ended = feed(&[&TAIL[..], &[1, 0, 0, 0xFF, 0xFF]].concat(), &mut bytes);
+            let end = [&TAIL[..], &[1, 0, 0, 0xFF, 0xFF]].concat();
+            let ended = zlib.decompress_vec(&end, &mut bytes, FlushDecompress::Sync);
+            let taken = zlib.total_in() - message.len() as u64;
             match ended {
-                Ok((Status::StreamEnd, 4 | 9)) if bytes.len() == len => Zlib::Whole,
+                Ok(Status::StreamEnd) if matches!(taken, 4 | 9) && bytes.len() == len => {
+                    Zlib::Whole
+                }
                 _ => Zlib::Faulty,
             }
         }
@@ -207,7 +197,7 @@ fn inflate(message: &[u8], [a, b, room, more]: [u8; 4]) {
         assert_eq!(whole.verdict, Ok(()));
         return;
     }
-    assert_same_as_zlib(&whole, zlib(message, WindowBits::MAX, MAX_LEN + 1));
+    assert_same_as_zlib(&whole, zlib(message));
 
     let mut out = vec![0; MAX_LEN + 1];
     let flags = TINFL_FLAG_HAS_MORE_INPUT | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
@@ -243,10 +233,152 @@ fn inflate_at(message: &[u8], bits: WindowBits, [a, b, room, more]: [u8; 4]) {
         inflate_in(&mut reused, &message[..half], &[b], room);
         reused.renew(bits).expect("there is room");
     }
-    // zlib has no window of 256 bytes.
-    if bits > WindowBits::MIN && !message.is_empty() && whole.bytes.len() <= MAX_LEN_BY_OCTETS {
-        assert_same_as_zlib(&whole, zlib(message, bits, 1));
+    if whole.bytes.len() <= MAX_LEN_SLOWLY {
+        let mut bytes = Vec::new();
+        let is_right = slowly(message, bits, &mut bytes).is_some();
+        assert_eq!(whole.bytes, bytes);
+        assert_eq!(whole.verdict.is_ok(), is_right);
     }
+}
+
+/// Inflates as RFC 1951 and RFC 7692 have it, word for word; `None` where there is a fault.
+fn slowly(message: &[u8], window: WindowBits, out: &mut Vec<u8>) -> Option<()> {
+    let mut at = 0;
+    let take = |at: &mut usize, count: u32| {
+        (0..count).try_fold(0, |value, n| {
+            let bit = message.get(*at / 8)? >> (*at % 8) & 1;
+            *at += 1;
+            Some(value | usize::from(bit) << n)
+        })
+    };
+    let symbol = |at: &mut usize, codes: &Codes| {
+        let mut code = 0;
+        for len in 1..=15 {
+            code = code << 1 | take(at, 1)?;
+            if let Some(symbol) = codes.get(&(len, code)) {
+                return Some(*symbol);
+            }
+        }
+        None
+    };
+    let mut may_end = true;
+    loop {
+        if may_end && at == 8 * message.len() {
+            return Some(());
+        }
+        let is_last = take(&mut at, 1)? == 1;
+        let (literals, distances);
+        match take(&mut at, 2)? {
+            0 => {
+                at = at.next_multiple_of(8);
+                if at == 8 * message.len() {
+                    return Some(()); // 00 00 FF FF is left out.
+                }
+                let len = take(&mut at, 16)?;
+                if take(&mut at, 16)? != len ^ 0xFFFF {
+                    return None;
+                }
+                for _ in 0..len {
+                    out.push(take(&mut at, 8)? as u8);
+                }
+                may_end = is_last;
+                continue;
+            }
+            1 => {
+                let fixed = [(144, 8), (112, 9), (24, 7), (8, 8)];
+                let lengths = fixed.map(|(times, len)| vec![len; times]).concat();
+                literals = codes(&lengths, true)?;
+                distances = codes(&[5; 32], true)?;
+            }
+            2 => {
+                let literal_count = take(&mut at, 5)? + 257;
+                let distance_count = take(&mut at, 5)? + 1;
+                let count = take(&mut at, 4)? + 4;
+                if literal_count > 286 || distance_count > 30 {
+                    return None;
+                }
+                let order = [
+                    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+                ];
+                let mut lengths = vec![0; 19];
+                for place in &order[..count] {
+                    lengths[*place] = take(&mut at, 3)?;
+                }
+                let of_lengths = codes(&lengths, true)?;
+                lengths.clear();
+                while lengths.len() < literal_count + distance_count {
+                    let (value, times) = match symbol(&mut at, &of_lengths)? {
+                        16 => (*lengths.last()?, 3 + take(&mut at, 2)?),
+                        17 => (0, 3 + take(&mut at, 3)?),
+                        18 => (0, 11 + take(&mut at, 7)?),
+                        len => (len, 1),
+                    };
+                    lengths.extend(vec![value; times]);
+                }
+                if lengths.len() > literal_count + distance_count || lengths[256] == 0 {
+                    return None;
+                }
+                literals = codes(&lengths[..literal_count], false)?;
+                distances = codes(&lengths[literal_count..], false)?;
+            }
+            _ => return None,
+        }
+        loop {
+            let len = match symbol(&mut at, &literals)? {
+                literal @ 0..256 => {
+                    out.push(literal as u8);
+                    continue;
+                }
+                256 => break,
+                symbol @ 257..265 => symbol - 254,
+                symbol @ 265..285 => {
+                    let extra = (symbol - 261) / 4;
+                    ((4 + (symbol - 261) % 4) << extra) + 3 + take(&mut at, extra as u32)?
+                }
+                285 => 258,
+                _ => return None,
+            };
+            let distance = match symbol(&mut at, &distances)? {
+                symbol @ 0..4 => symbol + 1,
+                symbol @ 4..30 => {
+                    let extra = symbol / 2 - 1;
+                    ((2 + symbol % 2) << extra) + 1 + take(&mut at, extra as u32)?
+                }
+                _ => return None,
+            };
+            if distance > out.len() || distance > window.size() {
+                return None;
+            }
+            for _ in 0..len {
+                out.push(out[out.len() - distance]);
+            }
+        }
+        may_end = is_last;
+        if is_last {
+            at = at.next_multiple_of(8);
+        }
+    }
+}
+
+/// The symbols of codes, by their length and bits.
+type Codes = HashMap<(u32, usize), usize>;
+
+/// RFC 1951 §3.2.2. Codes that do not have to be whole may be a single one, of one bit, or none.
+fn codes(lengths: &[usize], is_whole: bool) -> Option<Codes> {
+    let (mut codes, mut code) = (Codes::new(), 0);
+    for len in 1..=15 {
+        for (symbol, _) in lengths.iter().enumerate().filter(|(_, of)| **of == len) {
+            codes.insert((len as u32, code), symbol);
+            code += 1;
+        }
+        if code > 1 << len {
+            return None;
+        }
+        code <<= 1;
+    }
+    let is_complete = code == 1 << 16;
+    let is_lone = !is_whole && lengths.iter().all(|len| *len <= 1);
+    (is_complete || is_lone).then_some(codes)
 }
 
 /// What happens between two messages.
@@ -274,9 +406,7 @@ fn deflate(
     let memory = least + (full - least) * usize::from(memory) / 255;
     let mut deflater = Deflater::new(vec![0xEE; memory], bits, level).expect("there is room");
     let mut inflater = inflater(bits);
-    // zlib has no window of 256 bytes.
-    let zlib_for = |bits: WindowBits| Decompress::new_with_window_bits(false, bits.bits().max(9));
-    let mut zlib = zlib_for(bits);
+    let mut zlib = Decompress::new(false);
     let (mut all, mut expected) = (Vec::new(), Vec::new());
 
     // Two messages, and the first again, which refers to itself.
@@ -308,27 +438,10 @@ fn deflate(
         assert_eq!(inflater.finish(), Ok(()));
         assert_eq!(inflated[..filled], *message);
 
-        // One octet at a time, so that it has no more history than its window.
-        let step = if message.len() > MAX_LEN_BY_OCTETS {
-            256
-        } else {
-            1
-        };
-        let mut octets = vec![0; step];
         let mut inflated = Vec::with_capacity(message.len() + 64);
         compressed.extend(TAIL);
-        let mut rest = &compressed[..];
-        loop {
-            let (taken, given) = (zlib.total_in(), zlib.total_out());
-            let result = zlib.decompress(rest, &mut octets, FlushDecompress::Sync);
-            assert!(result.is_ok(), "zlib reads it");
-            rest = &rest[(zlib.total_in() - taken) as usize..];
-            match (zlib.total_out() - given) as usize {
-                0 => break,
-                len => inflated.extend_from_slice(&octets[..len]),
-            }
-        }
-        assert!(rest.is_empty());
+        let result = zlib.decompress_vec(&compressed, &mut inflated, FlushDecompress::Sync);
+        assert!(result.is_ok(), "zlib reads it");
         assert_eq!(inflated, message);
 
         all.extend(compressed);
@@ -349,6 +462,6 @@ fn deflate(
             }
         }
         inflater.renew(bits).expect("there is room");
-        zlib = zlib_for(bits);
+        zlib = Decompress::new(false);
     }
 }
