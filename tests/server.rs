@@ -4,6 +4,8 @@
 //! The server is a process of its own, `event_server`, whose commands are told in its source, so
 //! that its memory, files and limits are its own.
 
+#[path = "server/deflate.rs"]
+mod deflate;
 #[path = "server/faults.rs"]
 mod faults;
 #[path = "server/hub.rs"]

@@ -6,6 +6,7 @@
 //! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`.
 
 pub mod browser;
+pub mod deflate;
 pub mod firmware;
 pub mod linux;
 pub mod raw;

@@ -35,6 +35,21 @@ pub fn memory(process: u32) -> Memory {
     }
 }
 
+/// The most resident memory that a process ever had, in bytes.
+///
+/// # Panics
+/// If the process has ended.
+#[must_use]
+pub fn peak_memory(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/status"));
+    let text = text.expect("the process runs, on Linux");
+    let kib = text.lines().find_map(|line| {
+        let figure = line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?;
+        figure.parse::<u64>().ok()
+    });
+    kib.expect("Linux tells it") * 1024
+}
+
 /// How many file descriptors a process has open.
 ///
 /// # Panics

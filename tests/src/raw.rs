@@ -28,7 +28,7 @@ pub struct RawPeer {
 }
 
 /// A frame as a server sends it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFrame {
     /// FIN, RSV1 to RSV3 and the opcode.
     pub first: u8,
@@ -109,6 +109,21 @@ impl RawPeer {
             Ok(self)
         } else {
             Err(io::Error::other(head))
+        }
+    }
+
+    /// The same with compression: offers `permessage-deflate` with these parameters, each after a
+    /// semicolon, and returns those of the server's answer too.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); also if the server declines.
+    pub fn upgraded_with_deflate(mut self, parameters: &str) -> io::Result<(Self, String)> {
+        self.stream.write_all(&request_with_deflate(parameters))?;
+        let head = read_head(&mut self.stream);
+        let agreed = head.split_once("\r\nSec-WebSocket-Extensions: permessage-deflate");
+        match agreed.and_then(|(_, rest)| rest.split_once("\r\n")) {
+            Some((agreed, _)) if head.starts_with("HTTP/1.1 101 ") => Ok((self, agreed.to_owned())),
+            _ => Err(io::Error::other(head)),
         }
     }
 
@@ -198,6 +213,14 @@ impl RawPeer {
     pub fn reset(self) {
         _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
     }
+}
+
+/// The [`REQUEST`] with an offer of `permessage-deflate` that has these parameters, each after a
+/// semicolon.
+#[must_use]
+pub fn request_with_deflate(parameters: &str) -> Vec<u8> {
+    let offer = format!("Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n\r\n");
+    [&REQUEST[..REQUEST.len() - 2], offer.as_bytes()].concat()
 }
 
 /// Reads a response's head, or what there is of it when nothing more comes.

@@ -184,11 +184,7 @@ impl<R: Role> Shared<R> {
             let on_wire = packed.as_deref().unwrap_or(payload);
             compress.count(payload.len(), on_wire.len());
             if let Some(packed) = packed {
-                let sent = self.send_frame(inner, port, frame(&packed, true), &packed, how);
-                if let Some(compress) = &mut self.lock().compress {
-                    compress.recycle(packed);
-                }
-                return sent;
+                return self.send_frame(inner, port, frame(&packed, true), &packed, how);
             }
         }
         self.send_frame(inner, port, frame(payload, false), payload, how)

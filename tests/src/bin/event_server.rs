@@ -1,8 +1,10 @@
 //! The event-driven server, to be tested from outside: an echo with a hub.
 //!
 //! Its arguments are the server's settings as `name=value`, times in milliseconds or `never`; see
-//! `Settings::parse`. With `join`, each connection is a member of the hub from its start. The
-//! handler panics where the path of the request says so: `/on_request`, `/on_open`, `/on_close`.
+//! `Settings::parse`. With `join`, each connection is a member of the hub from its start. With
+//! `deflate`, messages are compressed; with `deflate=max` in windows of 32 KiB, with `deflate=alone`
+//! without context takeover. The handler panics where the path of the request says so:
+//! `/on_request`, `/on_open`, `/on_close`.
 //! Messages come back, but for these texts:
 //!
 //! | message                   | the server                                                      |
@@ -23,8 +25,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request, Response,
-    SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
+    CloseCode, Deflate, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request,
+    Response, SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
 };
 
 fn main() -> io::Result<()> {
@@ -71,6 +73,16 @@ impl Settings {
                 "keepalive" => timeouts.keepalive = time(),
                 "pong" => timeouts.pong = time(),
                 "close" => timeouts.close = time(),
+                "deflate" => {
+                    let mut config = Deflate::default();
+                    match value {
+                        "" => {}
+                        "max" => config = Deflate::MAX,
+                        "alone" => config.send.takeover = false,
+                        _ => panic!("no such compression: {value}"),
+                    }
+                    builder = builder.deflate(config);
+                }
                 "slow" => {
                     policy = match value {
                         "oldest" => SlowPolicy::DropOldest,

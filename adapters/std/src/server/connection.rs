@@ -396,12 +396,11 @@ impl Core {
             Err(error) => Err(error.into()),
         };
         self.deadlines.received_message(context.now);
-        if let Some(codec) = self.codec() {
-            if sent.is_err() {
-                // The peer never has what later messages could refer to.
-                codec.reset();
-            }
-            codec.recycle(packed);
+        if sent.is_err()
+            && let Some(codec) = self.codec()
+        {
+            // The peer never has what later messages could refer to.
+            codec.reset();
         }
         sent.map(|()| true)
     }

@@ -9,7 +9,7 @@ use slab::Slab;
 use super::backlog::{Frame, Packing};
 use super::handler::MessageRef;
 use super::outbox::{Inbox, Outbox, PeerSender};
-use super::packing::{PeerWindow, pack_alone, recycle_alone};
+use super::packing::{PeerWindow, pack_alone};
 use super::peer::PeerId;
 use crate::message::AsMessage;
 
@@ -202,9 +202,7 @@ impl Hub {
 /// sent as it is.
 fn pack(window: PeerWindow, message: MessageRef<'_>) -> Option<Frame> {
     let packed = pack_alone(window, message.as_bytes())?;
-    let frame = Frame::packed(message, &packed);
-    recycle_alone(window, packed);
-    Some(frame)
+    Some(Frame::packed(message, &packed))
 }
 
 impl fmt::Debug for Hub {

@@ -2,9 +2,9 @@
 //! and all of it is compiled away.
 
 #[cfg(not(feature = "deflate"))]
-pub(super) use off::{Codec, PeerWindow, pack_alone, recycle_alone};
+pub(super) use off::{Codec, PeerWindow, pack_alone};
 #[cfg(feature = "deflate")]
-pub(super) use on::{Codec, PeerWindow, pack_alone, recycle_alone};
+pub(super) use on::{Codec, PeerWindow, pack_alone};
 
 #[cfg(feature = "deflate")]
 mod on {
@@ -46,15 +46,6 @@ mod on {
             };
             compress.message(payload)
         })
-    }
-
-    /// Takes the buffer back.
-    pub(in super::super) fn recycle_alone(window: PeerWindow, packed: Vec<u8>) {
-        ALONE.with_borrow_mut(|all| {
-            if let Some(compress) = all.get_mut(&window.size()) {
-                compress.recycle(packed);
-            }
-        });
     }
 
     /// What a connection has that has agreed on compression.
@@ -107,14 +98,6 @@ mod on {
             }
         }
 
-        /// Takes the buffer back.
-        pub(in super::super) fn recycle(&mut self, packed: Vec<u8>) {
-            match &mut self.compress {
-                Some(compress) => compress.recycle(packed),
-                None => recycle_alone(self.window, packed),
-            }
-        }
-
         /// The peer gets a message that was compressed elsewhere: no later one refers to those
         /// before.
         pub(in super::super) fn reset(&mut self) {
@@ -154,10 +137,6 @@ mod off {
         match window {}
     }
 
-    pub(in super::super) fn recycle_alone(window: PeerWindow, _: Vec<u8>) {
-        match window {}
-    }
-
     #[derive(Debug)]
     pub(in super::super) enum Codec {}
 
@@ -175,10 +154,6 @@ mod off {
         }
 
         pub(in super::super) fn pack(&mut self, _: &[u8]) -> Option<Vec<u8>> {
-            match *self {}
-        }
-
-        pub(in super::super) fn recycle(&mut self, _: Vec<u8>) {
             match *self {}
         }
 
