@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::time::Instant;
 
-use motews_tests::{Process, ServerProcess, example_of, wait_until};
+use motews_tests::{Process, ServerProcess, example_with, wait_until};
 use serde_json::json;
 
 use super::{Cases, folder, judge, suite};
@@ -46,12 +46,23 @@ fn autobahn_smoltcp_server_passes() {
 #[test]
 #[ignore = "needs root and the Autobahn test suite: bash .ci/install"]
 fn autobahn_smoltcp_client_passes() {
-    let folder = folder("smoltcp-client");
-    let namespace = Namespace::new("client");
+    test_client("client", &Cases::UNCOMPRESSED);
+}
+
+#[test]
+#[ignore = "needs root and the Autobahn test suite: bash .ci/install"]
+fn autobahn_smoltcp_client_with_compression_passes() {
+    test_client("client-compressed", &Cases::compressed());
+}
+
+/// Has the suite test the client, in a namespace of this name.
+fn test_client(name: &str, cases: &Cases) {
+    let folder = folder(&format!("smoltcp-{name}"));
+    let namespace = Namespace::new(name);
     let spec = json!({
         "url": format!("ws://{HOST}:9001"),
         "outdir": folder,
-        "cases": Cases::UNCOMPRESSED.patterns,
+        "cases": cases.patterns,
     });
     let suite = suite("fuzzingserver", &spec, &folder);
     let mut suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);
@@ -70,19 +81,19 @@ fn autobahn_smoltcp_client_passes() {
     let mut client = namespace.command(adapter_example("smoltcp_autobahn_client"));
     client.args(["tap0", &format!("{BOARD}/24"), &format!("{HOST}:9001")]);
     let mut client = Process::start("client", client.stdout(Stdio::null()), &folder);
-    let status = client.wait(Cases::UNCOMPRESSED.limit);
+    let status = client.wait(cases.limit);
     assert!(
         status.success(),
         "the client ends with {status}\n{}",
         client.log()
     );
     assert!(suite.is_running(), "{}", suite.log());
-    let cases = &Cases::UNCOMPRESSED;
-    judge("autobahn smoltcp client", &folder, start.elapsed(), cases);
+    let title = format!("autobahn smoltcp {name}");
+    judge(&title, &folder, start.elapsed(), cases);
 }
 
 fn adapter_example(name: &str) -> PathBuf {
-    example_of("motews-smoltcp", name)
+    example_with("motews-smoltcp", "deflate", name)
 }
 
 /// A network namespace with a TAP device, removed when dropped.

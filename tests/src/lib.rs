@@ -37,6 +37,15 @@ pub fn example(name: &str) -> PathBuf {
 /// If the example does not build.
 #[must_use]
 pub fn example_of(package: &str, name: &str) -> PathBuf {
+    example_with(package, "", name)
+}
+
+/// The same with these features of the package.
+///
+/// # Panics
+/// If the example does not build.
+#[must_use]
+pub fn example_with(package: &str, features: &str, name: &str) -> PathBuf {
     let variable = format!("MOTEWS_{}", name.to_uppercase());
     if let Some(path) = env::var_os(variable) {
         return path.into();
@@ -58,6 +67,8 @@ pub fn example_of(package: &str, name: &str) -> PathBuf {
             "--release",
             "--package",
             package,
+            "--features",
+            features,
             "--example",
             name,
         ])

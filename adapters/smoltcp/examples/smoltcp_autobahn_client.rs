@@ -1,7 +1,8 @@
 //! The client that the Autobahn test suite's `fuzzingserver` wants, on smoltcp over a TAP device.
 //!
 //! `smoltcp_autobahn_client TAP ADDRESS SERVER:PORT`; see `tap/mod.rs`. It asks how many cases there
-//! are, echoes what comes in each of them, and has the reports written.
+//! are, echoes what comes in each of them, and has the reports written. It offers compression with
+//! windows of 1 KiB, which only the suite's own cases of compression accept.
 #![expect(
     clippy::indexing_slicing,
     reason = "a chunk is no longer than the limit it was polled with"
@@ -11,8 +12,12 @@ mod tap;
 
 use core::net::SocketAddrV4;
 
+use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
 use motews::handshake::{Request, ResponseEvent};
-use motews::{Entropy, EntropyError, Event, Message, MessageBuffer};
+use motews::{
+    Chunk, DataKind, Entropy, EntropyError, Event, Message, MessageBuffer, ProtocolViolation,
+    SendError,
+};
 use motews_smoltcp::{ClientEvent, ClientSocket, Config, End};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::Socket;
@@ -22,12 +27,88 @@ use std::io::Read;
 
 static CONFIG: Config<'static> = Config::DEFAULT;
 
+/// A window of 1 KiB each way.
+const KIB: Context = Context {
+    window_bits: WindowBits::new(10).expect("8 to 15"),
+    takeover: true,
+};
+const DEFLATE: Deflate = Deflate {
+    send: KIB,
+    receive: KIB,
+};
+
 /// The operating system's generator; firmware has its hardware's.
 struct System(File);
 
 impl Entropy for System {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         self.0.read_exact(bytes).map_err(|_| EntropyError)
+    }
+}
+
+type WebSocket<'a> = ClientSocket<'a, System, 160>;
+
+/// A compressed echo: what waits for room in the transmit ring.
+struct Echo {
+    decompressor: Decompressor<[u8; 1024]>,
+    compressor: Compressor<[u8; 4096]>,
+    kind: DataKind,
+    /// Compressed octets, and whether the message begins and ends with them.
+    kept: Option<(Vec<u8>, bool, bool)>,
+    /// Octets to send, and whether the message ends with them.
+    part: Option<(Vec<u8>, bool)>,
+}
+
+impl Echo {
+    fn new(agreed: Deflate) -> Result<Self, motews::NoRoom> {
+        Ok(Self {
+            decompressor: Decompressor::new([0; 1024], agreed.receive, u64::MAX)?,
+            compressor: Compressor::new([0; 4096], agreed.send, Level::Default)?,
+            kind: DataKind::Binary,
+            kept: None,
+            part: None,
+        })
+    }
+
+    fn put(&mut self, chunk: &Chunk<'_>) {
+        self.kind = chunk.kind;
+        let bytes = chunk.bytes.to_vec();
+        if chunk.compressed {
+            self.kept = Some((bytes, chunk.first, chunk.last));
+        } else {
+            self.part = Some((bytes, chunk.last));
+        }
+    }
+
+    /// Sends what there is room for, and tells how many octets to read then.
+    fn poll(
+        &mut self,
+        client: &mut WebSocket<'_>,
+        tcp: &mut Socket<'_>,
+    ) -> Result<usize, ProtocolViolation> {
+        loop {
+            if let Some((part, last)) = &mut self.part {
+                match client.send_compressed(tcp, &mut self.compressor, self.kind, part, *last) {
+                    Ok(sent) if !sent.done => drop(part.drain(..sent.consumed)),
+                    Err(SendError::NoRoom) => return Ok(0),
+                    // All of it; or it is no more wanted.
+                    _ => self.part = None,
+                }
+            } else if let Some((bytes, first, last)) = &mut self.kept {
+                let mut out = [0; 1024];
+                let mut chunk = Chunk::compressed(self.kind, bytes, *first, *last);
+                let part = self.decompressor.next(&mut chunk, &mut out)?;
+                self.part = part.map(|part| (part.bytes.to_vec(), part.last));
+                (*first, *last) = (chunk.first, chunk.last);
+                let rest = chunk.bytes.len();
+                drop(bytes.drain(..bytes.len() - rest));
+                if self.part.is_none() {
+                    self.kept = None;
+                }
+            } else {
+                return Ok(1024);
+            }
+        }
     }
 }
 
@@ -71,8 +152,9 @@ impl Client {
         let name = self.server.to_string();
         let mut system = System(File::open("/dev/urandom")?);
         let request = Request::new(&name, target, &mut system)?;
-        let mut client: ClientSocket<'_, _> =
-            ClientSocket::new(&CONFIG, request, system, Instant::now());
+        let mut client: WebSocket<'_> = ClientSocket::new(&CONFIG, request, system, Instant::now());
+        client.offer(DEFLATE);
+        let mut compressed: Option<Echo> = None;
 
         let echoes = target.starts_with("/runCase");
         let mut messages = MessageBuffer::new([0; 16]);
@@ -82,7 +164,13 @@ impl Client {
             self.host.poll();
             let tcp = self.host.sockets.get_mut::<Socket<'_>>(self.socket);
             loop {
-                let room = client.send_room(tcp).min(part.len());
+                let room = match &mut compressed {
+                    None => client.send_room(tcp).min(part.len()),
+                    Some(echo) => echo.poll(&mut client, tcp).unwrap_or_else(|violation| {
+                        client.fail(violation);
+                        0
+                    }),
+                };
                 let Some(event) = client.poll(tcp, Instant::now(), room) else {
                     break;
                 };
@@ -90,7 +178,14 @@ impl Client {
                     ClientEvent::Response(ResponseEvent::StatusLine { status, .. }) => {
                         assert_eq!(status, 101);
                     }
+                    ClientEvent::Response(ResponseEvent::Done { .. }) => {
+                        compressed = client.agreed().map(Echo::new).transpose()?;
+                    }
                     ClientEvent::Received(Event::Data(chunk)) if echoes => {
+                        if let Some(echo) = &mut compressed {
+                            echo.put(&chunk);
+                            continue;
+                        }
                         let (kind, last, len) = (chunk.kind, chunk.last, chunk.bytes.len());
                         part[..len].copy_from_slice(chunk.bytes);
                         _ = client.send_fragment(tcp, kind, &part[..len], last);

@@ -278,9 +278,9 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                     self.phase = Phase::Over(now);
                     return Some(ended(end));
                 }
-                Phase::Opening(_) if let Some(due) = due => {
+                Phase::Opening(_) if due.is_some() => {
                     // The deadline of the opening handshake has passed [HS22] [HC25]
-                    self.abort(socket, End::TimedOut(due));
+                    self.abort(socket, End::TimedOut(due?));
                     continue;
                 }
                 Phase::Opening(_) | Phase::Over(_) => return None,
