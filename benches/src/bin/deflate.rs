@@ -62,16 +62,24 @@ fn zlib(level: u32) -> Contestant {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help") {
-        println!("deflate [--rounds N] [--message OCTETS]");
+        println!("deflate [--rounds N] [--message OCTETS] [--file PATH]...");
         return Ok(());
     }
     let rounds = option(&arguments, "--rounds", 41)?;
     let only = option(&arguments, "--message", 0)?;
-    for (name, payload) in [
+    let mut payloads = vec![
         ("telemetry", telemetry(PAYLOAD_LEN)),
         ("prose", prose(PAYLOAD_LEN)),
         ("source", source()),
-    ] {
+    ];
+    let named = || arguments.iter().zip(arguments.iter().skip(1));
+    if named().any(|(name, _)| name == "--file") {
+        payloads.clear();
+    }
+    for (_, path) in named().filter(|(name, _)| *name == "--file") {
+        payloads.push((path, std::fs::read(path)?));
+    }
+    for (name, payload) in payloads {
         for message_len in [256, 4096, 65536] {
             if only == 0 || only == message_len as u64 {
                 println!("\n{name}, messages of {message_len} octets, {rounds} rounds\n");
