@@ -11,8 +11,8 @@
 //! | | |
 //! |---|---|
 //! | `{"type":"join","room":"kitchen","name":"Ada"}` | first; again to change the room or the name |
-//! | `{"type":"traffic"}` | what compression has saved on this connection |
 //! | `{"type":"say","text":"你好","key":"5f…"}` | `key` is the client's own name for this message: it comes back, and tells it from what others say. One that was under way when a connection was lost may be said again with the same key, and is told apart by it |
+//! | `{"type":"traffic"}` | what compression has saved on this connection |
 //!
 //! and the server
 //!
@@ -33,11 +33,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use motews_examples::compression::TrafficTold;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
     CloseCode, Context, Deflate, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
-    Request, Response, SendError, Server, SlowPolicy, Timeouts, Traffic,
+    Request, Response, SendError, Server, SlowPolicy, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -137,10 +138,7 @@ enum Told<'a> {
     Rooms {
         rooms: Vec<RoomTold<'a>>,
     },
-    Traffic {
-        received: Octets,
-        sent: Octets,
-    },
+    Traffic(TrafficTold),
     Refused {
         why: &'a str,
     },
@@ -165,30 +163,6 @@ struct Said {
     text: String,
     key: String,
     time: u64,
-}
-
-#[derive(Serialize)]
-struct Octets {
-    messages: u64,
-    payloads: u64,
-}
-
-impl From<motews_std::Octets> for Octets {
-    fn from(octets: motews_std::Octets) -> Self {
-        Self {
-            messages: octets.messages,
-            payloads: octets.payloads,
-        }
-    }
-}
-
-impl From<Traffic> for Told<'_> {
-    fn from(traffic: Traffic) -> Self {
-        Self::Traffic {
-            received: traffic.received.into(),
-            sent: traffic.sent.into(),
-        }
-    }
 }
 
 impl Told<'_> {
@@ -261,7 +235,7 @@ impl Handler for Chat {
                 Asked::Join { room, name } => self.join(peer, room.trim(), name.trim())?,
                 Asked::Say { text, key } => self.say(peer, text, key),
                 Asked::Traffic => match peer.traffic() {
-                    Some(traffic) => return peer.send(Told::from(traffic).json()),
+                    Some(traffic) => return peer.send(Told::Traffic(traffic.into()).json()),
                     None => Err("Nothing is compressed."),
                 },
             }

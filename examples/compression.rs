@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use motews_std::{Context, Deflate, Octets, Request, Response, Traffic, WindowBits};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::site;
 
@@ -105,6 +105,29 @@ fn size(octets: u64) -> String {
     }
 }
 
+/// What a page is told, in JSON.
+#[derive(Debug, Serialize)]
+pub struct TrafficTold {
+    received: OctetsTold,
+    sent: OctetsTold,
+}
+
+#[derive(Debug, Serialize)]
+struct OctetsTold {
+    messages: u64,
+    payloads: u64,
+}
+
+impl From<Traffic> for TrafficTold {
+    fn from(traffic: Traffic) -> Self {
+        let told = |Octets { messages, payloads }| OctetsTold { messages, payloads };
+        Self {
+            received: told(traffic.received),
+            sent: told(traffic.sent),
+        }
+    }
+}
+
 /// What connections have received and sent, for pages that ask: a browser tells its page nothing of
 /// that. A page gives its connection a name that nobody guesses, as the query of its URL, and asks
 /// for it with that name at `/traffic`.
@@ -156,14 +179,12 @@ impl Accounts {
                 "No such connection, or it is not compressed",
             ));
         };
-        let Traffic { received, sent } = *lock(&account);
-        let told =
-            |Octets { messages, payloads }| json!({ "messages": messages, "payloads": payloads });
-        let body = json!({ "received": told(received), "sent": told(sent) });
+        let told = TrafficTold::from(*lock(&account));
+        let body = serde_json::to_string(&told).expect("this type has no map with odd keys");
         let response = Response::new(200)
             .header("Content-Type", "application/json")
             .header("Cache-Control", "no-store");
-        Some(response.body(body.to_string()))
+        Some(response.body(body))
     }
 }
 

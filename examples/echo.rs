@@ -87,7 +87,7 @@ impl Handler for Echo {
         let is_compressed = peer.traffic().is_some();
         *peer.data_mut() = Kept {
             _place: Some(self.places.take()),
-            account: self.accounts.open(request).filter(|_| is_compressed),
+            account: is_compressed.then(|| self.accounts.open(request)).flatten(),
         };
         Ok(())
     }

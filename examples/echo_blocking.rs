@@ -123,6 +123,8 @@ fn serve(
         Err(AcceptError::Answered(200)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    // There if it is compressed, and a page wants to know what that saves.
+    let account = account.filter(|_| ws.traffic().is_some());
     while let Some(message) = ws.recv()? {
         ws.send(message)?;
         if let Some(account) = &account

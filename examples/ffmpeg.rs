@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::film::Size;
@@ -27,16 +28,37 @@ pub struct Input {
     pub size: Size,
     /// 1 to 100.
     pub quality: u8,
+    /// What reads it.
+    pub running: Running,
 }
 
 /// A running `ffmpeg`. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Pictures {
-    child: Child,
+    running: Running,
     stdout: ChildStdout,
     complaint: Option<JoinHandle<String>>,
     splitter: Splitter,
     buffer: Vec<u8>,
+}
+
+/// The `ffmpeg` of an input, if it runs. Another thread than the one that waits for its pictures can
+/// end it: one whose source hangs would not notice that nobody reads them any more.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Arc<Mutex<Option<Child>>>);
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.lock().take() {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
 }
 
 impl Input {
@@ -54,8 +76,9 @@ impl Input {
             .map_err(|error| self.explain(&error))?;
         let stdout = child.stdout.take().expect("it was asked for");
         let stderr = child.stderr.take().expect("it was asked for");
+        *self.running.lock() = Some(child);
         Ok(Pictures {
-            child,
+            running: self.running.clone(),
             stdout,
             complaint: Some(thread::spawn(move || end_of(stderr))),
             splitter: Splitter::default(),
@@ -128,7 +151,7 @@ impl Pictures {
     /// Ends `ffmpeg` and tells what it complained about; empty if it did not.
     #[must_use]
     pub fn end(mut self) -> String {
-        _ = self.child.kill();
+        self.running.kill();
         let complaint = self.complaint.take().and_then(|thread| thread.join().ok());
         complaint.unwrap_or_default().trim().to_owned()
     }
@@ -136,8 +159,7 @@ impl Pictures {
 
 impl Drop for Pictures {
     fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
+        self.running.kill();
     }
 }
 
@@ -271,6 +293,7 @@ mod tests {
                 fps: 30,
                 size: "64x36".parse().expect("a size"),
                 quality,
+                running: Running::default(),
             };
             assert_eq!(input.scale(), scale);
         }

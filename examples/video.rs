@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
-use motews_examples::ffmpeg::{Input, Pictures};
+use motews_examples::ffmpeg::{Input, Pictures, Running};
 use motews_examples::film::{Film, Size, frame};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
@@ -137,6 +137,7 @@ fn show(options: Options) -> Result<(), String> {
     let Options {
         fps, size, quality, ..
     } = options;
+    let running = Running::default();
     match options.input {
         None => {
             thread::spawn(move || pattern(&hub, fps, size, quality));
@@ -148,6 +149,7 @@ fn show(options: Options) -> Result<(), String> {
                 fps,
                 size,
                 quality,
+                running: running.clone(),
             };
             let mut pictures = input.start()?;
             let Some(first) = pictures.next_picture() else {
@@ -160,7 +162,9 @@ fn show(options: Options) -> Result<(), String> {
             thread::spawn(move || relay(&hub, &input, pictures, first));
         }
     }
-    run::serve(builder, &options.addr, cinema)
+    let served = run::serve(builder, &options.addr, cinema);
+    running.kill();
+    served
 }
 
 /// Paints the test pattern, in time.

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -520,6 +521,39 @@ fn video_tells_why_it_has_no_pictures() {
         assert!(ended.status == 1 || ended.status == 2, "{ended:?}");
         assert!(ended.stderr.contains(message), "{arguments:?}: {ended:?}");
     }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn video_told_to_stop_leaves_no_program_behind_that_waits_for_its_source() {
+    // One picture, and then nothing more.
+    let (script, told) = (folder().join("hangs.sh"), folder().join("hangs.pid"));
+    _ = std::fs::remove_file(&told);
+    let lines = format!(
+        "#!/bin/sh\nprintf '\\377\\330\\377\\331'\necho $$ >{}\nexec sleep 60\n",
+        told.display()
+    );
+    std::fs::write(&script, lines).expect("the build folder is writable");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("it is ours");
+    let mut command = Command::new(example("video"));
+    command.args(["127.0.0.1:0", "--input", "a camera", "--ffmpeg"]);
+    let mut server = ServerProcess::start("hangs", command.arg(&script), folder());
+    let mut pid = String::new();
+    let runs = wait_until(LIMIT, || {
+        pid = std::fs::read_to_string(&told).unwrap_or_default();
+        pid.ends_with('\n')
+    });
+    assert!(runs, "{}", server.process.log());
+    let process = Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+
+    let stopped = Command::new("kill")
+        .args(["-TERM", &server.process.id().to_string()])
+        .status();
+    assert!(stopped.expect("kill runs").success());
+    assert!(server.process.wait(LIMIT).success());
+    assert!(!process.exists());
 }
 
 #[test]
