@@ -1,8 +1,8 @@
 //! Which parameters of permessage-deflate are agreed upon (RFC 7692 §5, §7.1), in both roles.
 #![cfg(feature = "deflate")]
 
-use motews::deflate::{Context, Deflate, WindowBits};
-use motews::handshake::HandshakeError;
+use motews::deflate::{Context, Deflate, Offers, WindowBits};
+use motews::handshake::{HandshakeError, RequestEvent, ServerHandshake};
 
 fn context(bits: u8, takeover: bool) -> Context {
     Context {
@@ -186,6 +186,61 @@ fn server_judges_several_offers_takes_the_first_acceptable() {
         "permessage-deflate; client_max_window_bits=9"
     );
     assert_eq!(Deflate::MAX.accept([]), None);
+}
+
+/// What `Offers` of `N` bytes make of these headers, which come in parts of any size.
+fn gathered<const N: usize>(values: &[&str]) -> Vec<Option<String>> {
+    let extensions: String = values
+        .iter()
+        .map(|value| format!("sec-websocket-extensions: {value}\r\nX-Other: a,b\r\n"))
+        .collect();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+         {extensions}\r\n"
+    );
+    let gather = |room: usize| {
+        let mut offers = Offers::<N>::default();
+        let mut handshake = ServerHandshake::new(vec![0; room]);
+        let mut input = request.as_bytes();
+        while let Some(event) = handshake.next_event(&mut input).expect("it is correct") {
+            if let RequestEvent::Header(header) = event {
+                offers.push(&header);
+            }
+        }
+        let accepted = offers.accept(&Deflate::MAX)?;
+        Some(accepted.response.as_str().to_owned())
+    };
+    [45, 64, 99, 500].map(gather).to_vec()
+}
+
+/// PD01: those that are whole count where there is no room for all.
+#[test]
+fn server_gathers_offers_leaves_out_what_there_is_no_room_for() {
+    let (eight, nine) = (
+        "permessage-deflate; server_max_window_bits=8",
+        "permessage-deflate; server_max_window_bits=9",
+    );
+    let len = eight.len();
+    assert_eq!(len, 44);
+    let accepted = |offer: &str| vec![Some(offer.to_owned()); 4];
+    let none = vec![None; 4];
+    assert_eq!(gathered::<128>(&[]), none);
+    assert_eq!(gathered::<128>(&["x-other"]), none);
+    for one in [&[eight][..], &[eight, nine], &[eight, eight, nine]] {
+        assert_eq!(gathered::<0>(one), none);
+        assert_eq!(gathered::<1>(one), none);
+        assert_eq!(gathered::<43>(one), none);
+        assert_eq!(gathered::<44>(one), accepted(eight));
+        assert_eq!(gathered::<45>(one), accepted(eight));
+        assert_eq!(gathered::<60>(one), accepted(eight));
+        assert_eq!(gathered::<500>(one), accepted(eight));
+    }
+    let both = format!("x-other,{nine},{eight}");
+    assert_eq!(gathered::<51>(&[&both]), none);
+    assert_eq!(gathered::<52>(&[&both]), accepted(nine));
+    assert_eq!(gathered::<53>(&["x-other", nine, eight]), accepted(nine));
+    assert_eq!(gathered::<500>(&["x-other", nine, eight]), accepted(nine));
 }
 
 /// PD03 to PD07, PD12: what a client takes for an answer to which offer.

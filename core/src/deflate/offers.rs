@@ -9,7 +9,8 @@ use crate::handshake::Header;
 pub struct Offers<const N: usize = 128> {
     values: [u8; N],
     len: usize,
-    is_cut: bool,
+    /// The first octet that there was no room for.
+    beyond: Option<u8>,
 }
 
 impl<const N: usize> Default for Offers<N> {
@@ -25,7 +26,7 @@ impl<const N: usize> Offers<N> {
         Self {
             values: [0; N],
             len: 0,
-            is_cut: false,
+            beyond: None,
         }
     }
 
@@ -42,10 +43,12 @@ impl<const N: usize> Offers<N> {
         };
         for octet in separator.iter().chain(header.value) {
             match self.values.get_mut(self.len) {
-                Some(place) => *place = *octet,
-                None => self.is_cut = true,
+                Some(place) => {
+                    *place = *octet;
+                    self.len = self.len.wrapping_add(1);
+                }
+                None => _ = self.beyond.get_or_insert(*octet),
             }
-            self.len = self.len.saturating_add(1).min(N);
         }
     }
 
@@ -53,7 +56,7 @@ impl<const N: usize> Offers<N> {
     #[must_use]
     pub fn accept(&self, deflate: &Deflate) -> Option<Accepted> {
         let mut values = self.values.get(..self.len).unwrap_or_default();
-        if self.is_cut {
+        if self.beyond.is_some_and(|octet| octet != b',') {
             let end = values.iter().rposition(|octet| *octet == b',')?;
             values = values.get(..end).unwrap_or_default();
         }
