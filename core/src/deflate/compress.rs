@@ -177,7 +177,7 @@ fn parts(memory: &mut [u8], layout: Layout) -> Parts<'_> {
             chains: chains.as_chunks_mut().0,
             size: layout.size,
             // In a large window, three bytes are seldom near enough to be worth it.
-            mask: if layout.size > NEAR {
+            mask: if layout.size >= NEAR {
                 u32::MAX
             } else {
                 0x00FF_FFFF
@@ -224,18 +224,19 @@ impl Index<'_> {
     }
 
     #[inline(always)]
-    fn older(&self, at: usize) -> usize {
+    fn older(&self, at: usize) -> Option<usize> {
         let place = at & self.chains.len().wrapping_sub(1);
-        let older = self.chains.get(place).copied().unwrap_or_default();
-        u16::from_le_bytes(older).into()
+        let older = self.chains.get(place)?;
+        Some(u16::from_le_bytes(*older).into())
     }
 
     /// The text has moved to the front by `by`.
     fn slide(&mut self, by: usize) {
         let by = by as u16;
-        for place in self.heads.iter_mut().chain(self.chains.iter_mut()) {
+        let places = self.heads.iter_mut().chain(self.chains.iter_mut());
+        places.for_each(|place| {
             *place = u16::from_le_bytes(*place).saturating_sub(by).to_le_bytes();
-        }
+        });
     }
 
     /// The longest match for the text at `at`, if it is longer than `least`: its length (or
@@ -265,7 +266,11 @@ impl Index<'_> {
         let mut ours_end = word(text, at.wrapping_add(end)) & mask;
         // What lies in the index may be of another message: then it leads nowhere.
         while place >= oldest && place < newest {
-            if word(text, place.wrapping_add(end)) & mask == ours_end {
+            let theirs_end = text.get(place.wrapping_add(end)..);
+            let Some(theirs_end) = theirs_end.and_then(<[u8]>::first_chunk) else {
+                break;
+            };
+            if u32::from_le_bytes(*theirs_end) & mask == ours_end {
                 let theirs = text.get(place..place.wrapping_add(most));
                 let len = common(ours, theirs.unwrap_or_default());
                 if len > least {
@@ -283,7 +288,10 @@ impl Index<'_> {
                 break;
             }
             newest = place;
-            place = self.older(place);
+            let Some(older) = self.older(place) else {
+                break;
+            };
+            place = older;
         }
         (least, distance)
     }
