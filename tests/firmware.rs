@@ -12,7 +12,9 @@ use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 use motews_tests::browser::Browser;
+use motews_tests::deflate::{Deflater, Inflater};
 use motews_tests::firmware::{self, DASHBOARD, EMBASSY};
+use motews_tests::raw::RawPeer;
 use motews_tests::{ServerProcess, wait_until};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::Frame;
@@ -250,6 +252,99 @@ fn two_of_four_connections_compress_at_once() {
     let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
     let free = reading(&mut readings)["free"].as_u64();
     assert!(free > Some(1024), "bytes that the stack has left: {free:?}");
+}
+
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn offers_are_accepted_as_far_as_the_memory_goes() {
+    const WITH: &str = "; client_max_window_bits";
+    const WITHOUT_TAKEOVER: &str = "; server_no_context_takeover; client_no_context_takeover";
+
+    let board = firmware::boot(DASHBOARD, &folder("offers"), NOWHERE);
+    // What is offered, and what is answered; `None`: it goes on without compression.
+    let mut offers = vec![
+        // A client whose window cannot be limited would need 32 KiB.
+        (String::new(), None),
+        ("; server_max_window_bits=10".to_owned(), None),
+        // No one can mean these.
+        (format!("{WITH}; server_max_window_bits=7"), None),
+        (format!("{WITH}=16"), None),
+        (format!("{WITH}; unknown"), None),
+        // The second offer is one to accept.
+        (
+            format!("{WITH}; unknown, permessage-deflate{WITH}"),
+            Some(format!("{WITH}=10")),
+        ),
+        (
+            format!("{WITHOUT_TAKEOVER}{WITH}=9"),
+            Some(format!("{WITHOUT_TAKEOVER}{WITH}=9")),
+        ),
+    ];
+    for bits in 8..=15 {
+        let agreed = bits.min(10);
+        offers.push((format!("{WITH}={bits}"), Some(format!("{WITH}={agreed}"))));
+        offers.push((
+            format!("{WITH}; server_max_window_bits={bits}"),
+            Some(format!("; server_max_window_bits={agreed}{WITH}=10")),
+        ));
+    }
+    let line = |at: usize| format!("{at} {:x} ", at * 7919 * 104_729);
+    let message: String = (0..100).chain(60..100).map(line).collect();
+    for (offer, answer) in offers {
+        let mut peer = RawPeer::connect(board.address).expect("the board listens");
+        let head = format!(
+            "GET /echo HTTP/1.1\r\nHost: board\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate{offer}\r\n\r\n"
+        );
+        peer.stream.write_all(head.as_bytes()).expect("it is read");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut octet = [0];
+            peer.stream.read_exact(&mut octet).expect("an answer");
+            head.extend(octet);
+        }
+        let head = String::from_utf8(head).expect("a head");
+        let given = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: permessage-deflate"));
+        assert_eq!(given.map(str::to_owned), answer, "{offer}");
+        if given.is_none() {
+            assert_eq!(peer.ask("hello"), "hello");
+            continue;
+        }
+
+        let takeover = !offer.contains("takeover");
+        // zlib has no smaller window, and refers to less than half of this one.
+        let (mut deflater, mut inflater) = (Deflater::new(9), Inflater::new(10));
+        let mut lengths = Vec::new();
+        for _ in 0..2 {
+            if !takeover {
+                (deflater, inflater) = (Deflater::new(9), Inflater::new(10));
+            }
+            let payload = deflater.message(message.as_bytes());
+            peer.send(0xC1, &payload).expect("it is read");
+            let mut payload = Vec::new();
+            loop {
+                let frame = peer.read_frame().expect("an echo");
+                assert_eq!(frame.first & 0x40 != 0, payload.is_empty(), "{frame:?}");
+                payload.extend(frame.payload);
+                if frame.first & 0x80 != 0 {
+                    break;
+                }
+            }
+            lengths.push(payload.len());
+            let back = inflater.message(&payload, message.len());
+            assert!(back == message.as_bytes(), "{offer}: not what was sent");
+        }
+        // What repeats is 700 octets away, farther than a window of 2^8 or 2^9.
+        let is_near = !answer.is_some_and(|answer| {
+            answer.contains("server_max_window_bits=8")
+                || answer.contains("server_max_window_bits=9")
+        });
+        assert_eq!(lengths[0] < 1500, is_near, "{offer}: {lengths:?}");
+        assert_eq!(lengths[1] < lengths[0], takeover, "{offer}: {lengths:?}");
+    }
 }
 
 #[test]
