@@ -11,12 +11,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use motews_tests::deflate::{Deflater, Inflater, bomb};
 use motews_tests::linux::open_files;
-use motews_tests::raw::{REQUEST, RawPeer, frame, read_head};
+use motews_tests::raw::{REQUEST, RawPeer, frame, read_head, request_with_deflate};
 use motews_tests::{ServerProcess, example, wait_until};
 use tungstenite::Message;
 
@@ -55,10 +56,11 @@ fn echo_server_under_attack_stays_small_and_serves() {
     let mut command = Command::new(example("echo_blocking"));
     // Without a heap for each core, which the allocator of glibc fills one after the other.
     command
-        .args(["127.0.0.1:0", "--max-message", "1"])
+        .args(["127.0.0.1:0", "--max-message", "1", "--deflate"])
         .env("MALLOC_ARENA_MAX", "1");
     let server = start("echo", &mut command);
-    attack(&server, &ATTACKS, SECONDS, MEMORY_LIMIT, |_| ());
+    let attacks: Vec<_> = ATTACKS.into_iter().chain(DEFLATE_ATTACKS).collect();
+    attack(&server, &attacks, SECONDS, MEMORY_LIMIT, |_| ());
 }
 
 #[test]
@@ -67,10 +69,15 @@ fn event_driven_server_under_attack_stays_small_and_serves() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_event_server"));
     command
         .args(["loops=2", "max-message=1048576", "max-backlog=65536"])
+        .arg("deflate")
         .env("MALLOC_ARENA_MAX", "1")
         // Its handler panics: to tell where from, 60 MiB of debug information would be read.
         .env("RUST_BACKTRACE", "0");
-    let attacks: Vec<_> = ATTACKS.into_iter().chain(HUB_ATTACKS).collect();
+    let attacks: Vec<_> = ATTACKS
+        .into_iter()
+        .chain(DEFLATE_ATTACKS)
+        .chain(HUB_ATTACKS)
+        .collect();
     let heard = AtomicU64::new(0);
     attack(
         &start("event_server", &mut command),
@@ -120,6 +127,45 @@ const ATTACKS: [(&str, u64, Attack); 11] = [
     }),
     ("huge lengths, 2,000 headers", 10, Afternoon::huge),
     ("resets", 100, Afternoon::resets),
+];
+
+/// What can be done to a server that compresses.
+const DEFLATE_ATTACKS: [(&str, u64, Attack); 4] = [
+    ("bombs of 16 MiB in 16 KiB", 10, Afternoon::bombs),
+    (
+        "bombs that never end",
+        SLOW_BOMBS as u64,
+        Afternoon::slow_bombs,
+    ),
+    (
+        "endless compressed fragments of 1 byte",
+        100_000,
+        Afternoon::compressed_fragments,
+    ),
+    (
+        "what cannot be inflated, or be compressed",
+        100,
+        Afternoon::malformed,
+    ),
+];
+
+/// How many bombs that never end are there at a time.
+const SLOW_BOMBS: usize = 4;
+
+/// Frames that each fail a connection that has agreed on compression, and the code.
+const MALFORMED: [(&[u8], u16); 7] = [
+    // Cut short
+    (b"\xc1\x83\0\0\0\0\xf2\x48\xcd", 1007),
+    // A distance before the beginning
+    (b"\xc2\x83\0\0\0\0\x02\x02\x00", 1007),
+    // A block of the kind that there is not
+    (b"\xc2\x81\0\0\0\0\x06", 1007),
+    // Stored, and no UTF-8
+    (b"\xc1\x87\0\0\0\0\x00\x01\x00\xfe\xff\xff\x00", 1007),
+    // RSV1 in a ping, in the second fragment, and without an opcode that it is for
+    (b"\xc9\x80\0\0\0\0", 1002),
+    (b"\x42\x81\0\0\0\0\xf2\xc0\x81\0\0\0\0\x48", 1002),
+    (b"\xc0\x81\0\0\0\0\x00", 1002),
 ];
 
 /// What else can be done to the event-driven server of the tests.
@@ -177,6 +223,7 @@ fn attack(
         scope.spawn(|| afternoon.honest_talk(&echoes));
         scope.spawn(|| afternoon.honest_visits(&meetings));
         scope.spawn(|| afternoon.plain_talk(&plain));
+        scope.spawn(|| afternoon.honest_compressed_talk());
         scope.spawn(|| {
             let _over = EndsWithPanic(&afternoon);
             honest(&afternoon);
@@ -406,6 +453,113 @@ impl Afternoon {
             assert!(head.is_empty() || head.starts_with("HTTP/1.1 4"), "{head}");
         }
         3
+    }
+
+    /// A connection that has agreed on compression.
+    fn upgrade_with_deflate(&self) -> Option<RawPeer> {
+        let mut stream = self.connect()?;
+        stream.write_all(&request_with_deflate("")).ok()?;
+        let head = read_head(&mut stream);
+        head.contains("permessage-deflate")
+            .then_some(RawPeer { stream })
+    }
+
+    /// Messages that are a thousand times as long as they come. Counts those that were refused.
+    fn bombs(&self) -> u64 {
+        static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            let payload = bomb(16 << 20);
+            frame(0xC2, payload.len() as u64, &payload)
+        });
+        let Some(mut peer) = self.upgrade_with_deflate() else {
+            return 0;
+        };
+        _ = peer.stream.write_all(&BOMB);
+        self.refused(&mut peer, 1009)
+    }
+
+    /// Whether a connection was closed with this code. The end of it may be lost.
+    fn refused(&self, peer: &mut RawPeer, expected: u16) -> u64 {
+        let code = peer.read_to_close();
+        assert!(code == expected || code == 1006, "{code} for {expected}");
+        (code == expected).into()
+    }
+
+    /// Messages that are as long as the limit allows, and do not end. Counts connections.
+    fn slow_bombs(&self) -> u64 {
+        let payload = bomb((1 << 20) - 1);
+        let mut held = Vec::new();
+        let mut opened = 0;
+        while !self.is_over() {
+            while held.len() < SLOW_BOMBS && !self.is_over() {
+                let Some(mut peer) = self.upgrade_with_deflate() else {
+                    break;
+                };
+                _ = peer.send(0x42, &payload);
+                _ = peer.stream.set_nonblocking(true);
+                held.push(peer.stream);
+                opened += 1;
+            }
+            thread::sleep(Duration::from_millis(200));
+            held.retain(is_open);
+        }
+        opened
+    }
+
+    /// Sends fragments that are parts of empty blocks, and stand for nothing, until the server has
+    /// had enough. Counts fragments.
+    fn compressed_fragments(&self) -> u64 {
+        let blocks = [0, 0, 0, 0xFF, 0xFF].map(|byte| frame(0x00, 1, &[byte]));
+        let fragments = blocks.concat().repeat(1024);
+        let Some(mut peer) = self.upgrade_with_deflate() else {
+            return 0;
+        };
+        let mut sent = 0;
+        if peer.send(0x42, b"").is_ok() {
+            while !self.is_over() && peer.stream.write_all(&fragments).is_ok() {
+                sent += 5 * 1024;
+            }
+        }
+        sent
+    }
+
+    /// What is against the rules, and a compressed message where there is no compression. Counts
+    /// those that were refused.
+    fn malformed(&self) -> u64 {
+        let mut count = 0;
+        for (frames, code) in MALFORMED {
+            if let Some(mut peer) = self.upgrade_with_deflate()
+                && peer.stream.write_all(frames).is_ok()
+            {
+                count += self.refused(&mut peer, code);
+            }
+        }
+        if let Some(stream) = self.upgrade() {
+            let mut peer = RawPeer { stream };
+            _ = peer.send(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\x00");
+            count += self.refused(&mut peer, 1002);
+        }
+        count
+    }
+
+    /// Exchanges compressed messages, from the first minute to the last.
+    fn honest_compressed_talk(&self) {
+        let _over = EndsWithPanic(self);
+        let mut peer = self.upgrade_with_deflate().expect("an honest peer may");
+        let patience = Some(Duration::from_secs(10));
+        peer.stream.set_read_timeout(patience).expect("a limit");
+        let (mut deflater, mut inflater) = (Deflater::new(15), Inflater::new(15));
+        for number in 0.. {
+            if self.is_over() {
+                break;
+            }
+            let text = format!("honest, 你好 {number}, ").repeat(200);
+            peer.send(0xC1, &deflater.message(text.as_bytes()))
+                .expect("an honest peer may send");
+            let echo = peer.read_frame().expect("an honest peer is answered");
+            let payload = inflater.message(&echo.payload, text.len());
+            assert!(echo.first == 0xC1 && payload == text.as_bytes());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Leaves with an answer unread, which resets the connection. Counts connections.

@@ -4,7 +4,7 @@
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -329,6 +329,40 @@ fn blocking_server_bombs_get_1009_in_bounded_memory() {
         grown >> 10
     );
     assert!(grown <= COUNT * (LIMIT + 3 * BOMBED), "{grown}");
+}
+
+/// What one connection has inflated and compressed is bounded before the others have their turn.
+#[test]
+fn bombs_within_the_limit_by_hundreds_others_do_not_wait_for_all_of_them() {
+    let server = start(&["deflate"]);
+    let (mut deflater, message) = (Deflater::new(15), vec![0; BOMBED as usize]);
+    let bombs: Vec<u8> = (0..300)
+        .flat_map(|_| {
+            let payload = deflater.message(&message);
+            frame(0xC2, payload.len() as u64, &payload)
+        })
+        .collect();
+    // The fewest, for this process may be kept waiting as well.
+    let answered = (0..5)
+        .map(|_| answered_before_another(&server, &bombs))
+        .min();
+    println!("{answered:?} of 300 bombs were answered before another peer");
+    // A hundred and more come in one read.
+    assert!(answered < Some(30), "{answered:?}");
+}
+
+/// Sends bombs, and how many of them were answered when another peer was.
+fn answered_before_another(server: &ServerProcess, bombs: &[u8]) -> usize {
+    let mut other = open(server);
+    let mut bomber = open_with_deflate(server, "");
+    bomber.stream.write_all(bombs).expect("it is open");
+    let first = bomber.read_frame().expect("an answer").payload;
+    assert_eq!(other.ask("alive?"), "alive?");
+    bomber.stream.set_nonblocking(true).expect("it can");
+    let mut answers = Vec::new();
+    _ = bomber.stream.read_to_end(&mut answers);
+    // The later ones refer to the one before, and are no longer than the first.
+    1 + answers.len() / first.len()
 }
 
 /// The limit is on what comes out: at 0, at 1, at the maximum, in one frame and in many.

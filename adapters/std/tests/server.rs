@@ -1143,6 +1143,27 @@ mod deflate {
     }
 
     #[test]
+    fn message_that_would_take_long_to_compress_is_sent_as_it_is() {
+        let each_alone = Deflate {
+            send: context(12, false),
+            receive: context(15, true),
+        };
+        for config in [Deflate::default(), each_alone] {
+            let server = start(Server::builder().deflate(config), echo);
+            let mut client = connect(&server, Deflate::MAX);
+            let mut payloads = 0;
+            for (len, is_packed) in [(2 << 20, true), ((2 << 20) + 1, false), (10_000, true)] {
+                let message = vec![b'a'; len];
+                client.send(&message[..]).unwrap();
+                assert_eq!(recv(&mut client), message.into());
+                let received = client.traffic().unwrap().received.payloads - payloads;
+                payloads += received;
+                assert_eq!(received < len as u64, is_packed);
+            }
+        }
+    }
+
+    #[test]
     fn compressed_message_that_inflates_beyond_the_limit_fails_with_1009() {
         let limits = Limits {
             max_message_len: 100_000,

@@ -37,6 +37,10 @@ const MAX_READS: usize = 2;
 /// turn.
 const MAX_FRAMES: usize = 64;
 
+/// How much one connection may have inflated and compressed before the others have their turn, in
+/// octets of messages: a few milliseconds. What was read may stand for a thousand times as much.
+const MAX_WORK: usize = 256 * 1024;
+
 /// Buffers of messages that came in parts are kept for the next ones: so many, and none longer, in
 /// octets.
 const MAX_SPARE: usize = 4;
@@ -108,6 +112,8 @@ impl Cork {
 pub(super) struct Context {
     pub(super) cork: Cork,
     pub(super) now: Millis,
+    /// What the connection that has its turn had inflated and compressed, in octets.
+    work: usize,
     /// Buffers for messages that come in parts.
     spare: Vec<Vec<u8>>,
     /// Connections that want to be looked at again.
@@ -122,6 +128,7 @@ impl Context {
         Self {
             cork: Cork::new(),
             now: Millis(0),
+            work: 0,
             spare: Vec::new(),
             later: Vec::new(),
             inbox,
@@ -377,8 +384,11 @@ impl Core {
         let Some(codec) = self.codec() else {
             return Ok(false);
         };
-        let packs = packing == Packing::Allowed;
-        let packed = packs.then(|| codec.pack(payload)).flatten();
+        let mut packed = None;
+        if packing == Packing::Allowed {
+            packed = codec.pack(payload);
+            context.work += payload.len();
+        }
         let on_wire = packed.as_deref().unwrap_or(payload);
         codec.count(payload.len(), on_wire.len());
         let Some(packed) = packed else {
@@ -605,6 +615,9 @@ impl Core {
             if self.backlog() > 0 || self.lost {
                 return;
             }
+            if context.work > MAX_WORK {
+                break;
+            }
             match outbox.next() {
                 Next::Nothing => return,
                 Next::Close(code, reason) => {
@@ -747,7 +760,11 @@ impl<D: Default> Slot<D> {
         buffer: &mut [u8],
         ended: bool,
     ) {
+        context.work = 0;
         for _ in 0..MAX_READS {
+            if context.work > MAX_WORK {
+                break;
+            }
             if self.core.is_paused(context) || self.core.is_over() {
                 return;
             }
@@ -819,6 +836,7 @@ impl<D: Default> Slot<D> {
         context: &mut Context,
         buffer: &mut [u8],
     ) {
+        context.work = 0;
         // Where it writes much for others, it reads all the same.
         let waits = self.core.queued;
         self.core.write_outbox(context);
@@ -1004,6 +1022,10 @@ impl<D: Default> Slot<D> {
                 return 0;
             }
             if core.rare.is_some() && core.is_paused(context) {
+                return input.len();
+            }
+            if context.work > MAX_WORK && !input.is_empty() {
+                core.queue(context);
                 return input.len();
             }
         }
@@ -1230,7 +1252,10 @@ impl Core {
             rare.message = context.spare.pop().unwrap_or_default();
         }
         if let Some(codec) = &mut rare.codec {
-            return codec.append(chunk, &mut rare.message);
+            let before = rare.message.len();
+            let appended = codec.append(chunk, &mut rare.message);
+            context.work += rare.message.len() - before;
+            return appended;
         }
         if chunk.first {
             // The next part comes soon, and is often small.

@@ -236,3 +236,54 @@ impl Drop for Membership {
         drop(left);
     }
 }
+
+#[cfg(all(test, feature = "deflate"))]
+mod tests {
+    use motews::deflate::WindowBits;
+
+    use super::super::outbox::Next;
+    use super::*;
+
+    #[test]
+    fn broadcast_to_many_is_compressed_once_for_each_size_of_window() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let inbox = Arc::new(Inbox::new(waker, 1 << 20, None));
+        let windows = [
+            None,
+            WindowBits::new(8),
+            WindowBits::new(12),
+            WindowBits::new(15),
+        ];
+        let hub = Hub::new(SlowPolicy::DropOldest);
+        let members: Vec<(PeerSender, Membership)> = (0..100)
+            .map(|slot| {
+                let id = PeerId::new(0, 0, slot);
+                let outbox = Outbox::new(id, inbox.clone(), windows[slot % windows.len()]);
+                let sender = PeerSender(Arc::new(outbox));
+                let membership = hub.join(&sender);
+                (sender, membership)
+            })
+            .collect();
+        assert_eq!(hub.broadcast("so long ".repeat(100)).delivered, 100);
+        // The members share frames: so it has made no more of them.
+        let mut frames: Vec<(Option<WindowBits>, Frame)> = Vec::new();
+        for (sender, _) in &members {
+            let Next::Send(frame) = sender.0.next() else {
+                panic!("there is one");
+            };
+            let window = sender.0.window;
+            let packing = window.map_or(Packing::Plain, |_| Packing::Packed);
+            assert_eq!(frame.packing(), packing);
+            match frames.iter().find(|(known, _)| *known == window) {
+                Some((_, known)) => assert_eq!(known.bytes().as_ptr(), frame.bytes().as_ptr()),
+                None => frames.push((window, frame)),
+            }
+        }
+        assert_eq!(frames.len(), windows.len());
+        // Nobody has this window, and so nothing is compressed for it.
+        let packed = hub.windows(Packing::Allowed, &mut |id| id.slot() % 4 != 3);
+        assert_eq!(packed.len(), 2);
+        assert!(hub.windows(Packing::Plain, &mut |_| true).is_empty());
+    }
+}

@@ -243,9 +243,14 @@ impl ServerBuilder {
     /// Compresses messages for the peers that ask for it (RFC 7692): see
     /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
     ///
-    /// For many connections, rather without [takeover](crate::Context::takeover): then one
-    /// compressor serves all connections of a loop, and a connection takes its window for receiving
-    /// only.
+    /// A connection takes 61 KiB more with `Deflate::default()`. Without
+    /// [takeover](crate::Context::takeover) of what is sent it takes 34 KiB, its window for
+    /// receiving: then one compressor serves all connections of a loop.
+    ///
+    /// To compress takes a loop some 10 milliseconds for a MiB, and its other connections wait. So a
+    /// message above 2 MiB is sent as it is, and after each 256 KiB of messages the others have
+    /// their turn. A message that arrives is inflated as it comes, up to
+    /// [`Limits::max_message_len`] in one turn if it is a bomb.
     ///
     /// ```
     /// use motews_std::{Context, Deflate, Server};
