@@ -12,6 +12,7 @@ use core::task::{Context, Waker};
 
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
+use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{Answer, Duplex, Timed, Untimed, asynch};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
 use motews_linked::transport::{Fault, Watch, Wire};
@@ -26,6 +27,7 @@ extern "C" fn motews_panic_path_survives() -> ! {
 fn main() {
     run(async_server());
     run(async_client());
+    run(async_packing());
     run(halves());
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
@@ -51,6 +53,8 @@ fn look(event: ResponseEvent<'_, '_>) {
 
 type AsyncServer<K> = asynch::WebSocket<'static, Wire, Server, Buffer, Buffer, K>;
 type AsyncClient<K> = asynch::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
+type Packed = Memory<Buffer, Buffer, Buffer>;
+type Packing<R> = asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Timed<Watch>, Packed>;
 
 async fn async_server() {
     let ws = place::<AsyncServer<Timed<Watch>>>();
@@ -73,55 +77,96 @@ async fn async_client() {
     async_open(ws).await;
 }
 
+async fn async_packing() {
+    let ws = place::<Packing<Server>>();
+    used(ws.accept().await);
+    used(ws.accept_with(judge).await);
+    packing_open(ws).await;
+    let ws = place::<Packing<Client<Generator>>>();
+    used(ws.connect().await);
+    used(ws.connect_with(look).await);
+    packing_open(ws).await;
+}
+
+/// What is the same with compression and without: two types.
+macro_rules! open {
+    ($ws:ident, $reply:ty) => {
+        used($ws.next_event().await);
+        used($ws.next_chunk().await);
+        used($ws.recv(place::<MessageBuffer<Buffer>>()).await);
+        used($ws.send(any()).await);
+        used($ws.send_uncompressed(any()).await);
+        used($ws.send_fragment(any(), bytes(), any()).await);
+        used($ws.send_fragment_uncompressed(any(), bytes(), any()).await);
+        used($ws.ping(bytes()).await);
+        used($ws.flush().await);
+        used($ws.close(any(), any()).await);
+        used($ws.drain().await);
+        let reply = place::<$reply>();
+        used(reply.send(any()).await);
+        used(reply.send_uncompressed(any()).await);
+        used(reply.send_fragment(any(), bytes(), any()).await);
+        used(
+            reply
+                .send_fragment_uncompressed(any(), bytes(), any())
+                .await,
+        );
+        used(reply.ping(bytes()).await);
+        used(reply.flush().await);
+    };
+}
+
 async fn async_open<R: Role + 'static>(
     ws: &mut asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Timed<Watch>>,
 ) {
-    used(ws.next_event().await);
-    used(ws.next_chunk().await);
-    used(ws.recv(place::<MessageBuffer<Buffer>>()).await);
-    used(ws.send(any()).await);
-    used(ws.send_fragment(any(), bytes(), any()).await);
-    used(ws.ping(bytes()).await);
-    used(ws.flush().await);
-    used(ws.close(any(), any()).await);
-    used(ws.drain().await);
-    let reply = place::<asynch::Reply<'static, Wire, R, Buffer, Timed<Watch>>>();
-    used(reply.send(any()).await);
-    used(reply.send_fragment(any(), bytes(), any()).await);
-    used(reply.ping(bytes()).await);
-    used(reply.flush().await);
+    open!(ws, asynch::Reply<'static, Wire, R, Buffer, Timed<Watch>>);
+}
+
+async fn packing_open<R: Role + 'static>(ws: &mut Packing<R>) {
+    open!(
+        ws,
+        asynch::Reply<'static, Wire, R, Buffer, Timed<Watch>, Packed>
+    );
+}
+
+/// What is the same for the halves of one that compresses and of one that does not.
+macro_rules! halves {
+    ($split:ty) => {
+        let Ok(mut halves) = place::<$split>().split::<Fault>() else {
+            return;
+        };
+        let (mut receiver, mut sender) = halves.both();
+        let mut receive = pin!(async {
+            used(receiver.next_event().await);
+            used(receiver.recv(place::<MessageBuffer<Buffer>>()).await);
+        });
+        let mut send = pin!(async {
+            used(sender.send(any()).await);
+            used(sender.send_uncompressed(any()).await);
+            used(sender.send_fragment(any(), bytes(), any()).await);
+            used(
+                sender
+                    .send_fragment_uncompressed(any(), bytes(), any())
+                    .await,
+            );
+            used(sender.ping(bytes()).await);
+            used(sender.flush().await);
+            used(sender.start_close(any(), any()));
+        });
+        core::future::poll_fn(|context| {
+            used(send.as_mut().poll(context));
+            receive.as_mut().poll(context)
+        })
+        .await;
+    };
 }
 
 /// Both halves of a client, the one with the more to do.
 async fn halves() {
-    type Split = asynch::WebSocket<
-        'static,
-        Duplex<Wire, Wire>,
-        Client<Generator>,
-        Buffer,
-        Buffer,
-        Timed<Watch>,
-    >;
-    let Ok(mut halves) = place::<Split>().split::<Fault>() else {
-        return;
-    };
-    let (mut receiver, mut sender) = halves.both();
-    let mut receive = pin!(async {
-        used(receiver.next_event().await);
-        used(receiver.recv(place::<MessageBuffer<Buffer>>()).await);
-    });
-    let mut send = pin!(async {
-        used(sender.send(any()).await);
-        used(sender.send_fragment(any(), bytes(), any()).await);
-        used(sender.ping(bytes()).await);
-        used(sender.flush().await);
-        used(sender.start_close(any(), any()));
-    });
-    core::future::poll_fn(|context| {
-        used(send.as_mut().poll(context));
-        receive.as_mut().poll(context)
-    })
-    .await;
+    type Both = Duplex<Wire, Wire>;
+    type Random = Client<Generator>;
+    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Timed<Watch>>);
+    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Timed<Watch>, Packed>);
 }
 
 motews_linked::entry!(main);
