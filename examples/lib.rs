@@ -9,11 +9,13 @@
 //! - `cargo run --release --example autobahn_client -- URL`: the client that the Autobahn test
 //!   suite tests
 //! - `cargo run --release --example tokio_echo` and `tokio_client`: the same over Tokio, with the
-//!   embedded-io adapter
+//!   embedded-io adapter; `threads_echo`: over the sockets of `std`; `tokio_autobahn_client` and
+//!   `threads_autobahn_client`: for the suite
 //!
 //! This library is what they share.
 
 pub mod compression;
+pub mod embedded_io;
 pub mod ffmpeg;
 pub mod film;
 pub mod run;

@@ -6,9 +6,11 @@ use std::io;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
+use motews::deflate::{Deflate, Level};
 use motews::handshake::Request;
-use motews::{Client, CloseCode, Entropy, EntropyError, Message, MessageBuffer};
-use motews_embedded_io::asynch::WebSocket;
+use motews::{Client, CloseCode, Message, MessageBuffer};
+use motews_embedded_io::{Extension, NoExtension, Untimed};
+use motews_examples::embedded_io::{Os, Tokio, memory};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -22,28 +24,41 @@ struct Options {
     /// The resource on the server.
     #[arg(default_value = "/")]
     target: String,
+
+    /// Offer compression, and tell what was agreed upon. It takes 64 KiB more.
+    #[arg(long)]
+    deflate: bool,
 }
 
-/// The operating system's random numbers.
-struct Os;
-
-impl Entropy for Os {
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        getrandom::fill(bytes).map_err(|_| EntropyError)
-    }
-}
+type Ws<'a, X = NoExtension> = Tokio<'a, Client<Os>, Untimed, X>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let Options { address, target } = Options::parse();
+    let Options {
+        address,
+        target,
+        deflate,
+    } = Options::parse();
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
     let request = Request::new(&address, &target, &mut Os)?;
     let (rx, tx) = (vec![0; 4096], vec![0; 4096]);
-    let mut ws: WebSocket<'_, _, Client<Os>, _, _> =
-        WebSocket::client(FromTokio::new(stream), rx, tx, request, Os)?;
+    let mut ws = Ws::client(FromTokio::new(stream), rx, tx, request, Os)?;
+    if deflate {
+        let config = Deflate::default();
+        let mut ws = ws.with_deflate(config, Level::Default, memory(config))?;
+        ws.connect().await?;
+        match ws.deflate() {
+            Some(agreed) => eprintln!("compressed: {agreed:?}"),
+            None => eprintln!("not compressed"),
+        }
+        return talk(ws).await;
+    }
     ws.connect().await?;
+    talk(ws).await
+}
 
+async fn talk(mut ws: Ws<'_, impl Extension>) -> Result<(), Box<dyn Error>> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut messages = MessageBuffer::new(vec![0; 64 * 1024]);
     let mut closing = false;

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Deflater, Level};
-use motews::{Millis, SendError, Server};
+use motews::deflate::{Deflate, Level};
+use motews::{Millis, Server};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{Clock, Error, Extension, Timed, Timer};
+use motews_examples::embedded_io::{Tokio, echo_async, memory};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -76,40 +76,16 @@ async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Er
         return talk(ws).await;
     }
     let config = Deflate::default();
-    let memory = Memory {
-        window: vec![0; config.receive.window_bits.size()],
-        deflater: vec![0; Deflater::<Vec<u8>>::full_memory(config.send.window_bits)],
-        parts: vec![0; 4096],
-    };
-    talk(ws.with_deflate(config, Level::Default, memory)?).await
+    talk(ws.with_deflate(config, Level::Default, memory(config))?).await
 }
 
-type Ws<'a, X> = WebSocket<'a, FromTokio<TcpStream>, Server, Vec<u8>, Vec<u8>, Timed<Time>, X>;
-
-async fn talk(mut ws: Ws<'_, impl Extension>) -> Result<(), Error<io::Error>> {
+async fn talk(
+    mut ws: Tokio<'_, Server, Timed<Time>, impl Extension>,
+) -> Result<(), Error<io::Error>> {
     ws.accept().await?;
-    let end = echo(&mut ws).await;
+    let end = echo_async(&mut ws).await;
     // RFC 6455 §7.1.1: the server ends TCP, and reads on until the client has done so, too.
     _ = ws.transport_mut().inner_mut().shutdown().await;
     _ = ws.drain().await;
     end
-}
-
-async fn echo(ws: &mut Ws<'_, impl Extension>) -> Result<(), Error<io::Error>> {
-    // Replies are gathered, and written when all of a read is answered.
-    while let Some((chunk, reply)) = ws.next_chunk().await? {
-        let mut rest = &*chunk.bytes;
-        loop {
-            match reply.send_fragment(chunk.kind, rest, chunk.last).await {
-                Ok(taken) => _ = rest.split_off(..taken),
-                // After a Close nothing is sent, but something may still be received.
-                Err(Error::Send(SendError::NotOpen)) => break,
-                Err(error) => return Err(error),
-            }
-            if rest.is_empty() {
-                break;
-            }
-        }
-    }
-    Ok(())
 }

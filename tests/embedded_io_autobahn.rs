@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use motews_tests::{ServerProcess, example, example_of};
+use motews_tests::{ServerProcess, example};
 
 use super::{Cases, folder, test_client, test_server, test_server_with};
 
@@ -11,15 +11,14 @@ use super::{Cases, folder, test_client, test_server, test_server_with};
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_server_passes() {
     let folder = folder("blocking-server");
-    let mut server = Command::new(example_of("motews-embedded-io", "threads_echo"));
-    let server = ServerProcess::start("threads_echo", server.arg("127.0.0.1:0"), &folder);
+    let server = ServerProcess::example("threads_echo", &folder);
     test_server("autobahn blocking server", &server.url(), &folder);
 }
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_client_passes() {
-    let client = example_of("motews-embedded-io", "threads_autobahn_client");
+    let client = example("threads_autobahn_client");
     test_client("blocking", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
@@ -34,7 +33,7 @@ fn autobahn_async_server_passes() {
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_async_client_passes() {
-    let client = example_of("motews-embedded-io", "tokio_autobahn_client");
+    let client = example("tokio_autobahn_client");
     test_client("async", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
@@ -47,4 +46,37 @@ fn autobahn_async_server_with_compression_passes() {
     let server = ServerProcess::start("tokio_echo", &mut server, &folder);
     let title = "autobahn async server, compressed";
     test_server_with(title, &server.url(), &folder, &Cases::compressed());
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_async_client_with_compression_passes() {
+    let mut client = Command::new(example("tokio_autobahn_client"));
+    test_client(
+        "async-compressed",
+        client.arg("--deflate"),
+        &Cases::compressed(),
+    );
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_blocking_server_with_compression_passes() {
+    let folder = folder("blocking-server-compressed");
+    let mut server = Command::new(example("threads_echo"));
+    server.args(["--deflate", "127.0.0.1:0"]);
+    let server = ServerProcess::start("threads_echo", &mut server, &folder);
+    let title = "autobahn blocking server, compressed";
+    test_server_with(title, &server.url(), &folder, &Cases::COMPRESSED);
+}
+
+#[test]
+#[ignore = "needs the Autobahn test suite: bash .ci/install"]
+fn autobahn_blocking_client_with_compression_passes() {
+    let mut client = Command::new(example("threads_autobahn_client"));
+    test_client(
+        "blocking-compressed",
+        client.arg("--deflate"),
+        &Cases::COMPRESSED,
+    );
 }

@@ -1,0 +1,76 @@
+//! The client that the Autobahn test suite's `fuzzingserver` tests: the blocking WebSocket of the
+//! embedded-io adapter over the sockets of `std`.
+
+use core::error::Error as StdError;
+use std::net::{Shutdown, TcpStream};
+
+use clap::Parser;
+use embedded_io_adapters::std::FromStd;
+use motews::deflate::{Deflate, Level};
+use motews::handshake::Request;
+use motews::{Client, CloseCode, Message, MessageBuffer};
+use motews_embedded_io::{Extension, NoExtension, Untimed};
+use motews_examples::embedded_io::{Os, Threaded, echo, memory};
+
+type Fallible<T> = Result<T, Box<dyn StdError>>;
+type Ws<'a, X = NoExtension> = Threaded<'a, Client<Os>, Untimed, X>;
+
+/// Runs all cases of a fuzzingserver.
+#[derive(Parser)]
+#[command(name = "threads_autobahn_client")]
+struct Options {
+    /// Where the suite is: ws://127.0.0.1:9001
+    url: String,
+
+    /// Offer compression.
+    #[arg(long)]
+    deflate: bool,
+}
+
+fn main() -> Fallible<()> {
+    let Options { url, deflate } = Options::parse();
+    let address = url.trim_start_matches("ws://");
+    let mut messages = MessageBuffer::new([0; 16]);
+    let mut ws = client(address, "/getCaseCount")?;
+    ws.connect()?;
+    let count: u32 = match ws.recv(&mut messages)? {
+        Some(Message::Text(count)) => count.parse()?,
+        _ => return Err("the server tells no number of cases".into()),
+    };
+    ws.close(CloseCode::NORMAL, "")?;
+
+    for case in 1..=count {
+        let target = format!("/runCase?case={case}&agent=motews");
+        let ws = client(address, &target)?;
+        // Most cases end with a failure of the connection, which is what they test.
+        let end = if deflate {
+            talk(ws.with_deflate(Deflate::MAX, Level::Default, memory(Deflate::MAX))?)
+        } else {
+            talk(ws)
+        };
+        if let Err(error) = end {
+            println!("case {case} of {count}: {error}");
+        }
+    }
+
+    let mut ws = client(address, "/updateReports?agent=motews")?;
+    ws.connect()?;
+    while ws.next_event()?.is_some() {}
+    Ok(())
+}
+
+fn client<'a>(address: &'a str, target: &'a str) -> Fallible<Ws<'a>> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let request = Request::new(address, target, &mut Os)?;
+    let (rx, tx) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
+    Ok(Ws::client(FromStd::new(stream), rx, tx, request, Os)?)
+}
+
+fn talk(mut ws: Ws<'_, impl Extension>) -> Fallible<()> {
+    ws.connect()?;
+    let end = echo(&mut ws);
+    _ = ws.transport().inner().shutdown(Shutdown::Write);
+    _ = ws.drain();
+    Ok(end?)
+}
