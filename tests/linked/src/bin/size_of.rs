@@ -6,8 +6,9 @@ use motews::handshake::{ClientHandshake, ServerHandshake};
 use motews::{
     Client, Connection, ControlSlots, ControlStorage, Deadlines, MessageBuffer, Server, Window,
 };
+use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{Error, asynch};
-use motews_linked::machine::{Generator, bytes, hand, place};
+use motews_linked::machine::{Generator, any, bytes, hand, place};
 use motews_linked::transport::{Fault, Watch, Wire};
 use motews_smoltcp::{ClientSocket, ServerSocket};
 
@@ -39,37 +40,42 @@ macro_rules! size_of {
 }
 
 /// An echo server as the adapter's documentation has it. Its buffers are elsewhere.
-async fn echo(wire: Wire) -> Result<(), Error<Fault>> {
-    let mut ws = asynch::WebSocket::server(wire, bytes(), bytes())?;
-    ws.accept().await?;
-    while let Some((chunk, reply)) = ws.next_chunk().await? {
-        let mut rest = &*chunk.bytes;
-        loop {
-            let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
-            rest = rest.get(taken..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
+macro_rules! echo {
+    ($name:ident, |$ws:ident| $with:expr) => {
+        async fn $name(wire: Wire) -> Result<(), Error<Fault>> {
+            let $ws = asynch::WebSocket::server(wire, bytes(), bytes())?;
+            let mut ws = $with;
+            ws.accept().await?;
+            while let Some((chunk, reply)) = ws.next_chunk().await? {
+                let mut rest = &*chunk.bytes;
+                loop {
+                    let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
+                    rest = rest.get(taken..).unwrap_or_default();
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
             }
+            Ok(())
         }
-    }
-    Ok(())
+    };
 }
 
-/// The same with deadlines.
-async fn echo_timed(wire: Wire) -> Result<(), Error<Fault>> {
-    let mut ws = asynch::WebSocket::server(wire, bytes(), bytes())?.with_clock(Watch);
-    ws.accept().await?;
-    while let Some((chunk, reply)) = ws.next_chunk().await? {
-        let mut rest = &*chunk.bytes;
-        loop {
-            let taken = reply.send_fragment(chunk.kind, rest, chunk.last).await?;
-            rest = rest.get(taken..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-        }
+echo!(echo, |ws| ws);
+echo!(echo_timed, |ws| ws.with_clock(Watch));
+echo!(echo_deflate, |ws| ws.with_deflate(
+    any(),
+    any(),
+    memory()
+)?);
+
+/// The memory for compression, elsewhere as well.
+fn memory() -> Memory<&'static mut [u8], &'static mut [u8], &'static mut [u8]> {
+    Memory {
+        window: bytes(),
+        deflater: bytes(),
+        parts: bytes(),
     }
-    Ok(())
 }
 
 /// As large as the future of `make`.
@@ -79,10 +85,12 @@ const fn size_of_future<F: Future>(_: &impl Fn(Wire) -> F) -> usize {
 
 type EchoFuture = [u8; size_of_future(&echo)];
 type EchoFutureTimed = [u8; size_of_future(&echo_timed)];
+type EchoFutureDeflate = [u8; size_of_future(&echo_deflate)];
 
 size_of! {
     ECHO: EchoFuture,
     ECHO_TIMED: EchoFutureTimed,
+    ECHO_DEFLATE: EchoFutureDeflate,
     HOT: Connection<Server, Elsewhere>,
     SLOTS: ControlSlots,
     SERVER: Connection<Server>,
