@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::thread;
 use std::time::Instant;
 
@@ -287,4 +288,26 @@ fn processor_time(process: u32) -> Duration {
     let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     // A tick is a hundredth of a second on every Linux of today.
     Duration::from_millis(ticks * 10)
+}
+
+/// RFC 6455 §5.5.1: the peer may end its half behind its Close, and still read what it asked for.
+#[test]
+fn closing_peer_ends_its_half_and_reads_late_it_gets_all_answers_and_the_close() {
+    let server = start(&["send-buffer=8192"]);
+    let peer = RawPeer::connect_from([127, 0, 0, 1].into(), Some(8192), server.address);
+    let mut peer = peer.and_then(RawPeer::upgraded).expect("it is served");
+    for number in 0..4 {
+        peer.send(0x82, &[number; 100_000]).expect("it is open");
+    }
+    peer.send(0x88, b"\x03\xe8").expect("it is open");
+    peer.stream.shutdown(Shutdown::Write).expect("it is open");
+    // So that the server knows before the first answer is read.
+    thread::sleep(Duration::from_millis(200));
+    for number in 0..4 {
+        let answer = peer.read_frame().expect("an answer").payload;
+        assert!(answer == [number; 100_000], "{number}");
+    }
+    assert_eq!(peer.read_to_close(), 1000);
+    assert!(peer.is_ended_within(PATIENCE), "the server ends TCP");
+    assert_eq!(open(&server).ask("!closes"), "!closes 1000");
 }

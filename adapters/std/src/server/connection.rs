@@ -875,11 +875,9 @@ impl<D: Default> Slot<D> {
     fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         self.core.ended = true;
         match self.core.phase {
-            Phase::WebSocket => {
-                // What it means, the outcome tells.
-                let _ = self.core.connection.receive_eof();
-                self.core.lost = true;
-            }
+            // Behind a Close, what is on its way to the peer still goes out, with the answer.
+            // Otherwise it has left.
+            Phase::WebSocket => self.core.lost |= self.core.connection.receive_eof().is_err(),
             // It may still read.
             Phase::Response => {}
             _ => self.core.lost = true,
@@ -1154,6 +1152,7 @@ impl<D: Default> Slot<D> {
         core.phase = Phase::Drain;
         if !core.lost {
             core.stream.shutdown();
+            core.lost = core.ended;
         }
         let Some(mut data) = self.data.take() else {
             return;
