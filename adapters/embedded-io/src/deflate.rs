@@ -498,8 +498,9 @@ where
     ) -> Option<Found> {
         loop {
             let held = match incoming.held {
-                Some(held) => held,
-                None => {
+                Some(held) if connection.violation().is_none() => held,
+                _ => {
+                    incoming.held = None;
                     let step = receive(connection, rx)?;
                     if !incoming.is_agreed || !step.is_chunk() {
                         return Some(Found::Step(step));

@@ -976,6 +976,21 @@ fn close_is_dropped_receiving_goes_on_to_the_end() {
     assert_eq!(block_on(ws.recv(&mut messages)), Ok(None));
 }
 
+/// Nothing of a message is told after the caller has failed the connection.
+#[test]
+fn connection_failed_in_the_midst_of_a_chunk_tells_no_more_of_it() {
+    let ours = both(9, true);
+    let payload = deflated(ours.receive, &[&[7; 300]]).concat();
+    let (mut ws, script) = open(ours, &frame(0xC2, &payload, KEY));
+    let first = ws.next_event().expect("no error");
+    assert!(matches!(first, Some(Event::Data(chunk)) if chunk.bytes.len() == 10));
+    ws.fail(ProtocolViolation::MessageTooBig);
+    let failure = Error::Protocol(ProtocolViolation::MessageTooBig);
+    assert_eq!(ws.next_event(), Err(failure));
+    let code = close_code(&script, ours.send);
+    assert_eq!(code, Some(CloseCode::MESSAGE_TOO_BIG));
+}
+
 /// A message that began in parts ends whole, as far as it was not told before.
 #[test]
 fn message_received_in_parts_goes_on_whole() {
