@@ -325,6 +325,30 @@ fn open_message_beyond_the_limit_when_inflated_fails_with_1009() {
     }
 }
 
+/// PD27: the limit at 0, at 1, and at its maximum.
+#[test]
+fn open_compressed_message_at_each_limit_is_taken_and_one_more_octet_is_not() {
+    for (limit, longest) in [(0, 0), (1, 1), (usize::MAX, 100_000)] {
+        let limited = builder().max_message_len(limit);
+        let (mut other, mut server) = ws_pair_with(&limited);
+        for len in [0, longest] {
+            other.send(vec![7; len]).unwrap();
+            assert_eq!(server.recv().unwrap(), Some(Message::Binary(vec![7; len])));
+        }
+        if limit < usize::MAX {
+            other.send(vec![7; longest + 1]).unwrap();
+            let failed = server.recv();
+            assert!(
+                matches!(
+                    failed,
+                    Err(RecvError::Protocol(ProtocolViolation::MessageTooBig))
+                ),
+                "{limit}: {failed:?}"
+            );
+        }
+    }
+}
+
 /// PD26: what cannot be inflated, and text that is not UTF-8 when it is inflated.
 #[test]
 fn open_message_that_is_malformed_fails_with_1007() {
