@@ -37,15 +37,15 @@ use visitor::{Command, Visitor};
 
 /// WebSockets at once.
 const CONNECTIONS: usize = 4;
-/// Sockets that listen: as many more, for pages, for refusals, and for the connections that browsers
+/// Sockets that listen: three more, for pages, for refusals, and for the connections that browsers
 /// open in advance.
-const VISITORS: usize = 2 * CONNECTIONS;
+const VISITORS: usize = CONNECTIONS + 3;
 /// All sockets: one that calls.
 const SOCKETS: usize = VISITORS + 1;
 /// Octets of a socket's receive ring. A request may be longer, and so may a message.
 const RX: usize = 2048;
 /// Octets of a socket's transmit ring.
-const TX: usize = 1536;
+const TX: usize = 2048;
 /// Octets of each of the two rings of the socket that calls.
 const CALLING: usize = 1024;
 
