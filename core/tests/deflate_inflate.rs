@@ -432,6 +432,178 @@ fn malformed_blocks_are_refused() {
     }
 }
 
+/// Bits in the order in which they are written.
+#[derive(Default)]
+struct Bits(Vec<bool>);
+
+impl Bits {
+    /// A number, its least significant bit first.
+    fn put(&mut self, value: usize, count: usize) {
+        self.0.extend((0..count).map(|bit| value >> bit & 1 == 1));
+    }
+
+    /// A code, its most significant bit first.
+    fn code(&mut self, code: &str) {
+        self.0.extend(code.bytes().map(|bit| bit == b'1'));
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let byte = |bits: &[bool]| {
+            let bits = bits.iter().rev();
+            bits.fold(0, |byte, bit| byte << 1 | u8::from(*bit))
+        };
+        self.0.chunks(8).map(byte).collect()
+    }
+}
+
+/// A dynamic block with codes of these lengths for some literals and for distances, then these codes,
+/// then the end of the message.
+fn dynamic(literals: &[(usize, usize)], distances: &[usize], codes: &[&str]) -> Vec<u8> {
+    let mut bits = Bits::default();
+    bits.put(0b100, 3);
+    bits.put(258 - 257, 5);
+    bits.put(distances.len() - 1, 5);
+    bits.put(19 - 4, 4);
+    // Each length from 0 to 15 has a code of 4 bits, which is the length.
+    for symbol in [
+        16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+    ] {
+        bits.put(if symbol < 16 { 4 } else { 0 }, 3);
+    }
+    for symbol in 0..258 {
+        let of_symbol = literals.iter().find(|(of, _)| *of == symbol);
+        bits.code(&format!("{:04b}", of_symbol.map_or(0, |(_, len)| *len)));
+    }
+    for len in distances {
+        bits.code(&format!("{len:04b}"));
+    }
+    for code in codes {
+        bits.code(code);
+    }
+    bits.put(0, 3);
+    bits.bytes()
+}
+
+/// PD26: a code has just as many symbols as there is room for, or a single one, of one bit (RFC 1951
+/// §3.2.7), and whoever uses what is not there is refused.
+#[test]
+fn codes_that_are_not_complete_are_refused_but_for_a_lone_one() {
+    // a, the end, and length 3
+    let literals = [(97, 2), (256, 2), (257, 1)];
+    let (length, a, end) = ("0", "10", "11");
+    let (ok_aaaa, bad_a) = ((&b"aaaa"[..], true), (&b"a"[..], false));
+    let (ok_a, ok_none, bad) = ((&b"a"[..], true), (&b""[..], true), (&b""[..], false));
+    let cases: [(&str, Vec<u8>, (&[u8], bool)); 16] = [
+        (
+            "lone distance",
+            dynamic(&literals, &[1], &[a, length, "0", end]),
+            ok_aaaa,
+        ),
+        (
+            "not the lone one",
+            dynamic(&literals, &[1], &[a, length, "1", end]),
+            bad_a,
+        ),
+        (
+            "second alone",
+            dynamic(&literals, &[0, 1], &[a, length, "0", end]),
+            bad_a,
+        ),
+        ("no distance", dynamic(&literals, &[0], &[a, end]), ok_a),
+        (
+            "no distance, used",
+            dynamic(&literals, &[0], &[a, length, "0", end]),
+            bad_a,
+        ),
+        ("lone, 2 bits", dynamic(&literals, &[2], &[a, end]), bad),
+        ("lone, 15 bits", dynamic(&literals, &[15], &[a, end]), bad),
+        ("incomplete", dynamic(&literals, &[1, 2], &[a, end]), bad),
+        ("complete", dynamic(&literals, &[1, 2, 2], &[a, end]), ok_a),
+        ("too many", dynamic(&literals, &[1, 1, 1], &[a, end]), bad),
+        (
+            "too many, long",
+            dynamic(&literals, &[1, 2, 15, 15, 2], &[a, end]),
+            bad,
+        ),
+        ("only the end", dynamic(&[(256, 1)], &[0], &["0"]), ok_none),
+        ("not the end", dynamic(&[(256, 1)], &[0], &["1"]), bad),
+        (
+            "only the end, 2 bits",
+            dynamic(&[(256, 2)], &[0], &["00"]),
+            bad,
+        ),
+        (
+            "incomplete literals",
+            dynamic(&[(97, 1), (256, 2)], &[0], &["0", "10"]),
+            bad,
+        ),
+        ("no end", dynamic(&[(97, 1), (98, 1)], &[0], &["0"]), bad),
+    ];
+    for (what, message, (bytes, is_ok)) in cases {
+        let outcome = inflate_once(&message);
+        assert_same_as_zlib(&message, &outcome);
+        assert_eq!(outcome.bytes, bytes, "{what}");
+        assert_eq!(outcome.verdict.is_ok(), is_ok, "{what}");
+        for room in [1, 300] {
+            let split = inflate(&mut inflater(WindowBits::MIN), &message, &[1], room);
+            assert_eq!(split, outcome, "{what}");
+        }
+    }
+}
+
+/// PD26: symbols that no block has, in the fixed codes; and lengths beyond the last one.
+#[test]
+fn symbols_and_lengths_that_are_not_there_are_refused() {
+    let fixed = |codes: &[&str]| {
+        let mut bits = Bits::default();
+        bits.put(0b010, 3);
+        bits.code("10010001"); // a
+        codes.iter().for_each(|code| bits.code(code));
+        bits.code("0000000");
+        bits.put(0, 3);
+        bits.bytes()
+    };
+    let length = "0000001";
+    assert_eq!(inflate_once(&fixed(&[length, "00000"])), ok(b"aaaa"));
+    for codes in [
+        &[length, "11110"][..],
+        &[length, "11111"],
+        &["11000110"],
+        &["11000111"],
+    ] {
+        // Long enough for the fast way, too
+        for message in [fixed(codes), [fixed(codes), vec![0; 400]].concat()] {
+            let outcome = inflate_once(&message);
+            assert_same_as_zlib(&message, &outcome);
+            assert_eq!(
+                (&outcome.bytes[..], outcome.verdict),
+                (&b"a"[..], Err(Malformed))
+            );
+        }
+    }
+    // Zeros 138 times, and so many more that they are all 258, or one more
+    for (more, is_ok) in [(118, true), (119, false)] {
+        let mut bits = Bits::default();
+        bits.put(0b100, 3);
+        bits.put(0, 5 + 5);
+        bits.put(18 - 4, 4);
+        for symbol in [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1] {
+            bits.put(usize::from(symbol == 18 || symbol == 1), 3);
+        }
+        for times in [138, more] {
+            bits.code("1");
+            bits.put(times - 11, 7);
+        }
+        // The end has 1 bit, the distance too; or there is one length too many.
+        bits.code("000");
+        bits.put(0, 3);
+        let message = bits.bytes();
+        let outcome = inflate_once(&message);
+        assert_same_as_zlib(&message, &outcome);
+        assert_eq!(outcome.verdict.is_ok(), is_ok, "{more}");
+    }
+}
+
 /// A window is as large as was agreed, or there is none.
 #[test]
 fn window_too_small_is_refused() {
