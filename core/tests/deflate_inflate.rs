@@ -493,7 +493,8 @@ fn codes_that_are_not_complete_are_refused_but_for_a_lone_one() {
     let (length, a, end) = ("0", "10", "11");
     let (ok_aaaa, bad_a) = ((&b"aaaa"[..], true), (&b"a"[..], false));
     let (ok_a, ok_none, bad) = ((&b"a"[..], true), (&b""[..], true), (&b""[..], false));
-    let cases: [(&str, Vec<u8>, (&[u8], bool)); 16] = [
+    type Case<'a> = (&'a str, Vec<u8>, (&'a [u8], bool));
+    let cases: [Case<'_>; 16] = [
         (
             "lone distance",
             dynamic(&literals, &[1], &[a, length, "0", end]),
