@@ -8,6 +8,10 @@
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
 //! | [`Clock`], [`Timer`] | the time, from the caller; without it no deadline is kept |
+#![cfg_attr(
+    feature = "deflate",
+    doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
+)]
 //!
 //! # An echo server
 //! It copies nothing but its reply. What answers one read leaves in one write.
@@ -70,6 +74,8 @@
 
 pub mod asynch;
 pub mod blocking;
+#[cfg(feature = "deflate")]
+mod codec;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
