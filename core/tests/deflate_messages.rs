@@ -432,16 +432,27 @@ fn compressed_message_of_the_limit_that_has_grown_arrives() {
         wire
     };
     grown.push((flushed(5), noise.clone()));
+    let octet = |bits: &[bool]| {
+        let bits = bits.iter().rev();
+        bits.fold(0, |octet, bit| octet << 1 | u8::from(*bit))
+    };
+    // The same with fixed codes of 9 bits, as zlib does: 15 octets for 8
+    let mut bits: Vec<bool> = Vec::new();
+    for _ in 0..70_000 / 8 {
+        bits.extend([false, true, false]);
+        bits.extend([true; 8 * 9]); // 255
+        bits.extend([false; 7 + 3]);
+        bits.resize(bits.len().next_multiple_of(8), false);
+        bits.extend([[false; 16], [true; 16]].concat());
+    }
+    bits.extend([false; 3]);
+    grown.push((bits.chunks(8).map(octet).collect(), vec![255; 70_000]));
     // Fixed codes of 9 bits: an eighth more
     let mut bits: Vec<bool> = vec![false, true, false];
     for _ in 0..70_000 {
         bits.extend([true; 9]); // 255
     }
     bits.extend([false; 7 + 3]);
-    let octet = |bits: &[bool]| {
-        let bits = bits.iter().rev();
-        bits.fold(0, |octet, bit| octet << 1 | u8::from(*bit))
-    };
     grown.push((bits.chunks(8).map(octet).collect(), vec![255; 70_000]));
 
     for (wire, message) in grown {

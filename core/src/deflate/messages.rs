@@ -76,7 +76,7 @@ impl<'a> Chunk<'a> {
 ///
 /// What cannot be compressed grows: by less than a twentieth where a [`Deflater`] wrote it, by an
 /// eighth in the fixed codes of RFC 1951, by 5 octets for each time that its sender flushes. Whoever
-/// flushes more often than every 5 octets needs a greater limit.
+/// flushes more often than every 8 octets needs a greater limit.
 #[must_use]
 pub const fn wire_limit(max_message_len: u64) -> u64 {
     max_message_len.saturating_mul(2).saturating_add(64)
