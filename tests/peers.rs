@@ -122,9 +122,9 @@ fn python_server_serves_compressed() {
     let server = ServerProcess::start("server.py", &mut script("server.py"), folder());
     for wanted in all_windows() {
         // It has no more than 12 bits, and does not compress with less than 9.
-        let least = |bits: WindowBits| bits.min(WindowBits::new(12).expect("12 bits"));
-        let agreed = (wanted.receive.window_bits > WindowBits::MIN)
-            .then(|| with_windows(wanted, least(wanted.send.window_bits)));
+        let bits = wanted.receive.window_bits;
+        let most = WindowBits::new(12).expect("12 bits");
+        let agreed = (bits > WindowBits::MIN).then(|| with_windows(wanted, bits.min(most)));
         exchange_compressed(server.address, wanted, agreed);
     }
 }
@@ -465,9 +465,8 @@ fn exchange_compressed(address: SocketAddr, wanted: Deflate, agreed: Option<Defl
 /// Serves the connections of a client's script, which offers windows of all sizes, with motews: the
 /// blocking one, and then the event-driven one.
 fn serve_compressed(name: &str) {
-    let address = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let listener = address.try_clone().expect("another handle");
-    let address = address.local_addr().expect("it is bound");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
     let (ended, accounts) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
