@@ -50,6 +50,9 @@ pub trait Talk {
 
     /// Looks at what came, `due` octets at most, and tells whether the turn is over; the next one is
     /// up then.
+    ///
+    /// # Errors
+    /// Where it is not what must come.
     fn receive(&mut self, came: &[u8]) -> io::Result<bool>;
 }
 
