@@ -135,7 +135,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
         if !last {
             return Ok(None);
         }
-        Message::new(kind, self.assembled()).map(Some)
+        Message::new(kind, self.take()).map(Some)
+    }
+
+    /// The message that is whole now: what comes next is not added to it.
+    pub(crate) fn take(&mut self) -> &[u8] {
+        let len = core::mem::take(&mut self.len);
+        self.buffer.as_ref().get(..len).unwrap_or_default()
     }
 
     /// The buffer and how much of it is in use, for what is written into it elsewhere.

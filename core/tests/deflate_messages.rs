@@ -657,6 +657,39 @@ fn message_buffer_takes_compressed_messages_with_and_without_a_window() {
     }
 }
 
+/// The start is told once, by whoever receives it.
+#[test]
+fn message_that_began_in_a_buffer_and_goes_on_in_parts_does_not_begin_again() {
+    let context = context(10, true);
+    let (mut a, mut b) = (client(), server());
+    let mut compressor = compressor(context);
+    let mut decompressor = Decompressor::new([0; 1 << 10], context, 4000).expect("there is room");
+    let mut buffer = MessageBuffer::new([0; 3000]);
+    let message = text(3000);
+    let mut wire = send(
+        &mut compressor,
+        &mut a,
+        DataKind::Text,
+        message.as_bytes(),
+        99,
+    );
+    let (start, rest) = wire.split_at_mut(150);
+    let mut input = start;
+    while let Some(Event::Data(chunk)) = b.next_event(&mut input).expect("right") {
+        assert_eq!(buffer.push_inflated(chunk, &mut decompressor), Ok(None));
+    }
+    let mut received = buffer.assembled().to_vec();
+    let mut input = rest;
+    while let Some(Event::Data(mut chunk)) = b.next_event(&mut input).expect("right") {
+        let mut out = [0; 64];
+        while let Some(part) = decompressor.next(&mut chunk, &mut out).expect("right") {
+            assert!(!part.first);
+            received.extend_from_slice(part.bytes);
+        }
+    }
+    assert_eq!(received, message.as_bytes());
+}
+
 /// As firmware does, which has room for a little of the output at a time; and its memory serves the
 /// next connection.
 #[test]

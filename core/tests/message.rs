@@ -83,6 +83,25 @@ fn buffer_second_message_has_nothing_of_the_first() {
     assert_eq!(push(&mut messages, &frames), expected);
 }
 
+/// MS10: of a message whose start was received elsewhere, the rest.
+#[test]
+fn buffer_message_that_began_elsewhere_has_nothing_of_the_one_before() {
+    let mut messages = MessageBuffer::new([0; 4]);
+    let whole = [frame(0x01, b"ab"), frame(0x80, b"cd")];
+    assert_eq!(push(&mut messages, &whole), [More, text("abcd")]);
+    let mut connection: Connection<Server> = Connection::new(Server);
+    let mut input = [frame(0x01, b"ef"), frame(0x80, b"gh")].concat();
+    let mut input = &mut input[..];
+    assert!(matches!(
+        connection.next_event(&mut input),
+        Ok(Some(Event::Data(_)))
+    ));
+    let Ok(Some(Event::Data(rest))) = connection.next_event(&mut input) else {
+        panic!("the rest of it");
+    };
+    assert_eq!(messages.push(rest), Ok(Some(Message::Text("gh"))));
+}
+
 /// MS15: empty messages are messages.
 #[test]
 fn buffer_empty_messages_are_delivered() {

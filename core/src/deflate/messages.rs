@@ -264,11 +264,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
         let begins = chunk.first;
         let last = chunk.last;
         let (buffer, len) = self.parts(begins);
-        match decompressor.inflate(&mut chunk, buffer, len)? {
+        let inflated = decompressor.inflate(&mut chunk, buffer, len)?;
+        decompressor.first = false;
+        match inflated {
             Inflated::Full => Err(ProtocolViolation::MessageTooBig),
-            Inflated::All if last => Message::new(kind, self.assembled())
-                .map(Some)
-                .map_err(violation),
+            Inflated::All if last => Message::new(kind, self.take()).map(Some).map_err(violation),
             Inflated::All => Ok(None),
         }
     }
