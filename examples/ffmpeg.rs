@@ -45,19 +45,33 @@ pub struct Pictures {
 /// The `ffmpeg` of an input, if it runs. Another thread than the one that waits for its pictures can
 /// end it: one whose source hangs would not notice that nobody reads them any more.
 #[derive(Clone, Debug, Default)]
-pub struct Running(Arc<Mutex<Option<Child>>>);
+pub struct Running(Arc<Mutex<State>>);
 
-impl Running {
-    fn lock(&self) -> MutexGuard<'_, Option<Child>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Debug, Default)]
+struct State {
+    child: Option<Child>,
+    is_over: bool,
+}
 
-    /// Ends it.
-    pub fn kill(&self) {
-        if let Some(mut child) = self.lock().take() {
+impl State {
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
             _ = child.kill();
             _ = child.wait();
         }
+    }
+}
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, and no other starts.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        state.kill();
     }
 }
 
@@ -67,6 +81,10 @@ impl Input {
     /// # Errors
     /// In words, with what to do about it.
     pub fn start(&self) -> Result<Pictures, String> {
+        let mut running = self.running.lock();
+        if running.is_over {
+            return Err("this program ends".to_owned());
+        }
         let mut child = self
             .command()
             .stdin(Stdio::null())
@@ -76,7 +94,8 @@ impl Input {
             .map_err(|error| self.explain(&error))?;
         let stdout = child.stdout.take().expect("it was asked for");
         let stderr = child.stderr.take().expect("it was asked for");
-        *self.running.lock() = Some(child);
+        running.child = Some(child);
+        drop(running);
         Ok(Pictures {
             running: self.running.clone(),
             stdout,
@@ -151,7 +170,7 @@ impl Pictures {
     /// Ends `ffmpeg` and tells what it complained about; empty if it did not.
     #[must_use]
     pub fn end(mut self) -> String {
-        self.running.kill();
+        self.running.lock().kill();
         let complaint = self.complaint.take().and_then(|thread| thread.join().ok());
         complaint.unwrap_or_default().trim().to_owned()
     }
@@ -159,7 +178,7 @@ impl Pictures {
 
 impl Drop for Pictures {
     fn drop(&mut self) {
-        self.running.kill();
+        self.running.lock().kill();
     }
 }
 

@@ -163,7 +163,7 @@ fn show(options: Options) -> Result<(), String> {
         }
     }
     let served = run::serve(builder, &options.addr, cinema);
-    running.kill();
+    running.end();
     served
 }
 

@@ -119,11 +119,13 @@ fn echo_page_and_servers_exchange_compressed_messages_with_takeover_and_without(
     let name = "permessage-deflate";
     let no_takeover = "server_no_context_takeover; client_no_context_takeover";
     let alone = &["--no-context-takeover"][..];
+    let largest = &["--window-bits", "15"][..];
     // zlib compresses with no window smaller than 9 bits, whatever was agreed on.
     let smallest = &["--window-bits", "8"][..];
     let servers = [
         ("echo", &[][..], name.to_owned()),
         ("echo", alone, format!("{name}; {no_takeover}")),
+        ("echo", largest, name.to_owned()),
         (
             "echo",
             smallest,

@@ -205,9 +205,15 @@ impl Client<Script> {
         for number in 0..CONNECTIONS {
             let mut stream = dial(address)?;
             let head = open(&mut stream, terms.extension())?.to_ascii_lowercase();
-            let said = |parameter: &str| head.contains(parameter);
-            if said("permessage-deflate") != (terms != Terms::Off)
-                || said("server_no_context_takeover") != (terms == Terms::Alone)
+            let is_agreed = [
+                ("permessage-deflate", terms != Terms::Off),
+                ("server_no_context_takeover", terms == Terms::Alone),
+                ("client_no_context_takeover", terms == Terms::Alone),
+                ("server_max_window_bits=12", terms == Terms::Takeover12),
+            ];
+            if is_agreed
+                .iter()
+                .any(|&(term, wanted)| head.contains(term) != wanted)
             {
                 return Err(io::Error::other(format!(
                     "it agreed to other terms: {head}"
