@@ -222,8 +222,6 @@ where
     type Accepted = Option<Parameters>;
     type Found = Found;
 
-    const MAY_END: bool = true;
-
     // ---- the opening handshake ----
 
     fn gather(offers: &mut Offers, event: &RequestEvent<'_, '_>) {
@@ -510,6 +508,10 @@ where
             Sending::Ending(kind)
         };
         Ok((sent.consumed, sent.written))
+    }
+
+    fn may_end(outgoing: &Outgoing<D>) -> bool {
+        outgoing.agreed().is_some()
     }
 
     fn is_ending(outgoing: &Outgoing<D>) -> bool {

@@ -282,7 +282,15 @@ pub(crate) fn due<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
         (None, _) => {}
         (Some(Due::Ping), Ok(output)) => output.owe_ping(),
         (Some(Due::Ping), Err(ping)) => ping.set(true),
-        (Some(Due::Idle), _) => _ = connection.close(CloseCode::GOING_AWAY, ""),
+        (Some(Due::Idle), output) => {
+            // RFC 6455 §5.5.1: after a Close there are no frames of a message any more [CL05]
+            if let Ok(output) = output
+                && X::is_ending(&output.outgoing)
+            {
+                _ = output.put_owed(connection); // As far as there is room: the peer may not read.
+            }
+            _ = connection.close(CloseCode::GOING_AWAY, "");
+        }
         // The server has not ended the transport, but all else is done [CL07]
         (Some(_), Ok(output))
             if connection.is_clean() && output.pending(config.flush).is_none() =>

@@ -38,9 +38,6 @@ pub(crate) mod sealed {
         /// An event, which lies in the receive window or in [`Self::Incoming`].
         type Found;
 
-        /// Whether [`is_ending`](Self::is_ending) ever is true.
-        const MAY_END: bool;
-
         // ---- the opening handshake ----
 
         fn gather(offers: &mut Self::Offers, event: &RequestEvent<'_, '_>);
@@ -132,6 +129,8 @@ pub(crate) mod sealed {
             fragment: Fragment<'_>,
             out: &mut [u8],
         ) -> Result<(usize, usize), SendError>;
+        /// Whether [`is_ending`](Self::is_ending) ever is true on this connection.
+        fn may_end(outgoing: &Self::Outgoing) -> bool;
         /// Whether the end of a message, of which all was taken, is still to be put into frames.
         fn is_ending(outgoing: &Self::Outgoing) -> bool;
         /// The next frame of it.
@@ -172,8 +171,6 @@ impl sealed::Extension for NoExtension {
     type Offers = ();
     type Accepted = ();
     type Found = Step;
-
-    const MAY_END: bool = false;
 
     fn gather((): &mut (), _: &RequestEvent<'_, '_>) {}
 
@@ -286,6 +283,11 @@ impl sealed::Extension for NoExtension {
         out: &mut [u8],
     ) -> Result<(usize, usize), SendError> {
         send_plain(connection, fragment, out)
+    }
+
+    #[inline]
+    fn may_end((): &()) -> bool {
+        false
     }
 
     #[inline]

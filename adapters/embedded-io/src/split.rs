@@ -107,6 +107,7 @@ where
     /// ```
     pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K, X>, Error<E>> {
         let engine = &mut self.reply.engine;
+        let may_end = X::may_end(&engine.output.outgoing);
         let Duplex { reader, writer } = &mut self.reply.transport;
         Ok(Halves {
             rx: &mut self.rx,
@@ -120,6 +121,7 @@ where
                     writer,
                 }),
                 config: engine.config,
+                may_end,
                 receiver: Cell::new(None),
                 sender: Cell::new(None),
                 news: Cell::new(false),
@@ -151,6 +153,8 @@ struct Shared<'s, Wr, R, Tx, X: Extension> {
     /// Borrowed by the half that writes, as long as it does.
     writing: RefCell<Writing<'s, Wr, Tx, X>>,
     config: &'s Config<'s>,
+    /// The end of a message may wait for room.
+    may_end: bool,
     /// The receiver, which waits for input or for `news`.
     receiver: Cell<Option<Waker>>,
     /// The sender, which waits for `writing`.
@@ -617,7 +621,7 @@ where
         let mut writing = self.shared.writing.try_borrow_mut().ok();
         self.shared.connection(|connection| match &mut writing {
             Some(writing) => start_close(connection, writing.output, code, reason),
-            None if X::MAY_END => Err(Failure::Send(SendError::MessageInProgress)),
+            None if self.shared.may_end => Err(Failure::Send(SendError::MessageInProgress)),
             None => Ok(connection.close(code, reason)?),
         })?;
         drop(writing);

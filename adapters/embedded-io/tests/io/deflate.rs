@@ -1,21 +1,25 @@
 //! Compressed messages (RFC 7692), in both modes and both roles.
 
+use core::pin::pin;
+use core::task::{Poll, Waker};
+use core::time::Duration;
+
 use motews::deflate::{
     Compressor, Context, Decompressor, Deflate, Deflated, Deflater, Level, WindowBits, wire_limit,
 };
 use motews::handshake::{HandshakeError, Request};
 use motews::{
     Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Event, Message,
-    MessageBuffer, ProtocolViolation, Role, SendError, Server,
+    MessageBuffer, ProtocolViolation, Role, SendError, Server, Timeouts,
 };
 use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{
-    BufferTooSmall, Config, Duplex, Error, Extension, NoExtension, Untimed, asynch, blocking,
+    BufferTooSmall, Config, Duplex, Error, Extension, NoExtension, Timed, Untimed, asynch, blocking,
 };
 
 use crate::support::{
-    Got, Keys, NotNow, REQUEST, RESPONSE, Script, binary, block_on, frame, head_len, owned, poll,
-    text,
+    Got, Hand, Keys, NotNow, REQUEST, RESPONSE, Script, binary, block_on, frame, head_len, owned,
+    poll, text,
 };
 
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
@@ -946,6 +950,49 @@ fn end_of_a_message_waits_for_room_and_is_written_first() {
     );
 }
 
+/// The peer is idle while the last frame before the end is written: the end has room then, and goes
+/// out before the Close.
+#[test]
+fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
+    static CONFIG: Config<'static> = Config {
+        timeouts: Timeouts {
+            idle: Some(Duration::from_secs(1)),
+            ..Config::DEFAULT.timeouts
+        },
+        ..Config::DEFAULT
+    };
+    type Ws<X> = asynch::WebSocket<'static, Script, Server, Vec<u8>, Vec<u8>, Timed<Hand>, X>;
+    let ours = both(15, true);
+    let noise: Vec<u8> = (0..400_u32)
+        .map(|n| (n.wrapping_mul(n).wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let offer = "permessage-deflate; client_max_window_bits";
+    let mut script = Script::new(extended(REQUEST, &[offer]), 1000, false);
+    script.ends = false;
+    let hand = Hand::default();
+    let ws = asynch::WebSocket::server(script.clone(), vec![0; 64], vec![0; 256]).expect("room");
+    let ws: Ws<NoExtension> = ws.with_config(&CONFIG).with_clock(hand.clone());
+    let ws = ws.with_deflate(ours, Level::Default, memory(ours, 3));
+    let mut ws: Ws<Vecs> = ws.expect("room");
+    block_on(ws.accept()).expect("a request");
+    script.takes.set(false);
+    let taken = poll(ws.send_fragment(DataKind::Binary, &noise, true));
+    assert_eq!(taken, Poll::Ready(Ok(400)));
+    let busy = Err(Error::Send(SendError::MessageInProgress));
+    assert_eq!(ws.start_close::<NotNow>(CloseCode::NORMAL, ""), busy);
+    let mut context = core::task::Context::from_waker(Waker::noop());
+    {
+        let mut flush = pin!(ws.flush());
+        assert_eq!(flush.as_mut().poll(&mut context), Poll::Pending);
+        hand.pass(1_000);
+        script.takes.set(true);
+        assert_eq!(flush.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+    }
+    let (got, _) = read(Client::new(Keys::new()), &script.written(), Some(ours.send));
+    let close = Got::Close(Some((CloseCode::GOING_AWAY, String::new())));
+    assert_eq!(got, [binary(&noise), close]);
+}
+
 /// A `close` that is dropped has left out messages, so none is received any more.
 #[test]
 fn close_is_dropped_receiving_goes_on_to_the_end() {
@@ -1041,7 +1088,11 @@ type Halved =
 
 fn halved(ours: Deflate, chunk: usize) -> (Halved, Script) {
     let offer = "permessage-deflate; client_max_window_bits";
-    let mut script = Script::new(extended(REQUEST, &[offer]), chunk, true);
+    halved_with(ours, chunk, &[offer])
+}
+
+fn halved_with(ours: Deflate, chunk: usize, offers: &[&str]) -> (Halved, Script) {
+    let mut script = Script::new(extended(REQUEST, offers), chunk, true);
     script.ends = false;
     let transport = Duplex {
         reader: script.clone(),
@@ -1072,7 +1123,7 @@ fn halves_with_compression_dropped_at_each_wait_go_on() {
             if let Some(message) = to_send.get(sent) {
                 let rest = &message.as_bytes()[taken..];
                 let fragment = poll(sender.send_fragment(message.kind(), rest, true));
-                if let core::task::Poll::Ready(more) = fragment {
+                if let Poll::Ready(more) = fragment {
                     // After the peer's Close nothing is sent.
                     taken += more.unwrap_or(rest.len());
                     if taken == message.as_bytes().len() {
@@ -1080,7 +1131,7 @@ fn halves_with_compression_dropped_at_each_wait_go_on() {
                     }
                 }
             }
-            if let core::task::Poll::Ready(message) = poll(receiver.recv(&mut buffer)) {
+            if let Poll::Ready(message) = poll(receiver.recv(&mut buffer)) {
                 match message.expect("no error") {
                     Some(message) => got.push(owned(message)),
                     None => ended = true,
@@ -1134,6 +1185,34 @@ fn halves_close_after_the_end_of_a_message() {
     let close = Got::Close(Some((CloseCode::NORMAL, String::new())));
     assert_eq!(got, [text("secret"), binary(&noise), close]);
     assert_eq!(compressed, [false, true]);
+}
+
+/// Without compression there is no end that a Close might cut off, whoever writes.
+#[test]
+fn halves_declined_close_while_the_receiver_writes() {
+    let ours = both(9, true);
+    for (offers, closes) in [
+        (&[][..], Ok(())),
+        (
+            &["permessage-deflate; client_max_window_bits"],
+            Err(Error::Send(SendError::MessageInProgress)),
+        ),
+    ] {
+        let (mut ws, script) = halved_with(ours, 1000, offers);
+        let mut halves = ws.split::<NotNow>().expect("it is open");
+        let (mut receiver, mut sender) = halves.both();
+        assert_eq!(
+            poll(sender.send(Message::Text("unwritten"))),
+            Poll::Ready(Ok(()))
+        );
+        script.takes.set(false);
+        let mut next = pin!(receiver.next_event());
+        let mut context = core::task::Context::from_waker(Waker::noop());
+        for _ in 0..10 {
+            assert!(next.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(sender.start_close(CloseCode::NORMAL, ""), closes);
+    }
 }
 
 /// Code that does not care whether there is compression.
