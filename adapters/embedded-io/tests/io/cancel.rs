@@ -284,7 +284,8 @@ mod compressed {
     use motews::deflate::{Deflate, Level};
 
     use super::*;
-    use crate::deflate::{both, deflated, extended, memory};
+    use crate::deflate::{both, context, deflated, extended, memory};
+    use crate::support::head_len;
 
     const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
@@ -344,7 +345,10 @@ mod compressed {
 
     #[test]
     fn server_receives_and_sends_whole_with_compression_dropped_anywhere_goes_on() {
-        let ours = both(8, false);
+        let ours = Deflate {
+            send: context(8, true),
+            receive: context(8, false),
+        };
         let talk = [extended(REQUEST, &[OFFER]), talk(ours, Some([1, 2, 3, 4]))].concat();
         stays_the_same(|dropper| {
             let script = Script::new(&talk[..], 1, true);
@@ -378,7 +382,11 @@ mod compressed {
                 }
                 assert_eq!(call!(dropper, ws.flush()), Ok(()));
             }
-            (got, script.written())
+            let wire = script.written();
+            // After the pong, the first reply has RSV1.
+            let frames = &wire[head_len(&wire)..];
+            assert_eq!((&frames[2..6], frames[6]), (&b"ping"[..], 0xC1));
+            (got, wire)
         });
     }
 }
