@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::connection::{Chunk, DataKind};
+use crate::error::ProtocolViolation;
 
 /// A whole message (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,9 +102,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
     /// # Errors
     /// [`MessageError::TooBig`] where the message is longer than the buffer, on the first chunk
     /// that does not fit. What was [`assembled`](Self::assembled) before stays there until the
-    /// next message begins; the chunks after are refused as well. An adapter answers with
-    /// [`Connection::fail`](crate::Connection::fail) and
-    /// [`MessageTooBig`](crate::ProtocolViolation::MessageTooBig), or leaves the message out.
+    /// next message begins; the chunks after are refused as well. An adapter gives the error as a
+    /// [`ProtocolViolation`] to [`Connection::fail`](crate::Connection::fail), or leaves the message
+    /// out.
     ///
     /// [`MessageError::InvalidUtf8`] where a text is not UTF-8. A
     /// [`Connection`](crate::Connection) tells no such text, unless it is compressed.
@@ -186,3 +187,12 @@ impl fmt::Display for MessageError {
 }
 
 impl core::error::Error for MessageError {}
+
+impl From<MessageError> for ProtocolViolation {
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::TooBig => Self::MessageTooBig,
+            MessageError::InvalidUtf8 => Self::InvalidUtf8,
+        }
+    }
+}

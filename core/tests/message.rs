@@ -175,6 +175,18 @@ fn buffer_text_not_utf8_is_refused() {
     );
 }
 
+#[test]
+fn message_error_is_a_violation_of_the_same_name() {
+    let violation = ProtocolViolation::from;
+    assert_eq!(
+        [MessageError::TooBig, MessageError::InvalidUtf8].map(violation),
+        [
+            ProtocolViolation::MessageTooBig,
+            ProtocolViolation::InvalidUtf8
+        ]
+    );
+}
+
 /// A message that comes in one chunk is lent, not copied.
 #[test]
 fn buffer_whole_message_is_not_copied() {
@@ -203,8 +215,10 @@ fn buffer_too_big_and_failed_closes_with_1009() {
     let Ok(Some(Event::Data(chunk))) = connection.next_event(&mut input) else {
         panic!("no data");
     };
-    assert_eq!(messages.push(chunk), Err(MessageError::TooBig));
-    connection.fail(ProtocolViolation::MessageTooBig);
+    let Err(error) = messages.push(chunk) else {
+        panic!("there is no room");
+    };
+    connection.fail(ProtocolViolation::from(error));
     let mut out = [0; 4];
     assert_eq!(connection.poll_transmit(&mut out), Ok(4));
     assert_eq!(out, [0x88, 2, 0x03, 0xF1]);

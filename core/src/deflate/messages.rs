@@ -9,7 +9,7 @@ use super::negotiation::Context;
 use crate::connection::{Chunk, Connection, ControlStorage, DataFrame, DataKind, payload_room};
 use crate::error::{NoRoom, ProtocolViolation, SendError};
 use crate::mask::Mask;
-use crate::message::{Message, MessageBuffer, MessageError};
+use crate::message::{Message, MessageBuffer};
 use crate::role::Role;
 use crate::utf8::Utf8Validator;
 
@@ -258,7 +258,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
     ) -> Result<Option<Message<'a>>, ProtocolViolation> {
         if !chunk.compressed {
             decompressor.count(chunk.first, chunk.bytes)?;
-            return self.push(chunk).map_err(violation);
+            return Ok(self.push(chunk)?);
         }
         let kind = chunk.kind;
         let begins = chunk.first;
@@ -268,16 +268,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
         decompressor.first = false;
         match inflated {
             Inflated::Full => Err(ProtocolViolation::MessageTooBig),
-            Inflated::All if last => Message::new(kind, self.take()).map(Some).map_err(violation),
+            Inflated::All if last => Ok(Some(Message::new(kind, self.take())?)),
             Inflated::All => Ok(None),
         }
-    }
-}
-
-const fn violation(error: MessageError) -> ProtocolViolation {
-    match error {
-        MessageError::TooBig => ProtocolViolation::MessageTooBig,
-        MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
     }
 }
 
