@@ -215,7 +215,8 @@ where
     ///
     /// # Errors
     /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
-    /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake.
+    /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake. With compression
+    /// also [`Error::BufferTooSmall`], where there is no memory for parts.
     pub fn next_event(
         &mut self,
     ) -> impl Future<Output = Result<Option<Event<'_>>, Error<T::Error>>> {
@@ -251,14 +252,15 @@ where
         }
     }
 
-    /// The next message, whole. One that is in the receive buffer whole is not copied. `None`: as
-    /// for [`next_event`](Self::next_event). Pings and pongs are not told.
+    /// The next message, whole. One that is in the receive buffer whole is not copied, unless it is
+    /// compressed. `None`: as for [`next_event`](Self::next_event). Pings and pongs are not told.
     ///
     /// Cancel-safe, if the next call has the same `messages`: parts that were received are there.
     ///
     /// # Errors
-    /// As [`next_event`](Self::next_event); a message longer than `messages` fails the connection
-    /// with [`MessageTooBig`](motews::ProtocolViolation::MessageTooBig).
+    /// As [`next_event`](Self::next_event), but for [`Error::BufferTooSmall`]; a message longer than
+    /// `messages` fails the connection with
+    /// [`MessageTooBig`](motews::ProtocolViolation::MessageTooBig).
     pub async fn recv<'s, B>(
         &'s mut self,
         messages: &'s mut MessageBuffer<B>,

@@ -376,7 +376,8 @@ where
     fn ends_message(found: &Found) -> bool {
         match found {
             Found::Step(step) => step.ends_message(),
-            Found::Held(part) | Found::Plain(part) | Found::Inflated(part) => part.last,
+            Found::Held(part) => part.last,
+            Found::Plain(_) | Found::Inflated(_) => false, // Of interest for whole messages only.
         }
     }
 
@@ -387,11 +388,12 @@ where
     ) {
         match found {
             Found::Step(step) => _ = rx.take(step.consumed()),
-            Found::Held(part) | Found::Plain(part) => {
+            Found::Held(part) => {
                 Self::discard_all(incoming);
                 rx.take(part.len);
             }
-            Found::Inflated(_) => {}
+            // A part is given to the caller.
+            Found::Plain(_) | Found::Inflated(_) => {}
         }
     }
 
@@ -410,7 +412,8 @@ where
                 let consumed = step.consumed();
                 return step.resolve(rx.take(consumed));
             }
-            Found::Held(part) | Found::Plain(part) => (part, rx.take(part.len)),
+            Found::Held(_) => return None, // Messages are received in parts now.
+            Found::Plain(part) => (part, rx.take(part.len)),
             Found::Inflated(part) => (part, incoming.parts.as_mut()),
         };
         let bytes = bytes.get_mut(..part.len).unwrap_or_default();
@@ -429,12 +432,14 @@ where
     {
         match found {
             Found::Step(step) => NoExtension::push(&mut (), step, rx, messages),
-            Found::Held(part) | Found::Plain(part) | Found::Inflated(part) => {
+            Found::Held(part) => {
                 incoming.held = None;
                 let chunk = part.chunk(rx.take(part.len));
                 // [FR17] [PD26] [PD27]
                 messages.push_inflated(chunk, &mut incoming.decompressor)
             }
+            // Messages are not received in parts now.
+            Found::Plain(_) | Found::Inflated(_) => Ok(None),
         }
     }
 
@@ -485,10 +490,11 @@ where
             Sending::Nothing if fin => outgoing.compresses(compress, payload.len()),
             Sending::Nothing => outgoing.compresses(compress, usize::MAX),
             Sending::Plain => false,
-            Sending::Compressed(begun) | Sending::Ending(begun) if begun != kind => {
+            Sending::Compressed(begun) if begun == kind => true,
+            // What is ending has gone out before.
+            Sending::Compressed(_) | Sending::Ending(_) => {
                 return Err(SendError::MessageInProgress);
             }
-            Sending::Compressed(_) | Sending::Ending(_) => true,
         };
         if !compressed {
             let (consumed, written) = send_plain(connection, fragment, out)?;

@@ -147,9 +147,6 @@ where
             deflater,
             parts,
         } = memory;
-        if window.as_ref().is_empty() && config.receive.takeover {
-            return Err(BufferTooSmall);
-        }
         let has_window = !window.as_ref().is_empty();
         let decompressor = Decompressor::new(window, config.receive, u64::MAX);
         let compressor = Compressor::new(deflater, config.send, level);

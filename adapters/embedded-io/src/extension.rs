@@ -4,8 +4,8 @@ use core::fmt::Debug;
 
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
 use motews::{
-    Chunk, Config, Connection, DataKind, Event, Message, MessageBuffer, MessageError,
-    ProtocolViolation, Role, SendError, Step, Window,
+    Chunk, Config, Connection, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role,
+    SendError, Step, Window,
 };
 
 use crate::config::BufferTooSmall;
@@ -258,7 +258,7 @@ impl sealed::Extension for NoExtension {
     {
         let consumed = found.consumed();
         match chunk(found.resolve(rx.take(consumed))) {
-            Some(chunk) => messages.push(chunk).map_err(violation),
+            Some(chunk) => Ok(messages.push(chunk)?),
             None => Ok(None),
         }
     }
@@ -326,12 +326,4 @@ pub(crate) fn send_plain<R: Role>(
 ) -> Result<(usize, usize), SendError> {
     let sent = connection.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
     Ok((sent.consumed, sent.written))
-}
-
-/// What is wrong with a message that cannot be received whole.
-const fn violation(error: MessageError) -> ProtocolViolation {
-    match error {
-        MessageError::TooBig => ProtocolViolation::MessageTooBig,
-        MessageError::InvalidUtf8 => ProtocolViolation::InvalidUtf8,
-    }
 }
