@@ -25,7 +25,7 @@ struct Options {
     #[arg(default_value = "/")]
     target: String,
 
-    /// Offer compression, and tell what was agreed upon. It takes 64 KiB more.
+    /// Offer compression, and tell what was agreed upon. It takes 69 KiB more.
     #[arg(long)]
     deflate: bool,
 }

@@ -27,7 +27,7 @@ struct Options {
     #[arg(long, default_value_t = 16 * 1024)]
     buffer: usize,
 
-    /// Compress messages for clients that can inflate them. Each connection takes 64 KiB more.
+    /// Compress messages for clients that can inflate them. Each connection takes 69 KiB more.
     #[arg(long)]
     deflate: bool,
 }

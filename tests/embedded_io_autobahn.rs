@@ -67,7 +67,7 @@ fn autobahn_blocking_server_with_compression_passes() {
     server.args(["--deflate", "127.0.0.1:0"]);
     let server = ServerProcess::start("threads_echo", &mut server, &folder);
     let title = "autobahn blocking server, compressed";
-    test_server_with(title, &server.url(), &folder, &Cases::COMPRESSED);
+    test_server_with(title, &server.url(), &folder, &Cases::compressed());
 }
 
 #[test]
@@ -77,6 +77,6 @@ fn autobahn_blocking_client_with_compression_passes() {
     test_client(
         "blocking-compressed",
         client.arg("--deflate"),
-        &Cases::COMPRESSED,
+        &Cases::compressed(),
     );
 }
