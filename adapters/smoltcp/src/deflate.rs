@@ -82,7 +82,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     /// has memory for. With [`Done`](motews::handshake::ResponseEvent::Done), [`agreed`](WebSocket::agreed)
     /// tells whether the server has accepted, and what. Of no effect once the request goes out.
     ///
-    /// The answer is a header of up to 154 bytes, for which `LINE` must have room.
+    /// The answer is a header of up to 152 bytes (without its colon), for which `LINE` must have room.
     ///
     /// ```
     /// # use motews::handshake::Request;
@@ -159,7 +159,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
         };
         while !total.done {
             if self.send_room(socket) == 0 {
-                if total.written == 0 {
+                if total.consumed == 0 && total.written == 0 {
                     return Err(SendError::NoRoom);
                 }
                 break;
@@ -178,15 +178,18 @@ impl<R: Role, H> WebSocket<'_, R, H> {
                 Ok(Err(SendError::NoRoom)) => {
                     let mut frame = [0; 32];
                     let room = free.min(frame.len());
-                    let sent = match send(frame.get_mut(..room).unwrap_or_default()) {
-                        Err(SendError::NoRoom) if total.written > 0 => break,
-                        sent => sent?,
-                    };
-                    ring::put(socket, frame.get(..sent.written).unwrap_or_default(), None);
+                    let sent = send(frame.get_mut(..room).unwrap_or_default());
+                    let written = sent.map_or(0, |sent| sent.written);
+                    ring::put(socket, frame.get(..written).unwrap_or_default(), None);
                     sent
                 }
-                Ok(sent) => sent?,
-                Err(_) => return Err(SendError::NotOpen),
+                Ok(sent) => sent,
+                Err(_) => Err(SendError::NotOpen),
+            };
+            let sent = match sent {
+                // What is taken is told; the error comes again.
+                Err(_) if total.consumed > 0 || total.written > 0 => break,
+                sent => sent?,
             };
             total.consumed = total.consumed.saturating_add(sent.consumed);
             total.written = total.written.saturating_add(sent.written);

@@ -1,5 +1,8 @@
 //! Compression: what is agreed on, and messages through rings of any size.
 
+use core::cell::Cell;
+use std::rc::Rc;
+
 use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake};
 use motews::{
@@ -359,9 +362,23 @@ fn send_compressed_at_the_wrap_of_a_tiny_ring_loses_nothing() {
     assert_eq!(tcp.send_queue(), 20 + sent.written);
 }
 
+/// A generator that fails once: for the frame after so many others.
+struct Failing(Random, Rc<Cell<Option<u8>>>);
+
+impl Entropy for Failing {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        match self.1.take() {
+            Some(0) => return Err(EntropyError),
+            left => self.1.set(left.map(|left| left - 1)),
+        }
+        self.0.fill(bytes)
+    }
+}
+
 /// A client that offers compression, and sends messages one after the other.
 struct Caller {
-    client: ClientSocket<'static, Random, 160>,
+    client: ClientSocket<'static, Failing, 160>,
+    fails: Rc<Cell<Option<u8>>>,
     socket: SocketHandle,
     decompressor: Decompressor<Vec<u8>>,
     compressor: Compressor<Vec<u8>>,
@@ -382,10 +399,13 @@ impl Caller {
         net.client.connect(socket, address, 80);
         let mut random = Random(7);
         let request = Request::new("10.0.0.1", "/echo", &mut random).unwrap();
-        let mut client = ClientSocket::new(&CONFIG, request, random, net.now);
+        let fails = Rc::new(Cell::new(None));
+        let entropy = Failing(random, Rc::clone(&fails));
+        let mut client = ClientSocket::new(&CONFIG, request, entropy, net.now);
         client.offer(deflate);
         Self {
             client,
+            fails,
             socket,
             decompressor: Decompressor::new(vec![0; 1 << 15], deflate.receive, u64::MAX).unwrap(),
             compressor: Compressor::new(vec![0; 1 << 17], deflate.send, Level::Fast).unwrap(),
@@ -517,6 +537,42 @@ fn client_and_server_compress_through_rings_of_any_size() {
         assert_eq!(caller.end, Some(End::Closed(CloseCode::NORMAL)));
         assert_eq!(caller.client.agreed(), None);
     }
+}
+
+/// What went out before the generator of masking keys failed is told: whoever sends the rest sends
+/// nothing twice.
+#[test]
+fn send_compressed_without_a_key_for_its_second_frame_tells_of_the_first() {
+    let mut net = Net::new(Faults::default(), 7);
+    let mut echo = Echo::new();
+    let listener = net.server.listener(4096, 4096, 80);
+    let mut caller = Caller::new(&mut net, DEFLATE, 400, 120);
+    net.run(Duration::from_secs(5), |net| {
+        echo.poll(net, listener);
+        caller.poll(net, DataKind::Text, &[], true);
+        caller.client.is_open()
+    });
+    let socket = caller.socket;
+    while net.client.tcp(socket).send_queue() > 0 {
+        net.step();
+    }
+    // Of 120 octets, 60 are acknowledged and 40 are on their way: there is room for 20 and 60 more.
+    assert_eq!(net.client.tcp(socket).send_slice(&[0; 60]), Ok(60));
+    net.step();
+    assert_eq!(net.client.tcp(socket).send_slice(&[0; 40]), Ok(40));
+    while net.client.tcp(socket).send_queue() > 40 {
+        net.step();
+    }
+    let noise: Vec<u8> = (0..60_u8).map(|at| at.wrapping_mul(151)).collect();
+    let tcp = net.client.tcp(socket);
+    caller.fails.set(Some(1));
+    let compressor = &mut caller.compressor;
+    let sent = (caller.client)
+        .send_compressed(tcp, compressor, DataKind::Binary, &noise, true)
+        .unwrap();
+    assert_eq!(caller.fails.get(), None, "it has failed");
+    assert!(sent.written > 0 && !sent.done);
+    assert_eq!(tcp.send_queue(), 40 + sent.written);
 }
 
 /// The nonce of RFC 6455 §1.3, to which [`ACCEPTED`] is the answer.
