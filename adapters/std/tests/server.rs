@@ -1163,6 +1163,60 @@ mod deflate {
         }
     }
 
+    /// How many messages, of how many octets, others send in the tests below: more than is
+    /// compressed in one turn.
+    const COUNT: usize = 12;
+    const LEN: usize = 64 << 10;
+
+    fn send_as_others(peer: &mut Peer) {
+        let sender = peer.sender();
+        for _ in 0..COUNT {
+            sender.try_send(text(LEN).into()).unwrap();
+        }
+    }
+
+    #[test]
+    fn open_close_by_the_handler_behind_much_that_others_send_compresses_some_of_it_only() {
+        let builder = Server::builder().deflate(Deflate::default());
+        let server = start(builder, |peer: &mut Peer, _: MessageRef| {
+            send_as_others(peer);
+            peer.close(CloseCode::NORMAL, "")
+        });
+        let mut client = connect(&server, Deflate::MAX);
+        client.send("go").unwrap();
+        for _ in 0..COUNT {
+            assert_eq!(recv(&mut client), text(LEN).into());
+        }
+        assert_eq!(client.recv().unwrap(), None);
+        let received = client.traffic().unwrap().received;
+        let packed = received.messages - received.payloads;
+        assert!(packed > 3 * LEN as u64, "{received:?}");
+        assert!(packed < 6 * LEN as u64, "{received:?}");
+    }
+
+    #[test]
+    fn open_answer_behind_much_that_others_send_and_a_close_of_the_peer_leaves_before_it() {
+        let builder = Server::builder().deflate(Deflate::default());
+        let server = start(builder, |peer: &mut Peer, message: MessageRef| {
+            if message.as_bytes() == b"go" {
+                send_as_others(peer);
+            }
+            peer.send(message)
+        });
+        let mut stream = server.raw();
+        let head = &REQUEST[..REQUEST.len() - 2];
+        let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+        stream.write_all(&[head, offer].concat()).unwrap();
+        assert!(read_head(&mut stream).contains("permessage-deflate"));
+        let messages = [masked(0x81, b"go"), masked(0x81, b"on"), masked(0x88, b"")];
+        stream.write_all(&messages.concat()).unwrap();
+        // What others have sent before it, and the answers.
+        for number in 0..COUNT + 2 {
+            assert_eq!(read_frame(&mut stream).0, 0xC1, "{number}");
+        }
+        assert_eq!(read_frame(&mut stream), (0x88, Vec::new()));
+    }
+
     #[test]
     fn compressed_message_that_inflates_beyond_the_limit_fails_with_1009() {
         let limits = Limits {

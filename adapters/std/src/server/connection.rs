@@ -41,6 +41,11 @@ const MAX_FRAMES: usize = 64;
 /// octets of messages: a few milliseconds. What was read may stand for a thousand times as much.
 const MAX_WORK: usize = 256 * 1024;
 
+/// What a message, or a part of one, counts as beside its octets, and at the least what each octet
+/// that is inflated does: codes can take as long as that, and stand for nothing.
+const WORK_OF_ONE: usize = 256;
+const WORK_OF_AN_OCTET: usize = 16;
+
 /// Buffers of messages that came in parts are kept for the next ones: so many, and none longer, in
 /// octets.
 const MAX_SPARE: usize = 4;
@@ -112,8 +117,9 @@ impl Cork {
 pub(super) struct Context {
     pub(super) cork: Cork,
     pub(super) now: Millis,
-    /// What the connection that has its turn had inflated and compressed, in octets.
-    work: usize,
+    /// What the connection that has its turn had inflated and compressed, in octets. Renewed by the
+    /// loop for each turn.
+    pub(super) work: usize,
     /// Buffers for messages that come in parts.
     spare: Vec<Vec<u8>>,
     /// Connections that want to be looked at again.
@@ -281,7 +287,14 @@ impl Core {
         self.rare.as_ref().is_some_and(|rare| {
             !rare.input.is_empty()
                 || self.waiting_answers() > context.settings.limits.max_backlog / 2
+                || self.answers_have_their_turn()
         })
+    }
+
+    /// Whether answers wait only for what others have sent before them. They leave in the next
+    /// turns; if a Close of the peer was read first, they would not.
+    fn answers_have_their_turn(&self) -> bool {
+        self.backlog() == 0 && self.outbox.as_ref().is_some_and(|it| it.answers() > 0)
     }
 
     /// Octets that wait to be written, but for what others have sent and is not begun.
@@ -387,7 +400,7 @@ impl Core {
         let mut packed = None;
         if packing == Packing::Allowed {
             packed = codec.pack(payload);
-            context.work += payload.len();
+            context.work += payload.len() + WORK_OF_ONE;
         }
         let on_wire = packed.as_deref().unwrap_or(payload);
         codec.count(payload.len(), on_wire.len());
@@ -453,7 +466,8 @@ impl Core {
         Ok(false)
     }
 
-    /// Begins the closing handshake, behind what others have sent before.
+    /// Begins the closing handshake, behind what others have sent before. All of that leaves now,
+    /// so what is beyond the work of a turn is not compressed.
     pub(super) fn close(
         &mut self,
         context: &mut Context,
@@ -465,7 +479,11 @@ impl Core {
             while !outbox.is_empty()
                 && let Next::Send(frame) = outbox.next()
             {
-                self.send_frame(context, &frame);
+                let packing = match frame.packing() {
+                    Packing::Allowed if context.work > MAX_WORK => Packing::Plain,
+                    packing => packing,
+                };
+                self.send_frame(context, &frame, packing);
             }
         }
         self.begin_closing(context, code, reason)
@@ -628,20 +646,19 @@ impl Core {
                     }
                     return;
                 }
-                Next::Send(frame) => self.send_frame(context, &frame),
+                Next::Send(frame) => self.send_frame(context, &frame, frame.packing()),
             }
         }
         self.queue(context);
     }
 
     /// Sends a frame that was made elsewhere.
-    fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
-        let packed = frame.packing() == Packing::Packed;
+    fn send_frame(&mut self, context: &mut Context, frame: &Frame, packing: Packing) {
+        let packed = packing == Packing::Packed;
         if !packed
             && self.connection.state() == State::Open
             && self.rare.is_some()
-            && let Ok(true) =
-                self.send_packed(context, frame.kind(), frame.payload(), frame.packing())
+            && let Ok(true) = self.send_packed(context, frame.kind(), frame.payload(), packing)
         {
             return;
         }
@@ -760,7 +777,6 @@ impl<D: Default> Slot<D> {
         buffer: &mut [u8],
         ended: bool,
     ) {
-        context.work = 0;
         for _ in 0..MAX_READS {
             if context.work > MAX_WORK {
                 break;
@@ -836,12 +852,11 @@ impl<D: Default> Slot<D> {
         context: &mut Context,
         buffer: &mut [u8],
     ) {
-        context.work = 0;
         // Where it writes much for others, it reads all the same.
         let waits = self.core.queued;
         self.core.write_outbox(context);
         self.settle(handler, context);
-        if waits {
+        if waits || self.core.answers_have_their_turn() {
             return;
         }
         // What was read before comes first.
@@ -1252,8 +1267,12 @@ impl Core {
         }
         if let Some(codec) = &mut rare.codec {
             let before = rare.message.len();
+            let least = match chunk.compressed {
+                true => WORK_OF_ONE + WORK_OF_AN_OCTET * chunk.bytes.len(),
+                false => 0,
+            };
             let appended = codec.append(chunk, &mut rare.message);
-            context.work += rare.message.len() - before;
+            context.work += (rare.message.len() - before).max(least);
             return appended;
         }
         if chunk.first {

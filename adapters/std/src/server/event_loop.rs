@@ -216,6 +216,7 @@ impl<H: Handler> EventLoop<H> {
             return;
         };
         let (handler, context) = (&mut self.handler, &mut self.context);
+        context.work = 0;
         if event.is_writable() {
             slot.writable(handler, context, &mut self.buffer);
         }
@@ -242,6 +243,7 @@ impl<H: Handler> EventLoop<H> {
             let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
                 continue;
             };
+            self.context.work = 0;
             visit(slot, &mut self.handler, &mut self.context, &mut self.buffer);
             if slot.core.is_over() {
                 self.remove(key);
@@ -342,6 +344,8 @@ impl<H: Handler> EventLoop<H> {
     // ---- time ----
 
     fn keep_time(&mut self, now: Millis) {
+        // For all connections together, as in `shut_down`.
+        self.context.work = 0;
         if let Some(due) = self.next_timer
             && due <= now
         {
@@ -390,6 +394,7 @@ impl<H: Handler> EventLoop<H> {
         if self.accepting != Accepting::Never {
             self.accepting = Accepting::Never;
             self.listener = None;
+            self.context.work = 0;
             let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
             for key in keys {
                 if let Some(slot) = self.slots.get_mut(key) {
