@@ -516,10 +516,6 @@ where
         Ok((sent.consumed, sent.written))
     }
 
-    fn may_end(outgoing: &Outgoing<D>) -> bool {
-        outgoing.agreed().is_some()
-    }
-
     fn is_ending(outgoing: &Outgoing<D>) -> bool {
         matches!(outgoing.sending, Sending::Ending(_))
     }

@@ -129,8 +129,6 @@ pub(crate) mod sealed {
             fragment: Fragment<'_>,
             out: &mut [u8],
         ) -> Result<(usize, usize), SendError>;
-        /// Whether [`is_ending`](Self::is_ending) ever is true on this connection.
-        fn may_end(outgoing: &Self::Outgoing) -> bool;
         /// Whether the end of a message, of which all was taken, is still to be put into frames.
         fn is_ending(outgoing: &Self::Outgoing) -> bool;
         /// The next frame of it.
@@ -283,11 +281,6 @@ impl sealed::Extension for NoExtension {
         out: &mut [u8],
     ) -> Result<(usize, usize), SendError> {
         send_plain(connection, fragment, out)
-    }
-
-    #[inline]
-    fn may_end((): &()) -> bool {
-        false
     }
 
     #[inline]

@@ -107,7 +107,7 @@ where
     /// ```
     pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K, X>, Error<E>> {
         let engine = &mut self.reply.engine;
-        let may_end = X::may_end(&engine.output.outgoing);
+        let ending = X::is_ending(&engine.output.outgoing);
         let Duplex { reader, writer } = &mut self.reply.transport;
         Ok(Halves {
             rx: &mut self.rx,
@@ -121,7 +121,7 @@ where
                     writer,
                 }),
                 config: engine.config,
-                may_end,
+                ending: Cell::new(ending),
                 receiver: Cell::new(None),
                 sender: Cell::new(None),
                 news: Cell::new(false),
@@ -153,8 +153,8 @@ struct Shared<'s, Wr, R, Tx, X: Extension> {
     /// Borrowed by the half that writes, as long as it does.
     writing: RefCell<Writing<'s, Wr, Tx, X>>,
     config: &'s Config<'s>,
-    /// The end of a message may wait for room.
-    may_end: bool,
+    /// The end of a message waits for room, as whoever wrote last has left it.
+    ending: Cell<bool>,
     /// The receiver, which waits for input or for `news`.
     receiver: Cell<Option<Waker>>,
     /// The sender, which waits for `writing`.
@@ -215,6 +215,7 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr
     fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, Tx, X>> {
         Some(Right {
             writing: self.writing.try_borrow_mut().ok()?,
+            ending: &self.ending,
             _tell: Tell::Sender(&self.sender),
         })
     }
@@ -237,6 +238,7 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr
         });
         Right {
             writing: writing.await,
+            ending: &self.ending,
             _tell: Tell::Receiver(&self.receiver, &self.news),
         }
     }
@@ -251,7 +253,14 @@ fn wake(waker: &Cell<Option<Waker>>) {
 /// The right to write. When it is given back, the other half is told, in this order.
 struct Right<'l, 's, Wr, Tx, X: Extension> {
     writing: RefMut<'l, Writing<'s, Wr, Tx, X>>,
+    ending: &'l Cell<bool>,
     _tell: Tell<'l>,
+}
+
+impl<Wr, Tx, X: Extension> Drop for Right<'_, '_, Wr, Tx, X> {
+    fn drop(&mut self) {
+        self.ending.set(X::is_ending(&self.writing.output.outgoing));
+    }
 }
 
 enum Tell<'l> {
@@ -615,13 +624,12 @@ where
     /// [`InvalidCloseCode`](motews::SendError::InvalidCloseCode),
     /// [`ReasonTooLong`](motews::SendError::ReasonTooLong). With compression also
     /// [`MessageInProgress`](motews::SendError::MessageInProgress), where the end of a message that
-    /// was sent in fragments may not have found room yet: flush first.
+    /// was sent in fragments has not found room yet: flush first.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<Wr::Error>> {
-        // While the receiver writes, it cannot be told whether it does so with the end of a message.
         let mut writing = self.shared.writing.try_borrow_mut().ok();
         self.shared.connection(|connection| match &mut writing {
             Some(writing) => start_close(connection, writing.output, code, reason),
-            None if self.shared.may_end => Err(Failure::Send(SendError::MessageInProgress)),
+            None if self.shared.ending.get() => Err(Failure::Send(SendError::MessageInProgress)),
             None => Ok(connection.close(code, reason)?),
         })?;
         drop(writing);

@@ -1194,31 +1194,47 @@ fn halves_close_after_the_end_of_a_message() {
     assert_eq!(compressed, [false, true]);
 }
 
-/// Without compression there is no end that a Close might cut off, whoever writes.
+/// While the receiver writes, a Close waits for the end of a message, and for nothing else.
 #[test]
-fn halves_declined_close_while_the_receiver_writes() {
+fn halves_close_while_the_receiver_writes() {
     let ours = both(9, true);
-    for (offers, closes) in [
-        (&[][..], Ok(())),
-        (
-            &["permessage-deflate; client_max_window_bits"],
-            Err(Error::Send(SendError::MessageInProgress)),
-        ),
+    let noise = messages()[4].as_bytes().to_vec();
+    let busy = Err(Error::Send(SendError::MessageInProgress));
+    let offers: &[&str] = &["permessage-deflate; client_max_window_bits"];
+    for (offers, ending, closes) in [
+        (&[][..], false, Ok(())),
+        (offers, false, Ok(())),
+        (offers, true, busy),
     ] {
         let (mut ws, script) = halved_with(ours, 1000, offers);
         let mut halves = ws.split::<NotNow>().expect("it is open");
         let (mut receiver, mut sender) = halves.both();
-        assert_eq!(
-            poll(sender.send(Message::Text("unwritten"))),
-            Poll::Ready(Ok(()))
-        );
+        let len = if ending { noise.len() } else { 10 };
+        let sent = poll(sender.send_fragment(DataKind::Binary, &noise[..len], true));
+        assert_eq!(sent, Poll::Ready(Ok(len)));
         script.takes.set(false);
-        let mut next = pin!(receiver.next_event());
         let mut context = core::task::Context::from_waker(Waker::noop());
-        for _ in 0..10 {
-            assert!(next.as_mut().poll(&mut context).is_pending());
+        {
+            let mut next = pin!(receiver.next_event());
+            for _ in 0..10 {
+                assert!(next.as_mut().poll(&mut context).is_pending());
+            }
+            assert_eq!(sender.start_close(CloseCode::NORMAL, ""), closes);
+            script.takes.set(true);
+            for _ in 0..100 {
+                assert!(next.as_mut().poll(&mut context).is_pending());
+            }
+            if ending {
+                assert_eq!(sender.start_close(CloseCode::NORMAL, ""), Ok(()));
+            }
         }
-        assert_eq!(sender.start_close(CloseCode::NORMAL, ""), closes);
+        script.say(&frame(0x88, &[3, 232], KEY));
+        let mut buffer = MessageBuffer::new([0; 10]);
+        assert_eq!(block_on(receiver.recv(&mut buffer)), Ok(None));
+        let send = (!offers.is_empty()).then_some(ours.send);
+        let (got, _) = read(Client::new(Keys::new()), &script.written(), send);
+        let close = Got::Close(Some((CloseCode::NORMAL, String::new())));
+        assert_eq!(got, [binary(&noise[..len]), close]);
     }
 }
 
