@@ -131,7 +131,9 @@ impl Builder {
     }
 
     /// The longest message that is received, in octets of payload. A longer one fails the
-    /// connection with 1009 (§10.4).
+    /// connection with 1009 (§10.4). With [compression](Self::deflate) a thousandth of that on the
+    /// wire fills it, and a peer that does not end the message has it kept: allow no more than there
+    /// is memory for, for each connection.
     // [FR17]
     pub const fn max_message_len(mut self, octets: usize) -> Self {
         self.max_message_len = octets;
@@ -175,8 +177,8 @@ impl Builder {
     /// to seven times the window of what it sends (and 2.5 KiB) more: 62 KB by default, 234 KB with
     /// `MAX`. One that has not takes nothing.
     ///
-    /// Messages of a stream ([`WebSocket::stream_text`]) are sent as they are. So is
-    /// [`WebSocket::send_uncompressed`]: for secrets in one message with what an attacker may
+    /// Messages above 2 MiB, which take long to compress, and those of a stream
+    /// ([`WebSocket::stream_text`]) are sent as they are. So is [`WebSocket::send_uncompressed`]: for secrets in one message with what an attacker may
     /// choose, whose length must not tell whether they are alike (RFC 7692 §8; CRIME, BREACH).
     ///
     /// For [`from_upgraded`](Self::from_upgraded) it is what was agreed upon.

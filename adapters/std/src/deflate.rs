@@ -11,6 +11,10 @@ const INFLATE_CHUNK: usize = 16 * 1024;
 /// Without context takeover, a message shorter than this does not get shorter, in octets.
 const WORTH_IT: usize = 40;
 
+/// A longer message is sent as it is, in octets: to compress it would keep others waiting for more
+/// than some 30 milliseconds, the connections of a loop or the senders of a WebSocket.
+const MAX_PACKED: usize = 2 << 20;
+
 /// What compression saves: what a connection has received and sent so far.
 ///
 /// `None` instead where nothing was agreed upon: nothing is counted there, and it takes no room.
@@ -30,7 +34,7 @@ const WORTH_IT: usize = 40;
 pub struct Traffic {
     /// What has come. A message that is arriving counts as far as it has arrived.
     pub received: Octets,
-    /// What was given to be sent. What a [`Hub`](crate::Hub) sends to many counts for each of them.
+    /// What was sent. What a [`Hub`](crate::Hub) sends to many counts for each of them.
     pub sent: Octets,
 }
 
@@ -152,7 +156,7 @@ impl Compress {
     // [PD15]
     pub(crate) fn message(&mut self, mut payload: &[u8]) -> Option<Vec<u8>> {
         let len = payload.len();
-        if !self.own.takeover && len < WORTH_IT {
+        if len > MAX_PACKED || (!self.own.takeover && len < WORTH_IT) {
             return None;
         }
         let mut packed = Vec::new();

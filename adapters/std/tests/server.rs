@@ -1151,14 +1151,18 @@ mod deflate {
         for config in [Deflate::default(), each_alone] {
             let server = start(Server::builder().deflate(config), echo);
             let mut client = connect(&server, Deflate::MAX);
-            let mut payloads = 0;
+            let (mut received, mut sent) = (0, 0);
             for (len, is_packed) in [(2 << 20, true), ((2 << 20) + 1, false), (10_000, true)] {
                 let message = vec![b'a'; len];
                 client.send(&message[..]).unwrap();
                 assert_eq!(recv(&mut client), message.into());
-                let received = client.traffic().unwrap().received.payloads - payloads;
-                payloads += received;
-                assert_eq!(received < len as u64, is_packed);
+                let traffic = client.traffic().unwrap();
+                let ways = [(&mut received, traffic.received), (&mut sent, traffic.sent)];
+                for (before, octets) in ways {
+                    let payloads = octets.payloads - *before;
+                    *before = octets.payloads;
+                    assert_eq!(payloads < len as u64, is_packed);
+                }
             }
         }
     }

@@ -120,8 +120,10 @@ impl Hub {
         self.len() == 0
     }
 
-    /// Sends a message to all members. Never waits. For members that have agreed on compression it
-    /// is compressed, once for each size of window.
+    /// Sends a message to all members. Never waits for any. For members that have agreed on
+    /// compression it is compressed here, once for each size of window, of which there are eight:
+    /// each takes some 10 milliseconds for a MiB, and in a handler the connections of this loop wait
+    /// meanwhile. Long messages are better broadcast by another thread.
     pub fn broadcast(&self, message: impl AsMessage) -> Broadcast {
         self.send(message.as_message(), Packing::Allowed, |_| true)
     }

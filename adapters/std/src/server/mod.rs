@@ -54,6 +54,9 @@ pub struct Limits {
     /// The longest message that is received, in octets of payload. A longer one fails the
     /// connection with 1009 (§10.4). 16 MiB by default. One in parts takes memory for what has come
     /// of it, and twice as much at most.
+    ///
+    /// With compression a thousandth of that on the wire fills it, and it is held for as long as the
+    /// peer answers pings: allow no more than there is memory for, for each connection.
     pub max_message_len: usize,
     /// How much may wait to be written on one connection, in octets of frames. 1 MiB by default. A
     /// single message may always wait, however long it is.
@@ -131,7 +134,7 @@ impl Shared {
 /// |---|---|---|
 /// | [`Limits::max_connections`] | 100,000 | more wait to be accepted |
 /// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | the request is answered with 431 |
-/// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes |
+/// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes; where compression was agreed upon, when so many octets of the message have come, or were inflated, or a frame announces 64 more than twice as many |
 /// | [`Limits::max_backlog`] | 1 MiB | beyond half of it, nothing is read of this peer; beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`] |
 /// | [`write_timeout`](Self::write_timeout) | 30 s | a peer that reads nothing of its backlog is dropped |
 /// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, with TLS's handshake; and again for a response that does not accept: the peer is dropped |
@@ -248,9 +251,12 @@ impl ServerBuilder {
     /// receiving: then one compressor serves all connections of a loop.
     ///
     /// To compress takes a loop some 10 milliseconds for a MiB, and its other connections wait. So a
-    /// message above 2 MiB is sent as it is, and after each 256 KiB of messages the others have
-    /// their turn. A message that arrives is inflated as it comes, up to
-    /// [`Limits::max_message_len`] in one turn if it is a bomb.
+    /// message above 2 MiB is sent as it is, and after each 256 KiB of messages, or 16 KiB of the
+    /// wire, the others have their turn. What has waited when a connection is closed leaves at once,
+    /// and is compressed up to that only. A message that arrives is inflated as it comes, up to
+    /// [`Limits::max_message_len`] in one turn if it is a bomb: set that to what there is memory for,
+    /// for each connection. What a handler has a [`Hub`] compress is not counted: see
+    /// [`Hub::broadcast`].
     ///
     /// ```
     /// use motews_std::{Context, Deflate, Server};

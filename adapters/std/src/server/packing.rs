@@ -18,10 +18,6 @@ mod on {
     use crate::deflate::{Compress, Inflate, Octets, Traffic};
     use crate::handshake::Reading;
 
-    /// A longer message is sent as it is, in octets: to compress it would keep the other connections
-    /// of the loop waiting for more than some 30 milliseconds.
-    const MAX_PACKED: usize = 2 << 20;
-
     /// The window of a peer that has agreed on compression.
     pub(in super::super) type PeerWindow = WindowBits;
 
@@ -35,9 +31,6 @@ mod on {
     /// Compresses a message that refers to none before, for a peer that has this window; `None`
     /// where it is better sent as it is.
     pub(in super::super) fn pack_alone(window: PeerWindow, payload: &[u8]) -> Option<Vec<u8>> {
-        if payload.len() > MAX_PACKED {
-            return None;
-        }
         let send = Context {
             window_bits: window,
             takeover: false,
@@ -100,7 +93,6 @@ mod on {
         /// Compresses a message; `None` where it is better sent as it is.
         pub(in super::super) fn pack(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
             match &mut self.compress {
-                Some(_) if payload.len() > MAX_PACKED => None,
                 Some(compress) => compress.message(payload),
                 None => pack_alone(self.window, payload),
             }
