@@ -10,6 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
+use motews::deflate::{Inflated, WindowBits};
 use motews_tests::deflate::{Deflater, Inflater, bomb};
 use motews_tests::linux::{memory, peak_memory};
 use motews_tests::raw::{RawFrame, RawPeer, frame};
@@ -470,14 +471,40 @@ fn send_in_parts(peer: &mut RawPeer, payload: &[u8], parts: usize) {
 
 // ---- a hub ----
 
+/// How a member reads what is broadcast.
+enum Reading {
+    Plain,
+    /// Each message in the context of those before.
+    Takeover(Inflater),
+    /// Each alone.
+    Alone,
+    /// In a window of 256 bytes, which zlib does not have.
+    Smallest(motews::deflate::Inflater<[u8; 256]>),
+}
+
+impl Reading {
+    fn message(&mut self, frame: RawFrame) -> Vec<u8> {
+        const MOST: usize = 1 << 20;
+        match (frame.first, self) {
+            (0x82, Self::Plain) => frame.payload,
+            (0xC2, Self::Takeover(inflater)) => inflater.message(&frame.payload, MOST),
+            (0xC2, Self::Alone) => Inflater::new(15).message(&frame.payload, MOST),
+            (0xC2, Self::Smallest(inflater)) => {
+                let (mut out, mut filled) = (vec![0; MOST], 0);
+                let done = inflater.inflate(&mut &*frame.payload, &mut out, &mut filled);
+                assert_eq!(done, Ok(Inflated::All));
+                inflater.finish().expect("the end of a message");
+                out.truncate(filled);
+                out
+            }
+            (first, _) => panic!("a frame of {first:#x}"),
+        }
+    }
+}
+
 /// Reads a broadcast as its member has agreed: its number, and its length.
-fn next_broadcast(peer: &mut RawPeer, inflater: Option<&mut Inflater>) -> (u64, usize) {
-    let frame = peer.read_frame().expect("it is open");
-    let payload = match (frame.first, inflater) {
-        (0x82, None) => frame.payload,
-        (0xC2, Some(inflater)) => inflater.message(&frame.payload, 1 << 20),
-        (first, _) => panic!("a frame of {first:#x}"),
-    };
+fn next_broadcast(peer: &mut RawPeer, reading: &mut Reading) -> (u64, usize) {
+    let payload = reading.message(peer.read_frame().expect("it is open"));
     let number = payload[..8].try_into().expect("8 octets");
     (u64::from_be_bytes(number), payload.len())
 }
@@ -499,17 +526,28 @@ fn hub_of_mixed_members_one_stops_reading_the_others_get_all_and_that_one_what_w
         Some("; server_no_context_takeover; client_max_window_bits=9"),
         Some("; client_max_window_bits"),
     ];
-    let mut members: Vec<(RawPeer, Option<Inflater>)> = offers
+    let mut members: Vec<(RawPeer, Reading)> = offers
         .map(|offer| match offer {
-            None => (open(&server), None),
+            None => (open(&server), Reading::Plain),
             Some("; unknown") => {
                 let peer = RawPeer::connect(server.address).expect("the server listens");
                 let refused = peer.upgraded_with_deflate("; unknown");
                 let head = refused.map(drop).expect_err("it is declined").to_string();
                 assert!(head.starts_with("HTTP/1.1 101 ") && !head.contains("deflate"));
-                (open(&server), None)
+                (open(&server), Reading::Plain)
             }
-            Some(offer) => (open_with_deflate(&server, offer), Some(Inflater::new(15))),
+            Some(offer) => {
+                let reading = if offer.contains("server_max_window_bits=8") {
+                    let smallest = WindowBits::new(8).expect("it is one");
+                    let inflater = motews::deflate::Inflater::new([0; 256], smallest);
+                    Reading::Smallest(inflater.expect("there is room"))
+                } else if offer.contains("server_no_context_takeover") {
+                    Reading::Alone
+                } else {
+                    Reading::Takeover(Inflater::new(15))
+                };
+                (open_with_deflate(&server, offer), reading)
+            }
         })
         .into();
     let slow = RawPeer::connect_from([127, 0, 0, 1].into(), Some(4096), server.address);
@@ -526,24 +564,50 @@ fn hub_of_mixed_members_one_stops_reading_the_others_get_all_and_that_one_what_w
         let told: [usize; 3] = super::numbers(&control.ask("!broadcast 10 1000"));
         delivered += told[0];
         dropped += told[1];
-        for (peer, inflater) in &mut members {
+        for (peer, reading) in &mut members {
             for index in 0..10 {
                 let number = round * 10 + index;
-                assert_eq!(next_broadcast(peer, inflater.as_mut()), (number, 1000));
+                assert_eq!(next_broadcast(peer, reading), (number, 1000));
             }
         }
     }
     assert_eq!(delivered, count * 3000);
     assert!(dropped > 0, "the slow member's backlog is full");
     // No message refers to one that was dropped.
-    let mut inflater = Inflater::new(15);
+    let mut reading = Reading::Takeover(Inflater::new(15));
     let mut last = None;
     for _ in 0..3000 - dropped {
-        let (number, length) = next_broadcast(&mut slow, Some(&mut inflater));
+        let (number, length) = next_broadcast(&mut slow, &mut reading);
         assert!(last < Some(number) && length == 1000);
         last = Some(number);
     }
     assert_eq!(last, Some(2999), "the newest");
+}
+
+/// What would take long to compress is sent to all as it is, and the next one is compressed.
+#[test]
+fn hub_of_mixed_members_one_more_octet_than_is_compressed_is_sent_as_it_is() {
+    let server = start(&["deflate", "max-backlog=10000000"]);
+    let mut plain = open(&server);
+    let mut packed = open_with_deflate(&server, "");
+    for peer in [&mut plain, &mut packed] {
+        assert_eq!(join(peer), "!ok");
+    }
+    let mut control = open(&server);
+    for (length, first) in [(2 << 20, 0xC2), ((2 << 20) + 1, 0x82), (1000, 0xC2)] {
+        let told = control.ask(&format!("!broadcast 1 {length}"));
+        assert_eq!(told, "!broadcast 2 0 0");
+        let [frame, packed] = [&mut plain, &mut packed].map(|peer| peer.read_frame());
+        let (frame, packed) = (frame.expect("it is open"), packed.expect("it is open"));
+        assert_eq!((frame.first, frame.payload.len()), (0x82, length));
+        assert_eq!(packed.first, first, "{length}");
+        if first == 0x82 {
+            assert!(packed == frame);
+        } else {
+            let payload = Inflater::new(15).message(&packed.payload, length);
+            assert!(payload == frame.payload);
+        }
+    }
 }
 
 /// Has a connection join the hub, and gives the answer, which is too short to be compressed where
