@@ -479,7 +479,7 @@ enum Reading {
     /// Each alone.
     Alone,
     /// In a window of 256 bytes, which zlib does not have.
-    Smallest(motews::deflate::Inflater<[u8; 256]>),
+    Smallest(Box<motews::deflate::Inflater<[u8; 256]>>),
 }
 
 impl Reading {
@@ -540,7 +540,7 @@ fn hub_of_mixed_members_one_stops_reading_the_others_get_all_and_that_one_what_w
                 let reading = if offer.contains("server_max_window_bits=8") {
                     let smallest = WindowBits::new(8).expect("it is one");
                     let inflater = motews::deflate::Inflater::new([0; 256], smallest);
-                    Reading::Smallest(inflater.expect("there is room"))
+                    Reading::Smallest(Box::new(inflater.expect("there is room")))
                 } else if offer.contains("server_no_context_takeover") {
                     Reading::Alone
                 } else {
