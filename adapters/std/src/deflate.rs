@@ -126,7 +126,6 @@ impl Inflate {
 pub(crate) struct Compress {
     compressor: Compressor<Box<[u8]>>,
     own: Context,
-    sent: Octets,
 }
 
 /// The memory to compress with a window of this size, in bytes: for a large one, an eighth less
@@ -148,7 +147,6 @@ impl Compress {
         Some(Box::new(Self {
             compressor: Compressor::new(memory, own, Level::Default).ok()?,
             own,
-            sent: Octets::default(),
         }))
     }
 
@@ -177,15 +175,5 @@ impl Compress {
     /// No message refers to those before.
     pub(crate) const fn reset(&mut self) {
         self.compressor.reset();
-    }
-
-    /// Counts what is sent: a message, or a part of one, and what it is on the wire.
-    pub(crate) const fn count(&mut self, message: usize, payload: usize) {
-        self.sent.add(message, payload);
-    }
-
-    /// What was sent so far.
-    pub(crate) const fn sent(&self) -> Octets {
-        self.sent
     }
 }

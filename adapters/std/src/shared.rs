@@ -121,7 +121,15 @@ pub(crate) struct Inner<R> {
     /// It has failed because the peer did not read, and that is what ended the connection.
     pub(crate) stuck: bool,
     #[cfg(feature = "deflate")]
-    pub(crate) compress: Option<Box<crate::deflate::Compress>>,
+    pub(crate) packing: Option<Box<Packing>>,
+}
+
+/// What a connection that has agreed on compression sends with.
+#[cfg(feature = "deflate")]
+#[derive(Debug)]
+pub(crate) struct Packing {
+    pub(crate) compress: Box<crate::deflate::Compress>,
+    pub(crate) sent: crate::deflate::Octets,
 }
 
 impl<R: Role> Shared<R> {
@@ -143,7 +151,7 @@ impl<R: Role> Shared<R> {
                 lost: false,
                 stuck: false,
                 #[cfg(feature = "deflate")]
-                compress: None,
+                packing: None,
             }),
             changed: Condvar::new(),
             write_timeout,
@@ -178,11 +186,11 @@ impl<R: Role> Shared<R> {
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to compress"))]
         let mut inner = self.wait_for_room(port, payload.len(), how)?;
         #[cfg(feature = "deflate")]
-        if let Some(compress) = &mut inner.compress {
+        if let Some(packing) = &mut inner.packing {
             let packs = fin && !how.streaming && !how.plain;
-            let packed = packs.then(|| compress.message(payload)).flatten();
+            let packed = packs.then(|| packing.compress.message(payload)).flatten();
             let on_wire = packed.as_deref().unwrap_or(payload);
-            compress.count(payload.len(), on_wire.len());
+            packing.sent.add(payload.len(), on_wire.len());
             if let Some(packed) = packed {
                 return self.send_frame(inner, port, frame(&packed, true), &packed, how);
             }
@@ -203,8 +211,8 @@ impl<R: Role> Shared<R> {
         let header = inner.connection.start_frame(frame).inspect_err(|_| {
             // The peer will never have what later messages could refer to.
             #[cfg(feature = "deflate")]
-            if let Some(compress) = &mut inner.compress {
-                compress.reset();
+            if let Some(packing) = &mut inner.packing {
+                packing.compress.reset();
             }
         })?;
         inner.message_open = !fin;

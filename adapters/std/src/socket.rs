@@ -232,7 +232,12 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         let shared = Shared::new(connection, builder.write_timeout, builder.max_backlog);
         #[cfg(feature = "deflate")]
         if let Some(agreed) = builder.deflate {
-            shared.lock().compress = crate::deflate::Compress::new(agreed);
+            shared.lock().packing = crate::deflate::Compress::new(agreed).map(|compress| {
+                Box::new(crate::shared::Packing {
+                    compress,
+                    sent: crate::deflate::Octets::default(),
+                })
+            });
         }
         let room = builder.read_buffer.max(leftover.len()).max(1);
         let mut rx = Window::new(vec![0; room].into_boxed_slice());
@@ -964,7 +969,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     pub fn traffic(&self) -> Option<crate::Traffic> {
         Some(crate::Traffic {
             received: self.inflate.as_ref()?.received(),
-            sent: self.shared.lock().compress.as_ref()?.sent(),
+            sent: self.shared.lock().packing.as_ref()?.sent,
         })
     }
 
