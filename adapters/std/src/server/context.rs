@@ -10,7 +10,7 @@ use super::cork::Cork;
 use super::id::PeerId;
 use super::inbox::Inbox;
 use super::settings::Settings;
-use super::stream::Turn;
+use super::socket::Turn;
 
 /// How many buffers of messages that came in parts are kept for the next ones, and how long they
 /// may be, in bytes.

@@ -20,6 +20,7 @@ mod sender;
 mod serve;
 mod settings;
 mod shared;
+mod socket;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
@@ -173,13 +174,13 @@ impl ServerBuilder {
     /// [takeover](crate::Context::takeover) of what is sent it takes 34 KiB, its window for
     /// receiving: then one compressor serves all connections of a loop.
     ///
-    /// To compress takes a loop some 10 milliseconds for a MiB, and its other connections wait. So a
-    /// message above 2 MiB is sent as it is, and after each 256 KiB of messages, or 16 KiB of the
-    /// wire, the others have their turn. What has waited when a connection is closed leaves at once,
-    /// and is compressed up to that only. A message that arrives is inflated as it comes, up to
-    /// [`Limits::max_message_len`] in one turn if it is a bomb: set that to what there is memory for,
-    /// for each connection. What a handler has a [`Hub`] compress is not counted: see
-    /// [`Hub::broadcast`].
+    /// While a loop compresses, its other connections wait:
+    ///
+    /// - Compressing 1 MiB takes some 10 milliseconds. A message above 2 MiB is sent as it is.
+    /// - After 256 KiB of messages, or 16 KiB of the wire, the other connections have their turn.
+    /// - A message that arrives is inflated as it comes, up to [`Limits::max_message_len`] in one
+    ///   turn if it is a bomb. Budget that much memory for each connection.
+    /// - What a handler has a [`Hub`] compress counts against no turn: see [`Hub::broadcast`].
     ///
     /// ```
     /// use motews_std::{Context, Deflate, Server};

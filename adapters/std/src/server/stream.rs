@@ -5,6 +5,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
+use super::socket::{Turn, write_to};
 #[cfg(feature = "tls")]
 use super::tls::TlsStream;
 
@@ -13,28 +14,6 @@ pub(super) enum Stream {
     Tcp(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream>),
-}
-
-/// What the connection that has its turn may use, and has used.
-#[derive(Debug, Default)]
-pub(super) struct Turn {
-    /// The work that it has caused, in bytes of messages that are compressed or inflated, or what
-    /// takes as long. The loop renews it for each turn.
-    pub(super) work: usize,
-    /// Where records of TLS are read into. Made when it is needed.
-    #[cfg(feature = "tls")]
-    pub(super) records: Vec<u8>,
-}
-
-/// Writes what the operating system takes of `parts`. Never raises `SIGPIPE`.
-pub(super) fn write_to(socket: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-    #[cfg(unix)]
-    return socket.try_io(|| crate::transport::write_without_signal(socket, parts));
-    #[cfg(not(unix))]
-    {
-        let mut socket = socket;
-        io::Write::write_vectored(&mut socket, parts)
-    }
 }
 
 impl Stream {

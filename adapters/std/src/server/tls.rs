@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::stream::{Turn, write_to};
+use super::socket::{Turn, write_to};
 
 /// How much is read from the socket at once, in bytes: one record and its header fit.
 const READ_LEN: usize = 16 * 1024 + 512;
