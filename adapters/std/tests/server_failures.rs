@@ -145,7 +145,7 @@ fn servers_that_start_on_one_port_at_once_are_one_and_errors() {
             assert!(ended.iter().filter(|each| each.is_ok()).count() <= 1);
         }
     }
-    race(|| Server::builder());
+    race(Server::builder);
     race(|| Server::builder().threads(3));
 }
 
@@ -236,7 +236,7 @@ mod processes {
             );
         }
         sigpipe::reset();
-        let builder = || Server::builder();
+        let builder = Server::builder;
         leave_and_be_written_to(builder(), |rest| {
             motews_std::connect(&format!("ws://{rest}")).unwrap()
         });

@@ -320,13 +320,12 @@ fn sender_to_a_slow_peer_waits_as_long_as_that_reads() {
 
 #[test]
 fn open_payload_above_16_kib_is_written_at_once_and_a_shorter_one_is_gathered() {
-    let amounts: Arc<Mutex<Vec<usize>>> = Arc::default();
-    let seen = amounts.clone();
+    let (amount, amounts) = mpsc::channel();
     let server = start(
         Server::builder(),
         move |peer: &mut Peer, message: MessageRef| {
             peer.send(message)?;
-            seen.lock().unwrap().push(peer.buffered_amount());
+            amount.send(peer.buffered_amount()).unwrap();
             Ok(())
         },
     );
@@ -341,7 +340,7 @@ fn open_payload_above_16_kib_is_written_at_once_and_a_shorter_one_is_gathered() 
         stream.write_all(&masked(0x82, &payload)).unwrap();
         assert!(read_frame(&mut stream) == (0x82, payload));
         // Nothing waits if it was written from where it lay.
-        let amount = amounts.lock().unwrap().pop().unwrap();
+        let amount = amounts.recv_timeout(PATIENCE).unwrap();
         assert_eq!(amount > 0, waits, "{len} bytes: {amount} wait");
     }
 }

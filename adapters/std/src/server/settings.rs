@@ -10,7 +10,8 @@ use motews::Timeouts;
 use super::stream::Stream;
 use crate::builder::Builder;
 
-/// What a [`Server`] bounds, beside [time](ServerBuilder::timeouts).
+/// What a [`Server`](crate::Server) bounds, beside
+/// [time](crate::ServerBuilder::timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How many connections there may be, those in their opening handshake included. More wait to
