@@ -1,11 +1,11 @@
 //! A [`Connection`] in time: who is alive, what is due, how it ends, and why.
 
 use crate::close::CloseCode;
-use crate::connection::{
-    Config, Connection, ControlSlots, ControlStorage, DataFrame, DataKind, Event, Sent, State, Step,
-};
+use crate::connection::{Config, Connection, State};
+use crate::control::{ControlSlots, ControlStorage};
 use crate::ended::Ended;
 use crate::error::{EntropyError, ProtocolViolation, SendError};
+use crate::event::{DataFrame, DataKind, Event, Sent, Step};
 use crate::frame::FrameHeader;
 use crate::log::{debug, trace};
 use crate::message::Message;
