@@ -3,9 +3,13 @@
 //! A state is found by what can be seen of it, and reached by the shortest series of inputs. Every
 //! input is tried in every state that is found, so the diagram leaves nothing out and cannot lie.
 //! If a transition has changed on purpose, run this with `MOTEWS_BLESS=1` to write the file anew.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "an index out of bounds fails the test"
+)]
 
+use core::fmt::Write as _;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use motews::pace::{Deadline, Millis, Timeouts};
