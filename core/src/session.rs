@@ -53,7 +53,9 @@ pub struct Wants {
 ///
 /// # The run loop
 /// 1. After a read that brought bytes call [`received`](Self::received) once, then
-///    [`step`](Self::step) until all is consumed. At the end of input call
+///    [`step`](Self::step) until all is consumed. After a ping call
+///    [`poll_transmit`](Self::poll_transmit), so that each of several in one read has its pong while
+///    there is room. At the end of input call
 ///    [`receive_eof`](Self::receive_eof), and after an error of the transport [`lost`](Self::lost).
 /// 2. Call [`poll`](Self::poll). Do what is in the set, in this order: `transmit` (write what
 ///    [`poll_transmit`](Self::poll_transmit) writes behind everything that waits), `shutdown`, `drop`.
