@@ -98,7 +98,10 @@ pub use message::{AsMessage, Message};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{Context, Deflate, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
-pub use motews::{CloseCode, DataKind, Due, ProtocolViolation, State, Timeouts, role};
+pub use motews::pace;
+pub use motews::{
+    CloseCode, DataKind, Deadline, Due, Ended, ProtocolViolation, Side, State, Timeouts, role,
+};
 pub use net::NetStream;
 pub use request::{Request, Response};
 pub use sender::Sender;

@@ -188,6 +188,8 @@ pub struct Outcome {
     pub reason: String,
     /// Whether the closing handshake was completed.
     pub clean: bool,
+    /// How it ended, and why.
+    pub ended: motews::Ended,
 }
 
 impl<S: Transport, R: Role> WebSocket<S, R> {
@@ -940,10 +942,20 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     fn current_outcome(&self) -> Outcome {
         let inner = self.shared.lock();
+        let (code, clean) = (inner.connection.close_code(), inner.connection.is_clean());
         Outcome {
-            code: inner.connection.close_code(),
+            code,
             reason: self.reason.clone(),
-            clean: inner.connection.is_clean(),
+            clean,
+            ended: match inner.connection.violation() {
+                Some(violation) => motews::Ended::Violation(violation),
+                None if code == CloseCode::ABNORMAL_CLOSURE => motews::Ended::Lost,
+                None => motews::Ended::Closed {
+                    code,
+                    by: motews::Side::Remote,
+                    clean,
+                },
+            },
         }
     }
 

@@ -127,6 +127,11 @@ fn open_client_closes_clean_on_both_sides() {
         code: CloseCode::new(4000),
         reason: "done".to_owned(),
         clean: true,
+        ended: motews_std::Ended::Closed {
+            code: CloseCode::new(4000),
+            by: motews_std::Side::Remote,
+            clean: true,
+        },
     };
     let outcome = client.close(CloseCode::new(4000), "done").unwrap();
     assert_eq!((outcome.code, outcome.clean), (expected.code, true));

@@ -15,8 +15,7 @@ use std::sync::{Arc, Mutex};
 use motews_std::{
     AcceptError, Handler, MessageRef, Peer, Request, Response, SendError, Server, ServerBuilder,
 };
-use server_support::{read_to_end, start, until};
-use support::QUICK;
+use server_support::{QUICK, read_to_end, start, until};
 
 type Failures = Arc<Mutex<Vec<(Option<SocketAddr>, String)>>>;
 

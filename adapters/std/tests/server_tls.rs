@@ -13,12 +13,13 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
+use motews_std::pace::Timeouts;
 use motews_std::rustls::pki_types::ServerName;
 use motews_std::rustls::{CipherSuite, ClientConfig, ClientConnection, KeyLog, StreamOwned};
 use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
-use server_support::{PATIENCE, Running, read_frame, start, until};
+use server_support::{FAST, PATIENCE, Running, read_frame, start, until};
 use support::{masked, read_head};
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
@@ -97,7 +98,11 @@ fn wss_peer_that_reads_nothing_of_what_tls_holds_is_dropped_in_time() {
     let builder = Server::builder()
         .tls(server_config)
         .send_buffer(4096)
-        .write_timeout(Some(Duration::from_millis(300)));
+        .timeouts(Timeouts {
+            write: Some(300),
+            min_rate: FAST,
+            ..Timeouts::SERVER
+        });
     let server = start(builder, handler.clone());
     let mut client = open(&server, client_config);
     client.write_all(&masked(0x81, b"go")).unwrap();

@@ -35,7 +35,7 @@ use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use motews::Timeouts;
+use motews::pace::Timeouts;
 use socket2::Socket;
 
 use crate::builder::Builder;
@@ -87,7 +87,6 @@ pub struct ServerBuilder {
     threads: usize,
     limits: Limits,
     timeouts: Timeouts,
-    write_timeout: Option<Duration>,
     send_buffer: Option<usize>,
     builder: Builder,
     #[cfg(feature = "tls")]
@@ -107,11 +106,7 @@ impl ServerBuilder {
         Self {
             threads: 1,
             limits: Limits::default(),
-            timeouts: Timeouts {
-                idle: Some(Duration::from_secs(60 * 60)),
-                ..builder.timeouts
-            },
-            write_timeout: builder.write_timeout,
+            timeouts: Timeouts::SERVER,
             send_buffer: None,
             builder,
             #[cfg(feature = "tls")]
@@ -136,13 +131,6 @@ impl ServerBuilder {
     /// [`Timeouts::idle`].
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
-        self
-    }
-
-    /// How long a peer may go without reading anything while something waits for it. `None`: for
-    /// ever.
-    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.write_timeout = timeout;
         self
     }
 
@@ -235,7 +223,6 @@ impl ServerBuilder {
         let settings = Settings {
             limits,
             timeouts: self.timeouts,
-            write_timeout: self.write_timeout,
             builder,
             #[cfg(feature = "tls")]
             tls: self.tls,

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use motews_std::pace::Timeouts;
 use motews_std::{
     Handler, MessageRef, Outcome, Peer, PeerId, Request, Response, SendError, ServerBuilder,
     ServerHandle, WebSocket,
@@ -14,6 +15,16 @@ use motews_std::{
 
 /// How long anything may take that does not depend on a deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Short deadlines, for tests of them.
+pub(crate) const QUICK: Timeouts = Timeouts {
+    handshake: Some(150),
+    close: Some(150),
+    ..Timeouts::NONE
+};
+
+/// A `min_rate` at which bytes buy no time that counts.
+pub(crate) const FAST: u32 = 1 << 30;
 
 /// A server on a thread of its own, which is shut down at the end.
 pub(crate) struct Running {
