@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use crate::close::{CloseCode, CloseFrame};
+use crate::close::{CloseCode, CloseFrame, Side};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
 use crate::event::{DataFrame, DataKind, Event, Found, FoundChunk, Incoming, Sent, Step};
@@ -80,9 +80,9 @@ enum Receiving {
     Data { fin: bool },
     /// The payload of a control frame; what came of it so far is in its slot.
     Control { opcode: OpCode },
-    /// Of no interest: the peer's Close was received.
+    /// Of no interest: the peer's Close was received, and a Close was sent by that side first.
     // [FR18]
-    Closed,
+    Closed { by: Side },
     /// Of no interest: the connection failed.
     // [FR18] [CL17]
     Failed(ProtocolViolation),
@@ -363,7 +363,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 Receiving::Data { fin } => self.receive_data(rest, fin),
                 Receiving::Control { opcode } => self.receive_control(rest, opcode),
                 // RFC 6455 §5.5.1: nothing after a Close is processed [FR18]
-                Receiving::Closed => (rest.len(), Ok(Found::Nothing)),
+                Receiving::Closed { .. } => (rest.len(), Ok(Found::Nothing)),
                 // RFC 6455 §7.1.7: nor is anything after a failure [FR18] [CL17]
                 Receiving::Failed(violation) => {
                     return Err(Failure {
@@ -596,14 +596,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                     .as_ref()
                     .map_or(CloseCode::NO_STATUS_RECEIVED, CloseFrame::code);
                 self.close_code = code;
-                self.receiving = Receiving::Closed;
                 // RFC 6455 §5.5.2: after a Close no pong is owed [CT01]
                 self.pong_owed = false;
                 // RFC 6455 §5.5.1: replied to with the same code, unless this side has a Close of
                 // its own, which the peer takes for the reply [CL03] [CL15]
-                if self.own_close == OwnClose::None {
+                let by = if self.own_close == OwnClose::None {
                     self.own_close = OwnClose::Owed(code);
-                }
+                    Side::Remote
+                } else {
+                    Side::Local
+                };
+                self.receiving = Receiving::Closed { by };
                 Found::Close(close)
             }
             // RFC 6455 §5.5.3: also one that was not asked for [CT04]
@@ -622,7 +625,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     pub fn receive_eof(&mut self) -> Result<(), ProtocolViolation> {
         self.eof = true;
         match self.receiving {
-            Receiving::Closed => Ok(()),
+            Receiving::Closed { .. } => Ok(()),
             Receiving::Failed(violation) => Err(violation),
             _ => {
                 self.fail(ProtocolViolation::UnexpectedEof);
@@ -635,7 +638,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// too big for its buffer, or compressed text that is not UTF-8. A Close that tells the peer
     /// is owed then. Of no effect after a Close or an earlier failure.
     pub fn fail(&mut self, violation: ProtocolViolation) {
-        if matches!(self.receiving, Receiving::Closed | Receiving::Failed(_)) {
+        if !self.is_receiving() {
             return;
         }
         crate::log::debug!("the connection failed: {}", violation);
@@ -921,8 +924,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         match (self.receiving, self.own_close) {
             (Receiving::Failed(_), _) => State::Failed,
             // RFC 6455 §7.1.4: closed when both Closes are through [CL06]
-            (Receiving::Closed, OwnClose::Sent) => State::Closed,
-            (Receiving::Closed, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => State::Closing,
+            (Receiving::Closed { .. }, OwnClose::Sent) => State::Closed,
+            (Receiving::Closed { .. }, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => {
+                State::Closing
+            }
             (_, OwnClose::None) => State::Open,
         }
     }
@@ -961,6 +966,39 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     pub const fn is_clean(&self) -> bool {
         matches!(self.state(), State::Closed)
     }
+
+    // ---- for the session ----
+
+    /// Whether what comes is of interest: there was no Close of the peer's, and no failure.
+    pub(crate) const fn is_receiving(&self) -> bool {
+        !matches!(
+            self.receiving,
+            Receiving::Closed { .. } | Receiving::Failed(_)
+        )
+    }
+
+    pub(crate) const fn has_received_close(&self) -> bool {
+        matches!(self.receiving, Receiving::Closed { .. })
+    }
+
+    pub(crate) const fn has_received_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Whether this side's Close was written, or cannot be.
+    pub(crate) const fn has_sent_close(&self) -> bool {
+        matches!(self.own_close, OwnClose::Sent)
+    }
+
+    /// Who sent a Close first, if the peer has sent one.
+    pub(crate) const fn closed_by(&self) -> Side {
+        match self.receiving {
+            Receiving::Closed { by } => by,
+            _ => Side::Local,
+        }
+    }
+
+    // ---- look ----
 
     /// What failed the connection.
     #[must_use]

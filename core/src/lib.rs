@@ -15,6 +15,7 @@
 //! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
 //! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
 //! | [`control`], [`event`] | the control frames that wait, and what goes in and comes out | §5.5, §6 |
+//! | [`session`], [`pace`], [`ended`] | **a connection in time: who is alive, what is due, how it ended** | §7.1.1, §10.4 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
 #![cfg_attr(
     feature = "deflate",
@@ -72,6 +73,7 @@ pub mod control;
 pub mod deadline;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+pub mod ended;
 pub mod error;
 pub mod event;
 pub mod frame;
@@ -80,19 +82,24 @@ pub mod handshake;
 mod log;
 pub mod mask;
 pub mod message;
+pub mod pace;
 pub mod role;
+pub mod session;
 pub mod utf8;
 pub mod window;
 
-pub use close::{CloseCode, CloseFrame};
+pub use close::{CloseCode, CloseFrame, Side};
 pub use connection::{Config, Connection, MAX_CONTROL_LEN, State};
 pub use control::{ControlSlots, ControlStorage};
 pub use deadline::{Deadlines, Due, Millis, Timeouts};
+pub use ended::Ended;
 pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};
 pub use event::{Chunk, DataFrame, DataKind, Event, Sent, Step};
 pub use frame::{ControlPayload, FrameHeader, OpCode};
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
+pub use pace::{Deadline, Pace};
 pub use role::{Client, Entropy, Role, Server};
+pub use session::{Session, Wants};
 pub use utf8::Utf8Validator;
 pub use window::Window;
