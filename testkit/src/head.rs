@@ -101,11 +101,11 @@ impl Head {
         self
     }
 
-    /// Gives a header this value, in its place; adds it if there is none of that name.
+    /// Gives a header this value, in its place; adds it if there is none of exactly that name.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         let mut headers = self.headers.iter_mut();
-        match headers.find(|(other, _)| other.eq_ignore_ascii_case(name)) {
+        match headers.find(|(other, _)| other == name) {
             Some((_, old)) => {
                 value.clone_into(old);
                 self
@@ -114,12 +114,21 @@ impl Head {
         }
     }
 
-    /// Removes all headers of a name.
+    /// Removes all headers of exactly that name.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
-        self.headers
-            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.retain(|(other, _)| other != name);
         self
+    }
+
+    /// Removes all headers that `changes` name, and adds the changes but for those to `-`.
+    #[must_use]
+    pub fn changed(self, changes: &[(&str, &str)]) -> Self {
+        let kept = changes
+            .iter()
+            .fold(self, |head, (name, _)| head.without(name));
+        let added = changes.iter().filter(|(_, value)| *value != "-");
+        added.fold(kept, |head, (name, value)| head.and(name, value))
     }
 
     /// Returns the head as it is on the wire.
