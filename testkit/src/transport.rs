@@ -171,7 +171,7 @@ impl Script {
             hesitates,
             holds: false,
         };
-        script.say(words);
+        script.say(words.as_ref());
         script.ends(true);
         script
     }
@@ -216,8 +216,8 @@ impl Script {
     // ---- the far end ----
 
     /// Lets the far end say more.
-    pub fn say(&self, words: impl AsRef<[u8]>) {
-        lock(&self.rx).say(words.as_ref());
+    pub fn say(&self, words: &[u8]) {
+        lock(&self.rx).say(words);
     }
 
     /// Whether the stream ends after what the far end has said; if not, the far end is silent then.

@@ -17,7 +17,7 @@ fn script_silent_refuses_until_the_far_end_speaks_or_ends() {
     let mut buffer = [0; 8];
     assert_eq!(stream.read(&mut buffer).unwrap(), 3);
     assert_refused(stream.read(&mut buffer));
-    peer.say("two");
+    peer.say(b"two");
     assert_eq!(stream.read(&mut buffer).unwrap(), 3);
     assert_refused(stream.read(&mut buffer));
     peer.ends(true);
