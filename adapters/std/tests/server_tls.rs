@@ -17,10 +17,11 @@ use motews_std::pace::Timeouts;
 use motews_std::rustls::pki_types::ServerName;
 use motews_std::rustls::{CipherSuite, ClientConfig, ClientConnection, KeyLog, StreamOwned};
 use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server};
+use motews_testkit::frame::masked;
+use motews_testkit::head::read as read_head;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
 use server_support::{FAST, PATIENCE, Running, read_frame, start, until};
-use support::{masked, read_head};
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
 
