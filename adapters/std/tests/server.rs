@@ -34,20 +34,9 @@ fn echo(peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
     peer.send(message)
 }
 
-fn outcome(code: u16, reason: &str, clean: bool) -> Outcome {
-    // An outcome is made by a WebSocket only, so one is had from there.
-    let server = start(Server::builder(), |peer: &mut Peer, message: MessageRef| {
-        let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
-        let (code, reason) = text.split_once(' ').unwrap();
-        peer.close(CloseCode::new(code.parse().unwrap()), reason)
-    });
-    let mut client = server.connect();
-    client.send(format!("1000 {reason}")).unwrap();
-    assert_eq!(client.recv().unwrap(), None);
-    let mut outcome = client.outcome().unwrap();
-    outcome.code = CloseCode::new(code);
-    outcome.clean = clean;
-    outcome
+fn summary(outcome: &Outcome) -> (u16, &str, bool) {
+    let Outcome { code, reason, .. } = outcome;
+    (code.as_u16(), reason, outcome.is_clean())
 }
 
 // ---- messages ----
@@ -79,7 +68,7 @@ fn open_message_of_any_kind_and_length_comes_back() {
             client.send(&bytes).unwrap();
             assert_eq!(recv(&mut client), bytes.into());
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     }
 }
 
@@ -299,8 +288,8 @@ fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
     let mut client = server.connect();
     client.send("Hello").unwrap();
     let told = client.close(CloseCode::new(4000), "enough").unwrap();
-    assert!(told.clean);
-    assert_eq!(recorder.outcome(), outcome(4000, "enough", true));
+    assert!(told.is_clean());
+    assert_eq!(summary(&recorder.outcome()), (4000, "enough", true));
     until("it is gone", || server.handle.connections() == 0);
     assert_eq!(recorder.outcomes().len(), 1);
 }
@@ -323,7 +312,7 @@ fn open_peer_that_leaves_without_a_close_is_told_once_as_abnormal() {
         let recorder = Recorder::default();
         let server = start(Server::builder(), recorder.clone());
         leave(server.open());
-        assert_eq!(recorder.outcome(), outcome(1006, "", false), "{way}");
+        assert_eq!(summary(&recorder.outcome()), (1006, "", false), "{way}");
         until("it is gone", || server.handle.connections() == 0);
     }
 }
@@ -351,7 +340,7 @@ fn open_violation_of_the_peer_is_answered_with_its_code() {
             read_to_end(&mut stream),
             unmasked(0x88, &code.to_be_bytes())
         );
-        assert_eq!(recorder.outcome(), outcome(1006, "", false));
+        assert_eq!(summary(&recorder.outcome()), (1006, "", false));
     }
 }
 
@@ -370,7 +359,7 @@ fn open_close_by_the_handler_reaches_the_peer() {
     let mut client = server.connect();
     client.send("Hello").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome(), Some(outcome(4001, "go", true)));
+    assert_eq!(summary(&client.outcome().unwrap()), (4001, "go", true));
 }
 
 #[test]
@@ -383,7 +372,7 @@ fn open_handler_that_panics_closes_this_connection_only() {
     client.send("not echoed").unwrap();
     assert_eq!(client.recv().unwrap(), None);
     assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
-    assert!(recorder.outcome().clean);
+    assert!(recorder.outcome().is_clean());
 
     let url = format!("ws://{}/panic-open", server.addr);
     let mut client = motews_std::connect(&url).unwrap();
@@ -461,8 +450,8 @@ fn request_that_trickles_is_dropped_at_its_deadline() {
 fn open_silent_peer_is_pinged_and_dropped_without_a_pong() {
     let recorder = Recorder::default();
     let timeouts = Timeouts {
-        keepalive: Some(Duration::from_millis(100)),
-        pong: Some(Duration::from_millis(100)),
+        keepalive: Some(100),
+        pong: Some(100),
         ..QUICK
     };
     let server = start(Server::builder().timeouts(timeouts), recorder.clone());
@@ -474,14 +463,14 @@ fn open_silent_peer_is_pinged_and_dropped_without_a_pong() {
     }
     assert!(recorder.outcomes().is_empty());
     assert_eq!(read_frame(&mut stream), (0x89, Vec::new()));
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(summary(&recorder.outcome()), (1006, "", false));
 }
 
 #[test]
 fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
     let recorder = Recorder::default();
     let timeouts = Timeouts {
-        idle: Some(Duration::from_millis(300)),
+        idle: Some(300),
         ..QUICK
     };
     let server = start(Server::builder().timeouts(timeouts), recorder.clone());
@@ -492,7 +481,7 @@ fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
         std::thread::sleep(Duration::from_millis(60));
     }
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome(), Some(outcome(1001, "idle", true)));
+    assert_eq!(summary(&client.outcome().unwrap()), (1001, "idle", true));
     assert_eq!(recorder.outcome().code, CloseCode::GOING_AWAY);
 }
 
@@ -500,7 +489,7 @@ fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
 fn closing_peer_that_does_not_answer_is_dropped_whatever_it_sends() {
     let recorder = Recorder::default();
     let timeouts = Timeouts {
-        idle: Some(Duration::from_millis(100)),
+        idle: Some(100),
         ..QUICK
     };
     let server = start(Server::builder().timeouts(timeouts), recorder.clone());
@@ -512,7 +501,7 @@ fn closing_peer_that_does_not_answer_is_dropped_whatever_it_sends() {
         let _ = stream.write_all(&masked(0x89, b""));
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(summary(&recorder.outcome()), (1006, "", false));
 }
 
 // ---- limits ----
@@ -671,12 +660,15 @@ fn open_handler_that_sends_without_end_is_told_that_the_backlog_is_full() {
 #[test]
 fn open_peer_that_reads_nothing_for_too_long_is_dropped() {
     let recorder = Recorder::default();
-    let builder = Server::builder().write_timeout(Some(Duration::from_millis(200)));
+    let builder = Server::builder().timeouts(Timeouts {
+        write: Some(200),
+        ..Timeouts::SERVER
+    });
     let server = start(builder, recorder.clone());
     let mut stream = server.open();
     let long = vec![0; 16 << 20];
     let _ = stream.write_all(&masked(0x82, &long));
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(summary(&recorder.outcome()), (1006, "", false));
 }
 
 // ---- other threads ----
@@ -847,7 +839,7 @@ fn sender_checks_the_code_and_the_reason() {
     assert!(matches!(closed, Err(SendError::Invalid(_))));
     sender.close(CloseCode::new(4999), "bye").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome(), Some(outcome(4999, "bye", true)));
+    assert_eq!(summary(&client.outcome().unwrap()), (4999, "bye", true));
 }
 
 // ---- hubs ----
@@ -1030,10 +1022,10 @@ fn wss_messages_of_any_length_pass_and_it_closes_clean() {
         }
     }
     for client in &mut clients {
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     }
     until("all are gone", || server.handle.connections() == 0);
-    assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+    assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
     // One that speaks no TLS gets no WebSocket, and is gone.
     let mut plain = server.raw();
     plain.write_all(REQUEST).unwrap();
@@ -1479,7 +1471,7 @@ fn shutdown_closes_all_with_1001_and_returns() {
         let addr = server.addr;
         server.join().unwrap();
         assert!(begun.elapsed() < PATIENCE);
-        assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+        assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
         assert_eq!(recorder.outcomes().len(), 10);
         assert_eq!(handle.connections(), 0);
         assert!(std::net::TcpStream::connect(addr).is_err());
@@ -1499,7 +1491,7 @@ fn shutdown_with_a_peer_that_does_not_answer_ends_at_its_deadline() {
     server.handle.shutdown(Duration::from_millis(100));
     server.join().unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(100));
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(summary(&recorder.outcome()), (1006, "", false));
     drop(silent);
 }
 

@@ -1172,10 +1172,20 @@ impl<D: Default> Slot<D> {
         let Some(mut data) = self.data.take() else {
             return;
         };
+        let code = core.connection.close_code();
+        let ended = match core.connection.violation() {
+            Some(violation) => motews::Ended::Violation(violation),
+            None if code == CloseCode::ABNORMAL_CLOSURE => motews::Ended::Lost,
+            None => motews::Ended::Closed {
+                code,
+                by: motews::close::Side::Remote,
+                clean: core.connection.is_clean(),
+            },
+        };
         let outcome = Outcome {
-            code: core.connection.close_code(),
+            code,
             reason: core::mem::take(&mut core.rare().reason),
-            clean: core.connection.is_clean(),
+            ended,
         };
         // Whatever happens there, the connection has ended.
         let _ = catch_unwind(AssertUnwindSafe(|| {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use motews::Timeouts;
+use motews::pace::Timeouts;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::builder::Builder;
@@ -78,7 +78,7 @@ impl Default for Limits {
 /// What all loops know and nobody changes.
 pub(crate) struct Settings {
     limits: Limits,
-    timeouts: Timeouts,
+    timeouts: motews::Timeouts,
     write_timeout: Option<Duration>,
     /// What the opening handshake needs.
     builder: Builder,
@@ -136,7 +136,7 @@ impl Shared {
 /// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | the request is answered with 431 |
 /// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes; where compression was agreed upon, when so many octets of the message have come, or were inflated, or a frame announces 64 more than twice as many |
 /// | [`Limits::max_backlog`] | 1 MiB | beyond half of it, nothing is read of this peer; beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`] |
-/// | [`write_timeout`](Self::write_timeout) | 30 s | a peer that reads nothing of its backlog is dropped |
+/// | [`Timeouts::write`] | 30 s | a peer that reads nothing of its backlog is dropped |
 /// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, with TLS's handshake; and again for a response that does not accept: the peer is dropped |
 /// | [`Timeouts::idle`] | 1 h | without a message either way: the connection is closed with 1001 |
 /// | [`Timeouts::keepalive`] | 30 s | without anything from the peer: it is sent a ping |
@@ -163,7 +163,6 @@ pub struct ServerBuilder {
     threads: usize,
     limits: Limits,
     timeouts: Timeouts,
-    write_timeout: Option<Duration>,
     send_buffer: Option<usize>,
     builder: Builder,
     #[cfg(feature = "tls")]
@@ -183,11 +182,7 @@ impl ServerBuilder {
         Self {
             threads: 1,
             limits: Limits::default(),
-            timeouts: Timeouts {
-                idle: Some(Duration::from_secs(60 * 60)),
-                ..builder.timeouts
-            },
-            write_timeout: builder.write_timeout,
+            timeouts: Timeouts::SERVER,
             send_buffer: None,
             builder,
             #[cfg(feature = "tls")]
@@ -212,13 +207,6 @@ impl ServerBuilder {
     /// [`Timeouts::idle`].
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
-        self
-    }
-
-    /// How long a peer may go without reading anything while something waits for it. `None`: for
-    /// ever.
-    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.write_timeout = timeout;
         self
     }
 
@@ -343,8 +331,8 @@ impl ServerBuilder {
             .max_headers(limits.max_headers);
         let settings = Settings {
             limits,
-            timeouts: self.timeouts,
-            write_timeout: self.write_timeout,
+            timeouts: durations(&self.timeouts),
+            write_timeout: self.timeouts.write.map(duration),
             builder,
             #[cfg(feature = "tls")]
             tls: self.tls,
@@ -370,6 +358,21 @@ impl ServerBuilder {
             loops,
         })
     }
+}
+
+/// The times of the event loop, which has no [`Session`](motews::Session) yet.
+fn durations(timeouts: &Timeouts) -> motews::Timeouts {
+    motews::Timeouts {
+        handshake: timeouts.handshake.map(duration),
+        idle: timeouts.idle.map(duration),
+        keepalive: timeouts.keepalive.map(duration),
+        pong: timeouts.pong.map(duration),
+        close: timeouts.close.map(duration),
+    }
+}
+
+fn duration(millis: u32) -> Duration {
+    Duration::from_millis(millis.into())
 }
 
 /// Whether several sockets can share a port, so that each gets some of the connections.

@@ -426,7 +426,7 @@ impl PeerSender {
     ///
     /// # Errors
     /// [`SendError::Closed`], or [`SendError::TimedOut`] if there was no room for
-    /// [`ServerBuilder::write_timeout`](crate::ServerBuilder::write_timeout).
+    /// [`Timeouts::write`](crate::Timeouts::write).
     pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
         let frame = Frame::new(message.as_message(), Packing::Allowed);
         self.0.send(frame, !IN_LOOP.get())
