@@ -14,18 +14,15 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use motews_std::pace::Timeouts;
 use motews_std::{
     CloseCode, ConnectError, Deadline, Ended, Handler, Hub, Limits, Membership, Message,
     MessageRef, Outcome, Peer, PeerId, PeerSender, Peers, ProtocolViolation, Request, Response,
-    SendError, Server, ServerBuilder, Side, SlowPolicy, TrySendError, WebSocket,
+    SendError, Server, ServerBuilder, Side, SlowPolicy, Timeouts, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head::{Head, read as read_head};
-use server_support::{
-    FAST, PATIENCE, QUICK, Recorder, Running, read_frame, read_to_end, start, until,
-};
-use support::REQUEST;
+use server_support::{FAST, PATIENCE, Recorder, Running, read_frame, read_to_end, start, until};
+use support::{QUICK, REQUEST};
 
 /// A client whose receives do not take for ever.
 fn recv(client: &mut WebSocket) -> Message {
@@ -51,7 +48,7 @@ fn closed(code: u16) -> Ended {
 /// Whether this client was closed like that, and cleanly.
 fn was_closed(client: &WebSocket, code: u16, reason: &str) -> bool {
     let outcome = client.outcome().unwrap();
-    (outcome.code.as_u16(), &*outcome.reason, outcome.clean) == (code, reason, true)
+    (outcome.code.as_u16(), &*outcome.reason, outcome.is_clean()) == (code, reason, true)
 }
 
 // ---- messages ----
@@ -83,7 +80,7 @@ fn open_message_of_any_kind_and_length_comes_back() {
             client.send(&bytes).unwrap();
             assert_eq!(recv(&mut client), bytes.into());
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     }
 }
 
@@ -304,7 +301,7 @@ fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
     let mut client = server.connect();
     client.send("Hello").unwrap();
     let told = client.close(CloseCode::new(4000), "enough").unwrap();
-    assert!(told.clean);
+    assert!(told.is_clean());
     let outcome = recorder.outcome();
     assert_eq!(outcome.ended, closed(4000));
     assert_eq!((outcome.code.as_u16(), &*outcome.reason), (4000, "enough"));
@@ -400,7 +397,7 @@ fn open_handler_that_panics_closes_this_connection_only() {
     client.send("not echoed").unwrap();
     assert_eq!(client.recv().unwrap(), None);
     assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
-    assert!(recorder.outcome().clean);
+    assert!(recorder.outcome().is_clean());
 
     let url = format!("ws://{}/panic-open", server.addr);
     let mut client = motews_std::connect(&url).unwrap();
@@ -1056,10 +1053,10 @@ fn wss_messages_of_any_length_pass_and_it_closes_clean() {
         }
     }
     for client in &mut clients {
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     }
     until("all are gone", || server.handle.connections() == 0);
-    assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+    assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
     // One that speaks no TLS gets no WebSocket, and is gone.
     let mut plain = server.raw();
     plain.write_all(REQUEST).unwrap();
@@ -1503,7 +1500,7 @@ fn shutdown_closes_all_with_1001_and_returns() {
         let addr = server.addr;
         server.join().unwrap();
         assert!(begun.elapsed() < PATIENCE);
-        assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+        assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
         assert_eq!(recorder.outcomes().len(), 10);
         assert_eq!(handle.connections(), 0);
         assert!(std::net::TcpStream::connect(addr).is_err());

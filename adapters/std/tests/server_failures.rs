@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use motews_std::{
     AcceptError, Handler, MessageRef, Peer, Request, Response, SendError, Server, ServerBuilder,
 };
-use server_support::{QUICK, read_to_end, start, until};
+use server_support::{read_to_end, start, until};
+use support::QUICK;
 
 type Failures = Arc<Mutex<Vec<(Option<SocketAddr>, String)>>>;
 

@@ -10,10 +10,9 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
-use motews_std::pace::Timeouts;
 use motews_std::{
     CloseCode, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerSender, Request, SendError,
-    Server, SlowPolicy,
+    Server, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{masked, unmasked};
 use server_support::{PATIENCE, read_frame, read_to_end, start};

@@ -13,10 +13,9 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
-use motews_std::pace::Timeouts;
 use motews_std::rustls::pki_types::ServerName;
 use motews_std::rustls::{CipherSuite, ClientConfig, ClientConnection, KeyLog, StreamOwned};
-use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server};
+use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server, Timeouts};
 use motews_testkit::frame::masked;
 use motews_testkit::head::read as read_head;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};

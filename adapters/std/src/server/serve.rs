@@ -18,7 +18,7 @@ use super::peer::Peer;
 use super::stream::Stream;
 use crate::error::AcceptError;
 use crate::handshake::{Answer, Reading, SERVER_ERROR};
-use crate::socket::Outcome;
+use crate::outcome::Outcome;
 
 /// How often in a row one connection is read before the others have their turn.
 const MAX_READS: usize = 2;
@@ -510,7 +510,6 @@ impl<D: Default> Slot<D> {
         let outcome = Outcome {
             code: ended.code(),
             reason: core::mem::take(&mut core.rare().reason),
-            clean: ended.is_clean(),
             ended,
         };
         // Whatever happens there, the connection has ended.

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use motews_std::pace::Timeouts;
 use motews_std::{
     Handler, MessageRef, Outcome, Peer, PeerId, Request, Response, SendError, ServerBuilder,
     ServerHandle, WebSocket,
@@ -17,13 +16,6 @@ use motews_testkit::head;
 
 /// How long anything may take that does not depend on a deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Short deadlines, for tests of them.
-pub(crate) const QUICK: Timeouts = Timeouts {
-    handshake: Some(150),
-    close: Some(150),
-    ..Timeouts::NONE
-};
 
 /// A `min_rate` at which bytes buy no time that counts.
 pub(crate) const FAST: u32 = 1 << 30;
