@@ -15,8 +15,9 @@
 //! 3. **Heard**: a byte received settles an outstanding ping and starts the time to the next one.
 //! 4. **Own backpressure**: silence is no evidence against the peer while this side does not read.
 //! 5. **Ping**: owed `keepalive` after a byte was heard last, one at a time, behind what waits.
-//! 6. **Pong**: due `pong` after the later of `busy` and the time when the ping had left. Until it has
-//!    left, rule 2 alone judges.
+//! 6. **Pong**: due `pong` after the later of `busy` and the time at which the ping has left. Bytes
+//!    that are sent after the ping are behind it, and do not move this. Until the ping has left, only
+//!    rule 2 judges.
 //! 7. **Close**: what was accepted before it goes first. Due `close` after the later of `busy` and the
 //!    time when the Close had left. Nothing renews it.
 //! 8. **Drain**: this side has ended its half, and drops what still comes: for at most
@@ -244,7 +245,7 @@ pub(crate) enum Watch {
     PingOwed,
     /// It waits outside, behind other bytes.
     PingWaits,
-    /// It has left, at `since`.
+    /// It has left, at `since`, the time that earlier bytes bought included.
     PingLeft,
 }
 
@@ -470,7 +471,7 @@ impl Pace {
                 timeouts.keepalive.map(|keepalive| keepalive.max(1)),
                 Deadline::Keepalive,
             ),
-            Watch::PingLeft => (self.since.max(self.busy), timeouts.pong, Deadline::Pong),
+            Watch::PingLeft => (self.since, timeouts.pong, Deadline::Pong),
             // Rules 4 and 6.
             Watch::Paused | Watch::PingOwed | Watch::PingWaits => {
                 (self.heard, None, Deadline::Keepalive)

@@ -946,3 +946,18 @@ fn compressor_that_starts_frames_counts_as_sending() {
     peer.session.sent(Millis(50_000), idle, 4, 0);
     assert_eq!(peer.deadline(idle), Some((110_032, Deadline::Idle)));
 }
+
+// ---- peers and callers that do what nobody expects ----
+
+/// What is sent after the ping is behind it, and does not delay its pong.
+#[test]
+fn pinged_peer_gone_is_noticed_though_this_side_goes_on_sending() {
+    let mut peer = open(0);
+    peer.poll(30_000, T);
+    peer.take_all(30_000, T);
+    for now in (31_000..40_000).step_by(1_000) {
+        peer.send(10);
+        peer.take_all(now, T);
+    }
+    peer.assert_ends(T, 40_016, Deadline::Pong);
+}
