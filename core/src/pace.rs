@@ -19,7 +19,7 @@
 //!    that are sent after the ping are behind it, and do not move this. Until the ping has left, only
 //!    rule 2 judges.
 //! 7. **Close**: what was accepted before it goes first. Due `close` after the later of `busy` and the
-//!    time when the Close had left. Nothing renews it.
+//!    time at which the Close has left. Nothing renews it. While the Close waits, pongs wait behind it.
 //! 8. **Drain**: this side has ended its half, and drops what still comes: for at most
 //!    [`DRAIN`](Deadline::Drain) if the peer's Close has come, and otherwise until rule 7's time.
 //! 9. **Idle**: due `idle` after a message last moved in either direction, the time that its bytes

@@ -46,10 +46,10 @@ pub struct Wants {
 /// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
 ///   [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
-/// - **what is to be done**: [`poll`](Self::poll), [`poll_transmit`](Self::poll_transmit),
-///   [`poll_at`](Self::poll_at)
-/// - **look**: [`ended`](Self::ended), [`connection`](Self::connection),
-///   [`deadline`](Self::deadline)
+/// - **what is to be done**: [`poll`](Self::poll), [`poll_untimed`](Self::poll_untimed),
+///   [`poll_transmit`](Self::poll_transmit), [`poll_at`](Self::poll_at)
+/// - **look**: [`ended`](Self::ended), [`wants_transmit`](Self::wants_transmit),
+///   [`connection`](Self::connection), [`deadline`](Self::deadline)
 ///
 /// # The run loop
 /// 1. After a read that brought bytes call [`received`](Self::received) once, then
@@ -369,11 +369,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// # Errors
     /// [`EntropyError`] if a client has no masking key. The session has ended then.
     pub fn poll_transmit(&mut self, out: &mut [u8]) -> Result<usize, EntropyError> {
-        if let Phase::Over(_) = self.pace.phase {
+        if !self.wants_transmit() {
             return Ok(0);
         }
         let mut written = self.connection.poll_transmit(out);
-        if written == Ok(0) && self.owes_ping() && !self.connection.wants_transmit() {
+        if written == Ok(0) && !self.connection.wants_transmit() {
             written = match self.connection.ping(&[], out) {
                 Ok(written) => {
                     self.pace.phase = Phase::Open(Watch::PingWaits);
@@ -484,7 +484,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             }
             _ => {}
         }
-        let transmit = connection.wants_transmit() || self.owes_ping();
+        let transmit = self.wants_transmit();
         let is_done = match connection.state() {
             State::Open | State::Closing => false,
             State::Closed | State::Failed => !transmit && !waits,
@@ -521,10 +521,6 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         self.pace.write();
     }
 
-    fn owes_ping(&self) -> bool {
-        self.pace.phase == Phase::Open(Watch::PingOwed)
-    }
-
     /// The session ends here: the only place that says why. The first cause counts.
     fn end(&mut self, cause: Cause) {
         let connection = &mut self.connection;
@@ -542,6 +538,18 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     // ---- look ----
+
+    /// Returns whether [`poll_transmit`](Self::poll_transmit) has something to write.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        match self.pace.phase {
+            Phase::Over(_) => false,
+            // Rule 7: pongs behind the Close would let the peer decide when it has left [CL21].
+            Phase::Closing if self.connection.has_sent_close() => false,
+            Phase::Open(Watch::PingOwed) if self.connection.state() == State::Open => true,
+            _ => self.connection.wants_transmit(),
+        }
+    }
 
     /// Returns how the session ended; `None` as long as that is not certain. The transport may still
     /// have to be drained then: [`poll`](Self::poll) says so.

@@ -961,3 +961,39 @@ fn pinged_peer_gone_is_noticed_though_this_side_goes_on_sending() {
     }
     peer.assert_ends(T, 40_016, Deadline::Pong);
 }
+
+/// It reads 1,000 bytes a second, so each pong would go behind the one before it.
+#[test]
+fn closing_with_a_peer_that_pings_faster_than_it_reads_ends() {
+    let mut peer = open(0);
+    peer.send(20_000);
+    peer.take(0, T, 0);
+    peer.session.close(CloseCode::NORMAL, "").unwrap();
+    let ping = [&b"\x89\xFD\0\0\0\0"[..], &[7; 125]].concat();
+    let mut now = 0;
+    while peer.session.ended().is_none() {
+        assert!(now < 400_000, "closing for ever");
+        for _ in 0..10 {
+            peer.receive(now, &ping);
+            peer.poll(now, T);
+        }
+        peer.take(now, T, 1_000);
+        now += 1_000;
+    }
+    assert_eq!(peer.session.ended(), Some(Ended::TimedOut(Deadline::Close)));
+}
+
+#[test]
+fn closing_pong_that_is_owed_goes_out_when_the_close_has_left() {
+    let mut peer = open(0);
+    peer.send(100);
+    peer.session.close(CloseCode::NORMAL, "").unwrap();
+    peer.poll(0, T);
+    peer.take(0, T, 10);
+    peer.receive(1, PING);
+    assert!(!peer.poll(1, T).transmit);
+    assert!(peer.out.ends_with(b"\x88\x02\x03\xe8"));
+    peer.take_all(2, T);
+    assert!(peer.poll(2, T).transmit);
+    assert_eq!(peer.out, b"\x8A\x00");
+}
