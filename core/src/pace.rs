@@ -408,6 +408,11 @@ impl Pace {
         }
     }
 
+    /// Nothing is between the session and the transport.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        matches!(self.outside, Outside::Nothing)
+    }
+
     /// Bytes wait outside of the transport.
     pub(crate) const fn is_waiting(&self) -> bool {
         matches!(self.outside, Outside::Waits)

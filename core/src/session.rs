@@ -9,7 +9,7 @@ use crate::event::{DataFrame, DataKind, Event, Sent, Step};
 use crate::frame::FrameHeader;
 use crate::log::{debug, trace};
 use crate::message::Message;
-use crate::pace::{Cause, DRAIN, Deadline, Millis, Outside, Pace, Phase, Sending, Timeouts, Watch};
+use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Sending, Timeouts, Watch};
 use crate::role::Role;
 
 /// What an adapter is to do: a set, returned by [`Session::poll`].
@@ -41,7 +41,8 @@ pub struct Wants {
 ///
 /// # The methods, by kind
 /// - **what happened**: [`received`](Self::received), [`receive_eof`](Self::receive_eof),
-///   [`lost`](Self::lost), [`sent`](Self::sent), [`reading`](Self::reading)
+///   [`lost`](Self::lost), [`sent`](Self::sent), [`sent_untimed`](Self::sent_untimed),
+///   [`reading`](Self::reading)
 /// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`Step::resolve`]
 /// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
@@ -72,8 +73,11 @@ pub struct Wants {
 /// - A `now` that is earlier than one before (two threads, two looks at the clock) is taken for the
 ///   later one. At least one call in 12 days has to be made while a deadline is set.
 /// - [`ended`](Self::ended) is `None` until the end is certain, and never changes after that.
-/// - A session whose adapter has no clock calls [`poll_untimed`](Self::poll_untimed) in place of
-///   `poll`, and links none of the deadlines.
+/// - What `poll_transmit`, `send` and the like have written counts as waiting until `sent` reports what
+///   became of it. So `shutdown` is not wanted before the transport has the last byte.
+/// - A session whose adapter has no clock calls [`sent_untimed`](Self::sent_untimed) and
+///   [`poll_untimed`](Self::poll_untimed) in place of `sent` and `poll`, and links none of the
+///   deadlines.
 ///
 /// # States
 #[doc = include_str!("session.txt")]
@@ -218,6 +222,13 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             }
             _ => {}
         }
+    }
+
+    /// Records that `left` bytes wait outside of the transport, if there is no clock: as
+    /// [`sent`](Self::sent), without deadlines.
+    #[inline]
+    pub const fn sent_untimed(&mut self, left: usize) {
+        self.pace.leave(left);
     }
 
     /// Records whether the caller reads. While it does not (`on` is `false`), the peer's silence
@@ -408,9 +419,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             }
             self.expire(now, timeouts);
         }
-        // What was written a moment ago is still with the caller.
-        let waits = self.pace.outside != Outside::Nothing;
-        self.settle(waits, |pace, peer_has_closed| {
+        self.settle(|pace, peer_has_closed| {
             let close = timeouts.close;
             let by = match pace.phase {
                 Phase::ClosingBy if peer_has_closed => pace.since.min(now.after(DRAIN)),
@@ -426,7 +435,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// Returns what is to be done if there is no clock: as [`poll`](Self::poll), without deadlines.
     #[must_use]
     pub fn poll_untimed(&mut self) -> Wants {
-        self.settle(self.pace.is_waiting(), |_, _| None)
+        self.settle(|_, _| None)
     }
 
     /// Returns when [`poll`](Self::poll) is to be called next, unless something happens before;
@@ -458,11 +467,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     /// Goes on with the end where it has begun, and returns what is to be done.
-    fn settle(
-        &mut self,
-        waits: bool,
-        drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>,
-    ) -> Wants {
+    fn settle(&mut self, drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>) -> Wants {
         let drop = Wants {
             drop: true,
             ..Wants::default()
@@ -487,7 +492,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         let transmit = self.wants_transmit();
         let is_done = match connection.state() {
             State::Open | State::Closing => false,
-            State::Closed | State::Failed => !transmit && !waits,
+            State::Closed | State::Failed => !transmit && self.pace.is_flushed(),
         };
         let shutdown = is_done && connection.should_shutdown();
         let ended = connection.has_received_eof();
@@ -569,7 +574,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             (Cause::Known, None) => Ended::Closed {
                 code: self.connection.close_code(),
                 by: self.connection.closed_by(),
-                clean: self.connection.is_clean() && !self.pace.is_waiting(),
+                clean: self.connection.is_clean() && self.pace.is_flushed(),
             },
         })
     }
@@ -597,7 +602,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[must_use]
     #[inline]
     pub const fn connection_mut(&mut self) -> &mut Connection<R, C> {
-        self.begin_message();
+        if matches!(self.connection.state(), State::Open) {
+            self.begin_message();
+        }
         &mut self.connection
     }
 }

@@ -881,6 +881,11 @@ fn no_clock_ends_by_what_the_peer_does() {
     peer.receive(0, CLOSE_1000);
     assert!(peer.session.poll_untimed().transmit);
     assert!(peer.session.poll_transmit(&mut [0; 16]).is_ok());
+    for left in [4, 0] {
+        let wants = peer.session.poll_untimed();
+        assert!(wants.drain && !wants.shutdown);
+        peer.session.sent_untimed(left);
+    }
     let wants = peer.session.poll_untimed();
     assert!(wants.shutdown && wants.drain);
     peer.session.receive_eof();
@@ -996,4 +1001,57 @@ fn closing_pong_that_is_owed_goes_out_when_the_close_has_left() {
     peer.take_all(2, T);
     assert!(peer.poll(2, T).transmit);
     assert_eq!(peer.out, b"\x8A\x00");
+}
+
+#[test]
+fn closed_compressor_that_is_refused_changes_nothing() {
+    let mut peer = open(0);
+    peer.receive(0, CLOSE_1000);
+    peer.poll(0, T);
+    peer.take_all(0, T);
+    peer.poll(0, T);
+    let ended = peer.session.ended();
+    let refused =
+        peer.session
+            .connection_mut()
+            .send_fragment(DataKind::Text, b"Hi", true, &mut [0; 8]);
+    assert_eq!(refused, Err(SendError::NotOpen));
+    assert!(ended.is_some_and(Ended::is_clean));
+    assert_eq!(peer.session.ended(), ended);
+}
+
+/// The caller makes room for several pongs in between, so the Close is with it already.
+#[test]
+fn closing_polled_again_before_the_close_is_reported_does_not_shut_down() {
+    for (own, rest) in [(false, HELLO), (true, b"")] {
+        let mut peer = open(0);
+        if own {
+            peer.session.close(CloseCode::NORMAL, "").unwrap();
+            peer.poll(0, T);
+        }
+        peer.receive(0, &[CLOSE_1000, rest].concat());
+        peer.poll(0, T);
+        assert_eq!(
+            peer.poll(0, T),
+            Wants {
+                drain: true,
+                ..Wants::default()
+            }
+        );
+        assert_eq!(peer.session.ended(), None);
+        peer.take(0, T, 0);
+        assert!(!peer.poll(0, T).shutdown);
+        peer.take_all(0, T);
+        assert!(peer.poll(0, T).shutdown);
+    }
+}
+
+#[test]
+fn closing_by_the_peer_lost_before_the_answer_is_reported_is_no_clean_end() {
+    let mut peer = open(0);
+    peer.receive(10, CLOSE_1000);
+    peer.poll(10, T);
+    assert!(!peer.out.is_empty());
+    peer.session.lost();
+    assert!(peer.session.ended().is_some_and(|ended| !ended.is_clean()));
 }
