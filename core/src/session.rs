@@ -408,16 +408,16 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[must_use]
     pub fn poll(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) -> Wants {
         let is_open = matches!(self.pace.phase, Phase::Open(_));
-        if is_open && self.connection.state() != State::Open {
-            // The Close goes out first, however short the time for it is.
+        let begins = is_open && self.connection.state() != State::Open;
+        if begins {
             self.begin_closing(now);
-        } else {
-            if is_open && unread {
-                // Rule 4.
-                self.received(now);
-                self.pace.message = self.pace.message.max(now);
-            }
-            self.expire(now, timeouts);
+        } else if is_open && unread {
+            // Rule 4.
+            self.received(now);
+        }
+        // The Close goes out first, however short the time for it is.
+        if !begins || self.pace.is_waiting() {
+            self.expire(now, timeouts, unread);
         }
         self.settle(|pace, peer_has_closed| {
             let close = timeouts.close;
@@ -451,15 +451,20 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     /// Sees to the deadlines that have passed.
-    fn expire(&mut self, now: Millis, timeouts: &Timeouts) {
+    fn expire(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) {
         while let Some(deadline) = self.pace.poll(now, timeouts) {
             debug!("the deadline has passed: {}", deadline.name());
             match deadline {
                 Deadline::Keepalive => self.pace.phase = Phase::Open(Watch::PingOwed),
+                // Rule 4: what lies there may be a message.
+                Deadline::Idle if unread && self.pace.message != now => self.pace.message = now,
                 Deadline::Idle => {
                     // RFC 6455 §7.4.1: this endpoint goes away.
                     let _ = self.connection.close(CloseCode::GOING_AWAY, "idle");
-                    return self.begin_closing(now);
+                    self.begin_closing(now);
+                    if !self.pace.is_waiting() {
+                        return;
+                    }
                 }
                 deadline => self.end(Cause::TimedOut(deadline)),
             }

@@ -1055,3 +1055,60 @@ fn closing_by_the_peer_lost_before_the_answer_is_reported_is_no_clean_end() {
     peer.session.lost();
     assert!(peer.session.ended().is_some_and(|ended| !ended.is_clean()));
 }
+
+/// The caller looks before it reads, so each of the pings lies unread once.
+#[test]
+fn idle_pings_that_lie_unread_for_a_moment_do_not_count() {
+    let mut peer = open(0);
+    for now in (1_000..60_000).step_by(1_000) {
+        assert!(!peer.session.poll(Millis(now), IDLE, true).drop);
+        peer.receive(now, PING);
+        peer.poll(now, IDLE);
+        peer.take_all(now, IDLE);
+    }
+    assert_eq!(peer.deadline(IDLE), Some((60_000, Deadline::Idle)));
+    peer.poll(60_000, IDLE);
+    assert_eq!(peer.session.connection().state(), State::Closing);
+}
+
+#[test]
+fn idle_with_unread_input_is_not_closed() {
+    let idle = &Timeouts {
+        keepalive: None,
+        ..*IDLE
+    };
+    let mut peer = open(0);
+    assert!(!peer.session.poll(Millis(60_000), idle, true).transmit);
+    assert_eq!(peer.deadline(idle), Some((120_000, Deadline::Idle)));
+    assert_eq!(peer.session.connection().state(), State::Open);
+}
+
+/// The caller polls late, and two things are due.
+#[test]
+fn closing_after_the_time_to_write_has_passed_ends_at_once() {
+    for idle in [None, Some(29_999)] {
+        let timeouts = &Timeouts { idle, ..*T };
+        let mut peer = open(0);
+        peer.send(1_000);
+        peer.take(0, timeouts, 0);
+        if idle.is_none() {
+            peer.session.close(CloseCode::NORMAL, "").unwrap();
+        }
+        let wants = peer.session.poll(Millis(30_000), timeouts, false);
+        assert!(wants.drop, "{idle:?}");
+        assert_eq!(peer.session.poll_at(timeouts), None);
+    }
+}
+
+#[test]
+fn closing_by_a_time_that_has_passed_ends_at_once() {
+    let mut peer = open(1_000);
+    peer.session.close_by(Millis(500));
+    peer.session.close_by(Millis(400));
+    assert!(peer.session.poll(Millis(1_000), T, false).drop);
+    let ended = Some(Ended::TimedOut(Deadline::Close));
+    assert_eq!(peer.session.ended(), ended);
+    peer.session.close_by(Millis(90_000));
+    assert_eq!(peer.session.poll_at(T), None);
+    assert_eq!(peer.session.ended(), ended);
+}
