@@ -23,8 +23,8 @@ pub struct Wants {
     pub read: bool,
     /// Call [`poll_transmit`](Session::poll_transmit), and write what it writes.
     pub transmit: bool,
-    /// End this side's half of the transport (§7.1.1). Set once in the life of a session, when all is
-    /// written.
+    /// End this side's half of the transport (§7.1.1). Set at most once in the life of a session, when
+    /// the transport has taken everything.
     pub shutdown: bool,
     /// Read, and drop what comes: a socket that is closed with unread input resets the connection,
     /// which destroys what the peer has not read yet.
@@ -56,7 +56,7 @@ pub struct Wants {
 /// 1. After a read that brought bytes call [`received`](Self::received) once, then
 ///    [`step`](Self::step) until all is consumed. After a ping call
 ///    [`poll_transmit`](Self::poll_transmit), so that each of several in one read has its pong while
-///    there is room. At the end of input call
+///    there is room. At the end of input, when all is decoded, call
 ///    [`receive_eof`](Self::receive_eof), and after an error of the transport [`lost`](Self::lost).
 /// 2. Call [`poll`](Self::poll). Do what is in the set, in this order: `transmit` (write what
 ///    [`poll_transmit`](Self::poll_transmit) writes behind everything that waits), `shutdown`, `drop`.
@@ -69,7 +69,8 @@ pub struct Wants {
 /// - `received`, `sent`, `reading` and `poll` may be called again with the same arguments and change
 ///   nothing then; only `taken` of `sent` counts each time.
 /// - [`poll`](Self::poll) before [`poll_at`](Self::poll_at) changes nothing unless something else has
-///   happened. After it, `poll_at` is in the future or `None`: nobody loops in vain.
+///   happened; unread input counts as bytes received. After `poll`, and after what it wants is done,
+///   `poll_at` is in the future or `None`: nobody loops in vain.
 /// - A `now` that is earlier than one before (two threads, two looks at the clock) is taken for the
 ///   later one. At least one call in 12 days has to be made while a deadline is set.
 /// - [`ended`](Self::ended) is `None` until the end is certain, and never changes after that.
@@ -133,8 +134,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         Self::with_pace(role, config, Pace::new(now), now)
     }
 
-    /// Returns the session of a connection whose opening handshake is complete now, and whose `pace`
-    /// knows what of the response still waits.
+    /// Returns the session of a connection whose opening handshake is complete now. `pace` was used
+    /// for the handshake: bytes of the response may still wait.
     #[must_use]
     pub fn with_pace(role: R, config: Config, pace: Pace, now: Millis) -> Self {
         Self {
@@ -162,11 +163,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         }
     }
 
-    /// Records that the peer's half of the transport has ended. Without a Close before, the
-    /// connection fails with [`ProtocolViolation::UnexpectedEof`].
+    /// Records that the peer's half of the transport has ended, and that all input before is decoded.
+    /// Without a Close before, the connection fails with [`ProtocolViolation::UnexpectedEof`].
     // [CL18]
     pub fn receive_eof(&mut self) {
-        // The violation is told by `ended`.
+        // `ended` returns the violation.
         let _ = self.connection.receive_eof();
     }
 
@@ -232,7 +233,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     /// Records whether the caller reads. While it does not (`on` is `false`), the peer's silence
-    /// means nothing: no ping is owed, and neither pong nor message is waited for.
+    /// means nothing: no ping is owed, and neither pong nor message is waited for. This has no effect
+    /// when the connection is closing or [`close_by`](Self::close_by) was called: then
+    /// [`poll`](Self::poll) wants to read in any case, for the peer's Close may be behind other input.
     pub fn reading(&mut self, now: Millis, on: bool) {
         if let Phase::Open(watch) = &mut self.pace.phase {
             let was_on = *watch != Watch::Paused;
@@ -321,8 +324,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         Ok(header)
     }
 
-    /// Writes a ping of the application's to the start of `out`: see [`Connection::ping`]. The
-    /// keepalive of [`Timeouts`] does without.
+    /// Writes a ping of the application's to the start of `out`: see [`Connection::ping`]. Nothing
+    /// waits for its pong; [`Timeouts::keepalive`] has pings of its own.
     ///
     /// # Errors
     /// As [`Connection::ping`].
@@ -343,7 +346,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
 
     /// Gives the connection until `at` to end, however it stands: in place of the times for writing
     /// and for closing. It does not begin the closing handshake: [`close`](Self::close) does, before
-    /// or after. `at` is at most 12 days from now.
+    /// or after. A later call replaces `at`, which is at most 12 days from now. If `at` has passed, the
+    /// next [`poll`](Self::poll) ends the session, whether a Close has left or not.
     pub fn close_by(&mut self, at: Millis) {
         let pace = &mut self.pace;
         match pace.phase {
@@ -402,9 +406,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         written
     }
 
-    /// Returns what is to be done, with the deadlines that have passed at `now` seen to. `unread`:
-    /// there is input that was not read yet, as far as the caller knows without reading; what lies
-    /// there may be the pong that is waited for.
+    /// Handles the deadlines that have passed at `now`, and returns what is to be done. `unread` is
+    /// true if the caller knows, without reading, that there is input to be read: it may be the pong
+    /// or the message that is waited for, so no deadline of silence passes.
     #[must_use]
     pub fn poll(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) -> Wants {
         let is_open = matches!(self.pace.phase, Phase::Open(_));
@@ -450,7 +454,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         self.pace.phase = Phase::Closing;
     }
 
-    /// Sees to the deadlines that have passed.
+    /// Handles the deadlines that have passed.
     fn expire(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) {
         while let Some(deadline) = self.pace.poll(now, timeouts) {
             debug!("the deadline has passed: {}", deadline.name());
@@ -603,7 +607,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         doc = "[`Compressor`](crate::deflate::Compressor) does."
     )]
     #[cfg_attr(not(feature = "deflate"), doc = "compressor does.")]
-    /// All else goes through the session, which would not notice it.
+    /// Call everything else on the session, which would not notice it otherwise.
     #[must_use]
     #[inline]
     pub const fn connection_mut(&mut self) -> &mut Connection<R, C> {
