@@ -53,7 +53,9 @@ pub struct Wants {
 ///
 /// # The run loop
 /// 1. After a read that brought bytes call [`received`](Self::received) once, then
-///    [`step`](Self::step) until all is consumed. At the end of input call
+///    [`step`](Self::step) until all is consumed. After a ping call
+///    [`poll_transmit`](Self::poll_transmit), so that each of several in one read has its pong while
+///    there is room. At the end of input call
 ///    [`receive_eof`](Self::receive_eof), and after an error of the transport [`lost`](Self::lost).
 /// 2. Call [`poll`](Self::poll). Do what is in the set, in this order: `transmit` (write what
 ///    [`poll_transmit`](Self::poll_transmit) writes behind everything that waits), `shutdown`, `drop`.
@@ -369,30 +371,17 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// there may be the pong that is waited for.
     #[must_use]
     pub fn poll(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) -> Wants {
-        if let Phase::Open(_) = self.pace.phase {
-            if self.connection.state() != State::Open {
-                self.pace.since = now;
-                self.pace.phase = Phase::Closing;
-            } else if unread {
+        let is_open = matches!(self.pace.phase, Phase::Open(_));
+        if is_open && self.connection.state() != State::Open {
+            // The Close goes out first, however short the time for it is.
+            self.begin_closing(now);
+        } else {
+            if is_open && unread {
                 // Rule 4.
                 self.received(now);
                 self.pace.message = self.pace.message.max(now);
             }
-        }
-        while let Some((at, deadline)) = self.pace.next(timeouts)
-            && now.has_reached(at)
-        {
-            debug!("the deadline has passed: {}", deadline.name());
-            match deadline {
-                Deadline::Keepalive => self.pace.phase = Phase::Open(Watch::PingOwed),
-                Deadline::Idle => {
-                    // RFC 6455 §7.4.1: this endpoint goes away.
-                    let _ = self.connection.close(CloseCode::GOING_AWAY, "idle");
-                    self.pace.since = now;
-                    self.pace.phase = Phase::Closing;
-                }
-                deadline => self.end(Cause::TimedOut(deadline)),
-            }
+            self.expire(now, timeouts);
         }
         self.settle(|pace, peer_has_closed| {
             let close = timeouts.close;
@@ -418,6 +407,27 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[must_use]
     pub fn poll_at(&self, timeouts: &Timeouts) -> Option<Millis> {
         self.pace.poll_at(timeouts)
+    }
+
+    fn begin_closing(&mut self, now: Millis) {
+        self.pace.since = now;
+        self.pace.phase = Phase::Closing;
+    }
+
+    /// Sees to the deadlines that have passed.
+    fn expire(&mut self, now: Millis, timeouts: &Timeouts) {
+        while let Some(deadline) = self.pace.poll(now, timeouts) {
+            debug!("the deadline has passed: {}", deadline.name());
+            match deadline {
+                Deadline::Keepalive => self.pace.phase = Phase::Open(Watch::PingOwed),
+                Deadline::Idle => {
+                    // RFC 6455 §7.4.1: this endpoint goes away.
+                    let _ = self.connection.close(CloseCode::GOING_AWAY, "idle");
+                    return self.begin_closing(now);
+                }
+                deadline => self.end(Cause::TimedOut(deadline)),
+            }
+        }
     }
 
     /// Goes on with the end where it has begun, and returns what is to be done.
