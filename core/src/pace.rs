@@ -97,7 +97,7 @@ pub struct Timeouts {
     /// messages. Off by default; an hour in [`SERVER`](Self::SERVER).
     pub idle: Option<u32>,
     /// From the last byte received to the ping that asks whether the peer is still there. A peer
-    /// that sends anything is not pinged. 30 s by default.
+    /// that sends anything is not pinged. 30 s by default; 0 counts as 1 ms.
     pub keepalive: Option<u32>,
     /// From that ping to the next byte received, whatever it is. 10 s by default.
     pub pong: Option<u32>,
@@ -247,6 +247,16 @@ pub(crate) enum Watch {
     PingLeft,
 }
 
+/// What of a message is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Nothing,
+    /// A part of one was sent since the transport was last written to.
+    Begun,
+    /// A part of one waits outside of the transport.
+    Waits,
+}
+
 /// How a [`Session`](crate::Session) ended, as far as its [`Connection`](crate::Connection) does not
 /// know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,8 +330,7 @@ pub struct Pace {
     pub(crate) phase: Phase,
     /// Bytes wait outside of the transport.
     pub(crate) waiting: bool,
-    /// A message was begun that has not left whole.
-    pub(crate) sending: bool,
+    pub(crate) sending: Sending,
 }
 
 const _: () = assert!(size_of::<Pace>() <= 20, "a pace is at most 20 bytes");
@@ -337,7 +346,7 @@ impl Pace {
             since: now,
             phase: Phase::Handshake,
             waiting: false,
-            sending: false,
+            sending: Sending::Nothing,
         }
     }
 
@@ -420,7 +429,12 @@ impl Pace {
 
     fn next_open(&self, watch: Watch, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
         let silence = match watch {
-            Watch::Heard => (self.heard, timeouts.keepalive, Deadline::Keepalive),
+            // In no time at all, unread input would call for one ping after the other.
+            Watch::Heard => (
+                self.heard,
+                timeouts.keepalive.map(|keepalive| keepalive.max(1)),
+                Deadline::Keepalive,
+            ),
             Watch::PingLeft => (self.since.max(self.busy), timeouts.pong, Deadline::Pong),
             // Rules 4 and 6.
             Watch::Paused | Watch::PingOwed | Watch::PingWaits => {

@@ -9,7 +9,7 @@ use crate::event::{DataFrame, DataKind, Event, Sent, Step};
 use crate::frame::FrameHeader;
 use crate::log::{debug, trace};
 use crate::message::Message;
-use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Timeouts, Watch};
+use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Sending, Timeouts, Watch};
 use crate::role::Role;
 
 /// What an adapter is to do: a set, returned by [`Session::poll`].
@@ -178,20 +178,33 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// everything that the caller has accepted for this peer and the transport has not taken.
     pub fn sent(&mut self, now: Millis, timeouts: &Timeouts, taken: usize, left: usize) {
         let pace = &mut self.pace;
-        if pace.phase == Phase::Closed {
+        match pace.phase {
             // Rule 7: nothing renews it, the pongs to the peer's pings neither [CL21].
-            pace.waiting = left > 0;
-            return;
+            Phase::Closed => {
+                pace.waiting = left > 0;
+                return;
+            }
+            // What is reported afterwards does not change how it ended.
+            Phase::Draining(_) | Phase::Over(_) => return,
+            _ => {}
         }
         pace.sent(now, timeouts, taken, left);
-        if pace.sending && (taken > 0 || left > 0) {
+        let flows = match pace.sending {
+            Sending::Nothing => false,
+            Sending::Begun => taken > 0 || left > 0,
+            Sending::Waits => taken > 0,
+        };
+        if flows {
             // Rule 9: nothing is idle while bytes flow.
             pace.message = pace.message.max(now).max(pace.busy);
-            pace.sending = left > 0;
         }
         if left > 0 {
+            if pace.sending == Sending::Begun {
+                pace.sending = Sending::Waits;
+            }
             return;
         }
+        pace.sending = Sending::Nothing;
         match pace.phase {
             Phase::Open(_) | Phase::Closing if self.connection.has_sent_close() => {
                 pace.since = now.max(pace.busy);
@@ -261,7 +274,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// As [`Connection::send`].
     #[inline]
     pub fn send(&mut self, message: Message<'_>, out: &mut [u8]) -> Result<usize, SendError> {
-        self.connection_mut().send(message, out)
+        let written = self.connection.send(message, out)?;
+        self.pace.sending = Sending::Begun;
+        Ok(written)
     }
 
     /// Writes the next frame of a message to the start of `out`: see
@@ -277,7 +292,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         fin: bool,
         out: &mut [u8],
     ) -> Result<Sent, SendError> {
-        self.connection_mut().send_fragment(kind, payload, fin, out)
+        let sent = self.connection.send_fragment(kind, payload, fin, out)?;
+        self.pace.sending = Sending::Begun;
+        Ok(sent)
     }
 
     /// Begins a data frame whose payload the caller writes: see [`Connection::start_frame`].
@@ -286,7 +303,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// As [`Connection::start_frame`].
     #[inline]
     pub fn start_frame(&mut self, frame: DataFrame) -> Result<FrameHeader, SendError> {
-        self.connection_mut().start_frame(frame)
+        let header = self.connection.start_frame(frame)?;
+        self.pace.sending = Sending::Begun;
+        Ok(header)
     }
 
     /// Writes a ping of the application's to the start of `out`: see [`Connection::ping`]. The
@@ -383,7 +402,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             }
             self.expire(now, timeouts);
         }
-        self.settle(|pace, peer_has_closed| {
+        // What was sent a moment ago is still with the caller.
+        let waits = self.pace.waiting || self.pace.sending == Sending::Begun;
+        self.settle(waits, |pace, peer_has_closed| {
             let close = timeouts.close;
             let by = match pace.phase {
                 Phase::ClosingBy if peer_has_closed => pace.since.min(now.after(DRAIN)),
@@ -399,7 +420,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// Returns what is to be done if there is no clock: as [`poll`](Self::poll), without deadlines.
     #[must_use]
     pub fn poll_untimed(&mut self) -> Wants {
-        self.settle(|_, _| None)
+        self.settle(self.pace.waiting, |_, _| None)
     }
 
     /// Returns when [`poll`](Self::poll) is to be called next, unless something happens before;
@@ -431,7 +452,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     /// Goes on with the end where it has begun, and returns what is to be done.
-    fn settle(&mut self, drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>) -> Wants {
+    fn settle(
+        &mut self,
+        waits: bool,
+        drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>,
+    ) -> Wants {
         let drop = Wants {
             drop: true,
             ..Wants::default()
@@ -456,7 +481,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         let transmit = connection.wants_transmit() || self.owes_ping();
         let is_done = match connection.state() {
             State::Open | State::Closing => false,
-            State::Closed | State::Failed => !transmit && !self.pace.waiting,
+            State::Closed | State::Failed => !transmit && !waits,
         };
         let shutdown = is_done && connection.should_shutdown();
         let ended = connection.has_received_eof();
@@ -553,7 +578,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[must_use]
     #[inline]
     pub const fn connection_mut(&mut self) -> &mut Connection<R, C> {
-        self.pace.sending = true;
+        self.pace.sending = Sending::Begun;
         &mut self.connection
     }
 }

@@ -268,6 +268,19 @@ fn pinged_peer_with_unread_input_is_not_given_up() {
 }
 
 #[test]
+fn unread_input_without_any_keepalive_time_is_no_reason_for_a_ping_at_once() {
+    let timeouts = &Timeouts {
+        keepalive: Some(0),
+        ..*T
+    };
+    let mut peer = open(0);
+    for _ in 0..2 {
+        assert!(!peer.session.poll(Millis(7), timeouts, true).transmit);
+        assert_eq!(peer.deadline(timeouts), Some((8, Deadline::Keepalive)));
+    }
+}
+
+#[test]
 fn unread_input_is_no_excuse_for_a_peer_that_takes_nothing() {
     let mut peer = open(0);
     peer.send(1_000);
@@ -392,6 +405,9 @@ fn closing_by_the_peer_the_answer_that_never_leaves_is_no_clean_end() {
         clean: false,
     };
     assert_eq!(peer.session.ended(), Some(ended));
+    // What is reported afterwards does not change it.
+    peer.take_all(20, T);
+    assert_eq!(peer.session.ended(), Some(ended));
 }
 
 #[test]
@@ -495,6 +511,30 @@ fn left_without_a_close_drops_when_what_was_accepted_is_written() {
     assert!(peer.poll(2, T).drop);
     let ended = Ended::Violation(ProtocolViolation::UnexpectedEof);
     assert_eq!(peer.session.ended(), Some(ended));
+}
+
+/// The end came in the same read as what the caller has answered.
+#[test]
+fn left_without_a_close_drops_when_an_answer_is_written_that_was_not_reported_yet() {
+    for left in [0, 50] {
+        let mut peer = open(0);
+        peer.receive(0, HELLO);
+        peer.send(100);
+        peer.session.receive_eof();
+        assert_eq!(peer.poll(0, T), Wants::default());
+        peer.take(0, T, peer.out.len() - left);
+        let wants = peer.poll(0, T);
+        assert_eq!((wants.shutdown, wants.drop), (left == 0, left == 0));
+    }
+}
+
+#[test]
+fn left_without_a_close_after_a_refused_message_drops_at_once() {
+    let mut peer = open(0);
+    peer.session.receive_eof();
+    let refused = peer.session.send(Message::Binary(b""), &mut [0; 9]);
+    assert_eq!(refused, Err(SendError::NotOpen));
+    assert!(peer.poll(0, T).drop);
 }
 
 #[test]
@@ -664,6 +704,30 @@ fn idle_nothing_is_while_bytes_of_a_message_flow() {
         now += 1_400;
     }
     assert_eq!(peer.session.connection().state(), State::Open);
+}
+
+/// A caller that looks more often changes nothing.
+#[test]
+fn idle_message_of_which_nothing_is_taken_counts_from_when_it_was_sent() {
+    let idle = &Timeouts {
+        idle: Some(1_500),
+        keepalive: None,
+        ..*T
+    };
+    let mut peer = open(0);
+    peer.poll(1_000, idle);
+    peer.send(1_000);
+    for now in [1_000, 1_001, 2_000] {
+        peer.take(now, idle, 0);
+        assert_eq!(peer.deadline(idle), Some((2_500, Deadline::Idle)));
+    }
+    // A part of it is taken; then another one is sent.
+    peer.take(2_400, idle, 128);
+    peer.take(2_450, idle, 0);
+    assert_eq!(peer.deadline(idle), Some((3_900, Deadline::Idle)));
+    peer.send(10);
+    peer.take(2_460, idle, 0);
+    assert_eq!(peer.deadline(idle), Some((3_960, Deadline::Idle)));
 }
 
 // ---- the contract ----
