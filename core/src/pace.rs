@@ -166,7 +166,7 @@ impl Timeouts {
                 .checked_div(self.min_rate)
                 .map(|seconds| seconds.saturating_add(1).saturating_mul(1000)),
         };
-        millis.unwrap_or(u32::MAX).min(clamp(self.max_grace))
+        clamp(millis.unwrap_or(u32::MAX))
     }
 }
 
@@ -245,6 +245,16 @@ pub(crate) enum Watch {
     PingWaits,
     /// It has left, at `since`.
     PingLeft,
+}
+
+/// What is between the session and the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outside {
+    Nothing,
+    /// A frame was written, and the caller has not reported yet what became of it.
+    Unreported,
+    /// Bytes wait.
+    Waits,
 }
 
 /// What of a message is on its way.
@@ -328,8 +338,7 @@ pub struct Pace {
     pub(crate) message: Millis,
     pub(crate) since: Millis,
     pub(crate) phase: Phase,
-    /// Bytes wait outside of the transport.
-    pub(crate) waiting: bool,
+    pub(crate) outside: Outside,
     pub(crate) sending: Sending,
 }
 
@@ -345,7 +354,7 @@ impl Pace {
             message: now,
             since: now,
             phase: Phase::Handshake,
-            waiting: false,
+            outside: Outside::Nothing,
             sending: Sending::Nothing,
         }
     }
@@ -361,23 +370,45 @@ impl Pace {
     ///
     /// `taken` are acknowledged bytes if the transport knows, and accepted ones otherwise.
     pub fn sent(&mut self, now: Millis, timeouts: &Timeouts, taken: usize, left: usize) {
-        let waiting = left > 0;
-        if taken > 0 || (waiting && !self.waiting) {
-            let base = match self.waiting {
+        let was_waiting = self.is_waiting();
+        self.leave(left);
+        let is_waiting = self.is_waiting();
+        if taken > 0 || (is_waiting && !was_waiting) {
+            let base = match was_waiting {
                 true => self.busy,
                 false => self.busy.max(now),
             };
             let busy = base.after(timeouts.bought(taken));
             self.busy = busy.min(now.after(clamp(timeouts.max_grace)));
-            if waiting {
+            if is_waiting {
                 trace!(
                     "write: {} until {}",
-                    if self.waiting { "renewed" } else { "armed" },
+                    if was_waiting { "renewed" } else { "armed" },
                     self.busy.0
                 );
             }
         }
-        self.waiting = waiting;
+    }
+
+    /// So many bytes wait.
+    pub(crate) const fn leave(&mut self, left: usize) {
+        self.outside = if left > 0 {
+            Outside::Waits
+        } else {
+            Outside::Nothing
+        };
+    }
+
+    /// A frame was written to the caller's output.
+    pub(crate) const fn write(&mut self) {
+        if let Outside::Nothing = self.outside {
+            self.outside = Outside::Unreported;
+        }
+    }
+
+    /// Bytes wait outside of the transport.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(self.outside, Outside::Waits)
     }
 
     /// Begins to drain: the response has left, and this side's half has ended (rule 8).
@@ -421,8 +452,11 @@ impl Pace {
             Phase::Open(watch) => return self.next_open(watch, timeouts),
             Phase::Response => (self.busy, timeouts.write, Deadline::Write),
             // Rule 7: until the Close has left, only rule 2 judges.
-            Phase::Closing if self.waiting => (self.busy, timeouts.write, Deadline::Write),
-            Phase::Closing => (self.since.max(self.busy), timeouts.close, Deadline::Close),
+            Phase::Closing => match self.outside {
+                Outside::Nothing => (self.since.max(self.busy), timeouts.close, Deadline::Close),
+                Outside::Unreported => return None,
+                Outside::Waits => (self.busy, timeouts.write, Deadline::Write),
+            },
         };
         Some((from.after(clamp(timeout?)), deadline))
     }
@@ -445,7 +479,7 @@ impl Pace {
             Watch::Paused => None,
             _ => timeouts.idle,
         };
-        let write = match self.waiting {
+        let write = match self.is_waiting() {
             true => timeouts.write,
             false => None,
         };

@@ -9,7 +9,7 @@ use crate::event::{DataFrame, DataKind, Event, Sent, Step};
 use crate::frame::FrameHeader;
 use crate::log::{debug, trace};
 use crate::message::Message;
-use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Sending, Timeouts, Watch};
+use crate::pace::{Cause, DRAIN, Deadline, Millis, Outside, Pace, Phase, Sending, Timeouts, Watch};
 use crate::role::Role;
 
 /// What an adapter is to do: a set, returned by [`Session::poll`].
@@ -181,7 +181,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         match pace.phase {
             // Rule 7: nothing renews it, the pongs to the peer's pings neither [CL21].
             Phase::Closed => {
-                pace.waiting = left > 0;
+                pace.leave(left);
                 return;
             }
             // What is reported afterwards does not change how it ended.
@@ -275,7 +275,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[inline]
     pub fn send(&mut self, message: Message<'_>, out: &mut [u8]) -> Result<usize, SendError> {
         let written = self.connection.send(message, out)?;
-        self.pace.sending = Sending::Begun;
+        self.begin_message();
         Ok(written)
     }
 
@@ -293,7 +293,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         out: &mut [u8],
     ) -> Result<Sent, SendError> {
         let sent = self.connection.send_fragment(kind, payload, fin, out)?;
-        self.pace.sending = Sending::Begun;
+        self.begin_message();
         Ok(sent)
     }
 
@@ -304,7 +304,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[inline]
     pub fn start_frame(&mut self, frame: DataFrame) -> Result<FrameHeader, SendError> {
         let header = self.connection.start_frame(frame)?;
-        self.pace.sending = Sending::Begun;
+        self.begin_message();
         Ok(header)
     }
 
@@ -314,7 +314,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// # Errors
     /// As [`Connection::ping`].
     pub fn ping(&mut self, payload: &[u8], out: &mut [u8]) -> Result<usize, SendError> {
-        self.connection.ping(payload, out)
+        let written = self.connection.ping(payload, out)?;
+        self.pace.write();
+        Ok(written)
     }
 
     /// Begins the closing handshake: see [`Connection::close`]. What was sent before goes first, and
@@ -379,8 +381,10 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
                 Err(_) => Ok(0),
             };
         }
-        if written.is_err() {
-            self.end(Cause::NoEntropy);
+        match written {
+            Ok(0) => {}
+            Ok(_) => self.pace.write(),
+            Err(_) => self.end(Cause::NoEntropy),
         }
         written
     }
@@ -402,8 +406,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             }
             self.expire(now, timeouts);
         }
-        // What was sent a moment ago is still with the caller.
-        let waits = self.pace.waiting || self.pace.sending == Sending::Begun;
+        // What was written a moment ago is still with the caller.
+        let waits = self.pace.outside != Outside::Nothing;
         self.settle(waits, |pace, peer_has_closed| {
             let close = timeouts.close;
             let by = match pace.phase {
@@ -420,7 +424,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// Returns what is to be done if there is no clock: as [`poll`](Self::poll), without deadlines.
     #[must_use]
     pub fn poll_untimed(&mut self) -> Wants {
-        self.settle(self.pace.waiting, |_, _| None)
+        self.settle(self.pace.is_waiting(), |_, _| None)
     }
 
     /// Returns when [`poll`](Self::poll) is to be called next, unless something happens before;
@@ -510,6 +514,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         }
     }
 
+    const fn begin_message(&mut self) {
+        self.pace.sending = Sending::Begun;
+        self.pace.write();
+    }
+
     fn owes_ping(&self) -> bool {
         self.pace.phase == Phase::Open(Watch::PingOwed)
     }
@@ -550,7 +559,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             (Cause::Known, None) => Ended::Closed {
                 code: self.connection.close_code(),
                 by: self.connection.closed_by(),
-                clean: self.connection.is_clean() && !self.pace.waiting,
+                clean: self.connection.is_clean() && !self.pace.is_waiting(),
             },
         })
     }
@@ -578,7 +587,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[must_use]
     #[inline]
     pub const fn connection_mut(&mut self) -> &mut Connection<R, C> {
-        self.pace.sending = Sending::Begun;
+        self.begin_message();
         &mut self.connection
     }
 }

@@ -143,6 +143,23 @@ fn sent_more_than_the_grace_buys_no_more_than_that_from_now() {
     }
 }
 
+/// In one call or in many: the grace is counted from now, and what is bought from when bytes began
+/// to wait.
+#[test]
+fn waiting_taken_at_once_or_in_parts_buys_alike() {
+    for parts in [1, 64] {
+        let mut pace = Pace::new(Millis(0));
+        pace.responding(Millis(0));
+        pace.sent(Millis(0), T, 0, 80_000);
+        for part in 1..=parts {
+            let taken = 40_960 / parts;
+            pace.sent(Millis(25_000), T, taken, 80_000 - part * taken);
+        }
+        // 40,960 bytes buy 320 s.
+        assert_eq!(pace.poll_at(T), Some(Millis(320_000 + 30_000)), "{parts}");
+    }
+}
+
 #[test]
 fn rates_and_graces_at_their_limits_buy_what_they_say() {
     let bought = |min_rate, max_grace, taken| {
@@ -526,6 +543,17 @@ fn left_without_a_close_drops_when_an_answer_is_written_that_was_not_reported_ye
         let wants = peer.poll(0, T);
         assert_eq!((wants.shutdown, wants.drop), (left == 0, left == 0));
     }
+}
+
+/// Two who look after one session at the same time.
+#[test]
+fn violated_polled_again_before_the_close_is_reported_does_not_end_its_half() {
+    let mut peer = open(0);
+    peer.receive(0, UNMASKED);
+    assert!(peer.poll(0, T).transmit);
+    assert!(!peer.poll(0, T).shutdown);
+    peer.take_all(0, T);
+    assert!(peer.poll(0, T).shutdown);
 }
 
 #[test]
