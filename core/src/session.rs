@@ -226,7 +226,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         if let Phase::Open(watch) = &mut self.pace.phase {
             let was_on = *watch != Watch::Paused;
             if !(was_on && on) {
-                self.pace.heard = self.pace.heard.max(now);
+                // Not the later of both: no call was due for as long as this side did not read, so
+                // the clock may have wrapped.
+                self.pace.heard = now;
                 self.pace.message = self.pace.message.max(now);
                 *watch = if on { Watch::Heard } else { Watch::Paused };
             }

@@ -792,6 +792,30 @@ fn clock_that_runs_backwards_between_threads_saturates() {
 }
 
 #[test]
+fn clock_that_runs_backwards_with_the_longest_times_saturates() {
+    let max = &Timeouts {
+        write: Some(u32::MAX),
+        max_grace: u32::MAX,
+        min_rate: 0,
+        ..Timeouts::NONE
+    };
+    let mut peer = open(1_000);
+    peer.send(1_000);
+    peer.take(1_000, max, 1);
+    assert!(!peer.poll(0, max).drop);
+}
+
+#[test]
+fn caller_that_did_not_read_for_a_month_is_asked_for_a_pong_half_a_minute_later() {
+    let mut peer = open(0);
+    peer.session.reading(Millis(0), false);
+    let month = 30 * 86_400_000;
+    peer.session.reading(Millis(month), true);
+    let deadline = (month + 30_000, Deadline::Keepalive);
+    assert_eq!(peer.deadline(T), Some(deadline));
+}
+
+#[test]
 fn timeouts_of_zero_are_due_at_once_and_of_none_never() {
     let zero = &Timeouts {
         handshake: Some(0),
