@@ -24,6 +24,7 @@
 //! assert!(server.ended.is_some_and(|(ended, _)| ended.is_clean()));
 //! ```
 
+mod bounds;
 mod host;
 mod plan;
 mod wire;
@@ -76,6 +77,8 @@ pub struct Link {
     pub epoch: u32,
     /// How long it is looked at, in milliseconds.
     pub until: u64,
+    /// After so many turns of its ends it is not looked at any more.
+    pub turns: u64,
     /// Which end acts first if both can.
     pub first: usize,
 }
@@ -90,6 +93,7 @@ impl Link {
             half_closes: true,
             epoch: u32::MAX - 10_000,
             until: 86_400_000,
+            turns: u64::MAX,
             first: 0,
         }
     }
@@ -110,7 +114,7 @@ impl Link {
         let mut now: Micros = 0;
         server.run(now, &mut wire);
         client.run(now, &mut wire);
-        loop {
+        for _ in 0..self.turns {
             wire.advance(now);
             let due = [server.is_due(now, &wire), client.is_due(now, &wire)];
             match due {

@@ -1,22 +1,22 @@
 //! One end of a link: a session, driven by its documented run loop, and its application.
 
+mod application;
+
 use std::collections::VecDeque;
 
-use motews::pace::{Deadline, Millis, Timeouts};
-use motews::{
-    CloseCode, Config, DataKind, Ended, Event, MAX_CONTROL_LEN, Message, Role, Session, State,
-    Wants,
-};
+use motews::pace::{Millis, Timeouts};
+use motews::{Config, DataKind, Ended, Event, MAX_CONTROL_LEN, Role, Session, State, Wants};
 
 use super::Random;
+use super::bounds::Bounds;
 use super::plan::{Act, Echo, Plan};
 use super::wire::{Micros, Wire};
 
-/// How often an application that sends in parts cuts its messages.
-const PART: usize = 4096;
-
 /// More turns in one instant than this are a loop that waits for nothing.
 const MAX_TURNS: u32 = 100_000;
+
+/// The longest time between two calls while a deadline is set, in milliseconds.
+const MAX_SILENCE: u32 = Timeouts::MAX;
 
 /// What one end has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub(super) struct Host<R> {
     out: VecDeque<u8>,
     /// What the application sends back, and has found no room for.
     back: VecDeque<(DataKind, Vec<u8>, bool)>,
+    /// Whether a message is sent back that has not left the application whole.
+    echoes: bool,
     /// The echo of a message that is not whole.
     whole: Vec<u8>,
     /// How much of the next message of the script has left the application.
@@ -73,9 +75,13 @@ pub(super) struct Host<R> {
     shut_down: bool,
     got_eof: bool,
     in_message: usize,
+    /// How many polls in a row had something due after them.
+    due: u8,
     pattern: Vec<u8>,
     /// Whether what comes is what an unbroken peer sends.
     verifies: bool,
+    /// Whether this end has sent what the session knows nothing of.
+    is_broken: bool,
     bounds: Bounds,
     turns: (Micros, u32),
     pub(super) seen: Seen,
@@ -92,6 +98,7 @@ impl<R: Role + core::fmt::Debug> Host<R> {
             random: Random(0x9E37_79B9_7F4A_7C15 + me as u64),
             out: VecDeque::new(),
             back: VecDeque::new(),
+            echoes: false,
             whole: Vec::new(),
             begun: 0,
             reads: true,
@@ -104,8 +111,10 @@ impl<R: Role + core::fmt::Debug> Host<R> {
             shut_down: false,
             got_eof: false,
             in_message: 0,
+            due: 0,
             pattern: pattern(251 + (64 << 10)),
             verifies,
+            is_broken: false,
             bounds: Bounds::default(),
             turns: (0, 0),
             plan: plan.clone(),
@@ -123,11 +132,13 @@ impl<R: Role + core::fmt::Debug> Host<R> {
         Millis(self.epoch.wrapping_add(millis).wrapping_sub(back))
     }
 
-    /// The simulated time of a point on the session's clock that is not before `now`.
+    /// The simulated time when a clock that may run behind has certainly reached `at`.
     fn at(&self, now: Micros, at: Millis) -> Micros {
         let millis = now / 1000;
-        let wait = at.since(Millis(self.epoch.wrapping_add(millis as u32)));
-        (millis + u64::from(wait) + u64::from(self.plan.skew)) * 1000
+        let clock = Millis(self.epoch.wrapping_add(millis as u32));
+        let wait = at.since(clock).min(MAX_SILENCE);
+        let at = (millis + u64::from(wait)).saturating_sub(u64::from(clock.since(at)));
+        (at + u64::from(self.plan.skew)) * 1000
     }
 
     // ---- the run loop ----
@@ -139,7 +150,8 @@ impl<R: Role + core::fmt::Debug> Host<R> {
         }
         let readable = (self.wants.read && self.may_read(now, wire)) || self.wants.drain;
         let comes = wire.readable(self.me) > 0 || (wire.has_ended(self.me) && !self.got_eof);
-        let waits = !self.out.is_empty() || !self.back.is_empty() || !self.script.is_empty();
+        let owes = self.wants.transmit || !self.out.is_empty();
+        let waits = owes || !self.back.is_empty() || !self.script.is_empty();
         let writable = wire.news[self.me] && (waits || self.plan.acknowledged);
         (readable && comes)
             || writable
@@ -202,7 +214,7 @@ impl<R: Role + core::fmt::Debug> Host<R> {
             if self.act(now, wire) {
                 continue;
             }
-            if taken == 0 {
+            if taken == 0 && !self.changes_reading(now, wire) {
                 break;
             }
             self.count_turn(now);
@@ -238,9 +250,16 @@ impl<R: Role + core::fmt::Debug> Host<R> {
             }
     }
 
+    /// Whether the session is to be told that the application reads again, or does not any more.
+    /// A slow reader reads.
+    fn changes_reading(&self, now: Micros, wire: &Wire) -> bool {
+        let on = self.may_read(now.max(self.may_read_at), wire);
+        self.plan.tells_reading && on != self.told_reading
+    }
+
     fn read(&mut self, now: Micros, wire: &mut Wire) {
         loop {
-            self.echo(now, wire);
+            self.echo(wire);
             let drains = self.wants.drain;
             let reads = self.wants.read && self.may_read(now, wire);
             if !drains && !reads {
@@ -309,173 +328,15 @@ impl<R: Role + core::fmt::Debug> Host<R> {
         }
     }
 
-    /// The room for one more frame.
-    fn room(&self, wire: &Wire) -> usize {
-        let ring = match self.plan.queue {
-            0 => wire.room(self.me),
-            _ => 0,
-        };
-        (self.plan.queue + ring).saturating_sub(self.out.len())
-    }
-
-    /// Sends back what there is room for.
-    fn echo(&mut self, _now: Micros, wire: &mut Wire) -> bool {
-        let mut moved = false;
-        while let Some((kind, bytes, last)) = self.back.pop_front() {
-            let room = self.room(wire);
-            let mut frame = vec![0; room.min(bytes.len() + 14)];
-            match self.session.send_fragment(kind, &bytes, last, &mut frame) {
-                Ok(sent) => {
-                    moved = true;
-                    self.bounds.message = true;
-                    self.seen.accepted += sent.consumed;
-                    self.out.extend(&frame[..sent.written]);
-                    if sent.consumed < bytes.len() {
-                        let rest = bytes[sent.consumed..].to_vec();
-                        self.back.push_front((kind, rest, last));
-                    }
-                }
-                Err(motews::SendError::NoRoom) => {
-                    self.back.push_front((kind, bytes, last));
-                    break;
-                }
-                Err(_) => self.seen.is_refused = true,
-            }
-        }
-        moved
-    }
-
-    /// Follows the script as far as it goes now. Returns whether it did something.
-    fn act(&mut self, now: Micros, wire: &mut Wire) -> bool {
-        let mut moved = self.echo(now, wire);
-        while let Some(act) = self.script.pop_front() {
-            let is_done = match act {
-                Act::At(millis) => now >= Micros::from(millis) * 1000,
-                Act::Send { count: 0, .. } => true,
-                Act::Send { count, len } => {
-                    let (sent, part) = self.send(len, wire);
-                    if sent || part {
-                        moved = true;
-                        let count = count - usize::from(sent);
-                        self.script.push_front(Act::Send { count, len });
-                        continue;
-                    }
-                    false
-                }
-                Act::Offer { len, backlog } => {
-                    if self.out.len() <= backlog {
-                        let (sent, part) = self.send(len, wire);
-                        assert!(sent || !part, "an offer is for a queue without an end");
-                    }
-                    true
-                }
-                Act::Raw(ref bytes) => {
-                    self.out.extend(bytes);
-                    true
-                }
-                Act::Ping => {
-                    let mut frame = [0; MAX_CONTROL_LEN];
-                    let room = self.room(wire).min(frame.len());
-                    if let Ok(len) = self.session.ping(b"ping", &mut frame[..room]) {
-                        self.out.extend(&frame[..len]);
-                    }
-                    true
-                }
-                Act::Read(reads) => {
-                    self.reads = reads;
-                    self.bounds.heard(now / 1000);
-                    true
-                }
-                Act::Flushed => {
-                    let kernel = if self.plan.acknowledged {
-                        wire.send_queue(self.me)
-                    } else {
-                        0
-                    };
-                    self.out.is_empty() && self.back.is_empty() && kernel == 0
-                }
-                Act::Received(len) => self.seen.payload >= len,
-                Act::Close => {
-                    let _ = self.session.close(CloseCode::NORMAL, "done");
-                    true
-                }
-                Act::CloseBy(millis) => {
-                    let at = self.now(now).after(millis);
-                    self.session.close_by(at);
-                    let at = now / 1000 + u64::from(millis);
-                    let by = self.bounds.close_by.get_or_insert(at);
-                    *by = at;
-                    true
-                }
-                Act::Abort => {
-                    self.session.abort();
-                    true
-                }
-                Act::Cut => {
-                    self.cuts = true;
-                    wire.cut();
-                    true
-                }
-            };
-            if !is_done {
-                self.script.push_front(act);
-                break;
-            }
-            moved |= !matches!(act, Act::At(_) | Act::Flushed | Act::Received(_));
-        }
-        moved
-    }
-
-    /// Sends a message, or the next part of it: whether it is whole now, and whether a part of it was
-    /// sent.
-    fn send(&mut self, len: usize, wire: &Wire) -> (bool, bool) {
-        let room = self.room(wire);
-        let payload = pattern(len);
-        let mut frame;
-        let result = if room > len + 14 && self.begun == 0 {
-            frame = vec![0; len + 14];
-            let sent = self.session.send(Message::Binary(&payload), &mut frame);
-            sent.map(|written| (len, written))
-        } else {
-            let rest = &payload[self.begun..];
-            if room < rest.len().min(64) + 14 {
-                return (false, false);
-            }
-            frame = vec![0; room.min(PART)];
-            let kind = DataKind::Binary;
-            let sent = self.session.send_fragment(kind, rest, true, &mut frame);
-            sent.map(|sent| (sent.consumed, sent.written))
-        };
-        let Ok((consumed, written)) = result else {
-            // It ends: nothing of the script can be sent any more.
-            self.seen.is_refused = true;
-            self.begun = 0;
-            return (true, false);
-        };
-        self.bounds.message = true;
-        self.seen.accepted += consumed;
-        self.out.extend(&frame[..written]);
-        self.begun += consumed;
-        let is_whole = self.begun == len;
-        if is_whole {
-            self.begun = 0;
-        }
-        (is_whole, true)
-    }
-
     fn poll(&mut self, now: Micros, wire: &mut Wire) {
-        let may_read = self.may_read(now, wire);
-        if self.plan.tells_reading {
-            // A slow reader reads; one that has stopped does not.
-            let on = may_read || (self.reads && self.may_read_at > now && self.back.is_empty());
-            if on != self.told_reading {
-                self.told_reading = on;
-                let told_at = self.now(now);
-                self.session.reading(told_at, on);
-            }
-            if !on {
-                self.bounds.heard(now / 1000);
-            }
+        if self.changes_reading(now, wire) {
+            self.told_reading = !self.told_reading;
+            let told_at = self.now(now);
+            self.session.reading(told_at, self.told_reading);
+            self.bounds.heard(now / 1000);
+        }
+        if !self.told_reading {
+            self.bounds.heard(now / 1000);
         }
         let unread = wire.readable(self.me) > 0;
         if unread {
@@ -485,6 +346,15 @@ impl<R: Role + core::fmt::Debug> Host<R> {
         let wants = self.session.poll(polled_at, &self.plan.timeouts, unread);
         self.seen.polls += 1;
         self.wants = wants;
+        let next = self.session.poll_at(&self.plan.timeouts);
+        // A step of the end that has no time at all waits for the next poll: the Close, the drain.
+        let is_due = next.is_some_and(|at| polled_at.has_reached(at));
+        self.due = if is_due { self.due + 1 } else { 0 };
+        assert!(
+            self.due <= 2,
+            "{next:?} is not after {polled_at:?}: {:?}",
+            self.session
+        );
         self.check_ended(now);
         if wants.transmit {
             let mut frame = [0; MAX_CONTROL_LEN];
@@ -499,7 +369,12 @@ impl<R: Role + core::fmt::Debug> Host<R> {
             }
         }
         if wants.shutdown {
-            assert!(self.out.is_empty(), "what waits goes before the end");
+            // Of bytes behind its back the session knows nothing.
+            assert!(
+                self.out.is_empty() || self.is_broken,
+                "what waits goes before the end: {:?}",
+                self.session
+            );
             assert!(!self.shut_down, "one end");
             self.shut_down = true;
             wire.shutdown(self.me, now);
@@ -531,13 +406,10 @@ impl<R: Role + core::fmt::Debug> Host<R> {
         if self.plan.skew == 0 {
             let millis = self.now(now);
             let at = self.session.poll_at(&timeouts);
-            assert!(
-                at.is_none_or(|at| !millis.has_reached(at)),
-                "{at:?} is not after {millis:?}: {:?}",
-                self.session
-            );
+            // With a timeout of 0 what has just begun to wait is due already.
+            let is_due = at.is_some_and(|at| millis.has_reached(at));
             // A poll before that changes nothing.
-            if self.random.below(16) == 0 {
+            if !is_due && self.random.below(16) == 0 {
                 let before = format!("{:?}", self.session);
                 let wait = at.map_or(0, |at| at.since(millis).saturating_sub(1));
                 for millis in [millis, millis.after(if unread { 0 } else { wait })] {
@@ -556,86 +428,6 @@ impl<R: Role + core::fmt::Debug> Host<R> {
         let is_over = self.session.ended().is_some();
         if self.plan.skew == 0 || !is_over {
             self.bounds.check(now / 1000, &timeouts, is_over, slack);
-        }
-    }
-}
-
-/// When a session has to end at the latest: the rules of `motews::pace` again, on a clock that does
-/// not wrap.
-#[derive(Clone, Debug, Default)]
-struct Bounds {
-    busy: u64,
-    waiting: bool,
-    /// When nothing waited any more.
-    left_at: u64,
-    heard: u64,
-    message: bool,
-    closed_at: Option<u64>,
-    close_by: Option<u64>,
-}
-
-fn plus(at: u64, timeout: u32) -> u64 {
-    at + u64::from(timeout.min(Timeouts::MAX))
-}
-
-impl Bounds {
-    fn heard(&mut self, now: u64) {
-        self.heard = now;
-    }
-
-    /// Rule 1.
-    fn sent(&mut self, now: u64, timeouts: &Timeouts, taken: usize, left: usize, closed: bool) {
-        let waiting = left > 0;
-        if self.closed_at.is_none() {
-            if taken > 0 || waiting {
-                let base = if self.waiting {
-                    self.busy
-                } else {
-                    self.busy.max(now)
-                };
-                let bought = match (taken, timeouts.min_rate) {
-                    (0, _) => 0,
-                    (_, 0) => u64::MAX / 2,
-                    (taken, rate) => (taken as u64 * 1000).div_ceil(u64::from(rate)) + 1000,
-                };
-                self.busy = (base + bought).min(plus(now, timeouts.max_grace));
-            }
-            if closed && !waiting {
-                self.closed_at = Some(now.max(self.busy));
-            }
-        }
-        if self.waiting && !waiting {
-            self.left_at = now;
-        }
-        self.waiting = waiting;
-    }
-
-    fn check(&self, now: u64, timeouts: &Timeouts, is_over: bool, slack: u64) {
-        let late = |at: u64, deadline: Deadline| {
-            assert!(
-                now < at + slack,
-                "{deadline} was due at {at}: {self:?}, now {now}"
-            );
-        };
-        if is_over {
-            return;
-        }
-        if let Some(by) = self.close_by {
-            late(by, Deadline::Close);
-            return;
-        }
-        match (self.closed_at, timeouts.close) {
-            (Some(closed_at), Some(close)) => return late(plus(closed_at, close), Deadline::Close),
-            (Some(_), None) => return,
-            _ => {}
-        }
-        if self.waiting {
-            if let Some(write) = timeouts.write {
-                late(plus(self.busy, write), Deadline::Write);
-            }
-        } else if let (Some(keepalive), Some(pong)) = (timeouts.keepalive, timeouts.pong) {
-            let pinged = plus(self.heard, keepalive).max(self.left_at).max(self.busy);
-            late(plus(pinged, pong), Deadline::Pong);
         }
     }
 }
