@@ -9,7 +9,7 @@ use motews::handshake::{
     Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
 };
 use motews::{Entropy, EntropyError};
-use motews_testkit::head::{ACCEPT, Head, KEY, NONCE};
+use motews_testkit::head::{ACCEPT, Head, KEY, NONCE, accept};
 use proptest::prelude::*;
 
 // ---------------------------------------------------------------------------------- the harness
@@ -2193,8 +2193,7 @@ proptest! {
             }
         }
         let key = STANDARD.encode(nonce);
-        let digest = sha1_smol::Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-        let accept = STANDARD.encode(digest.digest().bytes());
+        let accept = accept(&key);
 
         let outcome = serve(&request(&[("Sec-WebSocket-Key", &key)]));
         let upgrade = outcome.verdict.expect("right").expect("whole");

@@ -3,6 +3,10 @@
 use core::fmt;
 use std::io::Read;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha1_smol::Sha1;
+
 /// The key in [`REQUEST`]: RFC 6455's sample.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -27,6 +31,19 @@ pub const RESPONSE: &str = "HTTP/1.1 101 Switching Protocols\r\n\
     Connection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
     \r\n";
+
+/// Returns the proof that a key was understood (RFC 6455 §1.3).
+///
+/// ```
+/// use motews_testkit::head::{ACCEPT, KEY, accept};
+///
+/// assert_eq!(accept(KEY), ACCEPT);
+/// ```
+#[must_use]
+pub fn accept(key: &str) -> String {
+    let digest = Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")).digest();
+    STANDARD.encode(digest.bytes())
+}
 
 /// A head that a test changes to its needs. [`fmt::Display`] writes it.
 ///
@@ -62,6 +79,16 @@ impl Head {
     #[must_use]
     pub fn response() -> Self {
         Self::parse(RESPONSE)
+    }
+
+    /// Makes the right response to a request, which must have a `Sec-WebSocket-Key`.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[must_use]
+    pub fn response_to(request: &str) -> Self {
+        let key = value(request, "Sec-WebSocket-Key").expect("a key");
+        Self::response().with("Sec-WebSocket-Accept", &accept(key))
     }
 
     /// Makes a head of a line, without any header.
