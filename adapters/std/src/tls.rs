@@ -107,19 +107,6 @@ impl<S> TlsStream<S> {
     }
 }
 
-#[cfg(feature = "server")]
-impl<S> TlsStream<S> {
-    pub(crate) const fn socket_mut(&mut self) -> &mut S {
-        &mut self.socket
-    }
-
-    /// Whether nothing that is encrypted waits to be written.
-    pub(crate) fn is_flushed(&self) -> bool {
-        let tls = self.lock();
-        tls.out.is_empty() && !tls.connection.wants_write()
-    }
-}
-
 fn lock(tls: &Mutex<Tls>) -> MutexGuard<'_, Tls> {
     tls.lock().unwrap_or_else(PoisonError::into_inner)
 }

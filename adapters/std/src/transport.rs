@@ -193,6 +193,9 @@ impl<S: Write> Write for Plain<S> {
 
 impl<S: Read + Write> Transport for Plain<S> {}
 
+#[cfg(all(unix, feature = "server"))]
+pub(crate) use unix::write_now as write_without_signal;
+
 /// The sockets of Unix: `MSG_DONTWAIT` leaves the socket's mode as its owner set it, and `poll`
 /// waits for both directions at once.
 #[cfg(unix)]
@@ -252,7 +255,7 @@ mod unix {
         Ok(len)
     }
 
-    pub(super) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let sent = match parts {
             [one] => rustix::net::send(socket, one, FLAGS),
             parts => {

@@ -1172,7 +1172,7 @@ mod deflate {
     }
 
     #[test]
-    fn open_close_by_the_handler_behind_much_that_others_send_compresses_some_of_it_only() {
+    fn open_close_by_the_handler_behind_much_that_others_send_is_compressed_in_turns() {
         let builder = Server::builder().deflate(Deflate::default());
         let server = start(builder, |peer: &mut Peer, _: MessageRef| {
             send_as_others(peer);
@@ -1185,9 +1185,7 @@ mod deflate {
         }
         assert_eq!(client.recv().unwrap(), None);
         let received = client.traffic().unwrap().received;
-        let packed = received.messages - received.payloads;
-        assert!(packed > 3 * LEN as u64, "{received:?}");
-        assert!(packed < 6 * LEN as u64, "{received:?}");
+        assert!(received.payloads < received.messages / 2, "{received:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The loop: waits for events, and serves the connections that they are about.
 
+use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -14,12 +15,16 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use motews::{Millis, Timeouts};
 use slab::Slab;
 
-use super::connection::{Context, Slot};
+use super::connection::Slot;
+use super::context::Context;
 use super::handler::Handler;
-use super::outbox::{Inbox, set_in_loop};
-use super::peer::{PeerId, Peers};
-use super::stream::Stream;
-use super::{Settings, Shared, Stop};
+use super::id::PeerId;
+use super::inbox::{Inbox, set_in_loop};
+use super::peer::Peers;
+use super::serve::report;
+use super::settings::Settings;
+use super::shared::{Shared, Stop};
+use crate::error::AcceptError;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -56,7 +61,7 @@ impl Waiting {
     pub(super) fn new(mut listener: TcpListener, settings: &Settings) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        let inbox = Inbox::new(waker, settings.limits.max_backlog, settings.write_timeout);
+        let inbox = Inbox::new(waker, settings.limits.max_backlog);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
@@ -139,7 +144,8 @@ impl<H: Handler> EventLoop<H> {
         let left: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
         for key in left {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.failed(&mut self.handler, &mut self.context);
+                let error = io::ErrorKind::ConnectionAborted.into();
+                slot.failed(&mut self.handler, &mut self.context, error);
             }
             self.remove(key);
         }
@@ -216,7 +222,7 @@ impl<H: Handler> EventLoop<H> {
             return;
         };
         let (handler, context) = (&mut self.handler, &mut self.context);
-        context.work = 0;
+        context.turn.work = 0;
         if event.is_writable() {
             slot.writable(handler, context, &mut self.buffer);
         }
@@ -224,7 +230,10 @@ impl<H: Handler> EventLoop<H> {
             slot.readable(handler, context, &mut self.buffer, event.is_read_closed());
         }
         if event.is_error() {
-            slot.failed(handler, context);
+            let error = slot.core.stream.socket().take_error();
+            let error = error.and_then(|error| error.map_or(Ok(()), Err));
+            let error = error.err().unwrap_or(io::ErrorKind::ConnectionReset.into());
+            slot.failed(handler, context, error);
         }
         if slot.core.is_over() {
             self.remove(key);
@@ -243,7 +252,7 @@ impl<H: Handler> EventLoop<H> {
             let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
                 continue;
             };
-            self.context.work = 0;
+            self.context.turn.work = 0;
             visit(slot, &mut self.handler, &mut self.context, &mut self.buffer);
             if slot.core.is_over() {
                 self.remove(key);
@@ -289,20 +298,25 @@ impl<H: Handler> EventLoop<H> {
             let full = before >= self.shared.settings.limits.max_connections
                 || self.slots.len() >= PeerId::MAX_SLOTS;
             let accepted = if full { None } else { Some(listener.accept()) };
-            let opened = match accepted {
-                Some(Ok((stream, _))) => self.open(stream, now),
-                Some(Err(error)) => Err(error),
-                None => {
-                    self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                    self.accepting = pause;
-                    return;
-                }
+            let Some(accepted) = accepted else {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                self.accepting = pause;
+                return;
             };
+            let mut address = None;
+            let opened = accepted.and_then(|(stream, from)| {
+                address = Some(from);
+                self.open(stream, from, now)
+            });
             let Err(error) = opened else {
                 continue;
             };
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            match error.kind() {
+            let kind = error.kind();
+            if kind != io::ErrorKind::WouldBlock && kind != io::ErrorKind::Interrupted {
+                report(&mut self.handler, address, &AcceptError::Io(error));
+            }
+            match kind {
                 io::ErrorKind::WouldBlock => {
                     self.accepting = Accepting::Wait;
                     return;
@@ -321,20 +335,15 @@ impl<H: Handler> EventLoop<H> {
     }
 
     /// Takes a connection.
-    fn open(&mut self, socket: TcpStream, now: Millis) -> io::Result<()> {
-        // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
-        // hands the listener's option down.
-        if cfg!(not(target_os = "linux")) {
-            socket.set_nodelay(true)?;
-        }
-        let mut stream = Stream::new(socket, &self.shared.settings)?;
+    fn open(&mut self, socket: TcpStream, address: SocketAddr, now: Millis) -> io::Result<()> {
+        let mut stream = self.context.settings.stream(socket)?;
         let entry = self.slots.vacant_entry();
         let token = Token(entry.key());
         let registry = self.poll.registry();
         registry.register(stream.socket_mut(), token, Interest::READABLE)?;
         let id = PeerId::new(self.number, self.index, entry.key());
         self.number = self.number.wrapping_add(1);
-        entry.insert(Slot::new(stream, id, &self.context));
+        entry.insert(Slot::new(stream, address, id, &self.context));
         if self.next_sweep.is_none() {
             self.next_sweep = self.sweep.map(|sweep| now.after(sweep));
         }
@@ -345,7 +354,7 @@ impl<H: Handler> EventLoop<H> {
 
     fn keep_time(&mut self, now: Millis) {
         // For all connections together, as in `shut_down`.
-        self.context.work = 0;
+        self.context.turn.work = 0;
         if let Some(due) = self.next_timer
             && due <= now
         {
@@ -394,7 +403,7 @@ impl<H: Handler> EventLoop<H> {
         if self.accepting != Accepting::Never {
             self.accepting = Accepting::Never;
             self.listener = None;
-            self.context.work = 0;
+            self.context.turn.work = 0;
             let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
             for key in keys {
                 if let Some(slot) = self.slots.get_mut(key) {

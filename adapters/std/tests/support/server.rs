@@ -55,8 +55,8 @@ impl Running {
     /// A TCP connection after its opening handshake.
     pub(crate) fn open(&self) -> TcpStream {
         let mut stream = self.raw();
-        stream.write_all(super::REQUEST).unwrap();
-        let head = super::read_head(&mut stream);
+        stream.write_all(crate::support::REQUEST).unwrap();
+        let head = crate::support::read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         stream
     }
