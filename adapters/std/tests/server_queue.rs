@@ -15,8 +15,8 @@ use motews_std::{
     CloseCode, Handler, Hub, Limits, Membership, Message, MessageRef, Peer, PeerSender, Request,
     SendError, Server, SlowPolicy, Timeouts, TrySendError,
 };
+use motews_testkit::frame::{masked, unmasked};
 use server_support::{PATIENCE, read_frame, read_to_end, start, until};
-use support::{masked, unmasked};
 
 /// A limit that nothing in these tests reaches.
 const ROOMY: Limits = Limits {
