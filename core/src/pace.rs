@@ -15,8 +15,8 @@
 //! 3. **Heard**: a byte received settles an outstanding ping and starts the time to the next one.
 //! 4. **Own backpressure**: silence is no evidence against the peer while this side does not read.
 //! 5. **Ping**: owed `keepalive` after a byte was heard last, one at a time, behind what waits.
-//! 6. **Pong**: due `pong` after the later of `busy` and the time when the ping had left. Until it has
-//!    left, rule 2 alone judges.
+//! 6. **Pong**: due `pong` after the later of `busy` and the time when the ping had left. What is sent
+//!    behind the ping does not count. Until it has left, rule 2 alone judges.
 //! 7. **Close**: what was accepted before it goes first. Due `close` after the later of `busy` and the
 //!    time when the Close had left. Nothing renews it.
 //! 8. **Drain**: this side has ended its half, and drops what still comes: for at most
@@ -421,7 +421,7 @@ impl Pace {
     fn next_open(&self, watch: Watch, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
         let silence = match watch {
             Watch::Heard => (self.heard, timeouts.keepalive, Deadline::Keepalive),
-            Watch::PingLeft => (self.since.max(self.busy), timeouts.pong, Deadline::Pong),
+            Watch::PingLeft => (self.since, timeouts.pong, Deadline::Pong),
             // Rules 4 and 6.
             Watch::Paused | Watch::PingOwed | Watch::PingWaits => {
                 (self.heard, None, Deadline::Keepalive)

@@ -199,7 +199,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
                 trace!("close: armed, the Close has left at {}", now.0);
             }
             Phase::Open(Watch::PingWaits) => {
-                pace.since = now;
+                // What is sent behind the ping is no reason for a later pong.
+                pace.since = now.max(pace.busy);
                 pace.phase = Phase::Open(Watch::PingLeft);
                 trace!("pong: armed, the ping has left at {}", now.0);
             }
