@@ -239,8 +239,14 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             hold: core::mem::take(&mut self.cork),
             ..How::default()
         };
-        let message = message.as_message();
-        self.own(|shared, own| shared.send(own, message.kind(), message.as_bytes(), true, how))
+        self.send_data(message.as_message(), how)
+    }
+
+    fn send_data(&mut self, message: motews::Message<'_>, how: How) -> Result<(), SendError> {
+        let (kind, bytes) = (message.kind(), message.as_bytes());
+        self.own(|shared, own| shared.send(own, kind, bytes, true, how))?;
+        self.reader.note_sent(bytes.len());
+        Ok(())
     }
 
     /// Sends a message as it is, where others are compressed: see
@@ -256,8 +262,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             plain: true,
             ..How::default()
         };
-        let message = message.as_message();
-        self.own(|shared, own| shared.send(own, message.kind(), message.as_bytes(), true, how))
+        self.send_data(message.as_message(), how)
     }
 
     /// Sends a text message.
@@ -298,7 +303,9 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             insist: fin,
             ..How::default()
         };
-        self.own(|shared, own| shared.send(own, kind, payload, fin, how))
+        self.own(|shared, own| shared.send(own, kind, payload, fin, how))?;
+        self.reader.note_sent(payload.len());
+        Ok(())
     }
 
     pub(crate) fn abandon_message(&mut self) {
