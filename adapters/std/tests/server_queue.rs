@@ -5,18 +5,17 @@
 mod server_support;
 mod support;
 
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, Handler, Hub, Limits, Membership, Message, MessageRef, Peer, PeerSender, Request,
-    SendError, Server, SlowPolicy, Timeouts, TrySendError,
+    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerSender, Request, SendError,
+    Server, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{masked, unmasked};
-use server_support::{PATIENCE, read_frame, read_to_end, start, until};
+use server_support::{PATIENCE, read_frame, read_to_end, start};
 
 /// A limit that nothing in these tests reaches.
 const ROOMY: Limits = Limits {
@@ -181,11 +180,11 @@ fn open_handler_that_broadcasts_and_answers_is_not_closed_for_a_long_message() {
         (SlowPolicy::DropOldest, 2 << 20),
         (SlowPolicy::DropNewest, 2 << 20),
         (SlowPolicy::KeepNewest, 2 << 20),
-        (SlowPolicy::DropOldest, 15 << 20),
+        (SlowPolicy::DropOldest, 8 << 20),
     ] {
         let server = start(Server::builder(), Broadcasts(Hub::new(policy)));
         let mut stream = server.open();
-        for n in 0..3 {
+        for n in 0..2 {
             stream.write_all(&masked(0x82, &vec![n; len])).unwrap();
             let mut got = [read_frame(&mut stream), read_frame(&mut stream)];
             // What is newest-only leaves last.
@@ -208,20 +207,19 @@ fn open_handler_that_answers_each_message_with_half_the_limit_is_never_closed() 
         },
     );
     let mut stream = server.open();
-    let sent = masked(0x82, b"go").repeat(20);
+    let sent = masked(0x82, b"go").repeat(10);
     stream.write_all(&sent).unwrap();
-    for _ in 0..80 {
+    for _ in 0..40 {
         let (first, payload) = read_frame(&mut stream);
         assert_eq!((first, payload.len()), (0x82, 128 * 1024));
     }
 }
 
-/// Echoes, and keeps what it has seen.
+/// Echoes, and keeps what it has seen: how much waited after each message.
 #[derive(Clone, Default)]
 struct Counting {
     sender: Arc<Mutex<Option<PeerSender>>>,
-    seen: Arc<AtomicUsize>,
-    most: Arc<AtomicUsize>,
+    waiting: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Handler for Counting {
@@ -234,9 +232,7 @@ impl Handler for Counting {
 
     fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
         peer.send(message)?;
-        self.seen.fetch_add(1, Ordering::SeqCst);
-        self.most
-            .fetch_max(peer.buffered_amount(), Ordering::SeqCst);
+        self.waiting.lock().unwrap().push(peer.buffered_amount());
         Ok(())
     }
 }
@@ -244,47 +240,62 @@ impl Handler for Counting {
 #[test]
 fn open_empty_messages_behind_others_count_for_what_they_cost_in_memory() {
     const COUNT: usize = 262_144;
+    const OTHERS: usize = 50_000;
     let handler = Counting::default();
     let builder = Server::builder().send_buffer(16 * 1024);
     let server = start(builder, handler.clone());
     let mut stream = server.open();
     let sender = handler.sender.lock().unwrap().clone().unwrap();
-    // Messages of others that wait, as long as the peer does not read.
-    let mut others = 0;
-    let mut full = 0;
-    while full < 20 {
-        match sender.try_send(Message::Binary(vec![7; 50_000])) {
-            Ok(()) => (others, full) = (others + 1, 0),
-            Err(TrySendError::Full(_)) => full += 1,
-            Err(error) => panic!("{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let before = sender.buffered_amount();
+    // The kernel takes what it can of the first, and the second waits, as long as nothing is read.
+    let first = vec![7; 16 << 20];
+    sender.send(&first).unwrap();
+    sender.send_latest(vec![7; OTHERS]).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         let empty = masked(0x82, b"").repeat(COUNT);
         writer.write_all(&empty).unwrap();
     });
-    until("some have come", || {
-        handler.seen.load(Ordering::SeqCst) > 1000
-    });
-    let (mut came, mut most_held) = (0, 0);
-    while came < COUNT + others {
-        let seen = handler.seen.load(Ordering::SeqCst);
-        let answers = came.saturating_sub(others);
-        most_held = most_held.max(seen - answers.min(seen));
+    // Nothing is read while the first message of others waits for the socket.
+    let limit = Limits::default().max_backlog;
+    let mut left = first.len() + 10;
+    let mut part = vec![0; 64 * 1024];
+    while left > 0 {
+        let most = left.min(part.len());
+        left -= stream.read(&mut part[..most]).unwrap();
+    }
+    for _ in 0..=COUNT {
         let (first, payload) = read_frame(&mut stream);
-        assert_eq!(first, 0x82);
-        assert!(payload.len() == if came < others { 50_000 } else { 0 });
-        came += 1;
+        assert!(first == 0x82 && (payload.is_empty() || payload.len() == OTHERS));
     }
     writing.join().unwrap();
-    // Each takes more than 64 bytes while it waits for others, and a few when it waits for the
-    // socket. What is read once is answered: 128 KiB of the wire at most.
-    let most = handler.most.load(Ordering::SeqCst);
-    assert!(most <= before.max(1 << 20) + (1 << 20), "{most}");
-    assert!(most_held * 64 <= 3 << 20, "{most_held} are held");
+    let waiting = handler.waiting.lock().unwrap();
+    assert_eq!(waiting.len(), COUNT);
+    let most = waiting.iter().max().unwrap();
+    assert!(*most <= limit + OTHERS, "{most}");
+}
+
+/// What the handler sees of empty answers, of which the first waits behind what another has sent.
+#[test]
+fn open_empty_answers_in_the_outbox_count_with_their_overhead() {
+    const COUNT: usize = 1000;
+    let (amount, amounts) = mpsc::channel();
+    let server = start(Server::builder(), move |peer: &mut Peer, _: MessageRef| {
+        peer.sender().try_send("first".into()).unwrap();
+        let before = peer.buffered_amount();
+        for _ in 0..COUNT {
+            peer.send("")?;
+        }
+        amount.send(peer.buffered_amount() - before).unwrap();
+        Ok(())
+    });
+    let mut stream = server.open();
+    stream.write_all(&masked(0x81, b"go")).unwrap();
+    assert_eq!(read_frame(&mut stream), (0x81, b"first".to_vec()));
+    for _ in 0..COUNT {
+        assert_eq!(read_frame(&mut stream), (0x81, Vec::new()));
+    }
+    let amount = amounts.recv_timeout(PATIENCE).unwrap();
+    assert!(amount >= COUNT * 64, "{amount} bytes for {COUNT} messages");
 }
 
 #[test]
@@ -292,6 +303,7 @@ fn sender_to_a_slow_peer_waits_as_long_as_that_reads() {
     let handler = Counting::default();
     let builder = Server::builder().send_buffer(16 * 1024).timeouts(Timeouts {
         write: Some(400),
+        min_rate: 100_000,
         ..Timeouts::SERVER
     });
     let server = start(builder, handler.clone());

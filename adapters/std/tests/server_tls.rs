@@ -21,7 +21,7 @@ use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server, T
 use motews_testkit::frame::masked;
 use motews_testkit::head;
 use records::{Records, Secret};
-use server_support::{PATIENCE, Running, read_frame, start, until};
+use server_support::{FAST, PATIENCE, Running, read_frame, start, until};
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
 
@@ -101,6 +101,7 @@ fn wss_peer_that_reads_nothing_of_what_tls_holds_is_dropped_in_time() {
         .send_buffer(4096)
         .timeouts(Timeouts {
             write: Some(300),
+            min_rate: FAST,
             ..Timeouts::SERVER
         });
     let server = start(builder, handler.clone());

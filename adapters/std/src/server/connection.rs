@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 
 use core::net::SocketAddr;
+use mio::{Interest, Token};
 use motews::role::Server;
 use motews::{
-    Chunk, CloseCode, Connection, DataFrame, DataKind, Deadlines, FrameHeader, Message,
-    ProtocolViolation, State,
+    Chunk, CloseCode, DataFrame, DataKind, FrameHeader, Message, Pace, ProtocolViolation, Session,
+    State,
 };
 
 use super::context::Context;
@@ -21,6 +22,9 @@ use super::packing::Codec;
 use super::stream::Stream;
 use crate::error::SendError;
 use crate::handshake::Reading;
+
+/// Events tell of both, from the first time on that something could not be written.
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Longer payloads are written from where they are, without a copy, in bytes.
 const COPY_LEN: usize = 16 * 1024;
@@ -39,24 +43,39 @@ pub(super) const MAX_WORK: usize = 256 * 1024;
 const WORK_OF_ONE: usize = 256;
 const WORK_OF_A_BYTE: usize = 16;
 
-/// Where a connection stands, beside what its WebSocket knows.
+/// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The request is being read.
     Request,
-    /// The WebSocket is open, or closing.
-    WebSocket,
+    /// There is a session, which knows more.
+    Session,
     /// The last response is being written.
     Response,
-    /// This side's half ends; what the peer still sends is dropped (RFC 6455 §7.1.1).
+    /// That has left, and what the peer still sends is dropped.
     Drain,
+    /// It was lost before there was a session.
+    Failed,
     /// It is to be removed.
     Over,
+}
+
+/// What is known of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// All could be written so far, so that no event tells of room to write.
+    Free,
+    /// Events tell of it.
+    Armed,
+    /// It has failed.
+    Lost,
 }
 
 /// What most connections do not have most of the time.
 #[derive(Default)]
 pub(super) struct Rare {
+    /// The time of a connection that has no session yet, or never will.
+    pub(super) pace: Option<Pace>,
     /// Where the peer is, until the opening handshake is complete.
     pub(super) address: Option<SocketAddr>,
     pub(super) reading: Option<Box<Reading>>,
@@ -64,8 +83,6 @@ pub(super) struct Rare {
     pub(super) codec: Option<Box<Codec>>,
     /// The message that is arriving.
     pub(super) message: Vec<u8>,
-    /// When the socket has taken something of what waits for it.
-    pub(super) progress: motews::Millis,
     /// What was read and is not decoded yet, from `decoded` on.
     pub(super) input: Vec<u8>,
     pub(super) decoded: usize,
@@ -73,11 +90,18 @@ pub(super) struct Rare {
     pub(super) reason: String,
     /// Why the connection is lost.
     pub(super) error: Option<io::Error>,
+    /// The handler has failed, and gets no messages any more.
+    pub(super) muted: bool,
+    /// The peer's half has ended while a response is being written.
+    pub(super) ended: bool,
+    /// This side's half is to end as soon as TLS has said so.
+    pub(super) shuts_down: bool,
 }
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.address.is_none()
+        self.pace.is_none()
+            && self.address.is_none()
             && self.reading.is_none()
             && self.subprotocol.is_none()
             && self.codec.is_none()
@@ -85,30 +109,25 @@ impl Rare {
             && self.input.is_empty()
             && self.reason.is_empty()
             && self.error.is_none()
+            && !self.muted
+            && !self.ended
+            && !self.shuts_down
     }
 }
 
 /// A connection without its application's data.
 pub(super) struct Core {
-    pub(super) connection: Connection<Server, OnDemand>,
-    pub(super) deadlines: Deadlines,
+    pub(super) session: Session<Server, OnDemand>,
     pub(super) id: PeerId,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) outgoing: Outgoing,
     pub(super) stream: Stream,
     pub(super) phase: Phase,
-    /// The stream failed.
-    pub(super) lost: bool,
-    /// The peer's half of it has ended.
-    pub(super) ended: bool,
-    /// This side's half of it has ended.
-    pub(super) half_closed: bool,
+    link: Link,
     /// There may be something to read that no event will tell of.
     pub(super) unread: bool,
     /// It waits for its turn, and is not read before.
     pub(super) queued: bool,
-    /// The handler has failed, and gets no messages any more.
-    pub(super) muted: bool,
 }
 
 /// A connection.
@@ -132,28 +151,22 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(super) fn new(stream: Stream, address: SocketAddr, id: PeerId, context: &Context) -> Self {
-        let config = motews::Config {
-            max_message_len: context.settings.limits.max_message_len as u64,
-            ..motews::Config::default()
-        };
         let rare = Rare {
+            pace: Some(Pace::new(context.now)),
             address: Some(address),
             ..Rare::default()
         };
+        let config = context.settings.config();
         Self {
-            connection: Connection::with_config(Server, config),
-            deadlines: Deadlines::new(context.now),
+            session: Session::new(Server, config, context.now),
             id,
             rare: Some(Box::new(rare)),
             outgoing: Outgoing::default(),
             stream,
             phase: Phase::Request,
-            lost: false,
-            ended: false,
-            half_closed: false,
+            link: Link::Free,
             unread: false,
             queued: false,
-            muted: false,
         }
     }
 
@@ -163,26 +176,28 @@ impl Core {
 
     /// Lets go what is not needed any more.
     pub(super) fn tidy(&mut self) {
-        if self.outgoing.is_written() && self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
             self.rare = None;
         }
-    }
-
-    /// Whether the application has this connection.
-    pub(super) fn is_open(&self) -> bool {
-        self.phase == Phase::WebSocket
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Over
     }
 
+    /// Whether the application has this connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Session && self.session.ended().is_none()
+    }
+
     /// Whether messages can be sent.
     pub(super) fn can_send(&self) -> bool {
-        self.is_open()
-            && !self.lost
-            && self.connection.state() == State::Open
-            && !self.outgoing.is_closing()
+        self.is_quiet() && !self.outgoing.is_closing()
+    }
+
+    /// Whether messages flow, so that there is nothing to do but to wait for the peer.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.phase == Phase::Session && self.session.connection().state() == State::Open
     }
 
     /// Whether the peer is not listened to, because it does not listen.
@@ -202,14 +217,15 @@ impl Core {
         }
     }
 
-    /// Whether there is nothing to do but to wait for the peer.
-    pub(super) fn is_quiet(&self) -> bool {
-        !self.lost && self.connection.state() == State::Open
-    }
-
     /// The stream has failed.
     pub(super) fn lose(&mut self, error: io::Error) {
-        self.lost = true;
+        self.link = Link::Lost;
+        match self.phase {
+            Phase::Session => self.session.lost(),
+            Phase::Request => self.phase = Phase::Failed,
+            Phase::Failed => {}
+            Phase::Response | Phase::Drain | Phase::Over => self.phase = Phase::Over,
+        }
         self.rare().error.get_or_insert(error);
     }
 
@@ -221,7 +237,7 @@ impl Core {
         let codec = self.rare.as_ref().and_then(|rare| rare.codec.as_ref());
         let window = codec.map(|codec| codec.window());
         let outbox = Arc::new(Outbox::new(self.id, context.inbox.clone(), window));
-        if self.is_open() {
+        if self.can_send() {
             self.outgoing.open_outbox(outbox.clone());
         } else {
             outbox.end();
@@ -238,7 +254,7 @@ impl Core {
         message: Message<'_>,
         packing: Packing,
     ) -> Result<(), SendError> {
-        if !self.is_open() || self.lost {
+        if self.phase != Phase::Session {
             return Err(SendError::Closed);
         }
         // Not the message itself: for a call, it would be put together in memory.
@@ -249,16 +265,15 @@ impl Core {
         {
             return Ok(());
         }
-        self.deadlines.received_message(context.now);
         if payload.len() <= COPY_LEN {
             if context.cork.spare().len() < FrameHeader::MAX_LEN + payload.len() {
                 self.flush(context);
             }
-            let written = self.connection.send(message, context.cork.spare())?;
+            let written = self.session.send(message, context.cork.spare())?;
             context.cork.advance(written);
             return Ok(());
         }
-        let header = self.connection.start_frame(DataFrame {
+        let header = self.session.start_frame(DataFrame {
             kind,
             fin: true,
             compressed: false,
@@ -276,7 +291,7 @@ impl Core {
         payload: &[u8],
         packing: Packing,
     ) -> Result<bool, SendError> {
-        if self.connection.state() != State::Open {
+        if !self.is_quiet() {
             return Err(SendError::Closed);
         }
         let limit = context.settings.limits.max_backlog;
@@ -318,12 +333,11 @@ impl Core {
             compressed: true,
             payload_len: packed.len() as u64,
         };
-        let begun = self.connection.start_frame(frame);
+        let begun = self.session.start_frame(frame);
         let sent = match begun {
             Ok(header) => self.put_frame(context, &header, &packed),
             Err(error) => Err(error.into()),
         };
-        self.deadlines.received_message(context.now);
         if sent.is_err()
             && let Some(codec) = self.codec()
         {
@@ -337,14 +351,14 @@ impl Core {
     fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
         let packed = frame.packing() == Packing::Packed;
         if !packed
-            && self.connection.state() == State::Open
             && self.rare.is_some()
+            && self.is_quiet()
             && let Ok(true) =
                 self.send_packed(context, frame.kind(), frame.payload(), frame.packing())
         {
             return;
         }
-        let begun = self.connection.start_frame(DataFrame {
+        let begun = self.session.start_frame(DataFrame {
             kind: frame.kind(),
             fin: true,
             compressed: packed,
@@ -358,7 +372,6 @@ impl Core {
             codec.reset();
             codec.count(frame.message_len(), frame.payload().len());
         }
-        self.deadlines.received_message(context.now);
         if frame.bytes().len() > COPY_LEN {
             self.write_out(context, Tail::Frame(frame));
             return;
@@ -423,14 +436,14 @@ impl Core {
 
     /// Nothing waits before the Close any more, but what the socket has not taken.
     fn send_close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.connection.close(code, reason)?;
+        self.session.close(code, reason)?;
         self.outgoing.end_outbox();
         Ok(())
     }
 
     /// The handler has failed.
     pub(super) fn fail(&mut self, code: CloseCode) {
-        self.muted = true;
+        self.rare().muted = true;
         // It may be closing already.
         let _ = self.close(code, "");
     }
@@ -455,11 +468,13 @@ impl Core {
 
     /// Puts into the cork what the protocol owes, if nothing waits before it.
     pub(super) fn transmit(&mut self, context: &mut Context) {
-        while self.connection.wants_transmit() && self.outgoing.is_written() && !self.lost {
+        while self.outgoing.is_written() && self.link != Link::Lost {
             // A server needs no masking key, so this does not fail.
-            let written = self.connection.poll_transmit(context.cork.spare());
+            let written = self.session.poll_transmit(context.cork.spare());
             match written.unwrap_or_default() {
-                0 if context.cork.len() == 0 => return,
+                0 if context.cork.len() == 0 || !self.session.connection().wants_transmit() => {
+                    return;
+                }
                 0 => self.flush(context),
                 written => context.cork.advance(written),
             }
@@ -467,49 +482,74 @@ impl Core {
     }
 
     /// Writes what is in the cork.
+    #[inline]
     pub(super) fn flush(&mut self, context: &mut Context) {
-        self.write_out(context, Tail::Nothing);
+        if context.cork.len() > 0 || self.stream.owes() {
+            self.write_out(context, Tail::Nothing);
+        }
     }
 
     /// Writes what is in the cork and then `tail`, as far as there is room.
     fn write_out(&mut self, context: &mut Context, tail: Tail<'_>) {
-        if self.lost {
+        if self.link == Link::Lost {
             context.cork.clear();
             return;
         }
-        let was_written = self.outgoing.is_written();
-        let place = (&context.registry, self.id);
-        let (cork, stream) = (&mut context.cork, &mut self.stream);
-        match self.outgoing.flush(cork, tail, stream, place) {
-            Ok(taken) => self.note_sent(context, taken, was_written),
-            Err(error) => self.lose(error),
-        }
+        let flushed = self
+            .outgoing
+            .flush(&mut context.cork, tail, &mut self.stream);
+        self.note_sent(context, flushed);
     }
 
     /// There is room: writes what waits.
     pub(super) fn write_waiting(&mut self, context: &Context) {
-        match self.outgoing.resume(&mut self.stream) {
-            Ok(taken) => self.note_sent(context, taken, false),
-            Err(error) => self.lose(error),
+        let resumed = self.outgoing.resume(&mut self.stream);
+        self.note_sent(context, resumed);
+    }
+
+    /// Tells who watches the time what the socket has taken, and has an event tell when there is
+    /// room for what it has not.
+    fn note_sent(&mut self, context: &Context, sent: io::Result<usize>) {
+        let taken = match sent {
+            Ok(taken) => taken,
+            Err(error) => return self.lose(error),
+        };
+        let left = self.outgoing.begun();
+        let (now, timeouts) = (context.now, &context.settings.timeouts);
+        if self.phase == Phase::Session {
+            self.session.sent(now, timeouts, taken, left);
+        } else if let Some(pace) = self.rare.as_mut().and_then(|rare| rare.pace.as_mut()) {
+            pace.sent(now, timeouts, taken, left);
+        }
+        if left > 0 && self.link == Link::Free {
+            let (socket, token) = (self.stream.socket_mut(), Token(self.id.slot()));
+            match context.registry.reregister(socket, token, BOTH) {
+                Ok(()) => self.link = Link::Armed,
+                Err(error) => self.lose(error),
+            }
         }
     }
 
-    fn note_sent(&mut self, context: &Context, taken: usize, begins: bool) {
-        if !self.outgoing.is_written() && (begins || taken > 0) {
-            self.rare().progress = context.now;
+    /// Ends this side's half of the stream, as soon as TLS has said what it must.
+    pub(super) fn end_half(&mut self, context: &mut Context) {
+        match self.stream.shutdown() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.rare().shuts_down = true;
+                self.flush(context);
+            }
+            // If it fails, the stream has ended already.
+            _ => {
+                if let Some(rare) = &mut self.rare {
+                    rare.shuts_down = false;
+                }
+            }
         }
     }
 
     /// Writes what is in the outbox, as far as there is room, and as far as one turn goes.
     pub(super) fn write_outbox(&mut self, context: &mut Context) {
-        if self.outgoing.is_closing() {
-            self.deadlines.closing(context.now);
-        }
         let mut bytes = 0;
         for _ in 0..MAX_FRAMES {
-            if self.lost {
-                return;
-            }
             if context.turn.work > MAX_WORK || bytes > MAX_FRAME_BYTES {
                 break;
             }
@@ -519,7 +559,7 @@ impl Core {
                     // It may come too late; or a hub has closed the connection, with a code that no
                     // Close frame may have.
                     if let Err(SendError::Invalid(_)) = self.send_close(code, &reason) {
-                        self.lose(io::ErrorKind::ConnectionAborted.into());
+                        self.session.abort();
                     }
                     return;
                 }

@@ -4,7 +4,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use mio::Registry;
-use motews::Millis;
+use motews::pace::Millis;
 
 use super::cork::Cork;
 use super::id::PeerId;
@@ -26,6 +26,8 @@ pub(super) struct Context {
     spare: Vec<Vec<u8>>,
     /// Connections that want to be looked at again.
     pub(super) later: Vec<PeerId>,
+    /// One of them is ending, so the deadlines are to be looked at soon.
+    pub(super) ending: bool,
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
     pub(super) registry: Registry,
@@ -39,6 +41,7 @@ impl Context {
             turn: Turn::default(),
             spare: Vec::new(),
             later: Vec::new(),
+            ending: false,
             inbox,
             settings,
             registry,

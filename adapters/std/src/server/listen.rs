@@ -8,6 +8,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// How many connections may wait to be accepted.
 const LISTEN_BACKLOG: i32 = 4096;
 
+/// How much the operating system takes of what it cannot send yet, in bytes: what waits in there can
+/// be neither replaced nor timed.
+#[cfg(target_os = "linux")]
+const NOTSENT_LOWAT: u32 = 128 * 1024;
+
 /// Whether several sockets can share a port, so that each gets some of the connections.
 const SHARED_PORT: bool = cfg!(target_os = "linux");
 
@@ -27,8 +32,10 @@ pub(super) fn listen(
         // On Windows this would let others take the port.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
-        // Linux hands both options down to what is accepted.
+        // Linux hands these options down to what is accepted.
         socket.set_tcp_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
         if let Some(bytes) = send_buffer {
             socket.set_send_buffer_size(bytes)?;
         }

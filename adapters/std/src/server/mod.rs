@@ -60,7 +60,7 @@ pub use settings::Limits;
 /// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | the request is answered with 431 |
 /// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes; where compression was agreed upon, when so many octets of the message have come, or were inflated, or a frame announces 64 more than twice as many |
 /// | [`Limits::max_backlog`] | 1 MiB | beyond half of it, nothing is read of this peer; beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`] |
-/// | [`Timeouts::write`] | 30 s | a peer that reads nothing of its backlog is dropped |
+/// | [`write_timeout`](Self::write_timeout) | 30 s | a peer that reads nothing of its backlog is dropped |
 /// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, with TLS's handshake; and again for a response that does not accept: the peer is dropped |
 /// | [`Timeouts::idle`] | 1 h | without a message either way: the connection is closed with 1001 |
 /// | [`Timeouts::keepalive`] | 30 s | without anything from the peer: it is sent a ping |
@@ -222,8 +222,7 @@ impl ServerBuilder {
             .max_headers(limits.max_headers);
         let settings = Settings {
             limits,
-            timeouts: durations(&self.timeouts),
-            write_timeout: self.timeouts.write.map(duration),
+            timeouts: self.timeouts,
             builder,
             #[cfg(feature = "tls")]
             tls: self.tls,
@@ -373,19 +372,4 @@ impl ServerHandle {
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr
     }
-}
-
-/// The times of the event loop, which has no [`Session`](motews::Session) yet.
-fn durations(timeouts: &Timeouts) -> motews::Timeouts {
-    motews::Timeouts {
-        handshake: timeouts.handshake.map(duration),
-        idle: timeouts.idle.map(duration),
-        keepalive: timeouts.keepalive.map(duration),
-        pong: timeouts.pong.map(duration),
-        close: timeouts.close.map(duration),
-    }
-}
-
-fn duration(millis: u32) -> Duration {
-    Duration::from_millis(millis.into())
 }

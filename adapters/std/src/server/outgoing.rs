@@ -8,18 +8,13 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use mio::{Interest, Registry, Token};
 use motews::CloseCode;
 
 use super::backlog::{Backlog, MAX_SLICES};
 use super::cork::Cork;
 use super::frame::Frame;
-use super::id::PeerId;
 use super::outbox::{Next, Outbox, Place};
 use super::stream::Stream;
-
-/// Events tell of both, from the first time on that something could not be written.
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// What follows the cork in one write, without a copy.
 #[derive(Clone, Copy)]
@@ -46,8 +41,6 @@ pub(super) struct Outgoing {
     waiting: Option<Box<Waiting>>,
     /// There when somebody has asked for it.
     outbox: Option<Arc<Outbox>>,
-    /// Events tell when there is room to write.
-    armed: bool,
 }
 
 /// What the socket has not taken.
@@ -80,7 +73,7 @@ impl Outgoing {
     }
 
     /// What waits for the socket, in bytes of memory.
-    fn begun(&self) -> usize {
+    pub(super) fn begun(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.cost())
     }
 
@@ -162,8 +155,8 @@ impl Outgoing {
     // ---- writing ----
 
     /// Writes what is in the cork and then `tail`, if nothing waits before it, and keeps what
-    /// cannot be written. An event tells when there is room for that. Returns how many bytes the
-    /// socket has taken.
+    /// cannot be written: then [`is_written`](Self::is_written) returns false, and an event has to
+    /// tell when there is room. Returns how many bytes the socket has taken.
     ///
     /// # Errors
     /// The connection is lost.
@@ -172,21 +165,13 @@ impl Outgoing {
         cork: &mut Cork,
         tail: Tail<'_>,
         stream: &mut Stream,
-        (registry, id): (&Registry, PeerId),
     ) -> io::Result<usize> {
-        let result = self.try_flush(cork, tail, stream, registry, id);
+        let result = self.try_flush(cork, tail, stream);
         cork.clear();
         result
     }
 
-    fn try_flush(
-        &mut self,
-        cork: &Cork,
-        tail: Tail<'_>,
-        stream: &mut Stream,
-        registry: &Registry,
-        id: PeerId,
-    ) -> io::Result<usize> {
+    fn try_flush(&mut self, cork: &Cork, tail: Tail<'_>, stream: &mut Stream) -> io::Result<usize> {
         let (head, rest) = (cork.bytes(), tail.bytes());
         let mut written = 0;
         if self.is_written() {
@@ -208,10 +193,6 @@ impl Outgoing {
         }
         waiting.held = stream.held();
         self.tell();
-        if !self.armed {
-            registry.reregister(stream.socket_mut(), Token(id.slot()), BOTH)?;
-            self.armed = true;
-        }
         Ok(taken)
     }
 

@@ -79,6 +79,14 @@ impl<D> Peer<'_, D> {
         self.core.stream.socket().peer_addr()
     }
 
+    /// Returns the error of the operating system, or of TLS, that ended the connection: in
+    /// [`Handler::on_close`](crate::Handler::on_close), after
+    /// [`Ended::Lost`](crate::Ended::Lost).
+    #[must_use]
+    pub fn error(&self) -> Option<&io::Error> {
+        self.core.rare.as_ref()?.error.as_ref()
+    }
+
     /// The subprotocol, if there is one.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {

@@ -5,8 +5,9 @@ use core::panic::AssertUnwindSafe;
 use std::io;
 use std::panic::catch_unwind;
 
+use motews::pace::Millis;
 use motews::role::Server;
-use motews::{Chunk, CloseCode, Connection, DataKind, Deadlines, Due, Event, Message, State};
+use motews::{Chunk, CloseCode, DataKind, Event, Message, Pace, Session, State};
 
 use super::connection::{Core, MAX_WORK, Phase, Slot};
 use super::context::Context;
@@ -17,7 +18,7 @@ use super::peer::Peer;
 use super::stream::Stream;
 use crate::error::AcceptError;
 use crate::handshake::{Answer, Reading, SERVER_ERROR};
-use crate::socket::Outcome;
+use crate::outcome::Outcome;
 
 /// How often in a row one connection is read before the others have their turn.
 const MAX_READS: usize = 2;
@@ -106,6 +107,8 @@ impl<D: Default> Slot<D> {
             return;
         }
         self.core.write_waiting(context);
+        // A ping or a Close may have waited for that.
+        self.go_on(handler, context);
         self.resume(handler, context, buffer);
     }
 
@@ -155,6 +158,15 @@ impl<D: Default> Slot<D> {
         }
     }
 
+    /// This side gives it up.
+    pub(super) fn abort<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        match self.core.phase {
+            Phase::Session => self.core.session.abort(),
+            _ => self.core.lose(io::ErrorKind::ConnectionAborted.into()),
+        }
+        self.go_on(handler, context);
+    }
+
     /// The stream has failed.
     pub(super) fn failed<H: Handler<Data = D>>(
         &mut self,
@@ -169,17 +181,10 @@ impl<D: Default> Slot<D> {
     /// The peer's half of the stream has ended.
     fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        core.ended = true;
         match core.phase {
-            // Behind a Close, what is on its way to the peer still goes out, with the answer.
-            // Otherwise it has left.
-            Phase::WebSocket => {
-                if core.connection.receive_eof().is_err() {
-                    core.lose(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
+            Phase::Session => core.session.receive_eof(),
             // It may still read.
-            Phase::Response => {}
+            Phase::Response => core.rare().ended = true,
             _ => core.lose(io::ErrorKind::UnexpectedEof.into()),
         }
         self.settle(handler, context);
@@ -188,52 +193,38 @@ impl<D: Default> Slot<D> {
     /// Looks whether a deadline has come.
     pub(super) fn sweep<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        let stuck = !core.outgoing.is_written()
-            && core.rare.as_ref().is_some_and(|rare| {
-                let waited = context.now.since(rare.progress);
-                let timeout = context.settings.write_timeout;
-                timeout.is_some_and(|timeout| waited >= timeout)
-            });
-        if stuck {
-            return self.failed(handler, context, io::ErrorKind::TimedOut.into());
+        if core.phase == Phase::Session {
+            // Silence is no evidence against a peer that is not read.
+            let reads = !core.is_paused(context);
+            core.session.reading(context.now, reads);
         }
-        if core.phase == Phase::WebSocket && core.is_paused(context) {
-            // It cannot be heard now; whether it reads is looked at above.
-            core.deadlines.received(context.now);
-        }
-        match core.deadlines.poll(context.now, &context.settings.timeouts) {
-            None => return,
-            Some(Due::Ping) => {
-                if let Ok(written) = core.connection.ping(&[], context.cork.spare()) {
-                    context.cork.advance(written);
-                }
-            }
-            Some(Due::Idle) => {
-                // RFC 6455 §7.4.1: this endpoint goes away; it may be closing already
-                let _ = core.close(CloseCode::GOING_AWAY, "idle");
-            }
-            Some(Due::Handshake | Due::Pong | Due::Close) => {
-                core.lose(io::ErrorKind::TimedOut.into());
-            }
-        }
-        self.settle(handler, context);
+        self.go_on(handler, context);
+        self.tidy();
     }
 
-    /// The server goes down (RFC 6455 §7.4.1).
+    /// The server goes down (RFC 6455 §7.4.1), until `by` at the latest.
     pub(super) fn shut_down<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
+        by: Option<Millis>,
     ) {
         match self.core.phase {
             Phase::Request => self.core.lose(io::ErrorKind::ConnectionAborted.into()),
-            Phase::WebSocket => {
+            Phase::Session => {
+                if let Some(by) = by {
+                    self.core.session.close_by(by);
+                }
                 // It may be closing already.
                 let _ = self.core.close(CloseCode::GOING_AWAY, "");
+                // Also if there is no time to wait for an answer.
+                self.core.transmit(context);
+                self.core.flush(context);
             }
             _ => {}
         }
-        self.settle(handler, context);
+        self.go_on(handler, context);
+        self.tidy();
     }
 
     // ---- receiving ----
@@ -250,10 +241,10 @@ impl<D: Default> Slot<D> {
         if self.core.phase == Phase::Request {
             rest = self.receive_request(handler, context, rest);
         }
-        if self.core.phase != Phase::WebSocket {
+        if !self.core.is_open() {
             return 0;
         }
-        self.core.deadlines.received(context.now);
+        self.core.session.received(context.now);
         loop {
             let len = rest.len();
             let mut left = 0;
@@ -284,7 +275,7 @@ impl<D: Default> Slot<D> {
         };
         let core = &mut self.core;
         while !input.is_empty() {
-            match core.connection.next_event(&mut input) {
+            match core.session.next_event(&mut input) {
                 // Read where it lies: a chunk that is passed on as a whole is first copied.
                 Ok(Some(Event::Data(Chunk {
                     kind,
@@ -293,12 +284,10 @@ impl<D: Default> Slot<D> {
                     last: true,
                     ..
                 }))) if !core.has_codec() => {
-                    core.deadlines.received_message(context.now);
                     *left = input.len();
                     deliver(handler, core, context, data, kind, bytes);
                 }
                 Ok(Some(Event::Data(chunk))) => {
-                    core.deadlines.received_message(context.now);
                     *left = input.len();
                     deliver_assembled(handler, core, context, data, chunk);
                 }
@@ -315,9 +304,6 @@ impl<D: Default> Slot<D> {
                 Ok(Some(_)) => continue,
                 // What is owed after a violation is sent by `settle`.
                 Ok(None) | Err(_) => return 0,
-            }
-            if core.lost {
-                return 0;
             }
             if (core.rare.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
                 return input.len();
@@ -349,6 +335,7 @@ impl<D: Default> Slot<D> {
             return &mut [];
         };
         let address = rare.address.take();
+        let pace = rare.pace.take().unwrap_or(Pace::new(context.now));
         let start = input.len() - rest.len();
         let mut out = Vec::new();
         let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -365,9 +352,11 @@ impl<D: Default> Slot<D> {
                         AcceptError::Io(io::Error::other("the handler has panicked"))
                     }
                 };
-                self.core.put(context, &out);
+                let mut pace = pace;
+                pace.responding(context.now);
+                self.core.rare().pace = Some(pace);
                 self.core.phase = Phase::Response;
-                self.core.deadlines = Deadlines::new(context.now);
+                self.core.put(context, &out);
                 // What the handler has answered by itself is no failure.
                 if !matches!(error, AcceptError::Answered(_)) {
                     report(handler, address, &error);
@@ -375,14 +364,15 @@ impl<D: Default> Slot<D> {
                 return &mut [];
             }
         };
-        self.core.put(context, &out);
-        self.core.phase = Phase::WebSocket;
-        self.core.deadlines.opened(context.now);
+        let mut config = settings.config();
         let limit = settings.limits.max_message_len;
-        if let Some((codec, config)) = Codec::agreed(&reading, limit) {
-            self.core.connection = Connection::with_config(Server, config);
+        if let Some((codec, agreed)) = Codec::agreed(&reading, limit) {
+            config = agreed;
             self.core.rare().codec = Some(codec);
         }
+        self.core.session = Session::with_pace(Server, config, pace, context.now);
+        self.core.phase = Phase::Session;
+        self.core.put(context, &out);
         if let Some(subprotocol) = subprotocol {
             self.core.rare().subprotocol = Some(subprotocol.into_boxed_str());
         }
@@ -409,27 +399,93 @@ impl<D: Default> Slot<D> {
 
     // ---- after each ----
 
-    /// Writes what was gathered, and goes on with the end of the connection where it has begun.
+    /// Writes what was gathered, and goes on with the end of the connection if it has begun.
     pub(super) fn settle<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        if core.phase == Phase::WebSocket {
+        if core.session.connection().wants_transmit() {
             core.transmit(context);
         }
         core.flush(context);
-        if core.lost || core.phase != Phase::WebSocket || core.connection.state() != State::Open {
-            self.go_on_ending(handler, context);
+        if !core.is_quiet() {
+            self.go_on(handler, context);
         }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
         if self.core.rare.is_some() {
             self.core.tidy();
         }
     }
 
-    #[cold]
-    fn go_on_ending<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+    /// Does what the time and the state of the connection ask for.
+    fn go_on<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        self.core.flush(context);
+        match self.core.phase {
+            Phase::Session => self.go_on_in_session(handler, context),
+            _ => self.go_on_without(handler, context),
+        }
         let core = &mut self.core;
-        let written = core.outgoing.is_written();
+        if core.is_over() {
+            core.rare = None;
+            core.outgoing.drop_all();
+            return;
+        }
+        if core.outgoing.is_written() && core.rare.as_ref().is_some_and(|rare| rare.shuts_down) {
+            core.end_half(context);
+        }
+        let is_ending = matches!(core.phase, Phase::Session | Phase::Drain);
+        context.ending |= is_ending && !core.is_quiet();
+    }
+
+    fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let wants = loop {
+            let timeouts = &context.settings.timeouts;
+            let wants = core.session.poll(context.now, timeouts, core.unread);
+            if !wants.transmit || !core.outgoing.is_written() {
+                break wants;
+            }
+            core.transmit(context);
+            core.flush(context);
+        };
+        if core.session.connection().state() != State::Open {
+            core.outgoing.end_outbox();
+        }
+        if wants.shutdown {
+            // RFC 6455 §7.1.1: the server ends its half first, and the peer the connection [CL07]
+            core.end_half(context);
+        }
+        if wants.drop {
+            core.phase = Phase::Over;
+        }
+        if core.session.ended().is_some() {
+            self.finish(handler, context);
+        }
+    }
+
+    /// The opening handshake, or the response that ends it.
+    #[cold]
+    fn go_on_without<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let timeouts = &context.settings.timeouts;
+        let rare = core.rare.get_or_insert_default();
+        if let Some(pace) = &mut rare.pace
+            && pace.poll(context.now, timeouts).is_some()
+        {
+            core.lose(io::ErrorKind::TimedOut.into());
+        }
         match core.phase {
-            Phase::Request if core.lost => {
+            Phase::Response if core.outgoing.is_written() => {
+                let rare = core.rare();
+                let ended = rare.ended;
+                if let Some(pace) = &mut rare.pace {
+                    pace.draining(context.now, &context.settings.timeouts);
+                }
+                core.end_half(context);
+                core.phase = if ended { Phase::Over } else { Phase::Drain };
+            }
+            Phase::Failed => {
                 let rare = core.rare();
                 let error = match rare.error.take() {
                     Some(error) if error.kind() == io::ErrorKind::TimedOut => AcceptError::TimedOut,
@@ -437,53 +493,21 @@ impl<D: Default> Slot<D> {
                     None => AcceptError::Io(io::ErrorKind::UnexpectedEof.into()),
                 };
                 report(handler, rare.address.take(), &error);
+                core.phase = Phase::Over;
             }
-            Phase::WebSocket => {
-                core.deadlines.closing(context.now);
-                core.outgoing.end_outbox();
-                if core.lost || (written && core.connection.should_shutdown()) {
-                    self.finish(handler, context);
-                }
-            }
-            Phase::Response if written => {
-                core.phase = Phase::Drain;
-                core.deadlines.closing(context.now);
-                core.end_half(context);
-            }
-            Phase::Drain if !core.half_closed && written => core.end_half(context),
             _ => {}
-        }
-        let core = &mut self.core;
-        if core.lost {
-            core.phase = Phase::Over;
-            core.rare = None;
-            core.outgoing.drop_all();
         }
     }
 
-    /// The WebSocket is closed, or lost: tells the application, and ends this side's half.
+    /// The session has ended: tells the application, once.
+    #[cold]
     fn finish<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        // RFC 6455 §7.1.1: the server ends its half first, and the peer the connection [CL07]
-        core.phase = Phase::Drain;
-        if !core.lost {
-            core.end_half(context);
-        }
-        let Some(mut data) = self.data.take() else {
+        let (Some(mut data), Some(ended)) = (self.data.take(), core.session.ended()) else {
             return;
         };
-        let code = core.connection.close_code();
-        let ended = match core.connection.violation() {
-            Some(violation) => motews::Ended::Violation(violation),
-            None if code == CloseCode::ABNORMAL_CLOSURE => motews::Ended::Lost,
-            None => motews::Ended::Closed {
-                code,
-                by: motews::Side::Remote,
-                clean: core.connection.is_clean(),
-            },
-        };
         let outcome = Outcome {
-            code,
+            code: ended.code(),
             reason: core::mem::take(&mut core.rare().reason),
             ended,
         };
@@ -498,20 +522,10 @@ impl<D: Default> Slot<D> {
             drop(data);
         }));
         // What is left is of no use to anybody.
-        self.core.rare = None;
-    }
-}
-
-impl Core {
-    /// Ends this side's half of the stream, as soon as TLS has said what it must.
-    fn end_half(&mut self, context: &mut Context) {
-        match self.stream.shutdown() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.flush(context),
-            // If it fails, the stream has ended already.
-            _ => {
-                self.half_closed = true;
-                self.lost |= self.ended;
-            }
+        if let Some(rare) = self.core.rare.take()
+            && rare.shuts_down
+        {
+            self.core.rare().shuts_down = true;
         }
     }
 }
@@ -545,7 +559,7 @@ fn deliver_assembled<H: Handler>(
         }
         Ok(false) => {}
         // What is owed then is sent by `settle`.
-        Err(violation) => core.connection.fail(violation),
+        Err(violation) => core.session.fail(violation),
     }
 }
 
@@ -563,7 +577,7 @@ fn deliver<H: Handler>(
     let Ok(message) = Message::new(kind, payload) else {
         return;
     };
-    if core.muted {
+    if core.rare.as_ref().is_some_and(|rare| rare.muted) {
         return;
     }
     let peer = &mut Peer {

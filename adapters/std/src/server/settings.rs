@@ -1,11 +1,11 @@
 //! What a server bounds.
 
 use core::fmt;
-use core::time::Duration;
 use std::io;
 
 use mio::net::TcpStream;
-use motews::Timeouts;
+use motews::Config;
+use motews::pace::Timeouts;
 
 use super::stream::Stream;
 use crate::builder::Builder;
@@ -53,7 +53,6 @@ impl Default for Limits {
 pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
-    pub(super) write_timeout: Option<Duration>,
     /// What the opening handshake needs.
     pub(super) builder: Builder,
     #[cfg(feature = "tls")]
@@ -61,6 +60,14 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// What a session without compression begins with.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            max_message_len: self.limits.max_message_len as u64,
+            ..Config::default()
+        }
+    }
+
     /// What is made of a socket that was accepted.
     pub(super) fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
         #[cfg(feature = "tls")]

@@ -86,6 +86,16 @@ impl Stream {
         }
     }
 
+    /// Whether TLS has something to write.
+    #[inline]
+    pub(super) fn owes(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.owes(),
+        }
+    }
+
     /// Passes on what TLS holds. `WouldBlock`: some is left.
     #[inline]
     pub(super) fn flush(&mut self) -> io::Result<()> {

@@ -70,6 +70,10 @@ impl TlsStream {
         &mut self.socket
     }
 
+    pub(super) fn owes(&self) -> bool {
+        self.connection.wants_write()
+    }
+
     pub(super) const fn held(&self) -> usize {
         self.held
     }

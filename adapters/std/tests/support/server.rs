@@ -17,6 +17,9 @@ use motews_testkit::head;
 /// How long anything may take that does not depend on a deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A `min_rate` at which bytes buy no time that counts.
+pub(crate) const FAST: u32 = 1 << 30;
+
 /// A server on a thread of its own, which is shut down at the end.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
