@@ -8,6 +8,7 @@ pub mod deflate;
 pub mod differential;
 pub mod frame;
 pub mod handshake;
+pub mod session;
 
 use core::ops::Range;
 
