@@ -247,20 +247,6 @@ fn ping_behind_bytes_that_wait_has_its_time_from_when_it_left() {
     assert_eq!(peer.deadline(T), Some((100_016 + 10_000, Deadline::Pong)));
 }
 
-/// A tick each second buys 0.8 s, and would renew the time for ever.
-#[test]
-fn pinged_peer_that_is_sent_to_has_no_more_time_for_the_pong() {
-    let mut peer = open(0);
-    peer.poll(30_000, T);
-    peer.take_all(30_000, T);
-    for now in (31_000..40_000).step_by(1_000) {
-        peer.send(96);
-        peer.take_all(now, T);
-        assert_eq!(peer.deadline(T), Some((40_016, Deadline::Pong)));
-    }
-    peer.assert_ends(T, 40_016, Deadline::Pong);
-}
-
 #[test]
 fn caller_that_does_not_read_blames_no_one() {
     let mut peer = open(0);

@@ -126,7 +126,7 @@ impl Builder {
     }
 
     /// The longest message that is received, in octets of payload. A longer one fails the
-    /// connection with 1009 (§10.4). With [compression](Self::deflate) a thousandth of that on the
+    /// connection with 1009 (§10.4). With compression a thousandth of that on the
     /// wire fills it, and a peer that does not end the message has it kept: allow no more than there
     /// is memory for, for each connection.
     // [FR17]

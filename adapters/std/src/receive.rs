@@ -341,6 +341,7 @@ impl<S: Transport> Reader<S> {
             (true, false)
         } else {
             let wants = shared.keep_time(&mut inner, self);
+            // What is not of interest is read as well, and dropped [CL08].
             (wants.read || wants.drain, inner.wants_room())
         };
         if self.end(&mut inner) {
@@ -409,6 +410,7 @@ impl<S: Transport> Reader<S> {
             // It also ends the waiting of senders.
             inner.shutdown = true;
         }
+        // RFC 6455 §7.1.1: the server first, and the client when the server has [CL06] [CL07]
         if core::mem::take(&mut inner.shutdown) {
             let _ = self.stream.shutdown();
         }
