@@ -221,6 +221,8 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     session.receive_eof();
     session.lost();
     session.sent(any(), place(), any(), any());
+    session.sent_untimed(any());
+    used(session.wants_transmit());
     session.reading(any(), any());
     let mut input = bytes();
     used(session.next_event(&mut input));
