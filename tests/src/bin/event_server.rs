@@ -63,6 +63,8 @@ impl Settings {
                 "loops" => builder = builder.threads(number()),
                 "send-buffer" => builder = builder.send_buffer(number()),
                 "write" => timeouts.write = time(),
+                "min-rate" => timeouts.min_rate = number() as u32,
+                "max-grace" => timeouts.max_grace = number() as u32,
                 "max-connections" => limits.max_connections = number(),
                 "max-head" => limits.max_head_len = number() as u32,
                 "max-headers" => limits.max_headers = number() as u16,
