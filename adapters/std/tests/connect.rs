@@ -71,11 +71,12 @@ fn accept_of(key: &str) -> String {
     accept.unwrap().to_owned()
 }
 
+/// What a server answers to the head of a request.
+type Answer = Box<dyn FnOnce(&str) -> String + Send>;
+
 /// A server of as many connections as there are answers, which are made from the heads of the
 /// requests. It returns those.
-fn respond(
-    answers: Vec<Box<dyn FnOnce(&str) -> String + Send>>,
-) -> (SocketAddr, JoinHandle<Vec<String>>) {
+fn respond(answers: Vec<Answer>) -> (SocketAddr, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let thread = thread::spawn(move || {
@@ -95,12 +96,12 @@ fn respond(
     (address, thread)
 }
 
-fn answer(text: impl Into<String>) -> Box<dyn FnOnce(&str) -> String + Send> {
+fn answer(text: impl Into<String>) -> Answer {
     let text = text.into();
     Box::new(move |_| text)
 }
 
-fn accept_with(headers: &'static str) -> Box<dyn FnOnce(&str) -> String + Send> {
+fn accept_with(headers: &'static str) -> Answer {
     Box::new(move |request| accepting(request, headers))
 }
 
@@ -259,7 +260,7 @@ fn message_longer_than_the_limit_names_the_limit() {
 
 // ---- redirects ----
 
-fn redirect(status: u16, location: &str) -> Box<dyn FnOnce(&str) -> String + Send> {
+fn redirect(status: u16, location: &str) -> Answer {
     answer(format!(
         "HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 1000\r\n\r\n"
     ))
@@ -412,7 +413,8 @@ fn websocket_through_an_http_proxy_works() {
 
 #[test]
 fn proxy_that_refuses_is_reported_as_such() {
-    let cases: [(&str, fn(&TunnelError) -> bool); 5] = [
+    type Expected = fn(&TunnelError) -> bool;
+    let cases: [(&str, Expected); 5] = [
         (
             "HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n",
             |error| {

@@ -7,6 +7,7 @@ mod tunnel;
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -190,6 +191,14 @@ impl Proxy {
                 Ok(Tunnel::socks5(Box::new(machine)))
             }
         }
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = ProxyError;
+
+    fn from_str(url: &str) -> Result<Self, ProxyError> {
+        Self::parse(url)
     }
 }
 

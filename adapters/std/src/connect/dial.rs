@@ -246,28 +246,39 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
+    /// The least that connecting takes, of some tries: a busy machine may delay each of them.
+    fn fastest(addresses: &[SocketAddr], expected: SocketAddr, is_fast: Duration) -> Duration {
+        let mut fastest = Duration::MAX;
+        for _ in 0..20 {
+            let start = Instant::now();
+            let stream = dial(addresses.to_vec(), soon(PATIENCE), None).unwrap();
+            fastest = fastest.min(start.elapsed());
+            assert_eq!(stream.peer_addr().unwrap(), expected);
+            if fastest < is_fast {
+                break;
+            }
+        }
+        fastest
+    }
+
     #[test]
     fn silent_ipv6_address_costs_at_most_300_ms() {
         let silent = silent("[::1]:0");
-        let good = TcpListener::bind("127.0.0.1:0").unwrap();
-        let good = good.local_addr().map(|address| (address, good)).unwrap();
-        let start = Instant::now();
-        let stream = dial(vec![silent.address, good.0], soon(PATIENCE), None).unwrap();
-        let took = start.elapsed();
-        assert_eq!(stream.peer_addr().unwrap(), good.0);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let limit = Duration::from_millis(300);
+        let took = fastest(&[silent.address, good], good, limit);
         assert!(took >= DialPlan::<io::Error>::ATTEMPT_DELAY, "{took:?}");
-        assert!(took < Duration::from_millis(300), "{took:?}");
+        assert!(took < limit, "{took:?}");
     }
 
     #[test]
     fn address_that_refuses_costs_nothing() {
         let unused = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap();
-        let good = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = good.local_addr().unwrap();
-        let start = Instant::now();
-        let stream = dial(vec![unused, address], soon(PATIENCE), None).unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
-        assert!(start.elapsed() < DialPlan::<io::Error>::ATTEMPT_DELAY);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let limit = DialPlan::<io::Error>::ATTEMPT_DELAY;
+        assert!(fastest(&[unused, good], good, limit) < limit);
     }
 
     #[test]
