@@ -14,11 +14,14 @@ use motews::{
     Client, CloseCode, Config, Connection, DataKind, MAX_CONTROL_LEN, Message, ProtocolViolation,
     Server,
 };
+use motews_testkit::frame::{KEY, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::properties::connection::{Side, Tape, Told};
-use crate::properties::{Sequence, connection, deflate, differential, frame, handshake, net};
+use crate::properties::{
+    Sequence, connection, deflate, differential, frame, handshake, net, session as timed,
+};
 
 #[path = "../fuzz/src/lib.rs"]
 pub mod properties;
@@ -185,30 +188,9 @@ const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
     Sec-WebSocket-Protocol: chat\r\n\
     \r\n";
 
-/// A frame: its first octet and its payload. `masked` with the key of RFC 6455 §5.7.
+/// A frame of one side: its first octet and its payload.
 fn frame_of(masked: bool, first: u8, payload: &[u8]) -> Vec<u8> {
-    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let mask = if masked { 0x80 } else { 0 };
-    let mut frame = vec![first];
-    match u16::try_from(payload.len()).expect("a short payload") {
-        len @ 0..126 => frame.push(mask | len as u8),
-        len => {
-            frame.push(mask | 126);
-            frame.extend(len.to_be_bytes());
-        }
-    }
-    if masked {
-        frame.extend(KEY);
-        frame.extend(
-            payload
-                .iter()
-                .zip(KEY.iter().cycle())
-                .map(|(octet, key)| octet ^ key),
-        );
-    } else {
-        frame.extend(payload);
-    }
-    frame
+    encode(first, payload, masked.then_some(KEY))
 }
 
 /// All that a peer may do: code points cut over fragments, pings between them, empty frames, each
@@ -492,6 +474,12 @@ proptest! {
         frame::check(&data);
     }
 
+    /// Any two applications over any wire, with any timeouts
+    #[test]
+    fn session_any_link_holds(data in vec(any::<u8>(), 20..80)) {
+        timed::check(&data);
+    }
+
     /// FR16: any frames, in any pieces, with anything sent in between
     #[test]
     fn connection_any_frames_hold(data in any_session(0xFF)) {
@@ -640,6 +628,12 @@ fn net_seeds_hold() {
 #[test]
 fn deflate_seeds_hold() {
     for_each_seed("deflate", deflate::check);
+}
+
+/// What the fuzz target starts from
+#[test]
+fn session_seeds_hold() {
+    for_each_seed("session", timed::check);
 }
 
 /// What the fuzz target starts from; and each difference that is listed as intended is there.

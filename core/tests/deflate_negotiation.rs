@@ -3,6 +3,7 @@
 
 use motews::deflate::{Context, Deflate, Offers, WindowBits};
 use motews::handshake::{HandshakeError, RequestEvent, ServerHandshake};
+use motews_testkit::head::Head;
 
 fn context(bits: u8, takeover: bool) -> Context {
     Context {
@@ -190,19 +191,15 @@ fn server_judges_several_offers_takes_the_first_acceptable() {
 
 /// What `Offers` of `N` bytes make of these headers, which come in parts of any size.
 fn gathered<const N: usize>(values: &[&str]) -> Vec<Option<String>> {
-    let extensions: String = values
-        .iter()
-        .map(|value| format!("sec-websocket-extensions: {value}\r\nX-Other: a,b\r\n"))
-        .collect();
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         {extensions}\r\n"
-    );
+    let request = values.iter().fold(Head::request(), |head, value| {
+        head.and("sec-websocket-extensions", value)
+            .and("X-Other", "a,b")
+    });
+    let request = request.to_bytes();
     let gather = |room: usize| {
         let mut offers = Offers::<N>::default();
         let mut handshake = ServerHandshake::new(vec![0; room]);
-        let mut input = request.as_bytes();
+        let mut input = &request[..];
         while let Some(event) = handshake.next_event(&mut input).expect("it is correct") {
             if let RequestEvent::Header(header) = event {
                 offers.push(&header);

@@ -9,6 +9,7 @@ use motews::handshake::{
     Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
 };
 use motews::{Entropy, EntropyError};
+use motews_testkit::head::{ACCEPT, Head, KEY, NONCE, accept};
 use proptest::prelude::*;
 
 // ---------------------------------------------------------------------------------- the harness
@@ -165,9 +166,6 @@ fn serve(input: &[u8]) -> Outcome<Upgrade<'static>> {
     serve_in(setup(), input, &[usize::MAX])
 }
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
 const BASE: [(&str, &str); 5] = [
     ("Host", "example.com"),
     ("Upgrade", "websocket"),
@@ -176,19 +174,10 @@ const BASE: [(&str, &str); 5] = [
     ("Sec-WebSocket-Version", "13"),
 ];
 
-/// A head of this first line, the base's headers but for those named in `changes`, and `changes`.
+/// A head of this first line, the base's headers but for those named in `changes`, and `changes`; one
+/// to "-" leaves its header out.
 fn head(line: &str, base: &[(&str, &str)], changes: &[(&str, &str)]) -> Vec<u8> {
-    let kept = base
-        .iter()
-        .filter(|(name, _)| !changes.iter().any(|(other, _)| other == name));
-    let mut head = format!("{line}\r\n");
-    for (name, value) in kept.chain(changes) {
-        // A change to "-" leaves the header out.
-        if *value != "-" {
-            head += &format!("{name}: {value}\r\n");
-        }
-    }
-    (head + "\r\n").into_bytes()
+    Head::new(line).changed(base).changed(changes).to_bytes()
 }
 
 fn request(changes: &[(&str, &str)]) -> Vec<u8> {
@@ -237,7 +226,7 @@ struct Sample;
 
 impl Entropy for Sample {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(b"the sample nonce");
+        bytes.copy_from_slice(&NONCE);
         Ok(())
     }
 }
@@ -2204,8 +2193,7 @@ proptest! {
             }
         }
         let key = STANDARD.encode(nonce);
-        let digest = sha1_smol::Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-        let accept = STANDARD.encode(digest.digest().bytes());
+        let accept = accept(&key);
 
         let outcome = serve(&request(&[("Sec-WebSocket-Key", &key)]));
         let upgrade = outcome.verdict.expect("right").expect("whole");

@@ -99,8 +99,9 @@ mod messages;
 mod negotiation;
 mod offers;
 
+pub use codes::Malformed;
 pub use compress::{Deflated, Deflater, Level};
-pub use inflate::{Inflated, Inflater, Malformed};
+pub use inflate::{Inflated, Inflater};
 pub use messages::{CompressedSent, Compressor, Decompressor, wire_limit};
 pub use negotiation::{Accepted, Context, Deflate, Parameters};
 pub use offers::Offers;
