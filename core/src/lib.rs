@@ -15,6 +15,7 @@
 //! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
 //! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
+//! | [`limits`] | what a peer may send at most | §10.4 |
 #![cfg_attr(
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression | RFC 7692 |"
@@ -74,6 +75,7 @@ pub mod error;
 pub mod frame;
 pub mod guide;
 pub mod handshake;
+pub mod limits;
 mod log;
 pub mod mask;
 pub mod message;
@@ -89,8 +91,13 @@ pub use connection::{
 pub use deadline::{Deadlines, Due, Millis, Timeouts};
 pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};
 pub use frame::{ControlPayload, FrameHeader, OpCode};
+pub use limits::Limits;
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
+#[cfg(feature = "rand_core_0_9")]
+pub use role::RandCore09;
+#[cfg(feature = "rand_core_0_10")]
+pub use role::RandCore010;
 pub use role::{Client, Entropy, Role, Server};
 pub use utf8::Utf8Validator;
 pub use window::Window;

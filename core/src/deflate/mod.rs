@@ -97,13 +97,12 @@ mod huffman;
 mod inflate;
 mod messages;
 mod negotiation;
-mod offers;
 
 pub use compress::{Deflated, Deflater, Level};
 pub use inflate::{Inflated, Inflater, Malformed};
 pub use messages::{CompressedSent, Compressor, Decompressor, wire_limit};
-pub use negotiation::{Accepted, Context, Deflate, Parameters};
-pub use offers::Offers;
+pub(crate) use negotiation::{Accepted, Asked, NAME, PARAMETERS};
+pub use negotiation::{Context, DeflateConfig, DeflateParams};
 
 /// The size of a window, as its logarithm: 8 to 15, for 256 bytes to 32 KiB (RFC 7692 §7.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

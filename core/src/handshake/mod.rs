@@ -114,16 +114,24 @@
 
 mod accept;
 mod client;
+mod extensions;
 mod head;
+mod lists;
+mod offers;
+mod response;
 mod server;
 mod tokens;
 
 use core::fmt;
 
+pub use accept::Key;
 pub use client::{ClientHandshake, Request, ResponseEvent};
-pub use head::{HeadConfig, Header};
-pub use server::{RequestEvent, Response, ServerHandshake, Upgrade, resource_name};
-pub use tokens::{Ascii, Extension, Extensions, Param, ParamValue, Params};
+pub use extensions::{Extension, Extensions, Param, ParamValue, Params};
+pub use head::Header;
+pub use offers::{Agreed, Offers};
+pub use response::Response;
+pub use server::{Answer, RequestEvent, ServerHandshake, Upgrade, path_and_query};
+pub use tokens::Text;
 
 use crate::role::EntropyError;
 
@@ -138,13 +146,13 @@ pub enum HandshakeError {
     HeaderName,
     /// A CR without LF, a LF without CR, a NUL or another control character.
     ControlCharacter,
-    /// The first line is longer than the buffer, or than [`HeadConfig::max_head_len`].
+    /// The first line is longer than the buffer, or than [`Limits::head`](crate::Limits::head).
     StartLineTooLong,
     /// A header that is needed whole is longer than the buffer.
     HeaderTooLong,
-    /// The head is longer than [`HeadConfig::max_head_len`].
+    /// The head is longer than [`Limits::head`](crate::Limits::head).
     HeadTooLong,
-    /// More headers than [`HeadConfig::max_headers`].
+    /// More headers than [`Limits::headers`](crate::Limits::headers).
     TooManyHeaders,
     /// No `Upgrade: websocket`: an ordinary HTTP request, to be answered as one.
     NotUpgrade,
@@ -152,13 +160,13 @@ pub enum HandshakeError {
     Method,
     /// A HTTP version before 1.1.
     HttpVersion,
-    /// The target is no path and no absolute http or https URI, or has a fragment.
+    /// The target is no path and no absolute URI of HTTP or WebSocket, or has a fragment.
     Target,
     /// No `Host`, or several.
     Host,
     /// The request announces a body.
     Body,
-    /// The server's `Upgrade` is missing, repeated or not `websocket`.
+    /// The server's `Upgrade` is missing, or not `websocket` alone.
     Upgrade,
     /// `Connection` lacks the token `upgrade`.
     Connection,
@@ -170,7 +178,7 @@ pub enum HandshakeError {
     Key,
     /// `Sec-WebSocket-Accept` is missing, repeated or not the answer to the key.
     Accept,
-    /// `Sec-WebSocket-Protocol` is malformed; or the server's is repeated or was not offered.
+    /// The server's `Sec-WebSocket-Protocol` is repeated, or was not offered.
     Subprotocol,
     /// `Sec-WebSocket-Extensions` is malformed, or the server's has one that was not offered.
     Extensions,
@@ -208,13 +216,13 @@ impl fmt::Display for HandshakeError {
             Self::Target => "the target is no path, and no http or https URI",
             Self::Host => "Host is missing or repeated",
             Self::Body => "the request announces a body",
-            Self::Upgrade => "Upgrade is missing, repeated or not `websocket`",
+            Self::Upgrade => "Upgrade is missing or not `websocket`",
             Self::Connection => "Connection lacks the token `upgrade`",
             Self::Version => "Sec-WebSocket-Version is missing or repeated",
             Self::UnsupportedVersion => "Sec-WebSocket-Version is not 13",
             Self::Key => "Sec-WebSocket-Key is missing, repeated or not base64 of 16 bytes",
             Self::Accept => "Sec-WebSocket-Accept is missing, repeated or wrong",
-            Self::Subprotocol => "Sec-WebSocket-Protocol is malformed, or was not offered",
+            Self::Subprotocol => "Sec-WebSocket-Protocol is repeated, or was not offered",
             Self::Extensions => "Sec-WebSocket-Extensions is malformed, or was not offered",
             Self::UnexpectedStatus(status) => {
                 return write!(f, "the server answered with the status {status}");
@@ -241,7 +249,7 @@ pub enum ConfigError {
     HeaderValue,
     /// A header that the handshake itself writes, or may not have.
     ReservedHeader,
-    /// A subprotocol that is no token, or is offered twice.
+    /// A subprotocol that is no token, or is offered twice; or more than 32 of them.
     Subprotocol,
     /// Extensions that are malformed.
     Extensions,
