@@ -6,6 +6,16 @@ use crate::error::ProtocolViolation;
 use crate::frame::ControlPayload;
 use crate::utf8::Utf8Validator;
 
+/// One of the two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Side {
+    /// This one.
+    Local,
+    /// The peer.
+    Remote,
+}
+
 /// A status code of §7.4. Any `u16` can be held; which may be on the wire is told by
 /// [`is_allowed_on_wire`](Self::is_allowed_on_wire).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

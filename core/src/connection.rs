@@ -2,8 +2,10 @@
 
 use heapless::Vec;
 
-use crate::close::{CloseCode, CloseFrame};
+use crate::close::{CloseCode, CloseFrame, Side};
+use crate::control::{ControlSlots, ControlStorage};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
+use crate::event::{DataFrame, DataKind, Event, Found, FoundChunk, Incoming, Sent, Step};
 use crate::frame::{ControlPayload, FrameHeader, OpCode};
 use crate::mask::Mask;
 use crate::message::Message;
@@ -32,57 +34,6 @@ impl Default for Config {
     }
 }
 
-/// The two kinds of message (§5.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum DataKind {
-    /// UTF-8.
-    Text,
-    /// Any bytes.
-    Binary,
-}
-
-impl DataKind {
-    const fn opcode(self) -> OpCode {
-        match self {
-            Self::Text => OpCode::Text,
-            Self::Binary => OpCode::Binary,
-        }
-    }
-}
-
-/// A part of a message, as it lies in the caller's input, unmasked.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Chunk<'a> {
-    /// What the message is.
-    pub kind: DataKind,
-    /// The bytes. Those of a text are UTF-8 as far as they go: the last code point may be
-    /// continued in the next chunk. May be empty in the first and in the last chunk of a message.
-    pub bytes: &'a mut [u8],
-    /// The message begins here.
-    pub first: bool,
-    /// The message ends here.
-    pub last: bool,
-    /// The message is compressed (RFC 7692 §6): `bytes` are what its frames carried, and text is
-    /// not checked.
-    pub compressed: bool,
-}
-
-/// What the peer sent.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A part of a message.
-    Data(Chunk<'a>),
-    /// A ping; the pong is owed already (§5.5.2).
-    Ping(ControlPayload),
-    /// A pong, asked for or not (§5.5.3).
-    Pong(ControlPayload),
-    /// The peer's Close, the last event of a connection; the reply is owed already (§5.5.1).
-    Close(Option<CloseFrame>),
-}
-
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -95,81 +46,6 @@ pub enum State {
     Closed,
     /// The peer broke the protocol, or left without a Close (§7.1.7). Nothing more is received.
     Failed,
-}
-
-/// A data frame about to be sent; see [`Connection::start_frame`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataFrame {
-    /// What the message is, the same for each of its frames.
-    pub kind: DataKind,
-    /// The last frame of its message.
-    pub fin: bool,
-    /// The message is compressed, told by its first frame (RFC 7692 §6).
-    pub compressed: bool,
-    /// Octets of payload that will follow the header.
-    pub payload_len: u64,
-}
-
-/// What [`Connection::send_fragment`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// Octets of payload that are in the frame. Fewer than given: send the rest as the next one.
-    pub consumed: usize,
-    /// Octets of output that the frame fills.
-    pub written: usize,
-}
-
-/// The room for two control frames: one that is arriving in parts, and what is owed to the peer.
-///
-/// What is owed is one pong and one Close. They share the 125 octets of a control frame: where the
-/// pong's payload and the reason for closing do not both fit, the reason is cut short, for a pong
-/// is owed and a reason is a courtesy.
-#[derive(Clone, Debug, Default)]
-pub struct ControlSlots {
-    incoming: ControlPayload,
-    /// The reason, then the payload of the pong.
-    owed: ControlPayload,
-    pong_len: u8,
-}
-
-impl ControlSlots {
-    /// The reason, and the payload of the pong.
-    fn owed(&self) -> (&[u8], &[u8]) {
-        let owed = self.owed.as_bytes();
-        let reason_len = owed.len().saturating_sub(usize::from(self.pong_len));
-        owed.split_at_checked(reason_len).unwrap_or_default()
-    }
-
-    /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet.
-    // [CT03]
-    fn owe_pong(&mut self, payload: &[u8]) {
-        let room = ControlPayload::MAX_LEN.saturating_sub(payload.len());
-        let reason_len = cut(self.owed().0, room);
-        self.owed.truncate(reason_len);
-        self.owed.extend(payload);
-        self.pong_len = payload.len() as u8;
-    }
-
-    /// There is no reason yet.
-    fn owe_reason(&mut self, reason: &[u8]) {
-        let pong = core::mem::take(&mut self.owed);
-        let room = ControlPayload::MAX_LEN.saturating_sub(pong.as_bytes().len());
-        self.owed
-            .extend(reason.get(..cut(reason, room)).unwrap_or_default());
-        self.owed.extend(pong.as_bytes());
-    }
-}
-
-/// The length of as much of `reason` as fits into `room` and ends with a whole code point.
-fn cut(reason: &[u8], room: usize) -> usize {
-    let mut len = reason.len();
-    if len > room {
-        len = room;
-        while reason.get(len).is_some_and(|octet| octet & 0xC0 == 0x80) {
-            len = len.saturating_sub(1);
-        }
-    }
-    len
 }
 
 /// Cuts `input` in two, and leaves nothing of it.
@@ -196,40 +72,6 @@ fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Where a connection keeps its [`ControlSlots`].
-///
-/// [`ControlSlots`] itself keeps them inline, which suits firmware. An adapter with a heap and
-/// thousands of idle connections may make them when they are needed:
-///
-/// ```
-/// use motews::{ControlSlots, ControlStorage};
-///
-/// #[derive(Default)]
-/// struct OnDemand(Option<Box<ControlSlots>>);
-///
-/// impl ControlStorage for OnDemand {
-///     fn slots(&mut self) -> &mut ControlSlots {
-///         self.0.get_or_insert_default()
-///     }
-///     fn release(&mut self) {
-///         self.0 = None;
-///     }
-/// }
-/// ```
-pub trait ControlStorage: Default {
-    /// The slots, made if need be.
-    fn slots(&mut self) -> &mut ControlSlots;
-    /// Nothing is kept in the slots now: they may be let go, and made anew when needed.
-    fn release(&mut self) {}
-}
-
-impl ControlStorage for ControlSlots {
-    #[inline]
-    fn slots(&mut self) -> &mut ControlSlots {
-        self
-    }
-}
-
 /// What the next byte of input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receiving {
@@ -239,21 +81,12 @@ enum Receiving {
     Data { fin: bool },
     /// The payload of a control frame; what came of it so far is in its slot.
     Control { opcode: OpCode },
-    /// Of no interest: the peer's Close was received.
+    /// Of no interest: the peer's Close was received, and a Close was sent by that side first.
     // [FR18]
-    Closed,
+    Closed { by: Side },
     /// Of no interest: the connection failed.
     // [FR18] [CL17]
     Failed(ProtocolViolation),
-}
-
-/// The message that is arriving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Incoming {
-    kind: DataKind,
-    compressed: bool,
-    /// Nothing of it has been told yet.
-    first: bool,
 }
 
 /// This side's Close frame.
@@ -531,7 +364,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 Receiving::Data { fin } => self.receive_data(rest, fin),
                 Receiving::Control { opcode } => self.receive_control(rest, opcode),
                 // RFC 6455 §5.5.1: nothing after a Close is processed [FR18]
-                Receiving::Closed => (rest.len(), Ok(Found::Nothing)),
+                Receiving::Closed { .. } => (rest.len(), Ok(Found::Nothing)),
                 // RFC 6455 §7.1.7: nor is anything after a failure [FR18] [CL17]
                 Receiving::Failed(violation) => {
                     return Err(Failure {
@@ -764,14 +597,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                     .as_ref()
                     .map_or(CloseCode::NO_STATUS_RECEIVED, CloseFrame::code);
                 self.close_code = code;
-                self.receiving = Receiving::Closed;
                 // RFC 6455 §5.5.2: after a Close no pong is owed [CT01]
                 self.pong_owed = false;
                 // RFC 6455 §5.5.1: replied to with the same code, unless this side has a Close of
                 // its own, which the peer takes for the reply [CL03] [CL15]
-                if self.own_close == OwnClose::None {
+                let by = if self.own_close == OwnClose::None {
                     self.own_close = OwnClose::Owed(code);
-                }
+                    Side::Remote
+                } else {
+                    Side::Local
+                };
+                self.receiving = Receiving::Closed { by };
                 Found::Close(close)
             }
             // RFC 6455 §5.5.3: also one that was not asked for [CT04]
@@ -790,7 +626,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     pub fn receive_eof(&mut self) -> Result<(), ProtocolViolation> {
         self.eof = true;
         match self.receiving {
-            Receiving::Closed => Ok(()),
+            Receiving::Closed { .. } => Ok(()),
             Receiving::Failed(violation) => Err(violation),
             _ => {
                 self.fail(ProtocolViolation::UnexpectedEof);
@@ -803,7 +639,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// too big for its buffer, or compressed text that is not UTF-8. A Close that tells the peer
     /// is owed then. Of no effect after a Close or an earlier failure.
     pub fn fail(&mut self, violation: ProtocolViolation) {
-        if matches!(self.receiving, Receiving::Closed | Receiving::Failed(_)) {
+        if !self.is_receiving() {
             return;
         }
         crate::log::debug!("the connection failed: {}", violation);
@@ -1089,8 +925,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         match (self.receiving, self.own_close) {
             (Receiving::Failed(_), _) => State::Failed,
             // RFC 6455 §7.1.4: closed when both Closes are through [CL06]
-            (Receiving::Closed, OwnClose::Sent) => State::Closed,
-            (Receiving::Closed, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => State::Closing,
+            (Receiving::Closed { .. }, OwnClose::Sent) => State::Closed,
+            (Receiving::Closed { .. }, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => {
+                State::Closing
+            }
             (_, OwnClose::None) => State::Open,
         }
     }
@@ -1129,6 +967,39 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     pub const fn is_clean(&self) -> bool {
         matches!(self.state(), State::Closed)
     }
+
+    // ---- for the session ----
+
+    /// Whether what comes is of interest: there was no Close of the peer's, and no failure.
+    pub(crate) const fn is_receiving(&self) -> bool {
+        !matches!(
+            self.receiving,
+            Receiving::Closed { .. } | Receiving::Failed(_)
+        )
+    }
+
+    pub(crate) const fn has_received_close(&self) -> bool {
+        matches!(self.receiving, Receiving::Closed { .. })
+    }
+
+    pub(crate) const fn has_received_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Whether this side's Close was written, or cannot be.
+    pub(crate) const fn has_sent_close(&self) -> bool {
+        matches!(self.own_close, OwnClose::Sent)
+    }
+
+    /// Who sent a Close first, if the peer has sent one.
+    pub(crate) const fn closed_by(&self) -> Side {
+        match self.receiving {
+            Receiving::Closed { by } => by,
+            _ => Side::Local,
+        }
+    }
+
+    // ---- look ----
 
     /// What failed the connection.
     #[must_use]
@@ -1172,92 +1043,6 @@ pub(crate) fn payload_room<R: Role>(out: usize) -> usize {
     } else {
         room(10).max(0xFFFF)
     }
-}
-
-/// What [`Connection::step`] found in its input.
-#[derive(Debug)]
-#[must_use = "what is found has been consumed and does not come again"]
-pub struct Step {
-    /// Where the payload begins.
-    start: usize,
-    consumed: usize,
-    found: Found,
-}
-
-impl Step {
-    /// Octets of the input that were consumed, those of the event included.
-    #[inline]
-    #[must_use]
-    pub const fn consumed(&self) -> usize {
-        self.consumed
-    }
-
-    /// Where in the input the bytes of a [`Chunk`] begin.
-    #[inline]
-    #[must_use]
-    pub const fn start(&self) -> usize {
-        self.start
-    }
-
-    /// Whether there is an event. If not, all of the input was consumed, and more is needed.
-    #[inline]
-    #[must_use]
-    pub const fn is_event(&self) -> bool {
-        !matches!(self.found, Found::Nothing)
-    }
-
-    /// Whether the event is a [`Chunk`].
-    #[inline]
-    #[must_use]
-    pub const fn is_chunk(&self) -> bool {
-        matches!(&self.found, Found::Data(_))
-    }
-
-    /// Whether the event is a [`Chunk`] that ends its message.
-    #[inline]
-    #[must_use]
-    pub const fn ends_message(&self) -> bool {
-        matches!(&self.found, Found::Data(chunk) if chunk.last)
-    }
-
-    /// The event, given the same input again, or as much of it as was consumed.
-    #[inline]
-    #[must_use]
-    pub fn resolve(self, input: &mut [u8]) -> Option<Event<'_>> {
-        Some(match self.found {
-            Found::Nothing => return None,
-            Found::Data(chunk) => {
-                let bytes = input.get_mut(self.start..).unwrap_or_default();
-                Event::Data(Chunk {
-                    kind: chunk.incoming.kind,
-                    bytes: bytes.get_mut(..chunk.len).unwrap_or_default(),
-                    first: chunk.incoming.first,
-                    last: chunk.last,
-                    compressed: chunk.incoming.compressed,
-                })
-            }
-            Found::Ping(payload) => Event::Ping(payload),
-            Found::Pong(payload) => Event::Pong(payload),
-            Found::Close(close) => Event::Close(close),
-        })
-    }
-}
-
-#[derive(Debug)]
-enum Found {
-    Nothing,
-    Data(FoundChunk),
-    Ping(ControlPayload),
-    Pong(ControlPayload),
-    Close(Option<CloseFrame>),
-}
-
-/// A [`Chunk`] whose bytes begin where the step says.
-#[derive(Debug)]
-struct FoundChunk {
-    len: usize,
-    last: bool,
-    incoming: Incoming,
 }
 
 /// A violation, and the octets of input up to the one that proves it.

@@ -1,95 +1,85 @@
-//! How to drive the core: a guide for those who write another adapter.
+//! How to write an adapter: what is left to do around a [`Session`](crate::Session).
 //!
-//! An adapter has a transport, two buffers and the time, and needs four parts of the core:
+//! An adapter has a transport, two buffers and the time. It moves bytes and knows its transport's
+//! quirks; everything about the protocol is decided in core. If an adapter needs an `if` about the
+//! protocol, core lacks something.
 //!
 //! | part | the adapter |
 //! |---|---|
-//! | [`handshake`](crate::handshake) | feeds it what it reads, writes what it gives; what is left over are frames |
-//! | [`Connection`](crate::Connection) | asks it what was received, and what to write |
+//! | [`handshake`](crate::handshake) | feeds it what it reads, writes what it emits; what is left over are frames |
+//! | [`Session`](crate::Session) | reports what the transport did, and does what [`Wants`](crate::Wants) says |
 //! | [`Window`](crate::Window), two of them | reads into the one, writes out of the other |
-//! | [`Deadlines`](crate::Deadlines) | tells it the time, asks it what is due |
 //!
-//! Compression is a fifth, between chunks and messages: the feature `deflate` has a module of that name
-//! with a guide of its own.
+//! Compression is a fourth, between chunks and messages: the feature `deflate` has a module of that
+//! name with a guide of its own.
 //!
 //! The whole of it: a server that echoes. All but `main` does no I/O and never waits; that is what
 //! blocking, async and event-driven adapters have in common.
 //!
 //! ```
 //! use motews::handshake::{RequestEvent, ServerHandshake, Upgrade};
-//! use motews::{Chunk, Connection, Deadlines, Due, Event, Millis, Server, Timeouts, Window};
+//! use motews::pace::{Millis, Timeouts};
+//! use motews::{Chunk, Config, Ended, Event, Server, Session, Wants, Window};
 //!
 //! type Failure = Box<dyn std::error::Error>;
 //!
-//! /// 1. What the transport is to do next. An adapter does it, and asks again.
-//! enum Next { Read, Write, Shutdown }
-//!
 //! struct Driver {
 //!     rx: Window<[u8; 64]>,
-//!     tx: Window<[u8; 256]>, // A pong takes up to 131 octets.
-//!     connection: Connection<Server>,
-//!     deadlines: Deadlines,
+//!     tx: Window<[u8; 256]>, // A pong takes up to 131 bytes.
+//!     session: Session<Server>,
 //!     timeouts: Timeouts,
 //! }
 //!
 //! impl Driver {
-//!     /// 2. The loop. What is owed goes out before anything is read; an event is dealt with when
-//!     /// it is found; and the transport has something to do only when nothing else is left.
-//!     fn next(&mut self, now: Millis) -> Result<Next, Failure> {
-//!         loop {
-//!             match self.deadlines.poll(now, &self.timeouts) {
-//!                 None => {}
-//!                 Some(Due::Ping) => {
-//!                     let len = self.connection.ping(b"", self.tx.spare()).unwrap_or(0);
-//!                     self.tx.fill(len);
-//!                 }
-//!                 Some(_) => return Err("the peer took too long: drop the transport".into()),
-//!             }
-//!             // A pong or a Close; after an error too. Where there is no room it stays owed.
-//!             let len = self.connection.poll_transmit(self.tx.spare())?;
-//!             self.tx.fill(len);
-//!             if self.connection.wants_transmit() {
-//!                 return Ok(Next::Write);
-//!             }
-//!             // First found, then lent: an event that borrows cannot leave a loop (E0499).
-//!             match self.connection.step(self.rx.unread()) {
-//!                 Ok(step) if step.is_event() => {
-//!                     let len = step.consumed();
-//!                     if let Some(Event::Data(chunk)) = step.resolve(self.rx.take(len)) {
-//!                         self.deadlines.received_message(now);
-//!                         echo(&mut self.connection, &mut self.tx, chunk);
+//!     /// 1. Decodes what was read, as long as there is room for an answer. An event is found without
+//!     /// a borrow, then lent.
+//!     fn decode(&mut self) -> Result<(), Failure> {
+//!         while !self.rx.is_empty() && self.tx.spare().len() >= 128 {
+//!             self.transmit()?; // Each of several pings in one read has its pong.
+//!             match self.session.step(self.rx.unread()) {
+//!                 Ok(step) => {
+//!                     let bytes = self.rx.take(step.consumed());
+//!                     if let Some(Event::Data(chunk)) = step.resolve(bytes) {
+//!                         echo(&mut self.session, &mut self.tx, chunk);
 //!                     }
-//!                     continue;
 //!                 }
-//!                 Ok(step) => _ = self.rx.take(step.consumed()),
-//!                 Err(_) => _ = self.rx.take(usize::MAX), // The Close that tells so is owed now.
+//!                 Err(_) => _ = self.rx.take(usize::MAX), // The Close that says so is owed now.
 //!             }
-//!             if self.connection.state() != motews::State::Open {
-//!                 self.deadlines.closing(now); // Only the first call counts.
-//!             }
-//!             return match (self.tx.is_empty(), self.connection.should_shutdown()) {
-//!                 _ if self.connection.wants_transmit() => continue,
-//!                 (false, _) => Ok(Next::Write), // One write for all that one read brought.
-//!                 (true, true) => Ok(Next::Shutdown), // RFC 6455 §7.1.1, also after a failure.
-//!                 (true, false) => Ok(Next::Read),
-//!             };
 //!         }
+//!         Ok(())
 //!     }
 //!
-//!     /// 3. What came of a read: so many octets in `rx.spare()`, 0 at the end of the transport.
+//!     /// 2. What is to be done now. What is owed goes behind what waits already.
+//!     fn poll(&mut self, now: Millis) -> Result<Wants, Failure> {
+//!         let wants = self.session.poll(now, &self.timeouts, !self.rx.is_empty());
+//!         self.transmit()?;
+//!         Ok(wants)
+//!     }
+//!
+//!     fn transmit(&mut self) -> Result<(), Failure> {
+//!         let len = self.session.poll_transmit(self.tx.spare())?;
+//!         self.tx.fill(len);
+//!         Ok(())
+//!     }
+//!
+//!     /// 3. What the transport did.
 //!     fn read(&mut self, len: usize, now: Millis) {
 //!         match len {
-//!             0 => _ = self.connection.receive_eof(), // `violation()` tells whether too early.
-//!             _ => self.deadlines.received(now),
+//!             0 => self.session.receive_eof(),
+//!             _ => self.session.received(now),
 //!         }
 //!         self.rx.fill(len);
 //!     }
+//!
+//!     fn written(&mut self, len: usize, now: Millis) {
+//!         self.tx.take(len);
+//!         self.session.sent(now, &self.timeouts, len, self.tx.unread().len());
+//!     }
 //! }
 //!
-//! /// 4. The application. It can send, for a chunk borrows the input only; 64 octets of it fit.
-//! fn echo(connection: &mut Connection<Server>, tx: &mut Window<[u8; 256]>, chunk: Chunk<'_>) {
-//!     let out = tx.spare();
-//!     if let Ok(sent) = connection.send_fragment(chunk.kind, chunk.bytes, chunk.last, out) {
+//! /// 4. The application. It can send, for a chunk borrows the input only; 64 bytes of it fit.
+//! fn echo(session: &mut Session<Server>, tx: &mut Window<[u8; 256]>, chunk: Chunk<'_>) {
+//!     if let Ok(sent) = session.send_fragment(chunk.kind, chunk.bytes, chunk.last, tx.spare()) {
 //!         tx.fill(sent.written);
 //!     }
 //! }
@@ -102,7 +92,8 @@
 //!     let now = Millis(0); // Milliseconds since any fixed point.
 //!     let mut rx = Window::new([0; 64]);
 //!
-//!     // 5. The handshake: a line at a time lies in its own buffer, here of 128 bytes.
+//!     // 5. The handshake: a line at a time lies in its own buffer, here of 128 bytes. Until it is
+//!     // complete, a `Pace` alone has the time.
 //!     let mut handshake = ServerHandshake::new([0; 128]);
 //!     let upgrade: Upgrade = loop {
 //!         if rx.is_empty() {
@@ -125,24 +116,24 @@
 //!     }
 //!
 //!     // 6. And then frames, out of the same window.
-//!     let (tx, connection) = (Window::new([0; 256]), Connection::new(Server));
-//!     let mut deadlines = Deadlines::new(now); // When the transport is connected.
-//!     deadlines.opened(now);
-//!     let mut driver = Driver { rx, tx, connection, deadlines, timeouts: Timeouts::default() };
+//!     let session = Session::new(Server, Config::default(), now);
+//!     let timeouts = Timeouts::DEFAULT;
+//!     let mut driver = Driver { rx, tx: Window::new([0; 256]), session, timeouts };
 //!     loop {
-//!         match driver.next(now)? {
-//!             Next::Read => {
-//!                 let len = transport.read(driver.rx.spare());
-//!                 driver.read(len, now);
-//!             }
-//!             Next::Write => {
-//!                 let len = transport.write(driver.tx.unread());
-//!                 driver.tx.take(len);
-//!             }
-//!             Next::Shutdown => break, // Shut it down for writing, read to its end, close it.
+//!         driver.decode()?;
+//!         let wants = driver.poll(now)?;
+//!         if wants.shutdown { /* shut the transport down for writing */ }
+//!         if wants.drop { break }
+//!         if !driver.tx.is_empty() {
+//!             let len = transport.write(driver.tx.unread());
+//!             driver.written(len, now);
+//!         } else if wants.read || wants.drain {
+//!             // Or wait until `session.poll_at(..)`.
+//!             let len = transport.read(driver.rx.spare());
+//!             driver.read(len, now);
 //!         }
 //!     }
-//!     assert!(driver.connection.is_clean());
+//!     assert!(driver.session.ended().is_some_and(Ended::is_clean));
 //!     assert!(transport.heard.ends_with(b"\r\n\r\n\x81\x05Hello\x8A\0\x88\0"));
 //!     Ok(())
 //! }

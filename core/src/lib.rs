@@ -14,6 +14,8 @@
 //! | [`handshake`] | from an HTTP request to an open connection, both roles | §4 |
 //! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
 //! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
+//! | [`control`], [`event`] | the control frames that wait, and what goes in and comes out | §5.5, §6 |
+//! | [`session`], [`pace`], [`ended`] | **a connection in time: who is alive, what is due, how it ended** | §7.1.1, §10.4 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
 //! | [`limits`] | what a peer may send at most | §10.4 |
 #![cfg_attr(
@@ -68,10 +70,13 @@
 
 pub mod close;
 pub mod connection;
+pub mod control;
 pub mod deadline;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+pub mod ended;
 pub mod error;
+pub mod event;
 pub mod frame;
 pub mod guide;
 pub mod handshake;
@@ -79,17 +84,19 @@ pub mod limits;
 mod log;
 pub mod mask;
 pub mod message;
+pub mod pace;
 pub mod role;
+pub mod session;
 pub mod utf8;
 pub mod window;
 
-pub use close::{CloseCode, CloseFrame};
-pub use connection::{
-    Chunk, Config, Connection, ControlSlots, ControlStorage, DataFrame, DataKind, Event,
-    MAX_CONTROL_LEN, Sent, State, Step,
-};
+pub use close::{CloseCode, CloseFrame, Side};
+pub use connection::{Config, Connection, MAX_CONTROL_LEN, State};
+pub use control::{ControlSlots, ControlStorage};
 pub use deadline::{Deadlines, Due, Millis, Timeouts};
+pub use ended::Ended;
 pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};
+pub use event::{Chunk, DataFrame, DataKind, Event, Sent, Step};
 pub use frame::{ControlPayload, FrameHeader, OpCode};
 pub use limits::Limits;
 pub use mask::Mask;
@@ -98,6 +105,8 @@ pub use message::{Message, MessageBuffer, MessageError};
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]
 pub use role::RandCore010;
+pub use pace::{Deadline, Pace};
 pub use role::{Client, Entropy, Role, Server};
+pub use session::{Session, Wants};
 pub use utf8::Utf8Validator;
 pub use window::Window;

@@ -11,4 +11,15 @@ macro_rules! debug {
     }};
 }
 
-pub(crate) use debug;
+macro_rules! trace {
+    ($format:literal, $($arg:expr),+) => {{
+        #[cfg(feature = "defmt")]
+        defmt::trace!($format, $($arg),+);
+        #[cfg(feature = "log")]
+        log::trace!($format, $($arg),+);
+        #[cfg(not(any(feature = "defmt", feature = "log")))]
+        { $(let _ = &$arg;)+ }
+    }};
+}
+
+pub(crate) use {debug, trace};

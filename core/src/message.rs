@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use crate::connection::{Chunk, DataKind};
 use crate::error::ProtocolViolation;
+use crate::event::{Chunk, DataKind};
 
 /// A whole message (RFC 6455 §5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

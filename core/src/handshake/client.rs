@@ -178,7 +178,7 @@ impl<'a> Request<'a> {
 /// What the client [offers](Offers) is lent to each call, the same as in the request.
 ///
 /// There is no clock in here: whoever owns the connection limits the time that the server may take
-/// (see [`deadline`](crate::deadline)).
+/// (see [`session`](crate::session)).
 #[derive(Clone, Debug)]
 pub struct ClientHandshake<B> {
     buffer: B,

@@ -24,7 +24,7 @@ use crate::limits::Limits;
 /// What the server [offers](Offers) is lent to each call, the same each time.
 ///
 /// There is no clock in here: whoever owns the connection limits the time that a client may take
-/// (see [`deadline`](crate::deadline)).
+/// (see [`session`](crate::session)).
 ///
 /// See [the module](super) for an example.
 #[derive(Clone, Debug)]

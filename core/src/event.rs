@@ -1,0 +1,172 @@
+//! What goes into a connection and comes out of it: plain values, of events and of frames.
+
+use crate::close::CloseFrame;
+use crate::frame::{ControlPayload, OpCode};
+
+/// The two kinds of message (§5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum DataKind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl DataKind {
+    pub(crate) const fn opcode(self) -> OpCode {
+        match self {
+            Self::Text => OpCode::Text,
+            Self::Binary => OpCode::Binary,
+        }
+    }
+}
+
+/// A part of a message, as it lies in the caller's input, unmasked.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Chunk<'a> {
+    /// What the message is.
+    pub kind: DataKind,
+    /// The bytes. Those of a text are UTF-8 as far as they go: the last code point may be
+    /// continued in the next chunk. May be empty in the first and in the last chunk of a message.
+    pub bytes: &'a mut [u8],
+    /// The message begins here.
+    pub first: bool,
+    /// The message ends here.
+    pub last: bool,
+    /// The message is compressed (RFC 7692 §6): `bytes` are what its frames carried, and text is
+    /// not checked.
+    pub compressed: bool,
+}
+
+/// What the peer sent.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A part of a message.
+    Data(Chunk<'a>),
+    /// A ping; the pong is owed already (§5.5.2).
+    Ping(ControlPayload),
+    /// A pong, asked for or not (§5.5.3).
+    Pong(ControlPayload),
+    /// The peer's Close, the last event of a connection; the reply is owed already (§5.5.1).
+    Close(Option<CloseFrame>),
+}
+
+/// What [`Connection::step`](crate::Connection::step) found in its input.
+#[derive(Debug)]
+#[must_use = "what is found has been consumed and does not come again"]
+pub struct Step {
+    /// Where the payload begins.
+    pub(crate) start: usize,
+    pub(crate) consumed: usize,
+    pub(crate) found: Found,
+}
+
+impl Step {
+    /// Octets of the input that were consumed, those of the event included.
+    #[inline]
+    #[must_use]
+    pub const fn consumed(&self) -> usize {
+        self.consumed
+    }
+
+    /// Where in the input the bytes of a [`Chunk`] begin.
+    #[inline]
+    #[must_use]
+    pub const fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Whether there is an event. If not, all of the input was consumed, and more is needed.
+    #[inline]
+    #[must_use]
+    pub const fn is_event(&self) -> bool {
+        !matches!(self.found, Found::Nothing)
+    }
+
+    /// Whether the event is a [`Chunk`].
+    #[inline]
+    #[must_use]
+    pub const fn is_chunk(&self) -> bool {
+        matches!(&self.found, Found::Data(_))
+    }
+
+    /// Whether the event is a [`Chunk`] that ends its message.
+    #[inline]
+    #[must_use]
+    pub const fn ends_message(&self) -> bool {
+        matches!(&self.found, Found::Data(chunk) if chunk.last)
+    }
+
+    /// The event, given the same input again, or as much of it as was consumed.
+    #[inline]
+    #[must_use]
+    pub fn resolve(self, input: &mut [u8]) -> Option<Event<'_>> {
+        Some(match self.found {
+            Found::Nothing => return None,
+            Found::Data(chunk) => {
+                let bytes = input.get_mut(self.start..).unwrap_or_default();
+                Event::Data(Chunk {
+                    kind: chunk.incoming.kind,
+                    bytes: bytes.get_mut(..chunk.len).unwrap_or_default(),
+                    first: chunk.incoming.first,
+                    last: chunk.last,
+                    compressed: chunk.incoming.compressed,
+                })
+            }
+            Found::Ping(payload) => Event::Ping(payload),
+            Found::Pong(payload) => Event::Pong(payload),
+            Found::Close(close) => Event::Close(close),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Found {
+    Nothing,
+    Data(FoundChunk),
+    Ping(ControlPayload),
+    Pong(ControlPayload),
+    Close(Option<CloseFrame>),
+}
+
+/// A [`Chunk`] whose bytes begin where the step says.
+#[derive(Debug)]
+pub(crate) struct FoundChunk {
+    pub(crate) len: usize,
+    pub(crate) last: bool,
+    pub(crate) incoming: Incoming,
+}
+
+/// The message that is arriving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Incoming {
+    pub(crate) kind: DataKind,
+    pub(crate) compressed: bool,
+    /// Nothing of it has been told yet.
+    pub(crate) first: bool,
+}
+
+/// A data frame about to be sent; see [`Connection::start_frame`](crate::Connection::start_frame).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataFrame {
+    /// What the message is, the same for each of its frames.
+    pub kind: DataKind,
+    /// The last frame of its message.
+    pub fin: bool,
+    /// The message is compressed, told by its first frame (RFC 7692 §6).
+    pub compressed: bool,
+    /// Octets of payload that will follow the header.
+    pub payload_len: u64,
+}
+
+/// What [`Connection::send_fragment`](crate::Connection::send_fragment) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Octets of payload that are in the frame. Fewer than given: send the rest as the next one.
+    pub consumed: usize,
+    /// Octets of output that the frame fills.
+    pub written: usize,
+}

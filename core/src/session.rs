@@ -1,0 +1,559 @@
+//! A [`Connection`] in time: who is alive, what is due, how it ends, and why.
+
+use crate::close::CloseCode;
+use crate::connection::{Config, Connection, State};
+use crate::control::{ControlSlots, ControlStorage};
+use crate::ended::Ended;
+use crate::error::{EntropyError, ProtocolViolation, SendError};
+use crate::event::{DataFrame, DataKind, Event, Sent, Step};
+use crate::frame::FrameHeader;
+use crate::log::{debug, trace};
+use crate::message::Message;
+use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Timeouts, Watch};
+use crate::role::Role;
+
+/// What an adapter is to do: a set, returned by [`Session::poll`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a set of five, each of which an adapter looks at by itself"
+)]
+pub struct Wants {
+    /// Read, and give what comes to [`step`](Session::step).
+    pub read: bool,
+    /// Call [`poll_transmit`](Session::poll_transmit), and write what it writes.
+    pub transmit: bool,
+    /// End this side's half of the transport (§7.1.1). Set once in the life of a session, when all is
+    /// written.
+    pub shutdown: bool,
+    /// Read, and drop what comes: a socket that is closed with unread input resets the connection,
+    /// which destroys what the peer has not read yet.
+    pub drain: bool,
+    /// Close the transport now, whatever state it is in.
+    pub drop: bool,
+}
+
+/// An open connection in time, from the first frame until the transport can be dropped.
+///
+/// It adds to a [`Connection`] what all adapters would otherwise decide by themselves: when a peer
+/// counts as alive, what each timeout means, how a connection ends and why. [`pace`](crate::pace) has
+/// the rules. It has no clock and does no I/O; the [`Timeouts`] are lent to each call.
+///
+/// # The methods, by kind
+/// - **what happened**: [`received`](Self::received), [`receive_eof`](Self::receive_eof),
+///   [`lost`](Self::lost), [`sent`](Self::sent), [`reading`](Self::reading)
+/// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`Step::resolve`]
+/// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
+///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
+///   [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
+/// - **what is to be done**: [`poll`](Self::poll), [`poll_transmit`](Self::poll_transmit),
+///   [`poll_at`](Self::poll_at)
+/// - **look**: [`ended`](Self::ended), [`connection`](Self::connection),
+///   [`deadline`](Self::deadline)
+///
+/// # The run loop
+/// 1. After a read that brought bytes call [`received`](Self::received) once, then
+///    [`step`](Self::step) until all is consumed. After a ping call
+///    [`poll_transmit`](Self::poll_transmit), so that each of several in one read has its pong while
+///    there is room. At the end of input call
+///    [`receive_eof`](Self::receive_eof), and after an error of the transport [`lost`](Self::lost).
+/// 2. Call [`poll`](Self::poll). Do what is in the set, in this order: `transmit` (write what
+///    [`poll_transmit`](Self::poll_transmit) writes behind everything that waits), `shutdown`, `drop`.
+/// 3. Write to the transport, and call [`sent`](Self::sent) once, also if nothing was taken. If it
+///    took something, go back to 2: the last byte may have been what the end waited for.
+/// 4. Wait until there is something to read (if `read` or `drain` is in the set), room to write (if
+///    something waits), or [`poll_at`](Self::poll_at) has come. Go to 1.
+///
+/// # The contract
+/// - `received`, `sent`, `reading` and `poll` may be called again with the same arguments and change
+///   nothing then; only `taken` of `sent` counts each time.
+/// - [`poll`](Self::poll) before [`poll_at`](Self::poll_at) changes nothing unless something else has
+///   happened. After it, `poll_at` is in the future or `None`: nobody loops in vain.
+/// - A `now` that is earlier than one before (two threads, two looks at the clock) is taken for the
+///   later one. At least one call in 12 days has to be made while a deadline is set.
+/// - [`ended`](Self::ended) is `None` until the end is certain, and never changes after that.
+/// - A session whose adapter has no clock calls [`poll_untimed`](Self::poll_untimed) in place of
+///   `poll`, and links none of the deadlines.
+///
+/// # States
+#[doc = include_str!("session.txt")]
+/// # Example
+/// A server's session that echoes, and a peer that closes:
+///
+/// ```
+/// use motews::pace::{Millis, Timeouts};
+/// use motews::{Config, Ended, Event, Server, Session};
+///
+/// let timeouts = &Timeouts::DEFAULT;
+/// let mut now = Millis(0);
+/// let mut session: Session<Server> = Session::new(Server, Config::default(), now);
+///
+/// // 1. A masked "Hello" and a masked Close with the code 1000 arrive in one read.
+/// let mut input = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x82\0\0\0\0\x03\xe8";
+/// let (mut input, mut out, mut len) = (&mut input[..], [0; 64], 0);
+/// session.received(now);
+/// while let Some(event) = session.next_event(&mut input)? {
+///     if let Event::Data(chunk) = event {
+///         let sent = session.send_fragment(chunk.kind, chunk.bytes, chunk.last, &mut out[len..])?;
+///         len += sent.written;
+///     }
+/// }
+///
+/// // 2. The reply to the Close is owed, behind the echo.
+/// assert!(session.poll(now, timeouts, false).transmit);
+/// len += session.poll_transmit(&mut out[len..])?;
+/// assert_eq!(&out[..len], b"\x81\x05Hello\x88\x02\x03\xe8");
+///
+/// // 3. The transport takes it all. Then this side's half ends.
+/// session.sent(now, timeouts, len, 0);
+/// let wants = session.poll(now, timeouts, false);
+/// assert!(wants.shutdown && wants.drain && !wants.drop);
+/// assert!(session.ended().is_some_and(Ended::is_clean));
+///
+/// // 4. The peer does not end its half: a second later this side closes the transport.
+/// now = session.poll_at(timeouts).expect("the time to drain is limited");
+/// assert_eq!(now, Millis(1_000));
+/// assert!(session.poll(now, timeouts, false).drop);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Session<R, C = ControlSlots> {
+    connection: Connection<R, C>,
+    pace: Pace,
+}
+
+impl<R: Role, C: ControlStorage> Session<R, C> {
+    /// Returns the session of a connection whose opening handshake is complete now.
+    #[must_use]
+    pub fn new(role: R, config: Config, now: Millis) -> Self {
+        Self::with_pace(role, config, Pace::new(now), now)
+    }
+
+    /// Returns the session of a connection whose opening handshake is complete now, and whose `pace`
+    /// knows what of the response still waits.
+    #[must_use]
+    pub fn with_pace(role: R, config: Config, pace: Pace, now: Millis) -> Self {
+        Self {
+            connection: Connection::with_config(role, config),
+            pace: Pace {
+                heard: now,
+                message: now,
+                phase: Phase::Open(Watch::Heard),
+                ..pace
+            },
+        }
+    }
+
+    // ---- what happened ----
+
+    /// Records that bytes were received. To be called once for each read that brought some, before
+    /// they are decoded.
+    #[inline]
+    pub fn received(&mut self, now: Millis) {
+        if let Phase::Open(watch) = &mut self.pace.phase {
+            self.pace.heard = self.pace.heard.max(now);
+            if *watch != Watch::Paused {
+                *watch = Watch::Heard;
+            }
+        }
+    }
+
+    /// Records that the peer's half of the transport has ended. Without a Close before, the
+    /// connection fails with [`ProtocolViolation::UnexpectedEof`].
+    // [CL18]
+    pub fn receive_eof(&mut self) {
+        // The violation is told by `ended`.
+        let _ = self.connection.receive_eof();
+    }
+
+    /// Records that the transport has failed: nothing can be read or written any more.
+    pub fn lost(&mut self) {
+        self.end(Cause::Lost);
+    }
+
+    /// Records that the transport took `taken` bytes, and that `left` bytes wait outside of it. To be
+    /// called after each write, also after one that took nothing.
+    ///
+    /// `taken` are acknowledged bytes if the transport knows, and accepted ones otherwise. `left` is
+    /// everything that the caller has accepted for this peer and the transport has not taken.
+    pub fn sent(&mut self, now: Millis, timeouts: &Timeouts, taken: usize, left: usize) {
+        let pace = &mut self.pace;
+        if pace.phase == Phase::Closed {
+            // Rule 7: nothing renews it, the pongs to the peer's pings neither [CL21].
+            pace.waiting = left > 0;
+            return;
+        }
+        pace.sent(now, timeouts, taken, left);
+        if pace.sending && (taken > 0 || left > 0) {
+            // Rule 9: nothing is idle while bytes flow.
+            pace.message = pace.message.max(now).max(pace.busy);
+            pace.sending = left > 0;
+        }
+        if left > 0 {
+            return;
+        }
+        match pace.phase {
+            Phase::Open(_) | Phase::Closing if self.connection.has_sent_close() => {
+                pace.since = now.max(pace.busy);
+                pace.phase = Phase::Closed;
+                trace!("close: armed, the Close has left at {}", now.0);
+            }
+            Phase::Open(Watch::PingWaits) => {
+                pace.since = now;
+                pace.phase = Phase::Open(Watch::PingLeft);
+                trace!("pong: armed, the ping has left at {}", now.0);
+            }
+            _ => {}
+        }
+    }
+
+    /// Records whether the caller reads. While it does not (`on` is `false`), the peer's silence
+    /// means nothing: no ping is owed, and neither pong nor message is waited for.
+    pub fn reading(&mut self, now: Millis, on: bool) {
+        if let Phase::Open(watch) = &mut self.pace.phase {
+            let was_on = *watch != Watch::Paused;
+            if !(was_on && on) {
+                self.pace.heard = self.pace.heard.max(now);
+                self.pace.message = self.pace.message.max(now);
+                *watch = if on { Watch::Heard } else { Watch::Paused };
+            }
+        }
+    }
+
+    // ---- decode ----
+
+    /// Decodes `input` up to and including the next event: see [`Connection::next_event`].
+    ///
+    /// # Errors
+    /// The peer's first violation, and the same again with each later call.
+    #[inline]
+    pub fn next_event<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, ProtocolViolation> {
+        let event = self.connection.next_event(input)?;
+        if matches!(event, Some(Event::Data(_))) {
+            self.pace.message = self.pace.message.max(self.pace.heard);
+        }
+        Ok(event)
+    }
+
+    /// Decodes `input` without a borrow, so that a read loop can go on before it lends the event to
+    /// its caller: see [`Connection::step`].
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    #[inline]
+    pub fn step(&mut self, input: &mut [u8]) -> Result<Step, ProtocolViolation> {
+        let step = self.connection.step(input)?;
+        if step.is_chunk() {
+            self.pace.message = self.pace.message.max(self.pace.heard);
+        }
+        Ok(step)
+    }
+
+    // ---- commands ----
+
+    /// Writes a message as one frame to the start of `out`, and returns its length in bytes: see
+    /// [`Connection::send`].
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    #[inline]
+    pub fn send(&mut self, message: Message<'_>, out: &mut [u8]) -> Result<usize, SendError> {
+        self.connection_mut().send(message, out)
+    }
+
+    /// Writes the next frame of a message to the start of `out`: see
+    /// [`Connection::send_fragment`].
+    ///
+    /// # Errors
+    /// As [`Connection::send_fragment`].
+    #[inline]
+    pub fn send_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<Sent, SendError> {
+        self.connection_mut().send_fragment(kind, payload, fin, out)
+    }
+
+    /// Begins a data frame whose payload the caller writes: see [`Connection::start_frame`].
+    ///
+    /// # Errors
+    /// As [`Connection::start_frame`].
+    #[inline]
+    pub fn start_frame(&mut self, frame: DataFrame) -> Result<FrameHeader, SendError> {
+        self.connection_mut().start_frame(frame)
+    }
+
+    /// Writes a ping of the application's to the start of `out`: see [`Connection::ping`]. The
+    /// keepalive of [`Timeouts`] does without.
+    ///
+    /// # Errors
+    /// As [`Connection::ping`].
+    pub fn ping(&mut self, payload: &[u8], out: &mut [u8]) -> Result<usize, SendError> {
+        self.connection.ping(payload, out)
+    }
+
+    /// Begins the closing handshake: see [`Connection::close`]. What was sent before goes first, and
+    /// takes the time that rule 2 gives it.
+    ///
+    /// # Errors
+    /// As [`Connection::close`].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.connection.close(code, reason)
+    }
+
+    /// Gives the connection until `at` to end, however it stands: in place of the times for writing
+    /// and for closing. It does not begin the closing handshake: [`close`](Self::close) does, before
+    /// or after. `at` is at most 12 days from now.
+    pub fn close_by(&mut self, at: Millis) {
+        let pace = &mut self.pace;
+        match pace.phase {
+            Phase::Over(_) => return,
+            Phase::Draining(limited) => {
+                pace.since = if limited { pace.since.min(at) } else { at };
+                pace.phase = Phase::Draining(true);
+            }
+            _ => {
+                pace.since = at;
+                pace.phase = Phase::ClosingBy;
+            }
+        }
+        trace!("close: armed until {}", at.0);
+    }
+
+    /// Fails the connection for a violation that shows outside of it: see [`Connection::fail`].
+    pub fn fail(&mut self, violation: ProtocolViolation) {
+        self.connection.fail(violation);
+    }
+
+    /// Gives the connection up without a closing handshake. The next [`poll`](Self::poll) wants the
+    /// transport to be dropped.
+    pub fn abort(&mut self) {
+        self.end(Cause::Aborted);
+    }
+
+    // ---- what is to be done ----
+
+    /// Writes a control frame that is owed to the peer to the start of `out`, and returns its length in
+    /// bytes: a pong, the Close, or a keepalive ping. Returns 0 if nothing is owed, or if `out` has no
+    /// room for it; [`MAX_CONTROL_LEN`](crate::MAX_CONTROL_LEN) bytes always suffice.
+    ///
+    /// # Errors
+    /// [`EntropyError`] if a client has no masking key. The session has ended then.
+    pub fn poll_transmit(&mut self, out: &mut [u8]) -> Result<usize, EntropyError> {
+        if let Phase::Over(_) = self.pace.phase {
+            return Ok(0);
+        }
+        let mut written = self.connection.poll_transmit(out);
+        if written == Ok(0) && self.owes_ping() && !self.connection.wants_transmit() {
+            written = match self.connection.ping(&[], out) {
+                Ok(written) => {
+                    self.pace.phase = Phase::Open(Watch::PingWaits);
+                    Ok(written)
+                }
+                Err(SendError::Entropy) => Err(EntropyError),
+                Err(_) => Ok(0),
+            };
+        }
+        if written.is_err() {
+            self.end(Cause::NoEntropy);
+        }
+        written
+    }
+
+    /// Returns what is to be done, with the deadlines that have passed at `now` seen to. `unread`:
+    /// there is input that was not read yet, as far as the caller knows without reading; what lies
+    /// there may be the pong that is waited for.
+    #[must_use]
+    pub fn poll(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) -> Wants {
+        let is_open = matches!(self.pace.phase, Phase::Open(_));
+        if is_open && self.connection.state() != State::Open {
+            // The Close goes out first, however short the time for it is.
+            self.begin_closing(now);
+        } else {
+            if is_open && unread {
+                // Rule 4.
+                self.received(now);
+                self.pace.message = self.pace.message.max(now);
+            }
+            self.expire(now, timeouts);
+        }
+        self.settle(|pace, peer_has_closed| {
+            let close = timeouts.close;
+            let by = match pace.phase {
+                Phase::ClosingBy if peer_has_closed => pace.since.min(now.after(DRAIN)),
+                Phase::ClosingBy => pace.since,
+                _ if peer_has_closed => now.after(close.unwrap_or(DRAIN).min(DRAIN)),
+                // Rule 8: what the Close has left of its time.
+                _ => return pace.next(timeouts).map(|(at, _)| at),
+            };
+            Some(by)
+        })
+    }
+
+    /// Returns what is to be done if there is no clock: as [`poll`](Self::poll), without deadlines.
+    #[must_use]
+    pub fn poll_untimed(&mut self) -> Wants {
+        self.settle(|_, _| None)
+    }
+
+    /// Returns when [`poll`](Self::poll) is to be called next, unless something happens before;
+    /// `None`: never. It counts after a call of `poll`.
+    #[must_use]
+    pub fn poll_at(&self, timeouts: &Timeouts) -> Option<Millis> {
+        self.pace.poll_at(timeouts)
+    }
+
+    fn begin_closing(&mut self, now: Millis) {
+        self.pace.since = now;
+        self.pace.phase = Phase::Closing;
+    }
+
+    /// Sees to the deadlines that have passed.
+    fn expire(&mut self, now: Millis, timeouts: &Timeouts) {
+        while let Some(deadline) = self.pace.poll(now, timeouts) {
+            debug!("the deadline has passed: {}", deadline.name());
+            match deadline {
+                Deadline::Keepalive => self.pace.phase = Phase::Open(Watch::PingOwed),
+                Deadline::Idle => {
+                    // RFC 6455 §7.4.1: this endpoint goes away.
+                    let _ = self.connection.close(CloseCode::GOING_AWAY, "idle");
+                    return self.begin_closing(now);
+                }
+                deadline => self.end(Cause::TimedOut(deadline)),
+            }
+        }
+    }
+
+    /// Goes on with the end where it has begun, and returns what is to be done.
+    fn settle(&mut self, drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>) -> Wants {
+        let drop = Wants {
+            drop: true,
+            ..Wants::default()
+        };
+        let connection = &self.connection;
+        match self.pace.phase {
+            Phase::Over(_) => return drop,
+            Phase::Draining(_) if connection.has_received_eof() => {
+                self.pace.phase = Phase::Over(Cause::Known);
+                // A client was waiting for that [CL07]; a server's half has ended already.
+                let shutdown = R::IS_CLIENT && connection.is_clean();
+                return Wants { shutdown, ..drop };
+            }
+            Phase::Draining(_) => {
+                return Wants {
+                    drain: true,
+                    ..Wants::default()
+                };
+            }
+            _ => {}
+        }
+        let transmit = connection.wants_transmit() || self.owes_ping();
+        let is_done = match connection.state() {
+            State::Open | State::Closing => false,
+            State::Closed | State::Failed => !transmit && !self.pace.waiting,
+        };
+        let shutdown = is_done && connection.should_shutdown();
+        let ended = connection.has_received_eof();
+        if is_done && ended {
+            // RFC 6455 §7.1.1: both halves have ended, or the peer has left.
+            self.pace.phase = Phase::Over(Cause::Known);
+            return Wants { shutdown, ..drop };
+        }
+        if is_done {
+            // RFC 6455 §7.1.1: the server ends its half first, the client waits for it [CL06] [CL07]
+            let by = drain_by(&self.pace, connection.has_received_close());
+            self.pace.drain_until(by);
+            return Wants {
+                shutdown,
+                drain: true,
+                ..Wants::default()
+            };
+        }
+        let reads = connection.is_receiving();
+        Wants {
+            read: reads && self.pace.phase != Phase::Open(Watch::Paused),
+            transmit,
+            shutdown: false,
+            drain: !reads && !ended,
+            drop: false,
+        }
+    }
+
+    fn owes_ping(&self) -> bool {
+        self.pace.phase == Phase::Open(Watch::PingOwed)
+    }
+
+    /// The session ends here: the only place that says why. The first cause counts.
+    fn end(&mut self, cause: Cause) {
+        let connection = &mut self.connection;
+        let cause = match self.pace.phase {
+            Phase::Over(_) => return,
+            Phase::Draining(_) => Cause::Known,
+            _ if connection.has_received_close() || connection.violation().is_some() => {
+                Cause::Known
+            }
+            _ => cause,
+        };
+        self.pace.phase = Phase::Over(cause);
+        // Nothing is sent or received any more.
+        let _ = connection.receive_eof();
+    }
+
+    // ---- look ----
+
+    /// Returns how the session ended; `None` as long as that is not certain. The transport may still
+    /// have to be drained then: [`poll`](Self::poll) says so.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        let cause = match self.pace.phase {
+            Phase::Over(cause) => cause,
+            Phase::Draining(_) => Cause::Known,
+            _ => return None,
+        };
+        Some(match (cause, self.connection.violation()) {
+            (Cause::TimedOut(deadline), _) => Ended::TimedOut(deadline),
+            (Cause::Lost, _) => Ended::Lost,
+            (Cause::Aborted, _) => Ended::Aborted,
+            (Cause::NoEntropy, _) => Ended::NoEntropy,
+            (Cause::Known, Some(violation)) => Ended::Violation(violation),
+            (Cause::Known, None) => Ended::Closed {
+                code: self.connection.close_code(),
+                by: self.connection.closed_by(),
+                clean: self.connection.is_clean() && !self.pace.waiting,
+            },
+        })
+    }
+
+    /// Returns what is due next, and when.
+    #[must_use]
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
+        self.pace.next(timeouts)
+    }
+
+    /// Returns the connection, to look at.
+    #[must_use]
+    #[inline]
+    pub const fn connection(&self) -> &Connection<R, C> {
+        &self.connection
+    }
+
+    /// Returns the connection, for what starts data frames on it, as a
+    #[cfg_attr(
+        feature = "deflate",
+        doc = "[`Compressor`](crate::deflate::Compressor) does."
+    )]
+    #[cfg_attr(not(feature = "deflate"), doc = "compressor does.")]
+    /// All else goes through the session, which would not notice it.
+    #[must_use]
+    #[inline]
+    pub const fn connection_mut(&mut self) -> &mut Connection<R, C> {
+        self.pace.sending = true;
+        &mut self.connection
+    }
+}
