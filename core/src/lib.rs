@@ -101,11 +101,11 @@ pub use frame::{ControlPayload, FrameHeader, OpCode};
 pub use limits::Limits;
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
+pub use pace::{Deadline, Pace};
 #[cfg(feature = "rand_core_0_9")]
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]
 pub use role::RandCore010;
-pub use pace::{Deadline, Pace};
 pub use role::{Client, Entropy, Role, Server};
 pub use session::{Session, Wants};
 pub use utf8::Utf8Validator;

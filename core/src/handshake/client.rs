@@ -5,8 +5,8 @@ use super::head::{
     self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadEvent, Header, Judge, PROTOCOL,
     STREAM, Set, UPGRADE, Writer, check_headers, is_value,
 };
-use super::offers::{Agreed, Choice, Offers};
 use super::lists::List;
+use super::offers::{Agreed, Choice, Offers};
 use super::{ConfigError, HandshakeError};
 #[cfg(feature = "deflate")]
 use crate::deflate::Accepted;

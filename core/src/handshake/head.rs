@@ -255,7 +255,11 @@ impl Head {
     /// that finds the buffer full or shows that a value has ended. After an error, `input` begins with
     /// the byte that caused it.
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
-    fn next<J: Judge>(&mut self, buffer: &mut [u8], input: &mut &[u8]) -> Result<(), HandshakeError> {
+    fn next<J: Judge>(
+        &mut self,
+        buffer: &mut [u8],
+        input: &mut &[u8],
+    ) -> Result<(), HandshakeError> {
         if let Some(event) = self.event.take() {
             self.make_room(buffer, event);
         }
@@ -273,10 +277,9 @@ impl Head {
                 // user agent reads a space in place of the line end and what is around it.
                 self.len = self.len.wrapping_sub(self.spaces);
                 self.spaces = 0;
-                if !self.first || self.len != self.name_len {
-                    if self.keep(buffer, b' ').is_none() {
-                        return self.full();
-                    }
+                let has_begun = !self.first || self.len != self.name_len;
+                if has_begun && self.keep(buffer, b' ').is_none() {
+                    return self.full();
                 }
                 self.state = State::Fold;
             }
@@ -306,7 +309,8 @@ impl Head {
                     self.state = State::Value;
                 }
                 // But for white space before the value, of which nothing was kept yet
-                !is_space(byte) || (self.state != State::Fold && (!self.first || self.len != self.name_len))
+                !is_space(byte)
+                    || (self.state != State::Fold && (!self.first || self.len != self.name_len))
             } else if is_token_byte(byte) {
                 if self.len == 0 {
                     if self.headers_left == 0 {

@@ -3,11 +3,11 @@
 use super::accept::{Accept, Key};
 use super::head::{
     self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadEvent, Header,
-    Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, Set, TARGET, TRANSFER_ENCODING, UPGRADE, VERSION,
-    STREAM, Writer, check_headers,
+    Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING, UPGRADE,
+    VERSION, Writer, check_headers,
 };
-use super::offers::{Agreed, Choice, Offers};
 use super::lists::List;
+use super::offers::{Agreed, Choice, Offers};
 use super::tokens::{Text, is_token, is_visible, split};
 use super::{ConfigError, Extensions, HandshakeError};
 #[cfg(feature = "deflate")]
@@ -426,11 +426,11 @@ impl Upgrade {
     ) -> Result<Self, HandshakeError> {
         let mut judge = Requirements::new(limits);
         if version >= (2, 0) {
-            // RFC 8441 §5: none of these are there
-            judge.right = match method {
-                "CONNECT" => UPGRADE | CONNECTION | HOST | KEY,
-                _ => CONNECTION | HOST | KEY,
-            };
+            // RFC 8441 §5: none of these need be there, and another method is another request.
+            judge.right = REQUIRED & !VERSION;
+            if method != "CONNECT" {
+                judge.wrong |= UPGRADE;
+            }
             judge.seen = STREAM;
         } else {
             if method != "GET" {
