@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
+use motews_testkit::head::{Head, read as read_head};
 use motews_tests::browser::Browser;
 use motews_tests::deflate::{Deflater, Inflater};
 use motews_tests::firmware::{self, DASHBOARD, EMBASSY};
@@ -292,19 +293,12 @@ fn offers_are_accepted_as_far_as_the_memory_goes() {
     let message: String = (0..100).chain(60..100).map(line).collect();
     for (offer, answer) in offers {
         let mut peer = RawPeer::connect(board.address).expect("the board listens");
-        let head = format!(
-            "GET /echo HTTP/1.1\r\nHost: board\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Extensions: permessage-deflate{offer}\r\n\r\n"
-        );
-        peer.stream.write_all(head.as_bytes()).expect("it is read");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut octet = [0];
-            peer.stream.read_exact(&mut octet).expect("an answer");
-            head.extend(octet);
-        }
-        let head = String::from_utf8(head).expect("a head");
+        let offer = format!("permessage-deflate{offer}");
+        let head = Head::request()
+            .line("GET /echo HTTP/1.1")
+            .and("Sec-WebSocket-Extensions", &offer);
+        peer.stream.write_all(&head.to_bytes()).expect("it is read");
+        let head = read_head(&mut peer.stream);
         let given = head
             .lines()
             .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: permessage-deflate"));

@@ -14,6 +14,7 @@ use motews::{
     Client, CloseCode, Config, Connection, DataKind, MAX_CONTROL_LEN, Message, ProtocolViolation,
     Server,
 };
+use motews_testkit::frame::{KEY, encode};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -184,30 +185,9 @@ const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
     Sec-WebSocket-Protocol: chat\r\n\
     \r\n";
 
-/// A frame: its first octet and its payload. `masked` with the key of RFC 6455 §5.7.
+/// A frame of one side: its first octet and its payload.
 fn frame_of(masked: bool, first: u8, payload: &[u8]) -> Vec<u8> {
-    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let mask = if masked { 0x80 } else { 0 };
-    let mut frame = vec![first];
-    match u16::try_from(payload.len()).expect("a short payload") {
-        len @ 0..126 => frame.push(mask | len as u8),
-        len => {
-            frame.push(mask | 126);
-            frame.extend(len.to_be_bytes());
-        }
-    }
-    if masked {
-        frame.extend(KEY);
-        frame.extend(
-            payload
-                .iter()
-                .zip(KEY.iter().cycle())
-                .map(|(octet, key)| octet ^ key),
-        );
-    } else {
-        frame.extend(payload);
-    }
-    frame
+    encode(first, payload, masked.then_some(KEY))
 }
 
 /// All that a peer may do: code points cut over fragments, pings between them, empty frames, each

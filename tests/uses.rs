@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use motews_testkit::head::Head;
 use motews_tests::browser::Browser;
 use motews_tests::{ServerProcess, example, find_program, free_port, wait_until};
 use serde_json::{Value, json};
@@ -274,13 +275,11 @@ fn chat_what_makes_no_sense_is_refused_with_a_reason() {
     }
 
     let mut stream = TcpStream::connect(server.address).expect("the server listens");
-    let foreign = format!(
-        "GET / HTTP/1.1\r\nHost: {}\r\nOrigin: http://elsewhere.example\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        server.address
-    );
-    stream.write_all(foreign.as_bytes()).expect("written");
+    let foreign = Head::request()
+        .line("GET / HTTP/1.1")
+        .with("Host", &server.address.to_string())
+        .and("Origin", "http://elsewhere.example");
+    stream.write_all(&foreign.to_bytes()).expect("written");
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 403");

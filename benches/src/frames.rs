@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use motews_testkit::frame::encode;
+
 /// English prose: ASCII only.
 const ASCII: &str = "All human beings are born free and equal in dignity and rights. They are endowed \
 with reason and conscience and should act towards one another in a spirit of brotherhood. Everyone is \
@@ -96,7 +98,7 @@ impl Frames {
         while frames.bytes.len() < Self::PREPARED_LEN {
             let payload = take_text(&mut chars, workload.len);
             checksum.payload(&payload);
-            frames.push(payload, keys.next_key());
+            frames.push(&payload, keys.next_key());
         }
         frames.checksum = checksum.value();
         frames
@@ -109,28 +111,12 @@ impl Frames {
             ends: Vec::new(),
             checksum: Checksum::EMPTY,
         };
-        frames.push(payload.to_vec(), [0x12, 0xa4, 0x56, 0xf8]);
+        frames.push(payload, [0x12, 0xa4, 0x56, 0xf8]);
         frames
     }
 
-    fn push(&mut self, mut payload: Vec<u8>, key: [u8; 4]) {
-        self.bytes.push(0x81);
-        match u16::try_from(payload.len()) {
-            Ok(len @ 0..=125) => self.bytes.push(0x80 | len as u8),
-            Ok(len) => {
-                self.bytes.push(0x80 | 126);
-                self.bytes.extend(len.to_be_bytes());
-            }
-            Err(_) => {
-                self.bytes.push(0x80 | 127);
-                self.bytes.extend((payload.len() as u64).to_be_bytes());
-            }
-        }
-        self.bytes.extend(key);
-        for (byte, key) in payload.iter_mut().zip(key.into_iter().cycle()) {
-            *byte ^= key;
-        }
-        self.bytes.append(&mut payload);
+    fn push(&mut self, payload: &[u8], key: [u8; 4]) {
+        self.bytes.extend(encode(0x81, payload, Some(key)));
         self.ends.push(self.bytes.len());
     }
 }

@@ -2,7 +2,8 @@
 
 use heapless::Vec;
 
-use crate::close::{CloseCode, CloseFrame, Side};
+use crate::close::CloseFrame;
+use crate::close_code::{CloseCode, Side};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
 use crate::event::{DataFrame, DataKind, Event, Found, FoundChunk, Incoming, Sent, Step};

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::close::{CloseCode, Side};
+use crate::close_code::{CloseCode, Side};
 use crate::error::ProtocolViolation;
 use crate::handshake::HandshakeError;
 use crate::pace::Deadline;

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::close::CloseCode;
+use crate::close_code::CloseCode;
 
 /// What the peer did wrong. Each violation fails the connection (RFC 6455 §7.1.7) and knows the
 /// close code that tells the peer so.

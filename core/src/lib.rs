@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`handshake`] | from an HTTP request to an open connection, both roles | §4 |
 //! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
-//! | [`frame`], [`mask`], [`utf8`], [`close`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
+//! | [`frame`], [`mask`], [`utf8`], [`close`], [`close_code`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
 //! | [`control`], [`event`] | the control frames that wait, and what goes in and comes out | §5.5, §6 |
 //! | [`session`], [`pace`], [`ended`] | **a connection in time: who is alive, what is due, how it ended** | §7.1.1, §10.4 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
@@ -69,6 +69,7 @@
 #![forbid(unsafe_code)]
 
 pub mod close;
+pub mod close_code;
 pub mod connection;
 pub mod control;
 pub mod deadline;
@@ -90,7 +91,8 @@ pub mod session;
 pub mod utf8;
 pub mod window;
 
-pub use close::{CloseCode, CloseFrame, Side};
+pub use close::CloseFrame;
+pub use close_code::{CloseCode, Side};
 pub use connection::{Config, Connection, MAX_CONTROL_LEN, State};
 pub use control::{ControlSlots, ControlStorage};
 pub use deadline::{Deadlines, Due, Millis, Timeouts};

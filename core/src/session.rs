@@ -1,6 +1,6 @@
 //! A [`Connection`] in time: who is alive, what is due, how it ends, and why.
 
-use crate::close::CloseCode;
+use crate::close_code::CloseCode;
 use crate::connection::{Config, Connection, State};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::ended::Ended;

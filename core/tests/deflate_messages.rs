@@ -9,6 +9,7 @@ use motews::{
     Chunk, Client, Config, Connection, DataKind, Entropy, EntropyError, Event, Message,
     MessageBuffer, NoRoom, ProtocolViolation, Role, SendError, Server,
 };
+use motews_testkit::frame::masked as frame;
 
 #[derive(Clone, Debug)]
 struct Counter(u8);
@@ -124,20 +125,6 @@ fn text(len: usize) -> String {
         text += &format!("{{\"sensor\":{n},\"grüße\":\"{}\"}}, ", n * 7919 % 1000);
     }
     text
-}
-
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
 }
 
 /// PD13, PD15, PD22 to PD24: messages of both kinds, compressed and not, in frames and parts of any

@@ -7,6 +7,7 @@ use motews::handshake::{
     ServerHandshake, Upgrade,
 };
 use motews::{Entropy, EntropyError, Limits};
+use motews_testkit::head::{ACCEPT, Head, KEY, NONCE};
 
 fn context(bits: u8, takeover: bool) -> Context {
     Context {
@@ -38,7 +39,7 @@ struct Sample;
 
 impl Entropy for Sample {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(b"the sample nonce");
+        bytes.copy_from_slice(&NONCE);
         Ok(())
     }
 }
@@ -53,7 +54,7 @@ fn answer(config: &DeflateConfig, values: &[&str]) -> Result<Answer, HandshakeEr
         ("Host", "h"),
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Key", KEY),
         ("Sec-WebSocket-Version", "13"),
     ];
     let headers: Vec<(&str, &str)> = headers
@@ -65,15 +66,15 @@ fn answer(config: &DeflateConfig, values: &[&str]) -> Result<Answer, HandshakeEr
         .map(|(name, value)| (*name, value.as_bytes()));
     let upgrade = Upgrade::from_headers("GET", (1, 1), parsed, &offers, LIMITS);
 
-    let mut request = "GET / HTTP/1.1\r\n".to_owned();
-    for (name, value) in &headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    request += "\r\n";
+    let start = Head::new("GET / HTTP/1.1");
+    let request = headers
+        .iter()
+        .fold(start, |head, (name, value)| head.and(name, value));
+    let request = request.to_bytes();
     for buffer in [41, 1000] {
         let mut handshake = ServerHandshake::with_limits(vec![0; buffer], LIMITS);
         let mut read = Ok(None);
-        for byte in request.as_bytes().chunks(1) {
+        for byte in request.chunks(1) {
             let mut input = byte;
             while let Some(event) = handshake.next_event(&mut input, &offers).transpose() {
                 match event {
@@ -133,7 +134,7 @@ fn confirm(offers: &Offers<'_>, values: &[&str]) -> Result<Option<DeflateParams>
     let headers = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        ("Sec-WebSocket-Accept", ACCEPT),
     ];
     let headers: Vec<(&str, &str)> = headers
         .into_iter()
@@ -144,15 +145,15 @@ fn confirm(offers: &Offers<'_>, values: &[&str]) -> Result<Option<DeflateParams>
         .map(|(name, value)| (*name, value.as_bytes()));
     let agreed = Agreed::from_headers(101, (1, 1), Some(&key), parsed, offers, LIMITS);
 
-    let mut response = "HTTP/1.1 101 \r\n".to_owned();
-    for (name, value) in &headers {
-        response += &format!("{name}: {value}\r\n");
-    }
-    response += "\r\n";
+    let start = Head::new("HTTP/1.1 101 ");
+    let response = headers
+        .iter()
+        .fold(start, |head, (name, value)| head.and(name, value));
+    let response = response.to_bytes();
     for buffer in [48, 1000] {
         let mut handshake = ClientHandshake::with_limits(&key, vec![0; buffer], LIMITS);
         let mut read = Ok(None);
-        for byte in response.as_bytes().chunks(1) {
+        for byte in response.chunks(1) {
             let mut input = byte;
             while let Some(event) = handshake.next_event(&mut input, offers).transpose() {
                 match event {

@@ -5,6 +5,7 @@
 )]
 
 use motews::{ControlPayload, FrameHeader, NoRoom, OpCode, ProtocolViolation};
+use motews_testkit::frame::{KEY, header as wire};
 use proptest::prelude::*;
 
 /// Both sides of each boundary of the three forms of a length.
@@ -27,25 +28,6 @@ const LENGTHS: [u64; 17] = [
     (1 << 63) - 2,
     (1 << 63) - 1,
 ];
-
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
-/// A header as §5.2 draws it, from its first octet.
-fn wire(first: u8, payload_len: u64, mask: Option<[u8; 4]>) -> Vec<u8> {
-    let masked = if mask.is_some() { 0x80 } else { 0 };
-    let mut wire = vec![first];
-    if payload_len <= 125 {
-        wire.push(masked | payload_len as u8);
-    } else if payload_len <= 65_535 {
-        wire.push(masked | 126);
-        wire.extend((payload_len as u16).to_be_bytes());
-    } else {
-        wire.push(masked | 127);
-        wire.extend(payload_len.to_be_bytes());
-    }
-    wire.extend(mask.iter().flatten());
-    wire
-}
 
 fn header(first: u8, payload_len: u64, mask: Option<[u8; 4]>) -> FrameHeader {
     FrameHeader {

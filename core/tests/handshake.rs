@@ -9,6 +9,7 @@ use motews::handshake::{
     RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, path_and_query,
 };
 use motews::{Entropy, EntropyError, Limits};
+use motews_testkit::head::{ACCEPT, Head, KEY, NONCE, accept};
 use proptest::prelude::*;
 
 // ---------------------------------------------------------------------------------- the harness
@@ -197,9 +198,6 @@ fn serve(input: &[u8]) -> Outcome<Accepted<'static>> {
     serve_in(setup(), input, &[usize::MAX])
 }
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
 const BASE: [(&str, &str); 5] = [
     ("Host", "example.com"),
     ("Upgrade", "websocket"),
@@ -208,19 +206,10 @@ const BASE: [(&str, &str); 5] = [
     ("Sec-WebSocket-Version", "13"),
 ];
 
-/// A head of this first line, the base's headers but for those named in `changes`, and `changes`.
+/// A head of this first line, the base's headers but for those named in `changes`, and `changes`; one
+/// to "-" leaves its header out.
 fn head(line: &str, base: &[(&str, &str)], changes: &[(&str, &str)]) -> Vec<u8> {
-    let kept = base
-        .iter()
-        .filter(|(name, _)| !changes.iter().any(|(other, _)| other == name));
-    let mut head = format!("{line}\r\n");
-    for (name, value) in kept.chain(changes) {
-        // A change to "-" leaves the header out.
-        if *value != "-" {
-            head += &format!("{name}: {value}\r\n");
-        }
-    }
-    (head + "\r\n").into_bytes()
+    Head::new(line).changed(base).changed(changes).to_bytes()
 }
 
 fn request(changes: &[(&str, &str)]) -> Vec<u8> {
@@ -269,7 +258,7 @@ struct Sample;
 
 impl Entropy for Sample {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(b"the sample nonce");
+        bytes.copy_from_slice(&NONCE);
         Ok(())
     }
 }
@@ -2503,8 +2492,7 @@ proptest! {
             }
         }
         let expected = STANDARD.encode(nonce);
-        let digest = sha1_smol::Sha1::from(format!("{expected}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-        let accept = STANDARD.encode(digest.digest().bytes());
+        let accept = accept(&expected);
 
         let outcome = serve(&request(&[("Sec-WebSocket-Key", &expected)]));
         let upgrade = outcome.verdict.expect("right").expect("whole");

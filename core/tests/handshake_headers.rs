@@ -8,19 +8,18 @@ use motews::handshake::{
     ServerHandshake, Upgrade,
 };
 use motews::{Entropy, EntropyError, Limits};
+use motews_testkit::head::{ACCEPT, KEY, NONCE};
 use proptest::prelude::*;
 
 struct Sample;
 
 impl Entropy for Sample {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(b"the sample nonce");
+        bytes.copy_from_slice(&NONCE);
         Ok(())
     }
 }
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const OFFERS: Offers<'static> = Offers::new()
     .subprotocols(&["superchat", "chat"])
     .extensions(&["foo; x"]);

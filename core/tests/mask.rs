@@ -5,6 +5,7 @@
 )]
 
 use motews::Mask;
+use motews_testkit::frame::KEY;
 use proptest::prelude::*;
 
 /// `transformed-octet-i = original-octet-i XOR masking-key-octet-j`, with `j = i MOD 4`.
@@ -12,8 +13,6 @@ fn transformed(key: [u8; 4], original: &[u8]) -> Vec<u8> {
     let octets = original.iter().enumerate();
     octets.map(|(i, octet)| octet ^ key[i % 4]).collect()
 }
-
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// FR06: every length around a word, split into three parts at every pair of points.
 #[test]

@@ -4,12 +4,7 @@ use motews::{
     Config, Connection, DataKind, Event, Message, MessageBuffer, MessageError, ProtocolViolation,
     Server,
 };
-
-/// The frames of a client, masked with a key of zeros, so that they can be read here.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() < 126);
-    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
-}
+use motews_testkit::frame::masked as frame;
 
 #[derive(Debug, PartialEq)]
 enum Pushed {

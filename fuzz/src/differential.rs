@@ -4,12 +4,11 @@
 //! The bytes of an input: bit 0 of the first one says client or server; four sizes of pieces; then
 //! the stream.
 
-use std::io::{self, Read, Write};
-
 use motews::{
     Client, CloseCode, Config, Connection, DataKind, MAX_CONTROL_LEN, Message, ProtocolViolation,
     Server,
 };
+use motews_testkit::transport::Script;
 use tungstenite::protocol::{Role as TheirRole, WebSocketConfig};
 use tungstenite::{Error, Message as TheirMessage, WebSocket};
 
@@ -312,31 +311,6 @@ fn echo<R: Side>(
     answer.extend(&out[..len]);
 }
 
-/// A stream that ends after what is given, and keeps what is written.
-struct Pipe<'a> {
-    input: &'a [u8],
-    sizes: std::vec::IntoIter<core::ops::Range<usize>>,
-    output: Vec<u8>,
-}
-
-impl Read for Pipe<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // An empty piece would be taken for the end.
-        let piece = self.sizes.by_ref().find(|piece| !piece.is_empty());
-        let len = piece.map_or(self.input.len(), |piece| piece.len());
-        self.input.by_ref().take(len as u64).read(buffer)
-    }
-}
-
-impl Write for Pipe<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// tungstenite, likewise.
 fn their_outcome(role: TheirRole, stream: &[u8], sizes: &[u8]) -> Outcome {
     let config = WebSocketConfig::default()
@@ -344,12 +318,10 @@ fn their_outcome(role: TheirRole, stream: &[u8], sizes: &[u8]) -> Outcome {
         .max_frame_size(Some(MAX_MESSAGE_LEN as usize))
         .read_buffer_size(4096)
         .write_buffer_size(0);
-    let pipe = Pipe {
-        input: stream,
-        sizes: pieces(stream.len(), sizes).into_iter(),
-        output: Vec::new(),
-    };
-    let mut socket = WebSocket::from_raw_socket(pipe, role, Some(config));
+    // A stream that ends after what is given, and keeps what is written.
+    let reads = pieces(stream.len(), sizes).into_iter();
+    let peer = Script::of_reads(reads.map(|piece| &stream[piece]));
+    let mut socket = WebSocket::from_raw_socket(peer.clone(), role, Some(config));
     let mut received = Vec::new();
     let end = loop {
         match socket.read() {
@@ -396,6 +368,6 @@ fn their_outcome(role: TheirRole, stream: &[u8], sizes: &[u8]) -> Outcome {
     Outcome {
         received,
         end,
-        answer: core::mem::take(&mut socket.get_mut().output),
+        answer: peer.written(),
     }
 }

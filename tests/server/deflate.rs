@@ -11,9 +11,10 @@ use std::thread;
 use std::time::Instant;
 
 use motews::deflate::{Inflated, WindowBits};
+use motews_testkit::frame::Frame;
 use motews_tests::deflate::{Deflater, Inflater, bomb};
 use motews_tests::linux::{memory, peak_memory};
-use motews_tests::raw::{RawFrame, RawPeer, frame};
+use motews_tests::raw::{RawPeer, frame};
 use motews_tests::{ServerProcess, example};
 
 use super::{open, start};
@@ -67,7 +68,7 @@ fn each(server: &ServerProcess, count: usize, offer: Option<&str>) -> u64 {
     // What a server has once, it has now.
     drop(talk(server, offer, &frames));
     let before = memory(server.process.id()).private;
-    let mut first: Option<Vec<RawFrame>> = None;
+    let mut first: Option<Vec<Frame>> = None;
     let mut peers = Vec::new();
     for _ in 0..count {
         let (peer, answers) = talk(server, offer, &frames);
@@ -92,11 +93,7 @@ fn each(server: &ServerProcess, count: usize, offer: Option<&str>) -> u64 {
 }
 
 /// Sends the frames, one after the other, and reads an answer to each.
-fn talk(
-    server: &ServerProcess,
-    offer: Option<&str>,
-    frames: &[Vec<u8>],
-) -> (RawPeer, Vec<RawFrame>) {
+fn talk(server: &ServerProcess, offer: Option<&str>, frames: &[Vec<u8>]) -> (RawPeer, Vec<Frame>) {
     let mut peer = match offer {
         Some(offer) => open_with_deflate(server, offer),
         None => open(server),
@@ -483,7 +480,7 @@ enum Reading {
 }
 
 impl Reading {
-    fn message(&mut self, frame: RawFrame) -> Vec<u8> {
+    fn message(&mut self, frame: Frame) -> Vec<u8> {
         const MOST: usize = 1 << 20;
         match (frame.first, self) {
             (0x82, Self::Plain) => frame.payload,

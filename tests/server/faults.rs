@@ -57,7 +57,7 @@ fn any_callback_panics_the_others_live() {
     let mut one = open(&server);
     let at = |path: &str| {
         let mut peer = RawPeer::connect(server.address).expect("the server listens");
-        let request = String::from_utf8_lossy(REQUEST).replacen('/', path, 1);
+        let request = String::from_utf8_lossy(REQUEST).replace("/chat", path);
         peer.stream
             .write_all(request.as_bytes())
             .expect("it is open");

@@ -7,15 +7,13 @@ use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
+use motews_testkit::frame::{Frame, ZERO_KEY, header};
+pub use motews_testkit::head::read as read_head;
+use motews_testkit::head::{self, ACCEPT, Head};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 /// An opening handshake that any server accepts.
-pub const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
-/// What RFC 6455 §1.3 computes from the key in [`REQUEST`].
-pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub const REQUEST: &[u8] = head::REQUEST.as_bytes();
 
 /// How long a peer waits for anything, at most.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,26 +23,6 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct RawPeer {
     /// The connection, to do with as one likes.
     pub stream: TcpStream,
-}
-
-/// A frame as a server sends it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawFrame {
-    /// FIN, RSV1 to RSV3 and the opcode.
-    pub first: u8,
-    /// The payload.
-    pub payload: Vec<u8>,
-}
-
-impl RawFrame {
-    /// The code of a Close frame; `None` for all else, and for a Close without one.
-    #[must_use]
-    pub fn close_code(&self) -> Option<u16> {
-        match (self.first, self.payload.as_slice()) {
-            (0x88, [high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
-            _ => None,
-        }
-    }
 }
 
 impl RawPeer {
@@ -160,23 +138,12 @@ impl RawPeer {
     /// # Errors
     /// Those of the operating system, [`io::ErrorKind::UnexpectedEof`] at the end of the stream,
     /// and [`io::ErrorKind::InvalidData`] for a masked frame.
-    pub fn read_frame(&mut self) -> io::Result<RawFrame> {
-        let [first, len] = self.read_array()?;
-        let len = match len {
-            0..126 => u64::from(len),
-            126 => u16::from_be_bytes(self.read_array()?).into(),
-            127 => u64::from_be_bytes(self.read_array()?),
-            _ => return Err(io::ErrorKind::InvalidData.into()),
-        };
-        let mut payload = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-        self.stream.read_exact(&mut payload)?;
-        Ok(RawFrame { first, payload })
-    }
-
-    fn read_array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.stream.read_exact(&mut bytes)?;
-        Ok(bytes)
+    pub fn read_frame(&mut self) -> io::Result<Frame> {
+        let (frame, key) = Frame::read(&mut self.stream)?;
+        match key {
+            None => Ok(frame),
+            Some(_) => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
     /// Reads frames until a Close or the end of the stream, and returns the Close's code: 1005
@@ -219,37 +186,13 @@ impl RawPeer {
 /// semicolon.
 #[must_use]
 pub fn request_with_deflate(parameters: &str) -> Vec<u8> {
-    let offer = format!("Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n\r\n");
-    [&REQUEST[..REQUEST.len() - 2], offer.as_bytes()].concat()
-}
-
-/// Reads a response's head, or what there is of it when nothing more comes.
-pub fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    // Byte by byte: what follows is a frame, and not for this.
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
-        head.extend(byte);
-    }
-    String::from_utf8_lossy(&head).into_owned()
+    let offer = format!("permessage-deflate{parameters}");
+    let request = Head::request().and("Sec-WebSocket-Extensions", &offer);
+    request.to_bytes()
 }
 
 /// A client's frame that announces `length` octets, with a masking key of zeros.
 #[must_use]
 pub fn frame(first: u8, length: u64, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match length {
-        0..126 => frame.push(0x80 | length as u8),
-        126..65_536 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend(length.to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(payload);
-    frame
+    [&header(first, length, Some(ZERO_KEY)), payload].concat()
 }

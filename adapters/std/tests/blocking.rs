@@ -12,7 +12,8 @@ use motews_std::{
     Builder, CloseCode, Message, OsEntropy, Outcome, Plain, ProtocolViolation, Received, RecvError,
     SendError, State, WebSocket,
 };
-use support::{masked, tcp_pair, unmasked, ws_pair, ws_pair_with};
+use motews_testkit::frame::{masked, unmasked};
+use support::{tcp_pair, ws_pair, ws_pair_with};
 
 /// The operations' errors read well, and suit a function that returns `io::Result`.
 #[test]

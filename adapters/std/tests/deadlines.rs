@@ -11,7 +11,8 @@ use motews_std::{
     AcceptError, Builder, CloseCode, ConnectError, Due, RecvError, SendError, State, Timeouts,
     WebSocket,
 };
-use support::{QUICK, REQUEST, masked, serve, tcp_pair, unmasked, ws_pair_with};
+use motews_testkit::frame::{masked, unmasked};
+use support::{QUICK, REQUEST, serve, tcp_pair, ws_pair_with};
 
 fn quick() -> Builder {
     Builder::new().timeouts(QUICK)

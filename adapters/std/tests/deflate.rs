@@ -11,7 +11,9 @@ use motews_std::{
     Builder, CloseCode, ConnectError, Context, Deflate, HandshakeError, Message, Octets,
     ProtocolViolation, RecvError, Timeouts, Traffic, WindowBits,
 };
-use support::{REQUEST, key_of, read_head, serve, tcp_pair, ws_pair_with};
+use motews_testkit::frame::Frame;
+use motews_testkit::head::{Head, read as read_head};
+use support::{REQUEST, serve, tcp_pair, ws_pair_with};
 
 /// Whoever fails a connection waits for the peer's end of it, here not for long.
 fn builder() -> Builder {
@@ -47,14 +49,10 @@ fn text(len: usize) -> String {
     text
 }
 
-/// Reads a frame of less than 126 octets, or what comes instead.
+/// Reads a frame, as it is on the wire.
 fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).unwrap();
-    let mask = if head[1] & 0x80 != 0 { 4 } else { 0 };
-    let mut frame = vec![0; usize::from(head[1] & 0x7F) + mask];
-    stream.read_exact(&mut frame).unwrap();
-    [&head[..], &frame].concat()
+    let (frame, key) = Frame::read(stream).unwrap();
+    frame.encode(key)
 }
 
 /// The head of the answer to a request that offers these extensions, and the stream after it.
@@ -66,9 +64,9 @@ fn ask(builder: Builder, extensions: &str) -> (String, TcpStream) {
             ws.send(message).unwrap();
         }
     });
-    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
-    let request = request.replace("\r\n\r\n", &format!("\r\n{extensions}\r\n"));
-    client.write_all(request.as_bytes()).unwrap();
+    let blank = REQUEST.len() - 2;
+    let request = [&REQUEST[..blank], extensions.as_bytes(), &REQUEST[blank..]];
+    client.write_all(&request.concat()).unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(5)))
         .unwrap();
@@ -141,16 +139,11 @@ fn connecting_with_a_wrong_answer_fails() {
             assert!(
                 request.contains("Extensions: permessage-deflate; client_max_window_bits=12\r\n")
             );
-            let accept = motews_accept(key_of(&request));
-            let line = match answer {
-                "" => String::new(),
-                answer => format!("Sec-WebSocket-Extensions: {answer}\r\n"),
+            let head = match answer {
+                "" => Head::response_to(&request),
+                answer => Head::response_to(&request).and("Sec-WebSocket-Extensions", answer),
             };
-            let head = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n{line}\r\n"
-            );
-            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&head.to_bytes()).unwrap();
             let _ = stream.read(&mut [0; 64]);
         });
         let opened = builder().connect(&format!("ws://{addr}/"));
@@ -163,21 +156,6 @@ fn connecting_with_a_wrong_answer_fails() {
         }
         server.join().unwrap();
     }
-}
-
-/// The answer to a key, from the server that is tested elsewhere.
-fn motews_accept(key: &str) -> String {
-    let (mut client, server) = tcp_pair();
-    let server = thread::spawn(move || Builder::new().accept(server).map(drop));
-    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
-    let request = request.replace("dGhlIHNhbXBsZSBub25jZQ==", key);
-    client.write_all(request.as_bytes()).unwrap();
-    let head = read_head(&mut client);
-    server.join().unwrap().unwrap();
-    let accept = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Sec-WebSocket-Accept: "));
-    accept.unwrap().to_owned()
 }
 
 /// PD05, PD07, PD24: messages of all sizes, both ways, from several threads, with windows of all

@@ -8,10 +8,21 @@ use std::net::{Shutdown, TcpStream};
 use std::thread::JoinHandle;
 
 use motews_std::{
-    AcceptError, Builder, ConfigError, ConnectError, HandshakeError, Request, Response, UrlError,
-    WebSocket, role::Server,
+    AcceptError, Builder, ConfigError, ConnectError, HandshakeError, Plain, Request, Response,
+    UrlError, WebSocket, role::Server,
 };
-use support::{REQUEST, key_of, masked, read_head, serve};
+use motews_testkit::frame::masked;
+use motews_testkit::head::{Head, RESPONSE, accept, read as read_head};
+use motews_testkit::transport::Script;
+use support::{REQUEST, key_of, serve};
+
+/// The request of RFC 6455 §1.2.
+fn sample() -> Head {
+    Head::request()
+        .with("Host", "server.example.com")
+        .and("Origin", "http://example.com")
+        .and("Sec-WebSocket-Protocol", "chat, superchat")
+}
 
 type Accepted = Result<WebSocket<TcpStream, Server>, AcceptError>;
 
@@ -45,7 +56,7 @@ fn accepting_sample_request_gets_the_sample_response() {
     let builder = Builder::new()
         .subprotocols(["superchat", "chat"])
         .header("Server", "motews");
-    let request = [REQUEST, &masked(0x81, b"first frame")].concat();
+    let request = [sample().to_bytes(), masked(0x81, b"first frame")].concat();
     let (response, accepted) = ask(&request, builder, |request| {
         assert!(request.is_websocket());
         assert_eq!(request.method(), "GET");
@@ -171,7 +182,7 @@ fn accepting_plain_http_is_answered_by_the_callback() {
 /// HS01, HS02, HS04, HS06 to HS09, HS20, HS23
 #[test]
 fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
-    let sample = String::from_utf8(REQUEST.to_vec()).unwrap();
+    let sample = sample().to_string();
     let cases = [
         (sample.replace("GET ", "POST "), 400, HandshakeError::Method),
         (
@@ -244,14 +255,14 @@ fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
 #[test]
 fn accepting_limits_are_exact() {
     let len = REQUEST.len() as u32;
-    let builder = Builder::new().max_head_len(len).max_headers(7);
+    let builder = Builder::new().max_head_len(len).max_headers(5);
     ask(REQUEST, builder.clone(), |_| Response::accept())
         .1
         .unwrap();
     for builder in [
         builder.clone().max_head_len(len - 1),
         builder.clone().max_head_len(0),
-        builder.clone().max_headers(6),
+        builder.clone().max_headers(4),
         builder.max_headers(0),
     ] {
         let (response, accepted) = ask(REQUEST, builder, |_| Response::accept());
@@ -396,10 +407,7 @@ fn connecting_refusals_are_surfaced() {
 #[test]
 fn connecting_incorrect_response_fails() {
     // A correct one but for the key, which is not ours.
-    let sample = "HTTP/1.1 101 Switching Protocols\r\n\
-        Upgrade: websocket\r\n\
-        Connection: Upgrade\r\n\
-        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let sample = RESPONSE;
     let cases = [
         (sample.to_owned(), HandshakeError::Accept),
         (
@@ -448,8 +456,7 @@ fn connecting_server_chooses_what_was_not_offered_fails() {
     let answer = |extra: &'static str| {
         serve(move |mut stream| {
             let request = read_head(&mut stream);
-            let key = key_of(&request).to_owned();
-            let accept = accept_of(&key);
+            let accept = accept(key_of(&request));
             let head = format!(
                 "HTTP/1.1 101 x\r\nupgrade: WebSocket\r\nconnection: a, upgrade\r\n\
                 sec-websocket-accept: {accept}\r\n{extra}\r\n"
@@ -480,18 +487,6 @@ fn connecting_server_chooses_what_was_not_offered_fails() {
     }
 }
 
-/// The right answer to a key, from this crate's own server.
-fn accept_of(key: &str) -> String {
-    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
-    let request = request.replace("dGhlIHNhbXBsZSBub25jZQ==", key);
-    let (response, accepted) = ask_plainly(request.as_bytes());
-    accepted.unwrap();
-    let line = response
-        .lines()
-        .find_map(|line| line.strip_prefix("Sec-WebSocket-Accept: "));
-    line.unwrap().to_owned()
-}
-
 /// HC25
 #[test]
 fn connecting_endless_response_is_cut_off() {
@@ -507,33 +502,13 @@ fn connecting_endless_response_is_cut_off() {
 /// HC25: the work is linear in what comes, however it trickles
 #[test]
 fn connecting_response_trickles_is_judged_in_time() {
-    struct Trickle(std::vec::IntoIter<u8>);
-    impl Read for Trickle {
-        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-            Ok(buf
-                .iter_mut()
-                .zip(self.0.by_ref().take(1))
-                .map(|(to, from)| *to = from)
-                .count())
-        }
-    }
-    impl Write for Trickle {
-        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-            Ok(buf.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    impl motews_std::Transport for Trickle {}
-
     let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
     for response in [
         "HTTP/1.1 103 \r\n\r\n".repeat(4000),
         format!("HTTP/1.1 200 \r\n{}", "a: b\r\n".repeat(4000)),
         format!("HTTP/1.1 200 \r\nX: {}", "y".repeat(70_000)),
     ] {
-        let stream = Trickle(response.into_bytes().into_iter());
+        let stream = Plain(Script::new(response, 1, false));
         let start = std::time::Instant::now();
         let result = Builder::new().connect_over(stream, "ws://h/");
         assert!(
@@ -544,7 +519,7 @@ fn connecting_response_trickles_is_judged_in_time() {
     }
     // A few of them are what HTTP allows.
     let response = early.repeat(3) + "HTTP/1.1 404 \r\nX: y\r\n\r\n";
-    let stream = Trickle(response.into_bytes().into_iter());
+    let stream = Plain(Script::new(response, 1, false));
     match Builder::new().connect_over(stream, "ws://h/") {
         Err(ConnectError::Refused(refused)) => {
             assert_eq!(refused.status, 404);

@@ -7,9 +7,10 @@ use std::io::{self, Read, Write};
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Message, OsEntropy, Received, RecvError,
+    AcceptError, Builder, CloseCode, ConnectError, Message, OsEntropy, Plain, Received, RecvError,
     Response, SendError, WebSocket,
 };
+use motews_testkit::transport::Trickle;
 use support::{End, memory_pair, tcp_pair};
 
 /// Far more than any of it needs.
@@ -251,34 +252,17 @@ fn nonblocking_socket_gives_would_block_and_goes_on() {
 /// Reads a byte at a time, from a stream that blocks and has no abilities
 #[test]
 fn one_byte_reads_make_no_difference() {
-    struct OneByte(std::net::TcpStream);
-    impl Read for OneByte {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            let len = buf.len().min(1);
-            self.0.read(&mut buf[..len])
-        }
-    }
-    impl Write for OneByte {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            let len = buf.len().min(1);
-            self.0.write(&buf[..len])
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            self.0.flush()
-        }
-    }
-    impl motews_std::Transport for OneByte {}
-
+    let one_byte = |stream| Plain(Trickle::new(stream, 1));
     let (client, server) = tcp_pair();
     let thread = std::thread::spawn(move || {
-        let mut server = motews_std::accept(OneByte(server)).unwrap();
+        let mut server = motews_std::accept(one_byte(server)).unwrap();
         while let Some(message) = server.recv().unwrap() {
             server.send(message).unwrap();
         }
         server.outcome().unwrap()
     });
     let mut client = Builder::new()
-        .connect_over(OneByte(client), "ws://h/")
+        .connect_over(one_byte(client), "ws://h/")
         .unwrap();
     for message in ["Hello".into(), Message::from(vec![3; 1000])] {
         client.send(&message).unwrap();

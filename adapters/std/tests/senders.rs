@@ -12,7 +12,8 @@ use motews_std::{
     Builder, CloseCode, Message, OsEntropy, SendError, Sender, Share, Transport, TrySendError,
     WebSocket,
 };
-use support::{masked, tcp_pair, unmasked, ws_pair};
+use motews_testkit::frame::{masked, unmasked};
+use support::{tcp_pair, ws_pair};
 
 const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
 const _: () = assert_usable_from_threads::<Sender<TcpStream, Server>>();

@@ -19,8 +19,10 @@ use motews_std::{
     PeerId, PeerSender, Peers, Request, Response, SendError, Server, ServerBuilder, SlowPolicy,
     Timeouts, TrySendError, WebSocket,
 };
+use motews_testkit::frame::{masked, unmasked};
+use motews_testkit::head::{Head, read as read_head};
 use server_support::{PATIENCE, Recorder, Running, read_frame, read_to_end, start, until};
-use support::{QUICK, REQUEST, masked, read_head, unmasked};
+use support::{QUICK, REQUEST};
 
 /// A client whose receives do not take for ever.
 fn recv(client: &mut WebSocket) -> Message {
@@ -205,7 +207,8 @@ impl Handler for Site {
 fn request_accepted_by_the_handler_has_its_subprotocol_headers_data_and_greeting() {
     let server = start(Server::builder().header("Server", "motews"), Site);
     let mut stream = server.raw();
-    stream.write_all(REQUEST).unwrap();
+    let request = Head::request().and("Sec-WebSocket-Protocol", "chat, superchat");
+    stream.write_all(&request.to_bytes()).unwrap();
     stream.write_all(&masked(0x81, b"where am I?")).unwrap();
     let head = read_head(&mut stream);
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");

@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Instant;
 
+use motews_testkit::frame::encode;
+use motews_testkit::head::{self, Head};
 use rustix::event::{Timespec, epoll};
 
 use super::Workload;
@@ -79,40 +81,14 @@ impl Block {
                 .collect();
             let key = (random.next() as u32).to_be_bytes();
             let first = if kind == Kind::Text { 0x81 } else { 0x82 };
-            put_masked(&mut block.sent, first, &payload, key);
-            put_header(&mut block.expected, first, payload.len(), None);
-            block.expected.extend(payload);
+            block.sent.extend(encode(first, &payload, Some(key)));
+            block.expected.extend(encode(first, &payload, None));
         }
         if protocol == Protocol::Tcp {
             block.expected.clone_from(&block.sent);
         }
         block
     }
-}
-
-/// A masked frame, with this first octet.
-pub(super) fn put_masked(out: &mut Vec<u8>, first: u8, payload: &[u8], key: [u8; 4]) {
-    put_header(out, first, payload.len(), Some(key));
-    let masked = payload.iter().zip(key.iter().cycle());
-    out.extend(masked.map(|(octet, key)| octet ^ key));
-}
-
-/// The header of a frame (RFC 6455 §5.2).
-fn put_header(out: &mut Vec<u8>, first: u8, len: usize, key: Option<[u8; 4]>) {
-    out.push(first);
-    let masked = if key.is_some() { 0x80 } else { 0 };
-    match len {
-        0..126 => out.push(masked | len as u8),
-        126..=0xFFFF => {
-            out.push(masked | 126);
-            out.extend((len as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(masked | 127);
-            out.extend((len as u64).to_be_bytes());
-        }
-    }
-    out.extend(key.iter().flatten());
 }
 
 /// Marsaglia's xorshift: contents need no better chance.
@@ -367,20 +343,13 @@ pub(super) fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 /// The opening handshake, as far as it takes to be let in, with an offer of extensions; gives what
 /// the server answered.
 pub(super) fn open(stream: &mut TcpStream, offer: Option<&str>) -> io::Result<String> {
-    let offer = offer.map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
-        offer.unwrap_or_default()
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut octet = [0];
-        stream.read_exact(&mut octet)?;
-        head.extend(octet);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let request = Head::request();
+    let request = match offer {
+        Some(offer) => request.and("Sec-WebSocket-Extensions", offer),
+        None => request,
+    };
+    stream.write_all(&request.to_bytes())?;
+    let head = head::read(stream);
     if head.starts_with("HTTP/1.1 101 ") {
         Ok(head)
     } else {

@@ -32,8 +32,7 @@ pub(super) const ALL: [(&str, Serve); 7] = [
 const TUNGSTENITE_READ: usize = 4 * 1024;
 
 /// The answer to the client's request, which is always the same, and so is its key.
-const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const ACCEPTED: &[u8] = motews_testkit::head::RESPONSE.as_bytes();
 
 /// The end of a request.
 const END: &[u8] = b"\r\n\r\n";

@@ -2,7 +2,21 @@
 
 use core::ops::Range;
 
-use super::inflate::Malformed;
+use core::fmt;
+
+/// The compressed data cannot be inflated: it is no DEFLATE, it refers to what lies before the
+/// stream's start or beyond the agreed window, or a message ends in the midst of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the compressed data cannot be inflated")
+    }
+}
+
+impl core::error::Error for Malformed {}
 
 /// The longest code of literals, lengths and distances, in bits.
 pub(super) const MAX_BITS: usize = 15;

@@ -1,9 +1,7 @@
 //! Decompression (RFC 1951, RFC 7692 §7.2.2).
 
-use core::fmt;
-
 use super::WindowBits;
-use super::codes::{Codes, DISTANCES, Entry, NoSymbol};
+use super::codes::{Codes, DISTANCES, Entry, Malformed, NoSymbol};
 use crate::error::NoRoom;
 
 /// The longest match (RFC 1951 §3.2.5).
@@ -45,20 +43,6 @@ const DISTANCE_BASES: [u32; DISTANCES] = {
     }
     table
 };
-
-/// The compressed data cannot be inflated: it is no DEFLATE, it refers to what lies before the
-/// stream's start or beyond the agreed window, or a message ends in the midst of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Malformed;
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the compressed data cannot be inflated")
-    }
-}
-
-impl core::error::Error for Malformed {}
 
 /// Why [`Inflater::inflate`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

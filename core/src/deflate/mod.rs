@@ -95,8 +95,9 @@ mod inflate;
 mod messages;
 mod negotiation;
 
+pub use codes::Malformed;
 pub use compress::{Deflated, Deflater, Level};
-pub use inflate::{Inflated, Inflater, Malformed};
+pub use inflate::{Inflated, Inflater};
 pub use messages::{CompressedSent, Compressor, Decompressor, wire_limit};
 pub(crate) use negotiation::{Accepted, Asked, NAME, PARAMETERS};
 pub use negotiation::{Context, DeflateConfig, DeflateParams};

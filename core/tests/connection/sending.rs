@@ -3,6 +3,7 @@
 use core::slice;
 
 use motews::{CloseCode, DataFrame, DataKind, Mask, Message, OpCode, ProtocolViolation, SendError};
+use motews_testkit::frame::{KEY, header};
 
 use crate::support::{
     COMPRESSION, Endpoint, Frame, binary, both, both_with, close, continuation, got, text,
@@ -183,12 +184,8 @@ fn not_open_messages_are_refused() {
 
 /// The octets of a frame with this much payload.
 fn frame_len(payload: usize, client: bool) -> usize {
-    let header = match payload {
-        0..=125 => 2,
-        126..=65_535 => 4,
-        _ => 10,
-    };
-    payload + header + if client { 4 } else { 0 }
+    let key = client.then_some(KEY);
+    payload + header(0x82, payload as u64, key).len()
 }
 
 /// MS09: a fragment takes as much as there is room for, exactly, at each size of output around

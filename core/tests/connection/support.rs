@@ -1,127 +1,14 @@
-//! What the tests are written with: frames by an encoding of their own, and an [`Endpoint`] of
-//! either role that is given frames and tells what it got.
+//! What the tests are written with: an [`Endpoint`] of either role that is given frames and tells what
+//! it got.
 
 use motews::{
     Client, CloseCode, Config, Connection, DataFrame, DataKind, Entropy, EntropyError, Event,
     FrameHeader, MAX_CONTROL_LEN, Message, ProtocolViolation, SendError, Server, State,
 };
-
-/// A frame: its first octet, and its payload before masking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) first: u8,
-    pub(crate) payload: Vec<u8>,
-}
-
-pub(crate) fn frame(first: u8, payload: impl AsRef<[u8]>) -> Frame {
-    let payload = payload.as_ref().to_vec();
-    Frame { first, payload }
-}
-
-pub(crate) fn text(payload: impl AsRef<[u8]>) -> Frame {
-    frame(0x81, payload)
-}
-
-pub(crate) fn binary(payload: impl AsRef<[u8]>) -> Frame {
-    frame(0x82, payload)
-}
-
-/// The last frame of a message.
-pub(crate) fn continuation(payload: impl AsRef<[u8]>) -> Frame {
-    frame(0x80, payload)
-}
-
-pub(crate) fn close(code: u16, reason: &str) -> Frame {
-    frame(0x88, [&code.to_be_bytes(), reason.as_bytes()].concat())
-}
-
-pub(crate) fn empty_close() -> Frame {
-    frame(0x88, "")
-}
-
-pub(crate) fn ping(payload: impl AsRef<[u8]>) -> Frame {
-    frame(0x89, payload)
-}
-
-pub(crate) fn pong(payload: impl AsRef<[u8]>) -> Frame {
-    frame(0x8A, payload)
-}
-
-impl Frame {
-    /// FIN = 0.
-    pub(crate) fn more(mut self) -> Self {
-        self.first &= 0x7F;
-        self
-    }
-
-    /// RSV1 = 1.
-    pub(crate) fn compressed(mut self) -> Self {
-        self.first |= 0x40;
-        self
-    }
-
-    /// The octets of §5.2.
-    pub(crate) fn encode(&self, key: Option<[u8; 4]>) -> Vec<u8> {
-        let mut wire = vec![self.first];
-        let masked = if key.is_some() { 0x80 } else { 0 };
-        match self.payload.len() {
-            len @ 0..=125 => wire.push(masked | len as u8),
-            len @ 126..=65_535 => {
-                wire.push(masked | 126);
-                wire.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                wire.push(masked | 127);
-                wire.extend((len as u64).to_be_bytes());
-            }
-        }
-        match key {
-            None => wire.extend(&self.payload),
-            Some(key) => {
-                wire.extend(key);
-                let octets = self.payload.iter().zip(key.iter().cycle());
-                wire.extend(octets.map(|(octet, key)| octet ^ key));
-            }
-        }
-        wire
-    }
-
-    /// One whole frame at the start of `wire`, and its masking key; what is after it is left.
-    pub(crate) fn decode(wire: &mut &[u8]) -> (Self, Option<[u8; 4]>) {
-        let mut take = |len: usize| {
-            let (taken, rest) = wire.split_at_checked(len).expect("a whole frame");
-            *wire = rest;
-            taken
-        };
-        let head = take(2);
-        let (first, masked) = (head[0], head[1] & 0x80 != 0);
-        let len = match head[1] & 0x7F {
-            126 => u16::from_be_bytes(take(2).try_into().expect("two octets")).into(),
-            127 => u64::from_be_bytes(take(8).try_into().expect("eight octets")),
-            len => len.into(),
-        };
-        let key: Option<[u8; 4]> = masked.then(|| take(4).try_into().expect("four octets"));
-        let mut payload = take(len as usize).to_vec();
-        for (octet, key) in payload.iter_mut().zip(key.iter().flatten().cycle()) {
-            *octet ^= key;
-        }
-        let decoded = frame(first, payload);
-        assert!(
-            decoded.encode(key).len() == decoded.payload.len() + head_len(len, masked),
-            "the length is in the fewest octets"
-        );
-        (decoded, key)
-    }
-}
-
-fn head_len(len: u64, masked: bool) -> usize {
-    let octets = match len {
-        0..=125 => 2,
-        126..=65_535 => 4,
-        _ => 10,
-    };
-    octets + if masked { 4 } else { 0 }
-}
+use motews_testkit::frame::header;
+pub(crate) use motews_testkit::frame::{
+    Frame, KEY, binary, close, continuation, empty_close, frame, ping, pong, text,
+};
 
 /// What an endpoint was told, by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,9 +133,6 @@ pub(crate) mod got {
     }
 }
 
-/// The key that peers of these tests mask with.
-pub(crate) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
 /// Keys that differ, which is all that these tests need of them.
 #[derive(Debug, Default)]
 pub(crate) struct Keys(u32);
@@ -323,30 +207,21 @@ impl Endpoint {
 
     // ---- receive ----
 
+    /// What the peer masks with.
+    fn peers_key(&self) -> Option<[u8; 4]> {
+        (!self.is_client()).then_some(KEY)
+    }
+
     /// The octets of these frames as the peer sends them.
     pub(crate) fn wire(&self, frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
-        let key = if self.is_client() { None } else { Some(KEY) };
+        let key = self.peers_key();
         let frames = frames.into_iter();
         frames.flat_map(|frame| frame.encode(key)).collect()
     }
 
     /// A frame's header, as the peer sends it, that announces this many octets of payload.
     pub(crate) fn wire_header(&self, first: u8, payload_len: u64) -> Vec<u8> {
-        let masked = if self.is_client() { 0 } else { 0x80 };
-        let mut wire = vec![first];
-        if payload_len <= 125 {
-            wire.push(masked | payload_len as u8);
-        } else if payload_len <= 65_535 {
-            wire.push(masked | 126);
-            wire.extend((payload_len as u16).to_be_bytes());
-        } else {
-            wire.push(masked | 127);
-            wire.extend(payload_len.to_be_bytes());
-        }
-        if !self.is_client() {
-            wire.extend(KEY);
-        }
-        wire
+        header(first, payload_len, self.peers_key())
     }
 
     /// All that is told of these frames, received in one input.

@@ -9,7 +9,7 @@ use motews::{Client, DataKind, Event, Message, MessageBuffer, Role, SendError};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
 
-use crate::support::{Got, Keys, REQUEST, RESPONSE, Script, frame, owned};
+use crate::support::{Got, Keys, REQUEST, RESPONSE, Script, chat_request, frame, owned};
 
 type Ws<'a, R, X = NoExtension> = WebSocket<'a, Script, R, [u8; 64], [u8; 64], Untimed, X>;
 
@@ -144,7 +144,7 @@ fn server_echo_dropped_anywhere_goes_on() {
             subprotocols: &["chat"],
             ..Config::DEFAULT
         };
-        let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), 1, true);
+        let script = Script::new([chat_request(), talk(Some([1, 2, 3, 4]))].concat(), 1, true);
         let ws = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
         let mut ws: Ws<'_, _> = ws.with_config(&CONFIG);
         let mut seen = Vec::new();

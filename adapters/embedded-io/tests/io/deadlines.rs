@@ -23,8 +23,8 @@ type Ws<K> = asynch::WebSocket<'static, Script, Server, [u8; 64], [u8; 64], Time
 
 /// A server whose client says `incoming` and is silent then.
 fn server(incoming: &[u8]) -> (Ws<Hand>, Script, Hand) {
-    let mut script = Script::new(incoming, 1000, false);
-    script.ends = false;
+    let script = Script::new(incoming, 1000, false);
+    script.ends(false);
     let hand = Hand::default();
     let ws = asynch::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
     let ws = ws.with_config(&CONFIG).with_clock(hand.clone());
@@ -63,7 +63,7 @@ fn server_awaits_a_request_gives_up_in_time() {
 #[test]
 fn server_cannot_write_its_answer_gives_up_in_time() {
     let (mut ws, script, hand) = server(REQUEST);
-    script.takes.set(false);
+    script.window(0);
     assert_eq!(poll(ws.accept()), Poll::Pending);
     hand.pass(10_000);
     assert_eq!(
@@ -146,7 +146,7 @@ fn peer_does_not_end_the_transport_is_given_up() {
 #[test]
 fn peer_does_not_read_is_given_up() {
     let (mut ws, script, hand, _) = open();
-    script.takes.set(false);
+    script.window(0);
     assert_eq!(
         poll(ws.send(Message::Binary(&[0; 60]))),
         Poll::Ready(Ok(()))
@@ -167,8 +167,8 @@ fn peer_does_not_read_is_given_up() {
 
 #[test]
 fn no_clock_keeps_no_deadline() {
-    let mut script = Script::new(REQUEST, 1000, false);
-    script.ends = false;
+    let script = Script::new(REQUEST, 1000, false);
+    script.ends(false);
     let ws = asynch::WebSocket::server(script, [0; 64], [0; 64]).expect("room");
     let mut ws = ws.with_config(&CONFIG);
     assert_eq!(poll(ws.accept()), Poll::Ready(Ok(())));
@@ -180,8 +180,8 @@ fn no_clock_keeps_no_deadline() {
 #[test]
 fn blocking_transport_gives_up_for_now_loses_nothing() {
     let hello = frame(0x81, b"Hello", Some([1, 2, 3, 4]));
-    let mut script = Script::new(&REQUEST[..50], 1000, false);
-    script.ends = false;
+    let script = Script::new(&REQUEST[..50], 1000, false);
+    script.ends(false);
     let mut ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
     assert_eq!(ws.accept(), Err(Error::Io(NotNow)));
     script.say(&REQUEST[50..]);
@@ -200,8 +200,8 @@ fn blocking_transport_gives_up_for_now_loses_nothing() {
 
 #[test]
 fn blocking_peer_is_silent_is_pinged_and_given_up() {
-    let mut script = Script::new(REQUEST, 1000, false);
-    script.ends = false;
+    let script = Script::new(REQUEST, 1000, false);
+    script.ends(false);
     let mut time = 0;
     // A tenth of a second for each look at the clock.
     let clock = move || {
@@ -228,7 +228,7 @@ fn peer_reads_nothing_and_is_idle_is_given_up() {
     };
     let (ws, script, hand, _) = open();
     let mut ws = ws.with_config(&IDLE);
-    script.takes.set(false);
+    script.window(0);
     assert_eq!(
         poll(ws.send(Message::Binary(&[0; 60]))),
         Poll::Ready(Ok(()))
@@ -247,14 +247,14 @@ fn peer_reads_nothing_and_is_idle_is_given_up() {
 #[test]
 fn ping_finds_no_room_goes_out_later() {
     let (mut ws, script, hand, head) = open();
-    script.takes.set(false);
+    script.window(0);
     assert_eq!(
         poll(ws.send(Message::Binary(&[0; 62]))),
         Poll::Ready(Ok(()))
     );
     hand.pass(30_000);
     assert_eq!(next(&mut ws), Poll::Pending);
-    script.takes.set(true);
+    script.window(usize::MAX);
     assert_eq!(next(&mut ws), Poll::Pending);
     assert_eq!(
         read_by_client(&script.written(), head).last(),

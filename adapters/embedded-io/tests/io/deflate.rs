@@ -970,15 +970,15 @@ fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
         .map(|n| (n.wrapping_mul(n).wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
     let offer = "permessage-deflate; client_max_window_bits";
-    let mut script = Script::new(extended(REQUEST, &[offer]), 1000, false);
-    script.ends = false;
+    let script = Script::new(extended(REQUEST, &[offer]), 1000, false);
+    script.ends(false);
     let hand = Hand::default();
     let ws = asynch::WebSocket::server(script.clone(), vec![0; 64], vec![0; 256]).expect("room");
     let ws: Ws<NoExtension> = ws.with_config(&CONFIG).with_clock(hand.clone());
     let ws = ws.with_deflate(ours, Level::Default, memory(ours, 3));
     let mut ws: Ws<Vecs> = ws.expect("room");
     block_on(ws.accept()).expect("a request");
-    script.takes.set(false);
+    script.window(0);
     let taken = poll(ws.send_fragment(DataKind::Binary, &noise, true));
     assert_eq!(taken, Poll::Ready(Ok(400)));
     let busy = Err(Error::Send(SendError::MessageInProgress));
@@ -988,7 +988,7 @@ fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
         let mut flush = pin!(ws.flush());
         assert_eq!(flush.as_mut().poll(&mut context), Poll::Pending);
         hand.pass(1_000);
-        script.takes.set(true);
+        script.window(usize::MAX);
         assert_eq!(flush.as_mut().poll(&mut context), Poll::Ready(Ok(())));
     }
     let (got, _) = read(Client::new(Keys::new()), &script.written(), Some(ours.send));
@@ -1006,8 +1006,8 @@ fn close_is_dropped_receiving_goes_on_to_the_end() {
         .map(|payload| frame(0xC2, payload, KEY))
         .collect();
     let offer = "permessage-deflate; client_max_window_bits=9";
-    let mut script = Script::new(extended(REQUEST, &[offer]), 5, true);
-    script.ends = false;
+    let script = Script::new(extended(REQUEST, &[offer]), 5, true);
+    script.ends(false);
     let ws: Async<'_, _, NoExtension> =
         Async::server(script.clone(), vec![0; 64], vec![0; 64]).expect("room");
     let ws = ws.with_deflate(ours, Level::Default, memory(ours, 10));
@@ -1022,7 +1022,7 @@ fn close_is_dropped_receiving_goes_on_to_the_end() {
     script.say(&frames[2]);
     script.say(&frame(0x88, &[3, 232], KEY));
     let mut messages = MessageBuffer::new([0; 300]);
-    script.ends = true;
+    script.ends(true);
     assert_eq!(block_on(ws.recv(&mut messages)), Ok(None));
 }
 
@@ -1095,8 +1095,8 @@ fn halved(ours: Deflate, chunk: usize) -> (Halved, Script) {
 }
 
 fn halved_with(ours: Deflate, chunk: usize, offers: &[&str]) -> (Halved, Script) {
-    let mut script = Script::new(extended(REQUEST, offers), chunk, true);
-    script.ends = false;
+    let script = Script::new(extended(REQUEST, offers), chunk, true);
+    script.ends(false);
     let transport = Duplex {
         reader: script.clone(),
         writer: script.clone(),
@@ -1212,7 +1212,7 @@ fn halves_close_while_the_receiver_writes() {
         let len = if ending { noise.len() } else { 10 };
         let sent = poll(sender.send_fragment(DataKind::Binary, &noise[..len], true));
         assert_eq!(sent, Poll::Ready(Ok(len)));
-        script.takes.set(false);
+        script.window(0);
         let mut context = core::task::Context::from_waker(Waker::noop());
         {
             let mut next = pin!(receiver.next_event());
@@ -1220,7 +1220,7 @@ fn halves_close_while_the_receiver_writes() {
                 assert!(next.as_mut().poll(&mut context).is_pending());
             }
             assert_eq!(sender.start_close(CloseCode::NORMAL, ""), closes);
-            script.takes.set(true);
+            script.window(usize::MAX);
             for _ in 0..100 {
                 assert!(next.as_mut().poll(&mut context).is_pending());
             }

@@ -165,11 +165,11 @@ fn server_answers_several_messages_of_a_read_with_one_write() {
     let script = Script::new(REQUEST, 4096, false);
     let mut ws = Blocking::server(script.clone(), vec![0; 4096], vec![0; 4096]).expect("room");
     ws.accept().expect("a request");
-    let before = script.writes.get();
+    let before = script.writes().len();
     script.say(&[hello.repeat(50), frame(0x88, &[], Some([0; 4]))].concat());
     echo_blocking(&mut ws).expect("a clean end");
     assert_eq!(
-        script.writes.get() - before,
+        script.writes().len() - before,
         1,
         "fifty replies and the Close"
     );
@@ -182,8 +182,7 @@ fn sender_flushes_the_transport_unless_told_not_to() {
         ..Config::DEFAULT
     };
     for (config, sent) in [(&Config::DEFAULT, &b"\x82\x02hi"[..]), (&KEEP, b"")] {
-        let mut script = Script::new(REQUEST, 4096, false);
-        script.holds = true;
+        let script = Script::new(REQUEST, 4096, false).holding();
         let ws = Blocking::server(script, vec![0; 256], vec![0; 256]).expect("room");
         let mut ws = ws.with_config(config);
         ws.accept().expect("a request");

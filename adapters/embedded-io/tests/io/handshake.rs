@@ -6,7 +6,9 @@ use motews::handshake::{
 use motews::{Client, Event, Message};
 use motews_embedded_io::{Answer, Config, Error, asynch, blocking};
 
-use crate::support::{Keys, NotNow, REQUEST, RESPONSE, Script, block_on, frame, head_len};
+use crate::support::{
+    Keys, NotNow, REQUEST, RESPONSE, Script, block_on, chat_request, frame, head_len,
+};
 
 fn answer<'a>(
     request: &[u8],
@@ -67,7 +69,7 @@ fn server_refuses_at_the_line_or_in_the_end() -> Result<(), ConfigError> {
 
 #[test]
 fn server_accepts_with_headers_and_a_subprotocol() {
-    let (result, written) = answer(REQUEST, |event| match event {
+    let (result, written) = answer(&chat_request(), |event| match event {
         Ok(RequestEvent::Done(upgrade)) => {
             let upgrade = upgrade
                 .select_subprotocol(Some("chat"))
@@ -123,7 +125,7 @@ fn server_takes_the_subprotocol_it_likes_best() {
         subprotocols: &["superchat", "chat"],
         ..Config::DEFAULT
     };
-    let script = Script::new(REQUEST, 9, true);
+    let script = Script::new(chat_request(), 9, true);
     let ws = asynch::WebSocket::server(script, [0; 64], [0; 64]).expect("room");
     let mut ws = ws.with_config(&CONFIG);
     assert_eq!(ws.subprotocol(), None);

@@ -20,8 +20,8 @@ type Ws<'a> = WebSocket<'a, Duplex<Script, Script>, Server, [u8; 64], [u8; 64]>;
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
 fn open(chunk: usize, yields: bool) -> (Ws<'static>, Script, usize) {
-    let mut script = Script::new(REQUEST, chunk, yields);
-    script.ends = false;
+    let script = Script::new(REQUEST, chunk, yields);
+    script.ends(false);
     let transport = Duplex {
         reader: script.clone(),
         writer: script.clone(),
@@ -174,7 +174,7 @@ fn receiver_writes_what_the_sender_left() {
 #[test]
 fn receiver_goes_on_while_the_sender_waits() {
     let (mut ws, script, head) = open(1000, false);
-    script.takes.set(false);
+    script.window(0);
     let mut halves = ws.split::<()>().expect("it is open");
     let (mut receiver, mut sender) = halves.both();
     let mut context = Context::from_waker(Waker::noop());
@@ -191,7 +191,7 @@ fn receiver_goes_on_while_the_sender_waits() {
         }
     }
     assert_eq!(received.got, [Got::Ping(b"a".to_vec()), text("text")]);
-    script.takes.set(true);
+    script.window(usize::MAX);
     assert!(send.as_mut().poll(&mut context).is_ready());
     assert!(poll(receiver.next_event()).is_pending());
     assert_eq!(
@@ -204,7 +204,7 @@ fn receiver_goes_on_while_the_sender_waits() {
 #[test]
 fn receiver_reads_while_it_writes() {
     let (mut ws, script, head) = open(1000, false);
-    script.takes.set(false);
+    script.window(0);
     let mut halves = ws.split::<()>().expect("it is open");
     let (mut receiver, _) = halves.both();
     let mut received = Received::default();
@@ -215,7 +215,7 @@ fn receiver_reads_while_it_writes() {
         }
     }
     assert_eq!(received.got.len(), 3);
-    script.takes.set(true);
+    script.window(usize::MAX);
     assert!(poll(receiver.next_event()).is_pending());
     // The first was on its way; of the others the newest is answered (RFC 6455 §5.5.3).
     assert_eq!(
@@ -300,8 +300,8 @@ fn split_before_the_handshake_is_refused() {
 
 #[test]
 fn silent_peer_is_pinged_and_given_up_by_the_receiver() {
-    let mut script = Script::new(REQUEST, 1000, false);
-    script.ends = false;
+    let script = Script::new(REQUEST, 1000, false);
+    script.ends(false);
     let transport = Duplex {
         reader: script.clone(),
         writer: script.clone(),
@@ -377,8 +377,8 @@ fn halves_polled_only_when_woken_send_all() {
 #[test]
 fn halves_sender_holds_the_output_ping_goes_out_all_the_same() {
     let hand = Hand::default();
-    let mut script = Script::new(REQUEST, 1000, false);
-    script.ends = false;
+    let script = Script::new(REQUEST, 1000, false);
+    script.ends(false);
     let transport = Duplex {
         reader: script.clone(),
         writer: script.clone(),
@@ -389,7 +389,7 @@ fn halves_sender_holds_the_output_ping_goes_out_all_the_same() {
     let head = script.written().len();
     let mut halves = ws.split::<()>().expect("it is open");
     let (mut receiver, mut sender) = halves.both();
-    script.takes.set(false);
+    script.window(0);
     {
         let mut send = pin!(async {
             for number in 0_u8..3 {
@@ -402,7 +402,7 @@ fn halves_sender_holds_the_output_ping_goes_out_all_the_same() {
         // The default of `keepalive`.
         hand.pass(30_000);
         assert!(poll(receiver.next_event()).is_pending());
-        script.takes.set(true);
+        script.window(usize::MAX);
         assert!(send.as_mut().poll(context).is_ready());
     }
     assert!(poll(receiver.next_event()).is_pending());

@@ -1,8 +1,9 @@
 //! Messages through an echo, both roles.
 
 use motews::handshake::{Request, ResponseEvent};
-use motews::{CloseCode, DataKind, Event, FrameHeader, OpCode};
+use motews::{CloseCode, DataKind, Event};
 use motews_smoltcp::{ClientEvent, ClientSocket, End, ServerSocket};
+use motews_testkit::frame::Frame;
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::{Duration, Instant};
 
@@ -196,15 +197,15 @@ fn raw_client_every_split_gets_the_same_answer() {
 /// The messages and the pongs in a server's stream that ends with Close 1000.
 fn unframe(mut bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let (mut messages, mut pongs) = (vec![Vec::new()], Vec::new());
-    while let Some((header, len)) = FrameHeader::parse(bytes).unwrap() {
-        let (payload, rest) = bytes[len..].split_at(header.payload_len as usize);
-        bytes = rest;
-        match header.opcode {
-            OpCode::Pong => pongs.push(payload.to_vec()),
-            OpCode::Close => assert_eq!((payload, rest), (&[0x03, 0xe8][..], &[][..])),
+    while !bytes.is_empty() {
+        let (Frame { first, payload }, key) = Frame::decode(&mut bytes);
+        assert_eq!(key, None);
+        match first & 0x0F {
+            0x8 => assert_eq!((&payload[..], bytes), (&[0x03, 0xe8][..], &[][..])),
+            0xA => pongs.push(payload),
             _ => {
                 messages.last_mut().unwrap().extend(payload);
-                if header.fin {
+                if first & 0x80 != 0 {
                     messages.push(Vec::new());
                 }
             }

@@ -82,7 +82,7 @@ fn request_with_16_kb_of_cookies_passes_a_ring_of_2_kib() {
     let (bytes, lines, end) = answer(&mut net, &CONFIG, rings, request.as_bytes(), |_, _| None);
     assert_eq!(end, None);
     assert_eq!(bytes, ACCEPTED.as_bytes());
-    assert_eq!(lines[0], "/echo");
+    assert_eq!(lines[0], "/chat");
     assert_eq!(lines[6..], expected);
 }
 
@@ -123,7 +123,7 @@ fn request_that_is_wrong_gets_the_error_s_own_response() {
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "426"),
         (REQUEST.replace("Version: 13", "Version: 8"), "426"),
         (REQUEST.replace("Host", "No Host"), "400"),
-        (REQUEST.replace("/echo", &"/long".repeat(100)), "414"),
+        (REQUEST.replace("/chat", &"/long".repeat(100)), "414"),
     ] {
         let mut net = Net::new(Faults::default(), 1);
         let (bytes, _, end) = answer(&mut net, &CONFIG, (200, 200), request.as_bytes(), |_, _| {

@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use motews::{Entropy, EntropyError, Event, SendError, handshake::RequestEvent};
 use motews_smoltcp::{Config, End, ServerEvent, ServerSocket};
+pub(crate) use motews_testkit::frame::masked;
+pub(crate) use motews_testkit::head::{REQUEST, RESPONSE as ACCEPTED};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, FaultInjector, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
@@ -272,42 +274,6 @@ pub(crate) fn poll_echo(
 
 /// A server's socket with the usual room for a line.
 pub(crate) type Server<'a> = ServerSocket<'a>;
-
-/// A correct opening handshake.
-pub(crate) const REQUEST: &str = "GET /echo HTTP/1.1\r\n\
-    Host: 10.0.0.1\r\n\
-    Upgrade: websocket\r\n\
-    Connection: keep-alive, Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-    Sec-WebSocket-Version: 13\r\n\
-    \r\n";
-
-/// Its answer.
-pub(crate) const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\n\
-    Upgrade: websocket\r\n\
-    Connection: Upgrade\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
-    \r\n";
-
-/// A client's frame.
-pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let key = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(key);
-    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(a, b)| a ^ b));
-    frame
-}
 
 /// A peer that sends and receives bytes, over a socket of its own.
 pub(crate) struct Raw {

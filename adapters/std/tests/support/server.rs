@@ -11,6 +11,8 @@ use motews_std::{
     Handler, MessageRef, Outcome, Peer, PeerId, Request, Response, SendError, ServerBuilder,
     ServerHandle, WebSocket,
 };
+use motews_testkit::frame::Frame;
+use motews_testkit::head;
 
 /// How long anything may take that does not depend on a deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,7 +58,7 @@ impl Running {
     pub(crate) fn open(&self) -> TcpStream {
         let mut stream = self.raw();
         stream.write_all(super::REQUEST).unwrap();
-        let head = super::read_head(&mut stream);
+        let head = head::read(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         stream
     }
@@ -90,24 +92,9 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 /// Reads a frame that a server sent: its first octet, and its payload.
 pub(crate) fn read_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).unwrap();
-    let len = match head[1] {
-        126 => {
-            let mut len = [0; 2];
-            stream.read_exact(&mut len).unwrap();
-            u64::from(u16::from_be_bytes(len))
-        }
-        127 => {
-            let mut len = [0; 8];
-            stream.read_exact(&mut len).unwrap();
-            u64::from_be_bytes(len)
-        }
-        len => u64::from(len),
-    };
-    let mut payload = vec![0; len as usize];
-    stream.read_exact(&mut payload).unwrap();
-    (head[0], payload)
+    let (Frame { first, payload }, key) = Frame::read(stream).unwrap();
+    assert_eq!(key, None, "a server does not mask");
+    (first, payload)
 }
 
 /// All that still comes, to the end of the stream.

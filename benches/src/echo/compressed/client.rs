@@ -5,9 +5,10 @@ use std::io;
 use std::rc::Rc;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use motews_testkit::frame::encode;
 
 use super::{CONNECTIONS, Terms, Workload};
-use crate::echo::client::{Client, Random, Talk, dial, open, put_masked, wrong};
+use crate::echo::client::{Client, Random, Talk, dial, open, wrong};
 
 /// Different contents, as many as there are starts in the text: an echo to the wrong connection is
 /// found out.
@@ -41,13 +42,11 @@ fn script(number: usize, workload: Workload, terms: Terms) -> Vec<Turn> {
         .chain(text.chunks_exact(workload.size))
         .map(|payload| {
             let key = (random.next() as u32).to_be_bytes();
-            let mut frame = Vec::new();
-            if terms == Terms::Off {
-                put_masked(&mut frame, 0x82, payload, key);
+            let frame = if terms == Terms::Off {
+                encode(0x82, payload, Some(key))
             } else {
-                let packed = pack(&mut compress, payload);
-                put_masked(&mut frame, 0x82 | RSV1, &packed, key);
-            }
+                encode(0x82 | RSV1, &pack(&mut compress, payload), Some(key))
+            };
             if !terms.takeover() {
                 compress.reset();
             }
@@ -347,13 +346,8 @@ mod tests {
 
     /// The same frame, as a server would send it.
     fn unmasked(frame: &[u8]) -> Vec<u8> {
-        let mut out = frame.to_vec();
-        out[1] &= 0x7F;
-        let (_, at, _) = header(&out).expect("a data frame").expect("a header");
-        let key: Vec<u8> = out.drain(at..at + 4).collect();
-        for (octet, key) in out[at..].iter_mut().zip(key.iter().cycle()) {
-            *octet ^= key;
-        }
-        out
+        motews_testkit::frame::Frame::decode(&mut &frame[..])
+            .0
+            .encode(None)
     }
 }

@@ -2,6 +2,8 @@
 
 use core::error::Error;
 
+use motews_testkit::head::Head;
+
 use super::servers::Entry;
 use super::{LEVEL, Terms};
 use crate::echo::peers::{BUFFER_LEN, accept, batches, tasks};
@@ -38,12 +40,9 @@ async fn agree(
     stream: tokio::net::TcpStream,
     terms: Terms,
 ) -> Result<tokio::net::TcpStream, Failure> {
-    let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Extensions: {}\r\n\r\n",
-        terms.extension().ok_or("no compression")?
-    );
-    Ok(accept(stream, response.as_bytes()).await?)
+    let agreed = terms.extension().ok_or("no compression")?;
+    let response = Head::response().and("Sec-WebSocket-Extensions", agreed);
+    Ok(accept(stream, &response.to_bytes()).await?)
 }
 
 async fn yawc(

@@ -1,0 +1,14 @@
+//! What the tests of motews are written with.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`frame`] | frames as RFC 6455 §5.2 draws them, encoded and decoded |
+//! | [`head`] | requests and responses of the opening handshake, right and wrong |
+//! | [`transport`] | streams in memory: scripted, joined in pairs, trickling, with windows that close |
+//!
+//! Nothing here uses motews, so that a mistake is not made at both ends.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod head;
+pub mod transport;
