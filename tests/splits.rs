@@ -19,7 +19,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::properties::connection::{Side, Tape, Told};
-use crate::properties::{Sequence, connection, deflate, differential, frame, handshake};
+use crate::properties::{Sequence, connection, deflate, differential, frame, handshake, net};
 
 #[path = "../fuzz/src/lib.rs"]
 pub mod properties;
@@ -612,6 +612,12 @@ fn connection_seeds_hold() {
 #[test]
 fn handshake_seeds_hold() {
     for_each_seed("handshake", handshake::check);
+}
+
+/// HC01, HC13, HC24: what the fuzz target starts from
+#[test]
+fn net_seeds_hold() {
+    for_each_seed("net", net::check);
 }
 
 /// PD26: what the fuzz target starts from

@@ -1,18 +1,18 @@
 //! Settings, and the ways to open a WebSocket with them.
 
 use core::time::Duration;
-use std::io;
 
 use motews::handshake::HeadConfig;
 use motews::{Role, Server, Timeouts};
+use motews_net::http::Response as HttpResponse;
+use motews_net::{Proxy, RedirectPolicy};
 
-use crate::error::{AcceptError, ConnectError, UrlError};
+use crate::connect::{Aborter, ProxyChoice};
+use crate::error::{AcceptError, ConnectError};
 use crate::handshake::{Accepting, Connecting};
-use crate::net::{NetStream, dial};
 use crate::request::{Request, Response};
 use crate::socket::WebSocket;
 use crate::transport::Transport;
-use crate::url::Target;
 
 /// The settings of a WebSocket, for both roles.
 ///
@@ -28,6 +28,8 @@ use crate::url::Target;
 /// | [`max_head_len`](Self::max_head_len), [`max_headers`](Self::max_headers) | 64 KiB, 128 |
 /// | [`max_backlog`](Self::max_backlog) | 64 KiB |
 /// | [`read_buffer`](Self::read_buffer) | 64 KiB |
+/// | [`proxy`](Self::proxy), [`proxy_from_env`](Self::proxy_from_env) | none |
+/// | [`redirects`](Self::redirects) | none is followed |
 ///
 /// ```no_run
 /// use motews_std::Builder;
@@ -53,6 +55,9 @@ pub struct Builder {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) origin: Option<String>,
     pub(crate) subprotocols: Vec<String>,
+    pub(crate) proxy: ProxyChoice,
+    pub(crate) redirects: RedirectPolicy,
+    pub(crate) aborter: Option<Aborter>,
     /// What is wanted; once the connection is open, what was agreed upon.
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<motews::deflate::Deflate>,
@@ -80,6 +85,9 @@ impl Builder {
             headers: Vec::new(),
             origin: None,
             subprotocols: Vec::new(),
+            proxy: ProxyChoice::Direct,
+            redirects: RedirectPolicy::NONE,
+            aborter: None,
             #[cfg(feature = "deflate")]
             deflate: None,
             #[cfg(feature = "tls")]
@@ -89,7 +97,10 @@ impl Builder {
 
     /// Adds a header to the request, or to the response that accepts. It is checked when it is
     /// used: no name or value with a CR, LF or NUL is ever sent (RFC 6455 §10.7).
-    // [HC24]
+    ///
+    /// A client's `Host` takes the place of the URL's own, for a server that is reached by another
+    /// name; TLS still checks the URL's.
+    // [HC07] [HC24]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -115,9 +126,12 @@ impl Builder {
         self
     }
 
-    /// How long TCP may take to connect, to all addresses of the host together: each in turn gets
-    /// its share of what is left. `None`: as long as the operating system lets it. To resolve the
-    /// host's name takes as long as the operating system's resolver does, and has no limit here.
+    /// How long it may take to connect, to all addresses of the host together, and through the
+    /// proxy if there is one. `None`: as long as the operating system lets it. To resolve the host's
+    /// name takes as long as the operating system's resolver does, and has no limit here.
+    ///
+    /// An address that does not answer costs a quarter of a second before the next one is tried as
+    /// well (RFC 8305).
     pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self
@@ -205,30 +219,78 @@ impl Builder {
         self
     }
 
+    /// Connects through this proxy, by [`connect`](Self::connect): HTTP CONNECT, with Basic
+    /// authentication, or SOCKS5.
+    ///
+    /// ```no_run
+    /// use motews_std::{Builder, Proxy};
+    ///
+    /// let proxy = Proxy::parse("socks5h://user:password@proxy.example:1080")?;
+    /// let ws = Builder::new().proxy(proxy).connect("wss://example.com/")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = ProxyChoice::Fixed(Box::new(proxy));
+        self
+    }
+
+    /// Connects through the proxy that the environment names, if it names one for the URL:
+    /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, read as curl reads them. See
+    /// [`Proxy::from_env`].
+    pub fn proxy_from_env(mut self) -> Self {
+        self.proxy = ProxyChoice::Environment;
+        self
+    }
+
+    /// Which redirects [`connect`](Self::connect) follows. Each has the timeouts anew. To another
+    /// host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent along: see
+    /// [`Redirects`](motews_net::Redirects).
+    ///
+    /// ```no_run
+    /// use motews_std::{Builder, RedirectPolicy};
+    ///
+    /// let ws = Builder::new()
+    ///     .redirects(RedirectPolicy::DEFAULT)
+    ///     .connect("ws://example.com/")?;
+    /// # Ok::<(), motews_std::ConnectError>(())
+    /// ```
+    pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.redirects = policy;
+        self
+    }
+
+    /// Lets [`connect`](Self::connect), and the connection that it opens, be ended from another
+    /// thread.
+    pub fn aborter(mut self, aborter: &Aborter) -> Self {
+        self.aborter = Some(aborter.clone());
+        self
+    }
+
     /// Opens a connection: see [`connect`](crate::connect).
     ///
     /// # Errors
     /// See [`ConnectError`].
     pub fn connect(self, url: &str) -> Result<WebSocket, ConnectError> {
-        let target = Target::parse(url)?;
-        if target.secure && cfg!(not(feature = "tls")) {
-            return Err(UrlError::TlsNotEnabled.into());
-        }
-        // What is wrong with the request is found before anything is opened [HC02].
-        #[cfg(feature = "tls")]
-        let tls = match target.secure {
-            true => Some(crate::tls::client(&self, &target.host)?),
-            false => None,
-        };
-        Connecting::new(crate::Plain(io::empty()), url, self.clone())?;
-        let stream =
-            dial(&target.host, target.port, self.connect_timeout).map_err(ConnectError::from_io)?;
-        #[cfg(feature = "tls")]
-        if let Some(tls) = tls {
-            let stream = crate::tls::TlsStream::new(stream, tls.into());
-            return self.connect_over(NetStream::Tls(Box::new(stream)), url);
-        }
-        self.connect_over(NetStream::Tcp(stream), url)
+        self.connect_with_response(url).map(|(socket, _)| socket)
+    }
+
+    /// The same, with the head of the server's response: its `Set-Cookie`, for example.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// ```no_run
+    /// let (ws, response) = motews_std::Builder::new().connect_with_response("ws://example.com/")?;
+    /// for cookie in response.headers().get_all("Set-Cookie") {
+    ///     println!("{cookie:?}");
+    /// }
+    /// # Ok::<(), motews_std::ConnectError>(())
+    /// ```
+    pub fn connect_with_response(
+        self,
+        url: &str,
+    ) -> Result<(WebSocket, HttpResponse<()>), ConnectError> {
+        crate::connect::open(self, url)
     }
 
     /// Opens a connection over a stream that leads to the server already: a Unix socket, a tunnel,

@@ -1,6 +1,7 @@
 //! Opening handshakes that can be interrupted (RFC 6455 §4).
 
 use core::fmt;
+use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -9,14 +10,16 @@ use motews::handshake::{
     ResponseEvent, ServerHandshake, Upgrade,
 };
 use motews::{Client, Entropy, EntropyError, Server};
+use motews_net::http::Response as HttpResponse;
+use motews_net::{RedirectError, Redirects, Url};
 
 use crate::builder::Builder;
+use crate::connect::{Refusal, response_head};
 use crate::entropy::OsEntropy;
-use crate::error::{AcceptError, ConnectError, Refused};
+use crate::error::{AcceptError, ConnectError};
 use crate::request::{Request, Response, reason};
 use crate::socket::WebSocket;
 use crate::transport::{Interest, Transport};
-use crate::url::Target;
 
 /// The longest line that is needed whole, in octets: the request line above all.
 const MAX_LINE: usize = 8 * 1024;
@@ -25,8 +28,8 @@ const MAX_LINE: usize = 8 * 1024;
 /// that follows.
 const MAX_INTERIM: usize = 16;
 
-/// How much of the body of a refusal is kept, in octets.
-const MAX_BODY: usize = 4 * 1024;
+/// How long the body of a refusal is waited for: it explains, and is not worth more.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(feature = "deflate")]
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
@@ -475,12 +478,19 @@ pub struct Connecting<S> {
     asked: Asked,
     /// How much of the response was looked at: when a line has come to its end, all is judged anew.
     seen: usize,
-    refused: Option<Refused>,
+    refusal: Option<Refusal>,
+    response: Option<HttpResponse<()>>,
+    /// Whose server is asked, and which redirects are followed.
+    pub(crate) redirects: Option<(Url, Redirects)>,
+    /// Where the server points to, if that is followed.
+    pub(crate) next: Option<Url>,
 }
 
 /// What a request asks for.
 struct Asked {
-    target: Target,
+    /// The `Host` header.
+    host: String,
+    target: String,
     headers: Vec<(String, String)>,
     nonce: [u8; 16],
 }
@@ -504,8 +514,7 @@ impl Asked {
     ) -> Result<T, ConfigError> {
         let subprotocols: Vec<&str> = builder.subprotocols.iter().map(String::as_str).collect();
         let headers = pairs(&self.headers);
-        let (host, resource) = (&self.target.authority, &self.target.resource);
-        let mut request = CoreRequest::new(host, resource, &mut Nonce(self.nonce))?
+        let mut request = CoreRequest::new(&self.host, &self.target, &mut Nonce(self.nonce))?
             .subprotocols(&subprotocols)?
             .headers(&headers)?;
         if let Some(origin) = &builder.origin {
@@ -544,20 +553,34 @@ impl Head {
 
 impl<S: Transport> Connecting<S> {
     pub(crate) fn new(stream: S, url: &str, builder: Builder) -> Result<Self, ConnectError> {
-        let target = Target::parse(url)?;
+        Self::to(stream, &Url::parse(url)?, builder)
+    }
+
+    pub(crate) fn to(stream: S, url: &Url, builder: Builder) -> Result<Self, ConnectError> {
         let mut headers = builder.headers.clone();
         let authorized = headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
-        if let Some(credentials) = target.authorization.clone().filter(|_| !authorized) {
-            headers.push(("Authorization".to_owned(), credentials));
+        if let Some(credentials) = url.credentials().filter(|_| !authorized) {
+            let value = credentials.basic()?;
+            let value = value.to_str().map_err(|_| ConfigError::HeaderValue)?;
+            headers.push(("Authorization".to_owned(), value.to_owned()));
         }
+        // RFC 6455 §4.1: one of them, the caller's if there is one [HC07]
+        let is_host = |header: &mut (String, String)| header.0.eq_ignore_ascii_case("Host");
+        let mut hosts = headers.extract_if(.., is_host).map(|(_, host)| host);
+        let host = hosts.next().unwrap_or_else(|| url.authority());
+        if hosts.next().is_some() {
+            return Err(ConfigError::Host.into());
+        }
+        drop(hosts);
         let mut nonce = [0; 16];
         OsEntropy::new()
             .fill(&mut nonce)
             .map_err(ConfigError::from)?;
         let asked = Asked {
-            target,
+            host,
+            target: url.target().to_owned(),
             headers,
             nonce,
         };
@@ -570,7 +593,10 @@ impl<S: Transport> Connecting<S> {
             builder,
             asked,
             seen: 0,
-            refused: None,
+            refusal: None,
+            response: None,
+            redirects: None,
+            next: None,
         })
     }
 
@@ -592,12 +618,19 @@ impl<S: Transport> Connecting<S> {
         })
     }
 
+    /// Returns the head of the response that accepted, with all its headers (`Set-Cookie`), once
+    /// [`advance`](Self::advance) has succeeded.
+    #[must_use]
+    pub const fn response(&self) -> Option<&HttpResponse<()>> {
+        self.response.as_ref()
+    }
+
     fn try_advance(&mut self) -> Result<WebSocket<S>, ConnectError> {
         let pipe = self.pipe.as_mut().ok_or_else(finished)?;
         pipe.prepare()?;
         // RFC 6455 §4.1: nothing more before the response is found correct [HC12]
         pipe.send()?;
-        while self.refused.is_none() {
+        while self.refusal.is_none() {
             // Judging begins anew each time, so it waits for the end of a line: the work stays
             // within the number of lines times the limit on the head.
             let new = pipe.input.get(self.seen..).unwrap_or_default();
@@ -609,11 +642,7 @@ impl<S: Transport> Connecting<S> {
                     Err((HandshakeError::UnexpectedStatus(status), head)) => {
                         // RFC 6455 §4.1: another status is handled as HTTP has it [HC13]
                         pipe.input.drain(..head.len);
-                        self.refused = Some(Refused {
-                            status,
-                            headers: head.headers,
-                            body: Vec::new(),
-                        });
+                        self.refuse(response_head(status, &head.headers));
                         break;
                     }
                     Err((error, _)) => return Err(ConnectError::Handshake(error)),
@@ -624,6 +653,7 @@ impl<S: Transport> Connecting<S> {
                             let agreed = config.confirm(head.values(EXTENSIONS));
                             self.builder.deflate = agreed.map_err(ConnectError::Handshake)?;
                         }
+                        self.response = Some(response_head(101, &head.headers));
                         let pipe = self.pipe.take().ok_or_else(finished)?;
                         // RFC 6455 §4.2.2: what follows are the first frames [HC22]
                         return Ok(WebSocket::new(
@@ -648,23 +678,55 @@ impl<S: Transport> Connecting<S> {
                 .into());
             }
         }
-        // As much of the body as is announced, or has come along.
-        let refused = self.refused.as_ref();
-        let length = refused.and_then(|refused| refused.header("Content-Length"));
-        let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
-        while pipe.input.len() < MAX_BODY.min(length) {
+        self.read_refusal()
+    }
+
+    /// Looks at a response that does not accept.
+    fn refuse(&mut self, head: HttpResponse<()>) {
+        let redirect = match &mut self.redirects {
+            None => None,
+            Some((url, redirects)) => {
+                let followed = redirects.follow(url, head.status(), head.headers());
+                self.next = followed.as_ref().ok().cloned();
+                // Most refusals are no redirects.
+                followed
+                    .err()
+                    .filter(|error| *error != RedirectError::Status)
+            }
+        };
+        if let Some(pipe) = &mut self.pipe {
+            let patience = Instant::now().checked_add(BODY_TIMEOUT);
+            pipe.until = pipe.until.into_iter().chain(patience).min();
+        }
+        self.refusal = Some(Refusal::new(head, redirect));
+    }
+
+    /// Reads the body of a refusal, as far as it comes in time.
+    fn read_refusal(&mut self) -> Result<WebSocket<S>, ConnectError> {
+        let pipe = self.pipe.as_mut().ok_or_else(finished)?;
+        let mut ended = false;
+        while let Some(refusal) = &mut self.refusal
+            && self.next.is_none()
+        {
+            let mut input = pipe.input.as_slice();
+            let is_complete = refusal.receive(&mut input);
+            pipe.input.clear();
+            if is_complete {
+                break;
+            }
             match pipe.read() {
-                Ok(1..) => {}
+                Ok(len) => ended = len == 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(error.into());
                 }
-                Ok(0) | Err(_) => break,
+                Err(_) => break,
+            }
+            if ended {
+                break;
             }
         }
-        pipe.input.truncate(MAX_BODY);
-        let body = core::mem::take(&mut pipe.input);
-        let refused = self.refused.take().ok_or_else(finished)?;
-        Err(ConnectError::Refused(Box::new(Refused { body, ..refused })))
+        let refusal = self.refusal.take().ok_or_else(finished)?;
+        Err(ConnectError::Refused(Box::new(refusal.finish(ended))))
     }
 }
 
