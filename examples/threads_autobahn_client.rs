@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 
 use clap::Parser;
 use embedded_io_adapters::std::FromStd;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
 use motews_embedded_io::{Extension, NoExtension, Untimed};
@@ -44,7 +44,7 @@ fn main() -> Fallible<()> {
         let ws = client(address, &target)?;
         // Most cases end with a failure of the connection, which is what they test.
         let end = if deflate {
-            talk(ws.with_deflate(Deflate::MAX, Level::Default, memory(Deflate::MAX))?)
+            talk(ws.with_deflate(DeflateConfig::MAX, Level::Default, memory(DeflateConfig::MAX))?)
         } else {
             talk(ws)
         };

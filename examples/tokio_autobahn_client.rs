@@ -5,7 +5,7 @@ use core::error::Error as StdError;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
 use motews_embedded_io::{Extension, NoExtension, Untimed};
@@ -46,7 +46,7 @@ async fn main() -> Fallible<()> {
         let ws = client(address, &target).await?;
         // Most cases end with a failure of the connection, which is what they test.
         let end = if deflate {
-            talk(ws.with_deflate(Deflate::MAX, Level::Default, memory(Deflate::MAX))?).await
+            talk(ws.with_deflate(DeflateConfig::MAX, Level::Default, memory(DeflateConfig::MAX))?).await
         } else {
             talk(ws).await
         };

@@ -6,7 +6,7 @@ use std::io;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
 use motews_embedded_io::{Extension, NoExtension, Untimed};
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (rx, tx) = (vec![0; 4096], vec![0; 4096]);
     let mut ws = Ws::client(FromTokio::new(stream), rx, tx, request, Os)?;
     if deflate {
-        let config = Deflate::default();
+        let config = DeflateConfig::default();
         let mut ws = ws.with_deflate(config, Level::Default, memory(config))?;
         ws.connect().await?;
         match ws.deflate() {

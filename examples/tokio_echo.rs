@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::{Millis, Server};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Clock, Error, Extension, Timed, Timer};
@@ -75,7 +75,7 @@ async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Er
     if !deflate {
         return talk(ws).await;
     }
-    let config = Deflate::default();
+    let config = DeflateConfig::default();
     talk(ws.with_deflate(config, Level::Default, memory(config))?).await
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use motews::deflate::{Compressor, Decompressor, Deflate, Offers, Parameters, wire_limit};
+use motews::deflate::{Compressor, Decompressor, DeflateConfig, Offers, Parameters, wire_limit};
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
 use motews::{
     Chunk, Config, Connection, DataKind, Event, FrameHeader, Message, MessageBuffer,
@@ -148,9 +148,9 @@ where
 #[expect(unnameable_types, reason = "the inside of a sealed trait")]
 pub struct Outgoing<D> {
     compressor: Compressor<D>,
-    config: Deflate,
+    config: DeflateConfig,
     /// What was agreed upon, as far as the handshake is.
-    agreed: Result<Option<Deflate>, HandshakeError>,
+    agreed: Result<Option<DeflateConfig>, HandshakeError>,
     sending: Sending,
 }
 
@@ -176,7 +176,7 @@ impl<D> fmt::Debug for Outgoing<D> {
 }
 
 impl<D> Outgoing<D> {
-    pub(crate) const fn new(compressor: Compressor<D>, config: Deflate) -> Self {
+    pub(crate) const fn new(compressor: Compressor<D>, config: DeflateConfig) -> Self {
         Self {
             compressor,
             config,
@@ -185,7 +185,7 @@ impl<D> Outgoing<D> {
         }
     }
 
-    pub(crate) const fn agreed(&self) -> Option<Deflate> {
+    pub(crate) const fn agreed(&self) -> Option<DeflateConfig> {
         match self.agreed {
             Ok(agreed) => agreed,
             Err(_) => None,

@@ -8,13 +8,13 @@
 //! ```
 //! use embedded_io::{Read, Write};
 //! use motews::MessageBuffer;
-//! use motews::deflate::{Context, Deflate, Level, WindowBits};
+//! use motews::deflate::{Context, DeflateConfig, Level, WindowBits};
 //! use motews_embedded_io::blocking::WebSocket;
 //! use motews_embedded_io::deflate::Memory;
 //! use motews_embedded_io::Error;
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
+//! const DEFLATE: Deflate = DeflateConfig { send: KIB, receive: KIB };
 //!
 //! fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
 //!     let memory = Memory { window: [0; 1024], deflater: [0; 2560], parts: [0; 128] };
@@ -70,12 +70,12 @@
 //!
 //! | | bytes |
 //! |---|---|
-//! | [`Memory::window`] | 2^bits of [`Deflate::receive`]: 256 to 32,768; or none |
-//! | [`Memory::deflater`] | at least twice 2^bits of [`Deflate::send`] and 192: 704 to 65,728; more compresses better, up to [`full_memory`](motews::deflate::Deflater::full_memory) |
+//! | [`Memory::window`] | 2^bits of [`DeflateConfig::receive`]: 256 to 32,768; or none |
+//! | [`Memory::deflater`] | at least twice 2^bits of [`DeflateConfig::send`] and 192: 704 to 65,728; more compresses better, up to [`full_memory`](motews::deflate::Deflater::full_memory) |
 //! | [`Memory::parts`] | any; none where messages are received whole only |
 //!
 //! The window may be empty where the peer does not take its context over (`takeover: false` in
-//! [`Deflate::receive`]): then a message is inflated where it will lie, in the buffer given to
+//! [`DeflateConfig::receive`]): then a message is inflated where it will lie, in the buffer given to
 //! `recv`, and `next_event` and `next_chunk` fail.
 //!
 //! A client's transmit buffer holds the whole header that answers its offer: of 152 bytes at most.
@@ -91,7 +91,7 @@
 //! may wait in the compressor until there are more, or the message ends.
 
 use motews::Role;
-use motews::deflate::{Compressor, Decompressor, Deflate, Level, Offers};
+use motews::deflate::{Compressor, Decompressor, DeflateConfig, Level, Offers};
 
 use crate::codec::{Incoming, Outgoing};
 use crate::config::BufferTooSmall;
@@ -133,7 +133,7 @@ where
     #[expect(clippy::type_complexity, reason = "all that a WebSocket is made of")]
     pub fn with_deflate<W, D, P>(
         self,
-        config: Deflate,
+        config: DeflateConfig,
         level: Level,
         memory: Memory<W, D, P>,
     ) -> Result<WebSocket<'a, T, R, Rx, Tx, K, Memory<W, D, P>, M>, BufferTooSmall>
@@ -175,7 +175,7 @@ where
 {
     /// The compression that both sides have agreed upon; `None`: there is none, or the connection is
     /// not open yet.
-    pub const fn deflate(&self) -> Option<Deflate> {
+    pub const fn deflate(&self) -> Option<DeflateConfig> {
         match &self.reply.engine.phase {
             Phase::Open(_) => self.reply.engine.output.outgoing.agreed(),
             _ => None,

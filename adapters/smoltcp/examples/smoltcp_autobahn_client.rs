@@ -12,7 +12,7 @@ mod tap;
 
 use core::net::SocketAddrV4;
 
-use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
+use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
 use motews::handshake::{Request, ResponseEvent};
 use motews::{
     Chunk, DataKind, Entropy, EntropyError, Event, Message, MessageBuffer, ProtocolViolation,
@@ -32,7 +32,7 @@ const KIB: Context = Context {
     window_bits: WindowBits::new(10).expect("8 to 15"),
     takeover: true,
 };
-const DEFLATE: Deflate = Deflate {
+const DEFLATE: Deflate = DeflateConfig {
     send: KIB,
     receive: KIB,
 };
@@ -60,7 +60,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn new(agreed: Deflate) -> Result<Self, motews::NoRoom> {
+    fn new(agreed: DeflateConfig) -> Result<Self, motews::NoRoom> {
         Ok(Self {
             decompressor: Decompressor::new([0; 1024], agreed.receive, u64::MAX)?,
             compressor: Compressor::new([0; 4096], agreed.send, Level::Default)?,

@@ -17,13 +17,13 @@
 //! With windows of 2^10 bytes both ways that is about 6 KiB for a connection.
 //!
 //! ```
-//! use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
+//! use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
 //! use motews::handshake::RequestEvent;
 //! use motews_smoltcp::{ServerEvent, ServerSocket, deflate::Offers};
 //! use smoltcp::{socket::tcp, time::Instant};
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
+//! const DEFLATE: Deflate = DeflateConfig { send: KIB, receive: KIB };
 //! # type Window = [u8; 1024];
 //! # type Memory = [u8; 3072];
 //!
@@ -66,7 +66,7 @@
 //! [`ResponseEvent::Done`]: motews::handshake::ResponseEvent::Done
 
 pub use motews::deflate::Offers;
-use motews::deflate::{Accepted, CompressedSent, Compressor, Deflate};
+use motews::deflate::{Accepted, CompressedSent, Compressor, DeflateConfig};
 use motews::handshake::Upgrade;
 use motews::{DataKind, Entropy, Role, SendError};
 use smoltcp::socket::tcp::Socket;
@@ -88,7 +88,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     /// # use motews::handshake::Request;
     /// # use motews::{Entropy, EntropyError};
     /// # use motews_smoltcp::{ClientSocket, Config};
-    /// # use motews::deflate::{Context, Deflate, WindowBits};
+    /// # use motews::deflate::{Context, DeflateConfig, WindowBits};
     /// # use smoltcp::time::Instant;
     /// # struct Hardware;
     /// # impl Entropy for Hardware {
@@ -100,10 +100,10 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     /// let mut hardware = Hardware;
     /// let request = Request::new("192.168.1.2", "/", &mut hardware)?;
     /// let mut client: ClientSocket<'_, _, 160> = ClientSocket::new(&CONFIG, request, hardware, Instant::ZERO);
-    /// client.offer(Deflate { send: KIB, receive: KIB });
+    /// client.offer(DeflateConfig { send: KIB, receive: KIB });
     /// # Ok::<(), motews::handshake::ConfigError>(())
     /// ```
-    pub fn offer(&mut self, deflate: Deflate) {
+    pub fn offer(&mut self, deflate: DeflateConfig) {
         if let Some(offer) = self.offer_mut() {
             offer.offered = Some(deflate);
         }
@@ -127,7 +127,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
     /// The compression that both sides of the open connection have agreed on; `None`: none, or the
     /// connection is not open.
     #[must_use]
-    pub const fn agreed(&self) -> Option<Deflate> {
+    pub const fn agreed(&self) -> Option<DeflateConfig> {
         match self.phase {
             Phase::Open(_) => self.agreed.0,
             _ => None,

@@ -4,7 +4,7 @@
 
 use motews::Config;
 #[cfg(feature = "deflate")]
-use motews::deflate::{Accepted, Deflate, wire_limit};
+use motews::deflate::{Accepted, DeflateConfig, wire_limit};
 use motews::handshake::{HandshakeError, Request, ResponseEvent, Upgrade};
 
 /// What a server answers.
@@ -35,10 +35,10 @@ impl Extension {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Offer {
     #[cfg(feature = "deflate")]
-    pub(crate) offered: Option<Deflate>,
+    pub(crate) offered: Option<DeflateConfig>,
     /// What the response that is arriving says.
     #[cfg(feature = "deflate")]
-    agreed: Option<Deflate>,
+    agreed: Option<DeflateConfig>,
     #[cfg(feature = "deflate")]
     is_wrong: bool,
 }
@@ -106,7 +106,7 @@ impl Offer {
 
 /// What both sides have agreed on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Agreed(#[cfg(feature = "deflate")] pub(crate) Option<Deflate>);
+pub(crate) struct Agreed(#[cfg(feature = "deflate")] pub(crate) Option<DeflateConfig>);
 
 impl Agreed {
     /// Nothing.

@@ -109,7 +109,7 @@ pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
     #[cfg(feature = "deflate")]
     inflate: Option<Box<crate::deflate::Inflate>>,
     #[cfg(feature = "deflate")]
-    deflate: Option<motews::deflate::Deflate>,
+    deflate: Option<motews::deflate::DeflateParams>,
     /// Whole messages that [`WebSocket::pending`] has found.
     queue: VecDeque<Message>,
     queued: usize,
@@ -221,7 +221,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             ..motews::Config::default()
         };
         #[cfg(feature = "deflate")]
-        let config = match builder.deflate {
+        let config = match builder.agreed {
             None => config,
             Some(_) => motews::Config {
                 max_message_len: motews::deflate::wire_limit(config.max_message_len),
@@ -231,7 +231,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         let connection = Connection::with_config(role, config);
         let shared = Shared::new(connection, builder.write_timeout, builder.max_backlog);
         #[cfg(feature = "deflate")]
-        if let Some(agreed) = builder.deflate {
+        if let Some(agreed) = builder.agreed {
             shared.lock().packing = crate::deflate::Compress::new(agreed).map(|compress| {
                 Box::new(crate::shared::Packing {
                     compress,
@@ -256,10 +256,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             heard: false,
             #[cfg(feature = "deflate")]
             inflate: builder
-                .deflate
+                .agreed
                 .and_then(|agreed| crate::deflate::Inflate::new(agreed, builder.max_message_len)),
             #[cfg(feature = "deflate")]
-            deflate: builder.deflate,
+            deflate: builder.agreed,
             queue: VecDeque::new(),
             queued: 0,
             epoch: Instant::now(),
@@ -958,7 +958,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// What was agreed upon for compression (RFC 7692), if anything.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub const fn deflate(&self) -> Option<motews::deflate::Deflate> {
+    pub const fn deflate(&self) -> Option<motews::deflate::DeflateParams> {
         self.deflate
     }
 

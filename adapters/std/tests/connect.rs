@@ -15,7 +15,8 @@ use motews_std::{
 };
 
 mod support;
-use support::{key_of, read_head, serve};
+use motews_testkit::head::read as read_head;
+use support::{key_of, serve};
 
 #[cfg(feature = "tls")]
 #[path = "support/tls.rs"]

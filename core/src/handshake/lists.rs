@@ -3,7 +3,7 @@
 
 use super::Header;
 use super::head::{CONNECTION, EXTENSIONS, Set, UPGRADE};
-use super::tokens::{is_space, is_token_byte};
+use super::tokens::{Text, is_space, is_token_byte};
 #[cfg(feature = "deflate")]
 use crate::deflate::{Asked, NAME, PARAMETERS};
 
@@ -175,6 +175,21 @@ impl List {
 fn bits(candidates: &[&str], like: impl Fn(&str) -> bool) -> u32 {
     let each = candidates.iter().rev();
     each.fold(0, |bits, candidate| bits << 1 | u32::from(like(candidate)))
+}
+
+/// The subprotocols that a `Sec-WebSocket-Protocol` header offers, in their order, without what is no
+/// text in visible ASCII.
+///
+/// ```
+/// let mut offered = motews::handshake::subprotocols(b"chat.v2,, chat.v1");
+/// assert!(offered.next().is_some_and(|name| name == "chat.v2"));
+/// assert!(offered.next().is_some_and(|name| name == "chat.v1"));
+/// assert!(offered.next().is_none());
+/// ```
+pub fn subprotocols(value: &[u8]) -> impl Iterator<Item = Text<'_>> {
+    let elements = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let is_text = |element: &&[u8]| !element.is_empty() && element.iter().all(u8::is_ascii_graphic);
+    elements.filter(is_text).map(Text::new)
 }
 
 /// Whether `element` is an extension with its parameters.

@@ -144,6 +144,7 @@ pub use accept::Key;
 pub use client::{ClientHandshake, Request, ResponseEvent};
 pub use extensions::{Extension, Extensions, Param, ParamValue, Params};
 pub use head::Header;
+pub use lists::subprotocols;
 pub use offers::{Agreed, Offers};
 pub use response::Response;
 pub use server::{Answer, RequestEvent, ServerHandshake, Upgrade, path_and_query};

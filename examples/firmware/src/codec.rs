@@ -3,7 +3,7 @@
 
 use heapless::Vec;
 use motews::deflate::{
-    Accepted, Compressor, Context, Decompressor, Deflate, Deflater, Level, WindowBits,
+    Accepted, Compressor, Context, Decompressor, DeflateConfig, Deflater, Level, WindowBits,
 };
 use motews::{Chunk, CloseCode, DataKind, Message, MessageBuffer, ProtocolViolation, SendError};
 use motews_smoltcp::ServerSocket;
@@ -22,7 +22,7 @@ const CONTEXT: Context = Context {
     takeover: true,
 };
 /// What the board agrees to.
-pub(crate) const DEFLATE: Deflate = Deflate {
+pub(crate) const DEFLATE: Deflate = DeflateConfig {
     send: CONTEXT,
     receive: CONTEXT,
 };

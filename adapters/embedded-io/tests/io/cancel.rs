@@ -281,7 +281,7 @@ fn send_dropped_while_it_waits_has_sent_nothing() {
 #[cfg(feature = "deflate")]
 mod compressed {
     use motews::Server;
-    use motews::deflate::{Deflate, Level};
+    use motews::deflate::{DeflateConfig, Level};
 
     use super::*;
     use crate::deflate::{both, context, deflated, extended, memory};
@@ -290,7 +290,7 @@ mod compressed {
     const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
     /// Text twice, the second time next to nothing; a ping within it; something long.
-    fn talk(ours: Deflate, key: Option<[u8; 4]>) -> Vec<u8> {
+    fn talk(ours: DeflateConfig, key: Option<[u8; 4]>) -> Vec<u8> {
         let text = "Grüße, Grüße und viele Grüße".as_bytes();
         let payloads = deflated(ours.receive, &[text, text, &[7; 400]]);
         let (begin, end) = payloads[0].split_at(9);
@@ -345,7 +345,7 @@ mod compressed {
 
     #[test]
     fn server_receives_and_sends_whole_with_compression_dropped_anywhere_goes_on() {
-        let ours = Deflate {
+        let ours = DeflateConfig {
             send: context(8, true),
             receive: context(8, false),
         };

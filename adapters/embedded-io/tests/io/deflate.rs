@@ -5,7 +5,7 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, Deflate, Deflated, Deflater, Level, WindowBits, wire_limit,
+    Compressor, Context, Decompressor, DeflateConfig, Deflated, Deflater, Level, WindowBits, wire_limit,
 };
 use motews::handshake::{HandshakeError, Request};
 use motews::{
@@ -36,15 +36,15 @@ pub(crate) fn context(bits: u8, takeover: bool) -> Context {
     }
 }
 
-pub(crate) fn both(bits: u8, takeover: bool) -> Deflate {
-    Deflate {
+pub(crate) fn both(bits: u8, takeover: bool) -> DeflateConfig {
+    DeflateConfig {
         send: context(bits, takeover),
         receive: context(bits, takeover),
     }
 }
 
 /// What a side needs, with parts of so many octets.
-pub(crate) fn memory(config: Deflate, parts: usize) -> Vecs {
+pub(crate) fn memory(config: DeflateConfig, parts: usize) -> Vecs {
     Memory {
         window: vec![0; config.receive.window_bits.size()],
         deflater: vec![0; Deflater::<Vec<u8>>::min_memory(config.send.window_bits)],
@@ -312,7 +312,7 @@ macro_rules! asked {
 /// One connection.
 #[derive(Clone, Copy)]
 struct Case {
-    ours: Deflate,
+    ours: DeflateConfig,
     /// Of each buffer.
     size: usize,
     /// What the transport takes and gives at a time.
@@ -322,7 +322,7 @@ struct Case {
 }
 
 /// Buffers, transports, and ways to receive.
-fn cases(ours: Deflate, least: usize) -> impl Iterator<Item = Case> {
+fn cases(ours: DeflateConfig, least: usize) -> impl Iterator<Item = Case> {
     let sizes = [
         (least, 1, 0),
         (least, 1, 1),
@@ -339,10 +339,10 @@ fn cases(ours: Deflate, least: usize) -> impl Iterator<Item = Case> {
 }
 
 /// A row: what this side wants, what the peer says, what is agreed upon.
-type Row<'a> = (Deflate, &'a [&'a str], Option<Deflate>);
+type Row<'a> = (DeflateConfig, &'a [&'a str], Option<DeflateConfig>);
 
-fn differing(send: (u8, bool), receive: (u8, bool)) -> Deflate {
-    Deflate {
+fn differing(send: (u8, bool), receive: (u8, bool)) -> DeflateConfig {
+    DeflateConfig {
         send: context(send.0, send.1),
         receive: context(receive.0, receive.1),
     }
@@ -356,7 +356,7 @@ fn server_any_offer_any_buffer_any_transport_echoes_all() {
     let none = both(8, false);
     let rows: &[(Row<'_>, &str)] = &[
         (
-            (Deflate::MAX, &[browser], Some(Deflate::MAX)),
+            (DeflateConfig::MAX, &[browser], Some(DeflateConfig::MAX)),
             "permessage-deflate",
         ),
         (
@@ -399,7 +399,7 @@ fn server_any_offer_any_buffer_any_transport_echoes_all() {
         // What would not fit is declined, and all is as without.
         ((small, &["permessage-deflate"], None), ""),
         ((small, &[], None), ""),
-        ((Deflate::MAX, &["permessage-deflate; unknown"], None), ""),
+        ((DeflateConfig::MAX, &["permessage-deflate; unknown"], None), ""),
     ];
     for ((ours, offers, agreed), answer) in rows {
         for case in cases(*ours, 64) {
@@ -440,7 +440,7 @@ fn client_any_answer_any_buffer_any_transport_echoes_all() {
     let none = both(8, false);
     let rows: &[(Row<'_>, &str)] = &[
         (
-            (Deflate::MAX, &["permessage-deflate"], Some(Deflate::MAX)),
+            (DeflateConfig::MAX, &["permessage-deflate"], Some(DeflateConfig::MAX)),
             "permessage-deflate; client_max_window_bits",
         ),
         (
@@ -502,7 +502,7 @@ fn client_any_answer_any_buffer_any_transport_echoes_all() {
 /// before it nothing counts.
 #[test]
 fn client_is_answered_what_it_has_not_offered_fails() {
-    let connect = |ours: Deflate, response: Vec<u8>, tx: usize| {
+    let connect = |ours: DeflateConfig, response: Vec<u8>, tx: usize| {
         let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
         let script = Script::new(response, 7, false);
         let ws: Blocking<'_, _, NoExtension> =
@@ -574,7 +574,7 @@ fn memory_too_small_is_refused() {
 
 /// A server that compresses, with a client that has said this.
 fn open_with(
-    ours: Deflate,
+    ours: DeflateConfig,
     memory: Vecs,
     talk: &[u8],
     config: &'static Config<'static>,
@@ -592,7 +592,7 @@ fn open_with(
     (ws, script)
 }
 
-fn open(ours: Deflate, talk: &[u8]) -> (Blocking<'static, Server>, Script) {
+fn open(ours: DeflateConfig, talk: &[u8]) -> (Blocking<'static, Server>, Script) {
     static CONFIG: Config<'static> = Config::DEFAULT;
     open_with(ours, memory(ours, 10), talk, &CONFIG)
 }
@@ -1089,12 +1089,12 @@ fn connection_with_compression_takes_what_is_stated() {
 type Halved =
     asynch::WebSocket<'static, Duplex<Script, Script>, Server, [u8; 64], [u8; 64], Untimed, Vecs>;
 
-fn halved(ours: Deflate, chunk: usize) -> (Halved, Script) {
+fn halved(ours: DeflateConfig, chunk: usize) -> (Halved, Script) {
     let offer = "permessage-deflate; client_max_window_bits";
     halved_with(ours, chunk, &[offer])
 }
 
-fn halved_with(ours: Deflate, chunk: usize, offers: &[&str]) -> (Halved, Script) {
+fn halved_with(ours: DeflateConfig, chunk: usize, offers: &[&str]) -> (Halved, Script) {
     let script = Script::new(extended(REQUEST, offers), chunk, true);
     script.ends(false);
     let transport = Duplex {

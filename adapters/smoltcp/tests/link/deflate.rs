@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use std::rc::Rc;
 
-use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
+use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake};
 use motews::{
     Chunk, Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Entropy,
@@ -20,7 +20,7 @@ const KIB: Context = Context {
     window_bits: WindowBits::new(10).unwrap(),
     takeover: true,
 };
-const DEFLATE: Deflate = Deflate {
+const DEFLATE: Deflate = DeflateConfig {
     send: KIB,
     receive: KIB,
 };
@@ -393,7 +393,7 @@ struct Caller {
 
 impl Caller {
     /// One that calls, with rings of these sizes.
-    fn new(net: &mut Net, deflate: Deflate, rx: usize, tx: usize) -> Self {
+    fn new(net: &mut Net, deflate: DeflateConfig, rx: usize, tx: usize) -> Self {
         let socket = net.client.socket(rx, tx);
         let address = net.server.address;
         net.client.connect(socket, address, 80);
@@ -475,13 +475,13 @@ fn client_and_server_compress_through_rings_of_any_size() {
         window_bits: WindowBits::new(bits).unwrap(),
         takeover,
     };
-    let deflate = |send, receive| Deflate { send, receive };
+    let deflate = |send, receive| DeflateConfig { send, receive };
     for (wanted, agreed, (rx, tx)) in [
         (DEFLATE, DEFLATE, (64, 60)),
         (DEFLATE, DEFLATE, (1, 131)),
         (
-            Deflate::MAX,
-            deflate(KIB, Deflate::MAX.receive),
+            DeflateConfig::MAX,
+            deflate(KIB, DeflateConfig::MAX.receive),
             (4096, 4096),
         ),
         (
@@ -589,10 +589,10 @@ impl Entropy for Sample {
 /// What a client comes to, whose request offers [`DEFLATE`] or nothing, given an answer with these
 /// headers and frames: its request, whether it has opened with what, and its end.
 fn answered(
-    offer: Option<Deflate>,
+    offer: Option<DeflateConfig>,
     headers: &str,
     frames: &[u8],
-) -> (String, Option<Option<Deflate>>, Option<End>) {
+) -> (String, Option<Option<DeflateConfig>>, Option<End>) {
     static LIMITED: Config<'static> = Config {
         max_message_len: 10,
         ..Config::DEFAULT
@@ -620,7 +620,7 @@ fn answered(
             raw.send("\r\n");
             raw.send(frames);
             // Too late: the request is out.
-            client.offer(Deflate::MAX);
+            client.offer(DeflateConfig::MAX);
         }
         let tcp = net.client.tcp(socket);
         while let Some(event) = client.poll(tcp, net.now, 100) {
@@ -655,7 +655,7 @@ fn client_offers_what_it_has_memory_for() {
             "permessage-deflate; server_max_window_bits=10; client_max_window_bits=10",
         ),
         (
-            Some(Deflate::MAX),
+            Some(DeflateConfig::MAX),
             "permessage-deflate; client_max_window_bits",
         ),
     ] {
@@ -673,7 +673,7 @@ fn client_offers_what_it_has_memory_for() {
 fn client_given_an_answer_agrees_or_fails() {
     let bits = |bits| WindowBits::new(bits).unwrap();
     let kib = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10";
-    let smaller = Deflate {
+    let smaller = DeflateConfig {
         send: Context {
             window_bits: bits(8),
             takeover: false,
