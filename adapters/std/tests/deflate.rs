@@ -162,7 +162,12 @@ fn connecting_with_a_wrong_answer_fails() {
 /// sizes, with takeover and without.
 #[test]
 fn open_compressed_messages_arrive_as_they_were() {
-    for config in [DeflateConfig::default(), DeflateConfig::MAX, small(true), small(false)] {
+    for config in [
+        DeflateConfig::default(),
+        DeflateConfig::MAX,
+        small(true),
+        small(false),
+    ] {
         let (mut client, mut server) = ws_pair_with(&Builder::new().deflate(config));
         let echo = thread::spawn(move || {
             while let Some(message) = server.recv().unwrap() {

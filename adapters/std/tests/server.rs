@@ -1230,7 +1230,9 @@ mod deflate {
             max_message_len: 100_000,
             ..Limits::default()
         };
-        let builder = Server::builder().limits(limits).deflate(DeflateConfig::default());
+        let builder = Server::builder()
+            .limits(limits)
+            .deflate(DeflateConfig::default());
         let server = start(builder, echo);
         for (len, code) in [
             (100_000, None),
@@ -1336,7 +1338,9 @@ mod deflate {
     #[test]
     fn hub_of_members_with_and_without_compression_reaches_all_in_order() {
         let (server, hub, senders) = room(
-            Server::builder().threads(2).deflate(DeflateConfig::default()),
+            Server::builder()
+                .threads(2)
+                .deflate(DeflateConfig::default()),
             SlowPolicy::DropOldest,
         );
         let mut clients: Vec<_> = configs().map(|config| connect(&server, config)).into();
