@@ -248,13 +248,17 @@ fn read_answer(
     let mut tape = Tape::default();
     for piece in pieces(head.len(), sizes) {
         tape.receive(&head[piece], |input| {
-            Ok(handshake.next_event(input, offers)?.map(|event| match event {
-                ResponseEvent::Done(agreed) => {
-                    let chosen = agreed.subprotocol.and_then(|index| offers.subprotocol(index));
-                    Told::Done(chosen.unwrap_or_default().to_owned(), agreed)
-                }
-                event => event.into(),
-            }))
+            Ok(handshake
+                .next_event(input, offers)?
+                .map(|event| match event {
+                    ResponseEvent::Done(agreed) => {
+                        let chosen = agreed
+                            .subprotocol
+                            .and_then(|index| offers.subprotocol(index));
+                        Told::Done(chosen.unwrap_or_default().to_owned(), agreed)
+                    }
+                    event => event.into(),
+                }))
         });
     }
     tape
@@ -355,7 +359,20 @@ fn refused(error: HandshakeError, sizes: &[u8]) {
     let response = written(sizes, |offset, out| response.emit_from(offset, out));
     let tape = read_response(&response, sizes, 64, UNLIMITED);
     let status = HandshakeError::UnexpectedStatus(error.status());
-    assert_eq!((tape.error, tape.consumed), (Some(status), response.len()));
+    let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let head = end.expect("a whole head") + 4;
+    assert_eq!((tape.error, tape.consumed), (Some(status), head));
+    // A 400 of a server says why.
+    let of_responses = {
+        use HandshakeError::*;
+        matches!(error, Upgrade | Accept | Subprotocol | UnexpectedStatus(_))
+    };
+    let has_reason = response.len() > head;
+    assert_eq!(
+        has_reason,
+        error.status() == 400 && !of_responses,
+        "{error}"
+    );
 }
 
 /// Whether the head was read to its end: what is right or wrong with it is told of it as a whole.
@@ -406,8 +423,15 @@ fn compare_parsed(is_client: bool, tape: &Tape) {
         // A version before 1.1 in an interim response is told in the end.
         Told::StatusLine(status, _) if tape.error != Some(HandshakeError::HttpVersion) => {
             let key = sample_key();
-            Agreed::from_headers(*status, (1, 1), Some(&key), headers, &OFFERS, Limits::DEFAULT)
-                .map(Told::from)
+            Agreed::from_headers(
+                *status,
+                (1, 1),
+                Some(&key),
+                headers,
+                &OFFERS,
+                Limits::DEFAULT,
+            )
+            .map(Told::from)
         }
         _ => return,
     };

@@ -38,8 +38,9 @@ impl Header<'_> {
 /// A set of things about a head, a bit for each.
 pub(super) type Set = u16;
 
-/// The headers that the opening handshake knows, in the order of their bits.
-const FIELDS: [&str; 11] = [
+/// The headers that the opening handshake knows, in the order of their bits; then what else may be wrong
+/// with a request.
+pub(super) static FIELDS: [&str; 17] = [
     "Host",
     "Upgrade",
     "Connection",
@@ -51,7 +52,15 @@ const FIELDS: [&str; 11] = [
     "Content-Length",
     "Transfer-Encoding",
     "Origin",
+    "method",
+    "HTTP version",
+    "target",
+    "request line",
+    "header line",
+    "control character",
 ];
+/// How many of them are headers.
+const HEADERS: usize = 11;
 
 pub(super) const HOST: Set = 1;
 pub(super) const UPGRADE: Set = 1 << 1;
@@ -75,7 +84,7 @@ pub(super) const STREAM: Set = 1 << 15;
 /// The bit of the header `name`; 0 for those that the opening handshake does not know [HS18].
 pub(super) fn field(name: &[u8]) -> Set {
     let mut bit = 1;
-    for known in &FIELDS {
+    for known in FIELDS.iter().take(HEADERS) {
         if name.eq_ignore_ascii_case(known.as_bytes()) {
             return bit;
         }

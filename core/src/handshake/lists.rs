@@ -3,7 +3,7 @@
 
 use super::Header;
 use super::head::{CONNECTION, EXTENSIONS, Set, UPGRADE};
-use super::tokens::{Text, is_space, is_token_byte};
+use super::tokens::{Text, is_space, is_token_byte, split};
 #[cfg(feature = "deflate")]
 use crate::deflate::{Asked, NAME, PARAMETERS};
 
@@ -92,21 +92,25 @@ impl List {
         if header.first {
             *self = Self::new(field == EXTENSIONS);
         }
-        let may_be_empty = !self.extensions || (header.is_whole() && header.value.is_empty());
-        let end = header.last.then_some(&b',');
-        for byte in header.value.iter().chain(end) {
+        let mut rest = Some(header.value);
+        while let Some(bytes) = rest {
             // A comma within quotes is no token either, so each comma ends an element.
-            if *byte == b',' {
-                let is_empty = self.place == Place::Name && self.expect == Expect::Token;
-                if !(is_empty && may_be_empty) {
-                    each(self.end(candidates));
-                }
-                *self = Self::new(self.extensions);
-            } else if field & ANY_CASE != 0 {
-                self.push(byte.to_ascii_lowercase(), candidates);
-            } else {
-                self.push(*byte, candidates);
+            let (element, others) = split(bytes, b',');
+            for byte in element {
+                let lower = byte.to_ascii_lowercase();
+                let byte = if field & ANY_CASE != 0 { lower } else { *byte };
+                self.push(byte, candidates);
             }
+            rest = others;
+            if others.is_none() && !header.last {
+                break;
+            }
+            let is_empty = self.place == Place::Name && self.expect == Expect::Token;
+            let may_be_empty = !self.extensions || (header.is_whole() && header.value.is_empty());
+            if !(is_empty && may_be_empty) {
+                each(self.end(candidates));
+            }
+            *self = Self::new(self.extensions);
         }
     }
 
@@ -146,11 +150,10 @@ impl List {
     /// Keeps those candidates that go on with `byte`, or end if it is 0.
     fn compare(&mut self, byte: u8, candidates: &[&str]) {
         self.alike &= bits(candidates, |candidate| {
-            match candidate.as_bytes().get(self.len) {
-                // An extension may have parameters behind its name.
-                Some(next) if !self.extensions || is_token_byte(*next) => *next == byte,
-                _ => byte == 0,
-            }
+            let next = candidate.as_bytes().get(self.len).copied().unwrap_or(0);
+            // An extension may have parameters behind its name.
+            let ends = self.extensions && !is_token_byte(next);
+            byte == if ends { 0 } else { next }
         });
         self.len = self.len.wrapping_add(1);
     }

@@ -207,6 +207,7 @@ impl HandshakeError {
     /// The HTTP status that tells a client so: 400, 414, 426 or 431. See
     /// [`HandshakeError::response`].
     #[must_use]
+    #[inline(never)] // each status has its words, which would be there for each error: smaller
     pub const fn status(self) -> u16 {
         match self {
             Self::StartLineTooLong => 414,

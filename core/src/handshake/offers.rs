@@ -1,6 +1,6 @@
 //! What this side offers in the opening handshake, and what both have agreed on.
 
-use super::tokens::is_token;
+use super::tokens::{is_token, is_token_byte};
 use super::{ConfigError, Extensions};
 use crate::connection::Config;
 #[cfg(feature = "deflate")]
@@ -104,7 +104,9 @@ impl<'a> Offers<'a> {
         }
         let is_one = |offer: &&str| {
             let mut extensions = Extensions::parse(offer.as_bytes());
-            matches!(extensions.next(), Some(Ok(_))) && extensions.next().is_none()
+            // It begins with its name, for that is what an answer is compared with.
+            let begins = offer.bytes().next().is_some_and(is_token_byte);
+            begins && matches!(extensions.next(), Some(Ok(_))) && extensions.next().is_none()
         };
         match self.extensions.iter().all(is_one) {
             true => Ok(()),

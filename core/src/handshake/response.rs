@@ -1,7 +1,8 @@
 //! HTTP responses that do not accept.
 
 use super::head::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, Set, TRANSFER_ENCODING, Writer, check_headers, is_value,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, FIELDS, Set, TRANSFER_ENCODING, Writer, check_headers,
+    is_value,
 };
 use super::{ConfigError, HandshakeError};
 
@@ -130,10 +131,30 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
 }
 
 impl HandshakeError {
+    /// What is wrong with a request that gets a 400: the name of a header, or of another part.
+    fn part(self) -> &'static str {
+        let index: u8 = match self {
+            Self::Host => 0,
+            Self::Connection => 2,
+            Self::Key => 3,
+            Self::Version => 4,
+            Self::Extensions => 6,
+            Self::Body => 8,
+            Self::Method => 11,
+            Self::HttpVersion => 12,
+            Self::Target => 13,
+            Self::StartLine => 14,
+            Self::HeaderName => 15,
+            Self::ControlCharacter => 16,
+            _ => u8::MAX,
+        };
+        FIELDS.get(usize::from(index)).copied().unwrap_or_default()
+    }
+
     /// The response that tells the client what was wrong (§4.2.1, §4.2.2, §10.7): the fitting
     /// status, a short body that says why, and for a version that is not spoken here the one that is (§4.4).
     #[must_use]
-    pub const fn response(self) -> Response<'static> {
+    pub fn response(self) -> Response<'static> {
         // [HS09] [HS20]
         let status = self.status();
         let (reason, headers): (_, &[_]) = match status {
@@ -149,27 +170,11 @@ impl HandshakeError {
             431 => ("Request Header Fields Too Large", &[]),
             _ => ("Bad Request", &[]),
         };
-        // As short as can be: firmware has them all in its flash. A fault of a header has its name.
-        let body = match self {
-            Self::StartLine => "malformed request line",
-            Self::HeaderName => "malformed header",
-            Self::ControlCharacter => "control character",
-            Self::Method => "not GET",
-            Self::HttpVersion => "HTTP before 1.1",
-            Self::Target => "malformed target",
-            Self::Body => "announces a body",
-            Self::Host => "Host",
-            Self::Connection => "Connection",
-            Self::Version => "Sec-WebSocket-Version",
-            Self::Key => "Sec-WebSocket-Key",
-            Self::Extensions => "Sec-WebSocket-Extensions",
-            _ => "",
-        };
         Response {
             status,
             reason,
             headers,
-            body: body.as_bytes(),
+            body: self.part().as_bytes(),
             is_head: false,
         }
     }

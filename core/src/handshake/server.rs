@@ -153,9 +153,7 @@ struct Requirements {
     list: List,
     /// The headers that were seen.
     seen: Set,
-    /// Those of the headers required that are there and right.
-    right: Set,
-    /// What is wrong.
+    /// What is missing or wrong.
     wrong: Set,
     is_head: bool,
     key: Key,
@@ -191,8 +189,11 @@ impl Judge for Requirements {
     fn header(&mut self, header: &Header<'_>, offers: &Offers<'_>) -> Result<(), HandshakeError> {
         if header.first {
             self.field = head::field(header.name.as_bytes());
-            self.wrong |= SINGLE & self.seen & self.field; // once only [HS04] [HS07] [HS08]
-            self.right |= (HOST | VERSION) & self.field;
+            if SINGLE & self.seen & self.field != 0 {
+                self.wrong |= self.field; // once only [HS04] [HS07] [HS08]
+            } else {
+                self.wrong &= !(SINGLE & self.field);
+            }
             self.seen |= self.field;
         }
         let value = header.value;
@@ -200,14 +201,10 @@ impl Judge for Requirements {
             KEY | VERSION | CONTENT_LENGTH if !header.is_whole() => {
                 return Err(HandshakeError::HeaderTooLong);
             }
-            KEY => {
-                if let Some(key) = Key::parse(value) {
-                    self.key = key;
-                    self.right |= KEY; // [HS07]
-                } else {
-                    self.wrong |= KEY;
-                }
-            }
+            KEY => match Key::parse(value) {
+                Some(key) => self.key = key,
+                None => self.wrong |= KEY, // [HS07]
+            },
             VERSION if value != b"13" => self.wrong |= OTHER_VERSION, // [HS08]
             // A body would be taken for frames, or the frames for a body [HS23]
             CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
@@ -232,7 +229,7 @@ impl Judge for Requirements {
             (KEY, HandshakeError::Key),
             (EXTENSIONS, HandshakeError::Extensions),
         ];
-        head::check(self.wrong | (REQUIRED & !self.right), &ERRORS)?; // [HS01]
+        head::check(self.wrong, &ERRORS)?; // [HS01]
         Ok(true)
     }
 }
@@ -243,8 +240,7 @@ impl Requirements {
             field: 0,
             list: List::new(false),
             seen: 0,
-            right: 0,
-            wrong: 0,
+            wrong: REQUIRED,
             is_head: false,
             key: Key::NONE,
             subprotocols: 0,
@@ -259,7 +255,6 @@ impl Requirements {
         let Self {
             field,
             list,
-            right,
             wrong,
             subprotocols,
             ..
@@ -285,7 +280,7 @@ impl Requirements {
             // Some clients offer what is no token: it is not chosen, and no reason to refuse.
             PROTOCOL => *subprotocols |= element.found,
             // RFC 2616 §2.1: elements that are none of these are not ours to judge
-            field if element.found != 0 => *right |= field,
+            field if element.found != 0 => *wrong &= !field,
             _ => {}
         });
     }
@@ -337,9 +332,11 @@ fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
 fn authority_and_path(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = split(target, b':');
     let rest = rest?.strip_prefix(b"//")?;
-    let is_http = ["http", "https", "ws", "wss"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
+    // The last letter may be missing.
+    let known: &[u8] = if scheme.len() > 3 { b"https" } else { b"wss" };
+    let is_http = known
+        .get(..scheme.len().max(2))
+        .is_some_and(|known| scheme.eq_ignore_ascii_case(known));
     (is_http && !matches!(rest, [] | [b'/' | b'?', ..])).then_some(rest)
 }
 
@@ -427,10 +424,10 @@ impl Upgrade {
         let mut judge = Requirements::new(limits);
         if version >= (2, 0) {
             // RFC 8441 §5: none of these need be there, and another method is another request.
-            judge.right = REQUIRED & !VERSION;
-            if method != "CONNECT" {
-                judge.wrong |= UPGRADE;
-            }
+            judge.wrong = match method {
+                "CONNECT" => VERSION,
+                _ => return Err(HandshakeError::NotUpgrade),
+            };
             judge.seen = STREAM;
         } else {
             if method != "GET" {
