@@ -1,24 +1,26 @@
 //! What both roles share: the open connection, and how TCP ends.
 
+#[cfg(feature = "deflate")]
+use motews::deflate::DeflateParams;
 use motews::{
-    CloseCode, Connection, DataKind, Deadlines, Due, Event, Message, Millis, ProtocolViolation,
-    Role, SendError, State, Timeouts,
-    handshake::{HandshakeError, HeadConfig},
+    CloseCode, Connection, DataKind, Deadlines, Due, Event, Limits, Message, Millis,
+    ProtocolViolation, Role, SendError, State, Timeouts,
+    handshake::{Agreed, HandshakeError, Offers},
 };
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
-use crate::extension::Agreed;
 use crate::log::debug;
 use crate::ring;
 
 /// What is decided once, for any number of sockets.
 ///
 /// ```
+/// use motews::handshake::Offers;
 /// use motews_smoltcp::Config;
 ///
 /// static CONFIG: Config<'static> = Config {
-///     subprotocols: &["chat"],
+///     offers: Offers::new().subprotocols(&["chat"]),
 ///     ..Config::DEFAULT
 /// };
 /// ```
@@ -28,23 +30,19 @@ pub struct Config<'a> {
     /// the end of the answer, however long a page that is; that for closing holds until TCP has
     /// ended on both sides.
     pub timeouts: Timeouts,
-    /// The longest message accepted, in octets; `u64::MAX`, the default, means no limit, for the
-    /// adapter keeps nothing of it.
-    pub max_message_len: u64,
-    /// The limits on the head of the peer's handshake.
-    pub head: HeadConfig,
-    /// The subprotocols that a server speaks, the one it likes best first. A client offers those
-    /// of its [`Request`](motews::handshake::Request).
-    pub subprotocols: &'a [&'a str],
+    /// What the peer may send. There is no limit on messages by default, for the adapter keeps nothing
+    /// of them.
+    pub limits: Limits,
+    /// The subprotocols and the compression that a client offers, and a server chooses from.
+    pub offers: Offers<'a>,
 }
 
 impl Config<'_> {
-    /// The defaults of the core, and no subprotocol.
+    /// The defaults of the core, no subprotocol, no compression.
     pub const DEFAULT: Self = Self {
         timeouts: Timeouts::DEFAULT,
-        max_message_len: u64::MAX,
-        head: HeadConfig::DEFAULT,
-        subprotocols: &[],
+        limits: Limits::DEFAULT,
+        offers: Offers::new(),
     };
 }
 
@@ -84,7 +82,8 @@ pub struct WebSocket<'a, R, H> {
     pub(crate) phase: Phase<R, H>,
     pub(crate) deadlines: Deadlines,
     /// Of the open connection.
-    pub(crate) agreed: Agreed,
+    #[cfg(feature = "deflate")]
+    pub(crate) agreed: Option<DeflateParams>,
 }
 
 /// The phases follow each other and share their memory.
@@ -109,7 +108,8 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
             config,
             phase: Phase::Opening(opening),
             deadlines: Deadlines::new(now),
-            agreed: Agreed::NONE,
+            #[cfg(feature = "deflate")]
+            agreed: None,
         }
     }
 
@@ -233,9 +233,11 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// The opening handshake is complete.
     pub(crate) fn opened(&mut self, role: R, agreed: Agreed, now: Millis) {
         self.deadlines.opened(now);
-        self.agreed = agreed;
-        let config = agreed.config(self.config.max_message_len);
-        self.phase = Phase::Open(Connection::with_config(role, config));
+        #[cfg(feature = "deflate")]
+        {
+            self.agreed = agreed.deflate;
+        }
+        self.phase = Phase::Open(Connection::with_config(role, agreed.config));
     }
 
     /// The WebSocket has ended. RFC 6455 §7.1.1: TCP is shut down for writing; then what still

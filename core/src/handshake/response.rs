@@ -92,6 +92,12 @@ impl<'a> Response<'a> {
         Self { is_head, ..self }
     }
 
+    /// Whether it answers a HEAD request.
+    #[must_use]
+    pub const fn is_head(&self) -> bool {
+        self.is_head
+    }
+
     /// Writes the response from its byte `offset` on into `out`, as much as there is room for, and
     /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
     pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
