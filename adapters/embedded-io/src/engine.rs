@@ -6,14 +6,15 @@ use core::cell::Cell;
 use core::mem;
 
 use motews::handshake::{
-    ClientHandshake, HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake,
+    Agreed, Answer, ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, Response,
+    ResponseEvent, ServerHandshake, Upgrade,
 };
 use motews::{
     Client, CloseCode, Connection, Due, Entropy, FrameHeader, Message, Millis, Role, SendError,
     Server, State, Window,
 };
 
-use crate::config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
+use crate::config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
 use crate::error::Failure;
 use crate::extension::{Extension, Fragment, NoExtension};
 use crate::output::Output;
@@ -41,21 +42,23 @@ pub(crate) enum Next<F> {
 }
 
 #[derive(Debug)]
-pub(crate) enum Phase<'a, R, X: Extension> {
+pub(crate) enum Phase<'a, R> {
     /// A server waits for the request.
-    Request(ServerHandshake<'a, [u8; 0]>, X::Offers),
-    /// A server answers; so many octets of it are through. With an error, if it tells of one.
-    Answer(Answer<'a>, usize, Failure, X::Accepted),
+    Request(ServerHandshake<[u8; 0]>),
+    /// A server accepts; so many octets of the response are through.
+    Accept(Upgrade, Answer<'a>, usize),
+    /// A server responds in another way, likewise; with what it tells then.
+    Respond(Response<'a>, usize, Failure),
     /// A client asks; so many octets of it are through.
-    Ask(Request<'a>, usize, R),
+    Ask(Request<'a>, Key, usize, R),
     /// A client waits for the response.
-    Response(ClientHandshake<'a, [u8; 0]>, R),
+    Response(ClientHandshake<[u8; 0]>, R),
     Open(Connection<R>),
     /// There is no WebSocket.
     Over(Failure),
 }
 
-impl<R, X: Extension> Phase<'_, R, X> {
+impl<R> Phase<'_, R> {
     /// The connection, if there is one.
     pub(crate) const fn open(&mut self) -> Result<&mut Connection<R>, Failure> {
         match self {
@@ -76,15 +79,15 @@ impl<R, X: Extension> Phase<'_, R, X> {
 #[derive(Debug)]
 pub(crate) struct Engine<'a, R, Tx, K, X: Extension> {
     pub(crate) output: Output<Tx, X>,
-    pub(crate) phase: Phase<'a, R, X>,
+    pub(crate) phase: Phase<'a, R>,
     pub(crate) time: K,
     pub(crate) config: &'a Config<'a>,
     pub(crate) subprotocol: Option<&'a str>,
 }
 
 /// What waits for a request.
-const fn request<'a>(config: &'a Config<'a>) -> ServerHandshake<'a, [u8; 0]> {
-    ServerHandshake::with_config([], config.head).subprotocols(config.subprotocols)
+const fn request(config: &Config<'_>) -> ServerHandshake<[u8; 0]> {
+    ServerHandshake::with_limits([], config.limits)
 }
 
 /// Whether a buffer is large enough.
@@ -98,7 +101,7 @@ pub(crate) fn check<B: AsRef<[u8]>>(buffer: &B) -> Result<(), BufferTooSmall> {
 impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, R, Tx, K, X> {
     pub(crate) fn configure(&mut self, config: &'a Config<'a>) {
         self.config = config;
-        if let Phase::Request(handshake, _) = &mut self.phase {
+        if let Phase::Request(handshake) = &mut self.phase {
             *handshake = request(config);
         }
     }
@@ -240,13 +243,24 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'
         }
     }
 
+    /// What is offered, or accepted.
+    fn offers(&self) -> Offers<'a> {
+        X::offers(&self.output.outgoing, self.config.offers())
+    }
+
     /// The opening handshake is complete.
-    fn open(&mut self, role: R, subprotocol: Option<&'a str>, incoming: &mut X::Incoming) {
+    fn open(
+        &mut self,
+        role: R,
+        agreed: &Agreed,
+        subprotocol: Option<&'a str>,
+        incoming: &mut X::Incoming,
+    ) {
         self.time.opened();
         self.subprotocol = subprotocol;
         let outgoing = &mut self.output.outgoing;
-        let config = X::open(incoming, outgoing, self.config.max_message_len);
-        self.phase = Phase::Open(Connection::with_config(role, config));
+        X::open(incoming, outgoing, agreed, self.config.limits.message);
+        self.phase = Phase::Open(Connection::with_config(role, agreed.config));
     }
 
     /// Puts as much as there is room for of what `emit_from(offset, out)` gives into the transmit
@@ -254,11 +268,11 @@ impl<'a, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'
     fn emit(
         output: &mut Output<Tx, X>,
         at: &mut usize,
-        emit_from: impl Fn(&X::Outgoing, usize, &mut [u8]) -> usize,
+        emit_from: impl Fn(usize, &mut [u8]) -> usize,
     ) -> bool {
         let mut all = false;
-        _ = output.put(|out, outgoing| {
-            let len = emit_from(outgoing, *at, out);
+        _ = output.put(|out, _| {
+            let len = emit_from(*at, out);
             *at = at.saturating_add(len);
             all = len < out.len();
             Ok(len)
@@ -357,7 +371,7 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, Server, Tx, K, NoExt
     pub(crate) fn server(config: &'a Config<'a>, tx: Tx, time: K) -> Self {
         Self {
             output: Output::new(tx, ()),
-            phase: Phase::Request(request(config), ()),
+            phase: Phase::Request(request(config)),
             time,
             config,
             subprotocol: None,
@@ -371,70 +385,77 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, Server
         &mut self,
         rx: &mut Window<Rx>,
         incoming: &mut X::Incoming,
-        judge: &mut impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+        judge: &mut impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
     ) -> Result<Option<Io>, Failure> {
+        let offers = self.offers();
         loop {
             match &mut self.phase {
-                Phase::Request(handshake, offers) => {
+                Phase::Request(handshake) => {
                     let mut input = &*rx.unread();
                     let unread = input.len();
                     // The request's line lies in the transmit buffer, idle until the answer.
                     let (line, _) = self.output.idle();
-                    let (upgrade, event) = match handshake.next_event_in(line, &mut input) {
-                        Ok(None) => (None, None),
-                        Ok(Some(RequestEvent::Done(upgrade))) => {
-                            (Some(upgrade), Some(Ok(RequestEvent::Done(upgrade))))
+                    let found = handshake.next_event_in(line, &mut input, &offers);
+                    let is_head = handshake.is_head();
+                    let (upgrade, error, event) = match found {
+                        Ok(None) => (None, None, None),
+                        Ok(Some(event @ RequestEvent::Done(upgrade))) => {
+                            (Some(upgrade), None, Some(Ok(event)))
                         }
-                        Ok(Some(event)) => (None, Some(Ok(event))),
-                        Err(error) => (None, Some(Err(error))),
+                        Ok(Some(event)) => (None, None, Some(Ok(event))),
+                        Err(error) => (None, Some(error), Some(Err(error))),
                     };
-                    if let Some(Ok(event)) = &event {
-                        X::gather(offers, event);
-                    }
-                    let error = event.and_then(Result::err);
-                    let answer = event.and_then(&mut *judge);
+                    let decision = event.and_then(&mut *judge);
                     let read = unread.saturating_sub(input.len());
                     rx.take(read);
-                    let accepted = match (&answer, &upgrade) {
-                        (Some(Answer::Accept(upgrade)), _) | (None, Some(upgrade)) => {
-                            X::accept(&mut self.output.outgoing, offers, upgrade)
+                    let (accepted, answer) = match decision {
+                        Some(Decision::Respond(response)) => {
+                            let response = response.head(is_head);
+                            self.phase = Phase::Respond(response, 0, Failure::Answered);
+                            continue;
                         }
-                        _ => X::Accepted::default(),
+                        Some(Decision::AcceptWith(upgrade, answer)) => (upgrade, answer),
+                        Some(Decision::Accept(upgrade)) => (upgrade, upgrade.answer(&offers)),
+                        None => match (upgrade, error) {
+                            (Some(upgrade), _) => (upgrade, upgrade.answer(&offers)),
+                            (None, Some(error)) => {
+                                let response = error.response().head(is_head);
+                                let failure = Failure::Handshake(error);
+                                self.phase = Phase::Respond(response, 0, failure);
+                                continue;
+                            }
+                            (None, None) if rx.is_empty() => {
+                                self.check_time()?;
+                                return Ok(Some(Io::Read));
+                            }
+                            (None, None) => continue,
+                        },
                     };
-                    self.phase = match (answer, upgrade, error) {
-                        (Some(answer), ..) => Phase::Answer(answer, 0, Failure::Answered, accepted),
-                        (None, Some(upgrade), _) => {
-                            let answer = Answer::Accept(upgrade);
-                            Phase::Answer(answer, 0, Failure::Answered, accepted)
-                        }
-                        (None, None, Some(error)) => {
-                            let answer = Answer::Respond(error.response());
-                            Phase::Answer(answer, 0, Failure::Handshake(error), accepted)
-                        }
-                        (None, None, None) if rx.is_empty() => {
-                            self.check_time()?;
-                            return Ok(Some(Io::Read));
-                        }
-                        (None, None, None) => continue,
-                    };
+                    self.phase = Phase::Accept(accepted, answer, 0);
                 }
-                Phase::Answer(answer, at, failure, accepted) => {
-                    let (answer, failure) = (*answer, *failure);
-                    let all = Self::emit(&mut self.output, at, |_, at, out| match &answer {
-                        Answer::Accept(upgrade) => X::emit_upgrade(accepted, upgrade, at, out),
-                        Answer::Respond(response) => response.emit_from(at, out),
+                Phase::Accept(upgrade, answer, at) => {
+                    let (upgrade, answer) = (*upgrade, *answer);
+                    let all = Self::emit(&mut self.output, at, |at, out| {
+                        upgrade.emit_from(at, out, &answer)
                     });
                     if let Some(io) = self.output.pending(self.config.flush) {
                         self.check_time()?;
                         return Ok(Some(io));
                     }
                     if all {
-                        match answer {
-                            Answer::Accept(upgrade) => {
-                                self.open(Server, upgrade.subprotocol(), incoming);
-                            }
-                            Answer::Respond(_) => self.phase = Phase::Over(failure),
-                        }
+                        self.open(Server, &upgrade.agreed(), answer.subprotocol(), incoming);
+                    }
+                }
+                Phase::Respond(response, at, failure) => {
+                    let failure = *failure;
+                    let all =
+                        Self::emit(&mut self.output, at, |at, out| response.emit_from(at, out));
+                    if let Some(io) = self.output.pending(self.config.flush) {
+                        self.check_time()?;
+                        return Ok(Some(io));
+                    }
+                    if all {
+                        self.phase = Phase::Over(failure);
                     }
                 }
                 Phase::Over(failure) => return Err(*failure),
@@ -447,16 +468,20 @@ impl<'a, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, Server
 impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time>
     Engine<'a, Client<E>, Tx, K, NoExtension>
 {
-    pub(crate) const fn client(
+    pub(crate) fn client(
         config: &'a Config<'a>,
         tx: Tx,
         request: Request<'a>,
-        entropy: E,
+        mut entropy: E,
         time: K,
     ) -> Self {
+        let phase = match Key::new(&mut entropy) {
+            Ok(key) => Phase::Ask(request, key, 0, Client::new(entropy)),
+            Err(error) => Phase::Over(Failure::Config(error.into())),
+        };
         Self {
             output: Output::new(tx, ()),
-            phase: Phase::Ask(request, 0, Client::new(entropy)),
+            phase,
             time,
             config,
             subprotocol: None,
@@ -472,64 +497,63 @@ impl<'a, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
         &mut self,
         rx: &mut Window<Rx>,
         incoming: &mut X::Incoming,
-        look: &mut impl FnMut(ResponseEvent<'_, 'a>),
+        look: &mut impl FnMut(ResponseEvent<'_>),
     ) -> Result<Option<Io>, Failure> {
+        let offers = self.offers();
         loop {
             match &mut self.phase {
-                Phase::Ask(request, at, _) => {
-                    let request = *request;
-                    let all = Self::emit(&mut self.output, at, |outgoing, at, out| {
-                        X::emit_request(outgoing, &request, at, out)
+                Phase::Ask(request, key, at, _) => {
+                    let key = *key;
+                    let request = match request.offers(&offers) {
+                        Ok(request) => request,
+                        Err(error) => {
+                            self.phase = Phase::Over(Failure::Config(error));
+                            continue;
+                        }
+                    };
+                    let all = Self::emit(&mut self.output, at, |at, out| {
+                        request.emit_from(at, out, &key)
                     });
                     if let Some(io) = self.output.pending(self.config.flush) {
                         self.check_time()?;
                         return Ok(Some(io));
                     }
                     if all {
-                        self.phase = match mem::replace(&mut self.phase, Phase::Over(Failure::Lost))
-                        {
-                            Phase::Ask(request, _, role) => Phase::Response(
-                                ClientHandshake::with_config(
-                                    &X::offered(request),
-                                    [],
-                                    self.config.head,
-                                ),
-                                role,
-                            ),
-                            phase => phase,
-                        };
+                        let before = mem::replace(&mut self.phase, Phase::Over(Failure::Lost));
+                        if let Phase::Ask(_, _, _, role) = before {
+                            let limits = self.config.limits;
+                            let handshake = ClientHandshake::with_limits(&key, [], limits);
+                            self.phase = Phase::Response(handshake, role);
+                        }
                     }
                 }
                 Phase::Response(handshake, _) => {
                     let mut input = &*rx.unread();
                     let unread = input.len();
-                    let (line, outgoing) = self.output.idle();
-                    let found = handshake.next_event_in(line, &mut input);
-                    let found = found.and_then(|event| {
-                        event.map_or(Ok(()), |event| X::look(outgoing, &event))?;
-                        Ok(event)
-                    });
-                    let (event, failure, done) = match found {
-                        Ok(event) => (
-                            event,
-                            None,
-                            match event {
-                                Some(ResponseEvent::Done { subprotocol }) => Some(subprotocol),
-                                _ => None,
-                            },
-                        ),
-                        Err(error) => (None, Some(Failure::Handshake(error)), None),
+                    let (line, _) = self.output.idle();
+                    let found = handshake.next_event_in(line, &mut input, &offers);
+                    let done = match found {
+                        Ok(Some(ResponseEvent::Done(agreed))) => Some(agreed),
+                        _ => None,
                     };
-                    let nothing = event.is_none();
-                    event.map(&mut *look);
+                    let nothing = matches!(found, Ok(None));
+                    let failure = match found {
+                        Ok(event) => {
+                            event.map(&mut *look);
+                            None
+                        }
+                        Err(error) => Some(Failure::Handshake(error)),
+                    };
                     let read = unread.saturating_sub(input.len());
                     rx.take(read);
                     if let Some(failure) = failure {
                         self.phase = Phase::Over(failure);
-                    } else if let Some(subprotocol) = done {
+                    } else if let Some(agreed) = done {
                         let before = mem::replace(&mut self.phase, Phase::Over(Failure::Lost));
                         if let Phase::Response(_, role) = before {
-                            self.open(role, subprotocol, incoming);
+                            let index = agreed.subprotocol;
+                            let subprotocol = index.and_then(|index| offers.subprotocol(index));
+                            self.open(role, &agreed, subprotocol, incoming);
                         }
                     } else if nothing {
                         self.check_time()?;

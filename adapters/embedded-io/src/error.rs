@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use motews::handshake::HandshakeError;
+use motews::handshake::{ConfigError, HandshakeError};
 use motews::{Due, EntropyError, ProtocolViolation, SendError};
 
 use crate::config::BufferTooSmall;
@@ -25,6 +25,9 @@ pub enum Error<E> {
     Handshake(HandshakeError),
     /// The request was answered with an HTTP response, as the caller wanted.
     Answered,
+    /// A client's request cannot be written: the subprotocols of its [`Config`](crate::Config) are
+    /// wrong, or no key could be had.
+    Config(ConfigError),
     /// The peer broke the protocol (RFC 6455 §7.1.7), or left without a Close. Where there is
     /// someone to tell, a Close with the fitting code has been written.
     Protocol(ProtocolViolation),
@@ -45,6 +48,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Lost => f.write_str("the transport ended"),
             Self::Handshake(error) => error.fmt(f),
             Self::Answered => f.write_str("the request was answered with an HTTP response"),
+            Self::Config(error) => error.fmt(f),
             Self::Protocol(violation) => violation.fmt(f),
             Self::Send(error) => error.fmt(f),
             Self::Entropy => EntropyError.fmt(f),
@@ -66,6 +70,7 @@ pub(crate) enum Failure {
     Lost,
     Handshake(HandshakeError),
     Answered,
+    Config(ConfigError),
     Protocol(ProtocolViolation),
     Send(SendError),
     Entropy,
@@ -78,6 +83,7 @@ impl<E> From<Failure> for Error<E> {
             Failure::Lost => Self::Lost,
             Failure::Handshake(error) => Self::Handshake(error),
             Failure::Answered => Self::Answered,
+            Failure::Config(error) => Self::Config(error),
             Failure::Protocol(violation) => Self::Protocol(violation),
             Failure::Send(error) => Self::Send(error),
             Failure::Entropy => Self::Entropy,

@@ -131,7 +131,6 @@ where
         self,
         incoming: X::Incoming,
         outgoing: X::Outgoing,
-        phase: impl FnOnce(Phase<'a, R, NoExtension>) -> Phase<'a, R, X>,
     ) -> WebSocket<'a, T, R, Rx, Tx, K, X, M> {
         let engine = self.reply.engine;
         WebSocket {
@@ -141,7 +140,7 @@ where
                 transport: self.reply.transport,
                 engine: Engine {
                     output: engine.output.with_extension(outgoing),
-                    phase: phase(engine.phase),
+                    phase: engine.phase,
                     time: engine.time,
                     config: engine.config,
                     subprotocol: engine.subprotocol,

@@ -5,7 +5,8 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateConfig, Deflated, Deflater, Level, WindowBits, wire_limit,
+    Compressor, Context, Decompressor, DeflateConfig, Deflated, Deflater, Level, WindowBits,
+    wire_limit,
 };
 use motews::handshake::{HandshakeError, Request};
 use motews::{
@@ -399,7 +400,10 @@ fn server_any_offer_any_buffer_any_transport_echoes_all() {
         // What would not fit is declined, and all is as without.
         ((small, &["permessage-deflate"], None), ""),
         ((small, &[], None), ""),
-        ((DeflateConfig::MAX, &["permessage-deflate; unknown"], None), ""),
+        (
+            (DeflateConfig::MAX, &["permessage-deflate; unknown"], None),
+            "",
+        ),
     ];
     for ((ours, offers, agreed), answer) in rows {
         for case in cases(*ours, 64) {
@@ -440,7 +444,11 @@ fn client_any_answer_any_buffer_any_transport_echoes_all() {
     let none = both(8, false);
     let rows: &[(Row<'_>, &str)] = &[
         (
-            (DeflateConfig::MAX, &["permessage-deflate"], Some(DeflateConfig::MAX)),
+            (
+                DeflateConfig::MAX,
+                &["permessage-deflate"],
+                Some(DeflateConfig::MAX),
+            ),
             "permessage-deflate; client_max_window_bits",
         ),
         (
