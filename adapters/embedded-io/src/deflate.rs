@@ -14,7 +14,7 @@
 //! use motews_embedded_io::Error;
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-//! const DEFLATE: Deflate = DeflateConfig { send: KIB, receive: KIB };
+//! const DEFLATE: DeflateConfig = DeflateConfig { send: KIB, receive: KIB };
 //!
 //! fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
 //!     let memory = Memory { window: [0; 1024], deflater: [0; 2560], parts: [0; 128] };

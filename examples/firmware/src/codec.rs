@@ -22,7 +22,7 @@ const CONTEXT: Context = Context {
     takeover: true,
 };
 /// What the board agrees to.
-pub(crate) const DEFLATE: Deflate = DeflateConfig {
+pub(crate) const DEFLATE: DeflateConfig = DeflateConfig {
     send: CONTEXT,
     receive: CONTEXT,
 };
