@@ -19,7 +19,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::properties::connection::{Side, Tape, Told};
-use crate::properties::{Sequence, connection, deflate, differential, frame, handshake, net};
+use crate::properties::{
+    Sequence, connection, deflate, differential, frame, handshake, net, session as timed,
+};
 
 #[path = "../fuzz/src/lib.rs"]
 pub mod properties;
@@ -471,6 +473,12 @@ proptest! {
         frame::check(&data);
     }
 
+    /// Any two applications over any wire, with any timeouts
+    #[test]
+    fn session_any_link_holds(data in vec(any::<u8>(), 20..80)) {
+        timed::check(&data);
+    }
+
     /// FR16: any frames, in any pieces, with anything sent in between
     #[test]
     fn connection_any_frames_hold(data in any_session(0xFF)) {
@@ -624,6 +632,12 @@ fn net_seeds_hold() {
 #[test]
 fn deflate_seeds_hold() {
     for_each_seed("deflate", deflate::check);
+}
+
+/// What the fuzz target starts from
+#[test]
+fn session_seeds_hold() {
+    for_each_seed("session", timed::check);
 }
 
 /// What the fuzz target starts from; and each difference that is listed as intended is there.

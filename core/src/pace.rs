@@ -8,6 +8,8 @@
 //! by one register, `busy`.
 //!
 //! # The rules
+//! `busy` is the time until which the peer counts as busy with what the transport took.
+//!
 //! 1. **Bytes buy time.** When the transport takes `taken` bytes,
 //!    `busy = min(base + taken / min_rate, now + max_grace)`. `base` is `busy` if bytes were waiting
 //!    before, and otherwise the later of `busy` and `now`.
@@ -15,12 +17,13 @@
 //! 3. **Heard**: a byte received settles an outstanding ping and starts the time to the next one.
 //! 4. **Own backpressure**: silence is no evidence against the peer while this side does not read.
 //! 5. **Ping**: owed `keepalive` after a byte was heard last, one at a time, behind what waits.
-//! 6. **Pong**: due `pong` after the later of `busy` and the time when the ping had left. Until it has
-//!    left, rule 2 alone judges.
+//! 6. **Pong**: due `pong` after the later of `busy` and the time at which the ping has left. Bytes
+//!    that are sent after the ping are behind it, and do not move this. Until the ping has left, only
+//!    rule 2 judges.
 //! 7. **Close**: what was accepted before it goes first. Due `close` after the later of `busy` and the
-//!    time when the Close had left. Nothing renews it.
-//! 8. **Drain**: this side has ended its half, and drops what still comes: for at most
-//!    [`DRAIN`](Deadline::Drain) if the peer's Close has come, and otherwise until rule 7's time.
+//!    time at which the Close has left. Nothing renews it. While the Close waits, pongs wait behind it.
+//! 8. **Drain**: this side has ended its half, and drops what still comes: for at most [`DRAIN`] if the
+//!    peer's Close has come, and otherwise until rule 7's time.
 //! 9. **Idle**: due `idle` after a message last moved in either direction, the time that its bytes
 //!    bought included. Pings and pongs are no messages.
 //! 10. **Handshake**: the request has a fixed time. A response follows rules 2 and 8.
@@ -29,8 +32,9 @@
 //! - A peer that reads at `min_rate` or faster loses nothing, if at most `max_grace` times its rate
 //!   is hidden in buffers below.
 //! - One that reads nothing ends at most `max_grace + write` after it took its last byte.
-//! - One that vanished is noticed `n / min_rate` later if `n` bytes were sent that nobody answered: 0.8 s
-//!   for 100 bytes, `max_grace` from 38 KB on. Raise `min_rate` to notice it sooner.
+//! - One that vanished while nothing was sent ends `keepalive + pong` after its last byte. If `n` bytes
+//!   were sent before the ping that nobody answered, that is at most `n / min_rate` later: 0.8 s for 100
+//!   bytes, `max_grace` from 38 KB on. Raise `min_rate` to notice it sooner.
 
 use crate::log::trace;
 
@@ -90,26 +94,27 @@ impl Millis {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the whole opening handshake, however much of it trickles in. 10 s by default.
+    /// For the whole opening handshake, which nothing renews. 10 s by default.
     // [HS22] [HC25]
     pub handshake: Option<u32>,
     /// From the last message, sent or received, to a Close with 1001. Pings and pongs are no
     /// messages. Off by default; an hour in [`SERVER`](Self::SERVER).
     pub idle: Option<u32>,
     /// From the last byte received to the ping that asks whether the peer is still there. A peer
-    /// that sends anything is not pinged. 30 s by default.
+    /// that sends anything is not pinged. 30 s by default; 0 counts as 1 ms.
     pub keepalive: Option<u32>,
     /// From that ping to the next byte received, whatever it is. 10 s by default.
     pub pong: Option<u32>,
-    /// From the Close of this side to the end of the connection. 5 s by default.
+    /// From when the Close of this side has left to the end of the connection. 5 s by default.
     // [CL21]
     pub close: Option<u32>,
     /// How long bytes may wait before the transport takes one of them, beyond the time that earlier
     /// bytes have bought. 30 s by default.
     pub write: Option<u32>,
     /// The rate at which a peer reads at the least, in bytes per second: each byte that the transport
-    /// takes buys the peer `1 / min_rate` seconds, rounded up to whole milliseconds for each call of
-    /// `sent`. 0 means that any byte buys [`max_grace`](Self::max_grace). 128 by default.
+    /// takes buys the peer `1 / min_rate` seconds. The sum is rounded up in each call of `sent`: to whole
+    /// milliseconds, and from 4.3 MB in one call on to whole seconds. 0 means that any byte buys
+    /// [`max_grace`](Self::max_grace). 128 by default.
     pub min_rate: u32,
     /// The most time that bytes can buy, counted from now. It bounds how much may be hidden in the
     /// buffers below: `max_grace` times the peer's rate. 300 s by default.
@@ -148,8 +153,9 @@ impl Timeouts {
         max_grace: 300_000,
     };
 
-    /// The longest time that counts, in milliseconds: 2^30 - 1, which is 12.4 days.
-    pub const MAX: u32 = (1 << 30) - 1;
+    /// The longest time that counts, in milliseconds: 12 days.
+    // Two of them, and a clock that runs backwards by hours, are less than half of what wraps.
+    pub const MAX: u32 = 12 * 24 * 60 * 60 * 1000;
 
     /// The time that `taken` bytes buy.
     fn bought(&self, taken: usize) -> u32 {
@@ -166,7 +172,7 @@ impl Timeouts {
                 .checked_div(self.min_rate)
                 .map(|seconds| seconds.saturating_add(1).saturating_mul(1000)),
         };
-        millis.unwrap_or(u32::MAX).min(clamp(self.max_grace))
+        clamp(millis.unwrap_or(u32::MAX))
     }
 }
 
@@ -202,8 +208,8 @@ pub enum Deadline {
     /// The closing handshake is to be complete ([`Timeouts::close`]), or the time given to
     /// [`close_by`](crate::Session::close_by) has come.
     Close,
-    /// The peer is to end the transport, after both Closes: within [`DRAIN`], or
-    /// [`Timeouts::close`] if that is shorter.
+    /// The peer is to end the transport, after this side has ended its half: within [`DRAIN`], or
+    /// [`Timeouts::close`] if that is shorter or if no Close of the peer's has come.
     Drain,
 }
 
@@ -229,7 +235,7 @@ impl core::fmt::Display for Deadline {
     }
 }
 
-/// How long the end of the transport is waited for when both Closes are through, in milliseconds.
+/// The longest wait for the end of the transport when both Closes are through, in milliseconds.
 pub const DRAIN: u32 = 1_000;
 
 /// What the time of an open connection is about.
@@ -243,8 +249,28 @@ pub(crate) enum Watch {
     PingOwed,
     /// It waits outside, behind other bytes.
     PingWaits,
-    /// It has left, at `since`.
+    /// It has left, at `since`, the time that earlier bytes bought included.
     PingLeft,
+}
+
+/// What is between the session and the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outside {
+    Nothing,
+    /// A frame was written, and the caller has not reported yet what became of it.
+    Unreported,
+    /// Bytes wait.
+    Waits,
+}
+
+/// What of a message is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Nothing,
+    /// A part of one was sent since the transport was last written to.
+    Begun,
+    /// A part of one waits outside of the transport.
+    Waits,
 }
 
 /// How a [`Session`](crate::Session) ended, as far as its [`Connection`](crate::Connection) does not
@@ -267,7 +293,8 @@ pub(crate) enum Phase {
     Response,
     /// Messages flow.
     Open(Watch),
-    /// A Close was queued or received, seen at `since`, and this side's has not left.
+    /// A Close was queued or received, or the connection failed: seen at `since`. This side's Close
+    /// has not left.
     Closing,
     /// This side's Close has left, at `since`, the time that earlier bytes bought included.
     Closed,
@@ -318,10 +345,8 @@ pub struct Pace {
     pub(crate) message: Millis,
     pub(crate) since: Millis,
     pub(crate) phase: Phase,
-    /// Bytes wait outside of the transport.
-    pub(crate) waiting: bool,
-    /// A message was begun that has not left whole.
-    pub(crate) sending: bool,
+    pub(crate) outside: Outside,
+    pub(crate) sending: Sending,
 }
 
 const _: () = assert!(size_of::<Pace>() <= 20, "a pace is at most 20 bytes");
@@ -336,8 +361,8 @@ impl Pace {
             message: now,
             since: now,
             phase: Phase::Handshake,
-            waiting: false,
-            sending: false,
+            outside: Outside::Nothing,
+            sending: Sending::Nothing,
         }
     }
 
@@ -352,23 +377,50 @@ impl Pace {
     ///
     /// `taken` are acknowledged bytes if the transport knows, and accepted ones otherwise.
     pub fn sent(&mut self, now: Millis, timeouts: &Timeouts, taken: usize, left: usize) {
-        let waiting = left > 0;
-        if taken > 0 || (waiting && !self.waiting) {
-            let base = match self.waiting {
+        let was_waiting = self.is_waiting();
+        self.leave(left);
+        let is_waiting = self.is_waiting();
+        if taken > 0 || (is_waiting && !was_waiting) {
+            let base = match was_waiting {
                 true => self.busy,
                 false => self.busy.max(now),
             };
             let busy = base.after(timeouts.bought(taken));
             self.busy = busy.min(now.after(clamp(timeouts.max_grace)));
-            if waiting {
+            if is_waiting {
                 trace!(
                     "write: {} until {}",
-                    if self.waiting { "renewed" } else { "armed" },
+                    if was_waiting { "renewed" } else { "armed" },
                     self.busy.0
                 );
             }
         }
-        self.waiting = waiting;
+    }
+
+    /// So many bytes wait.
+    pub(crate) const fn leave(&mut self, left: usize) {
+        self.outside = if left > 0 {
+            Outside::Waits
+        } else {
+            Outside::Nothing
+        };
+    }
+
+    /// A frame was written to the caller's output.
+    pub(crate) const fn write(&mut self) {
+        if let Outside::Nothing = self.outside {
+            self.outside = Outside::Unreported;
+        }
+    }
+
+    /// Nothing is between the session and the transport.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        matches!(self.outside, Outside::Nothing)
+    }
+
+    /// Bytes wait outside of the transport.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(self.outside, Outside::Waits)
     }
 
     /// Begins to drain: the response has left, and this side's half has ended (rule 8).
@@ -412,16 +464,24 @@ impl Pace {
             Phase::Open(watch) => return self.next_open(watch, timeouts),
             Phase::Response => (self.busy, timeouts.write, Deadline::Write),
             // Rule 7: until the Close has left, only rule 2 judges.
-            Phase::Closing if self.waiting => (self.busy, timeouts.write, Deadline::Write),
-            Phase::Closing => (self.since.max(self.busy), timeouts.close, Deadline::Close),
+            Phase::Closing => match self.outside {
+                Outside::Nothing => (self.since.max(self.busy), timeouts.close, Deadline::Close),
+                Outside::Unreported => return None,
+                Outside::Waits => (self.busy, timeouts.write, Deadline::Write),
+            },
         };
         Some((from.after(clamp(timeout?)), deadline))
     }
 
     fn next_open(&self, watch: Watch, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
         let silence = match watch {
-            Watch::Heard => (self.heard, timeouts.keepalive, Deadline::Keepalive),
-            Watch::PingLeft => (self.since.max(self.busy), timeouts.pong, Deadline::Pong),
+            // In no time at all, unread input would call for one ping after the other.
+            Watch::Heard => (
+                self.heard,
+                timeouts.keepalive.map(|keepalive| keepalive.max(1)),
+                Deadline::Keepalive,
+            ),
+            Watch::PingLeft => (self.since, timeouts.pong, Deadline::Pong),
             // Rules 4 and 6.
             Watch::Paused | Watch::PingOwed | Watch::PingWaits => {
                 (self.heard, None, Deadline::Keepalive)
@@ -431,7 +491,7 @@ impl Pace {
             Watch::Paused => None,
             _ => timeouts.idle,
         };
-        let write = match self.waiting {
+        let write = match self.is_waiting() {
             true => timeouts.write,
             false => None,
         };

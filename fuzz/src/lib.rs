@@ -9,6 +9,7 @@ pub mod differential;
 pub mod frame;
 pub mod handshake;
 pub mod net;
+pub mod session;
 
 use core::ops::Range;
 

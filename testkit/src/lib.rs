@@ -5,10 +5,12 @@
 //! | [`frame`] | frames as RFC 6455 §5.2 draws them, encoded and decoded |
 //! | [`head`] | requests and responses of the opening handshake, right and wrong |
 //! | [`transport`] | streams in memory: scripted, joined in pairs, trickling, with windows that close |
+//! | [`link`] | two sessions over a wire in simulated time |
 //!
-//! Nothing here uses motews, so that a mistake is not made at both ends.
+//! Only [`link`] uses motews: with the others a mistake cannot be made at both ends.
 #![forbid(unsafe_code)]
 
 pub mod frame;
 pub mod head;
+pub mod link;
 pub mod transport;
