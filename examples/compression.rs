@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use motews_std::{Context, DeflateConfig, Octets, Request, Response, Traffic, WindowBits};
+use motews_std::{
+    Context, DeflateConfig, DeflateParams, Octets, Request, Response, Traffic, WindowBits,
+};
 use serde::Serialize;
 
 use crate::site;
@@ -59,8 +61,8 @@ impl Options {
 
 /// What a client and its server have agreed on, as an answer in `Sec-WebSocket-Extensions` says it.
 #[must_use]
-pub fn extension(agreed: DeflateConfig) -> String {
-    let DeflateConfig { send, receive } = agreed;
+pub fn extension(agreed: DeflateParams) -> String {
+    let DeflateParams { send, receive } = agreed;
     let mut text = "permessage-deflate".to_owned();
     for (side, context) in [("server", receive), ("client", send)] {
         if !context.takeover {

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     } = Options::parse();
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
-    let request = Request::new(&address, &target, &mut Os)?;
+    let request = Request::new(&address, &target)?;
     let (rx, tx) = (vec![0; 4096], vec![0; 4096]);
     let mut ws = Ws::client(FromTokio::new(stream), rx, tx, request, Os)?;
     if deflate {

@@ -35,8 +35,8 @@ use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
 use motews_std::{
-    CloseCode, Context, DeflateConfig, Handler, Message, MessageRef, Octets, Outcome, SendError,
-    ServerHandle, Share, Traffic, WebSocket, WindowBits,
+    CloseCode, Context, DeflateConfig, DeflateParams, Handler, Message, MessageRef, Octets,
+    Outcome, SendError, ServerHandle, Share, Traffic, WebSocket, WindowBits,
 };
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
@@ -435,7 +435,8 @@ fn exchange_compressed(address: SocketAddr, wanted: DeflateConfig, agreed: Optio
     let builder = motews_std::Builder::new().subprotocols(["echo"]);
     let socket = builder.deflate(wanted).connect(&format!("ws://{address}/"));
     let mut socket = socket.expect("motews connects");
-    assert_eq!(socket.deflate(), agreed);
+    let as_wanted = |DeflateParams { send, receive }| DeflateConfig { send, receive };
+    assert_eq!(socket.deflate().map(as_wanted), agreed);
     let mut account = Account::default();
     let mut echo = |message: Message| {
         socket.send(&message).expect("motews sends");

@@ -55,7 +55,9 @@ impl Endpoint for Server {
         for piece in pieces {
             let piece = &stream[piece.clone()];
             tape.receive(piece, |input| {
-                Ok(handshake.next_event(input, &handshake::OFFERS)?.map(Into::into))
+                Ok(handshake
+                    .next_event(input, &handshake::OFFERS)?
+                    .map(Into::into))
             });
         }
         tape
@@ -69,7 +71,9 @@ impl Endpoint for Client<Sequence> {
         for piece in pieces {
             let piece = &stream[piece.clone()];
             tape.receive(piece, |input| {
-                Ok(handshake.next_event(input, &handshake::OFFERS)?.map(Into::into))
+                Ok(handshake
+                    .next_event(input, &handshake::OFFERS)?
+                    .map(Into::into))
             });
         }
         tape

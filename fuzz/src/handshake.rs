@@ -692,7 +692,7 @@ impl Strings {
             expected.push(header("Content-Length", &body.len().to_string()));
         }
         let head = response.head(true);
-        let head = self::written(sizes, |offset, out| head.emit_from(offset, out));
+        let head = written(sizes, |offset, out| head.emit_from(offset, out));
         let written = written(sizes, |offset, out| response.emit_from(offset, out));
         let len = written.len() - body.len();
         assert_eq!(head, written[..len], "the same without its body");
