@@ -17,10 +17,10 @@ use firmware::board::{self, Board, Ethernet};
 use firmware::embassy::{self, Time};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
-use motews::handshake::{HandshakeError, RequestEvent, Response, resource_name};
+use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
 use motews::{SendError, Server, Timeouts};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Answer, Config, Error, Timed};
+use motews_embedded_io::{Config, Decision, Error, Timed};
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// Connections at once, and so many tasks.
@@ -216,7 +216,7 @@ fn open(socket: &mut Socket<'_>) -> impl Future<Output = Result<(), Error<tcp::E
     let mut file = None;
     socket.accept_with(move |event| match event {
         Ok(RequestEvent::RequestLine { target, .. }) => {
-            let path = resource_name(target.as_str());
+            let (path, _) = path_and_query(target.as_str());
             file = FILES.iter().find(|(name, ..)| *name == path);
             None
         }
@@ -228,7 +228,7 @@ fn open(socket: &mut Socket<'_>) -> impl Future<Output = Result<(), Error<tcp::E
                 }
                 None => Response::new(404).ok()?,
             };
-            Some(Answer::Respond(response))
+            Some(Decision::Respond(response))
         }
         _ => None,
     })
