@@ -585,6 +585,7 @@ impl<S: Transport> Connecting<S> {
                         self.builder.agreed = agreed.deflate;
                     }
                     let _ = agreed;
+                    // Whoever wants to may read what else it says [HT15]
                     self.response = Some(response_head(101, &self.head.headers));
                     let pipe = self.pipe.take().ok_or_else(finished)?;
                     // RFC 6455 §4.2.2: what follows are the first frames [HC22]

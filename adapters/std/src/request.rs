@@ -94,6 +94,7 @@ impl Request {
     }
 
     /// The cookies, as pairs of name and value; without those that are not UTF-8.
+    // [HT13]
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values("Cookie")
             .flat_map(|list| list.split(|byte| *byte == b';'))

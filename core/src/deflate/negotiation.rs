@@ -293,12 +293,12 @@ impl DeflateConfig {
             takeover: !answer.has(0),
         };
         // RFC 7692 §7.1.1.1, §7.1.2: a server that accepts an offer does all of it. Some leave out
-        // what they do not know; refusing them protects nobody who has the memory [PD05] [PD09]
+        // what they do not know; refusing them protects nobody who has the memory [PD05] [PD09] [HT09]
         let fits = receive.window_bits <= self.receive.window_bits.max(memory.window_bits)
             && (!receive.takeover || self.receive.takeover || memory.takeover);
         let send_bits = match answer.client_max_window_bits {
             // RFC 7692 §7.1.2.2: it bounds the window, and so does this side: a server may ignore the
-            // offer's value, which is a hint. [PD04] [PD12]
+            // offer's value, which is a hint. [PD04] [PD12] [HT10]
             Some(bits) => bits.min(self.send.window_bits),
             // RFC 7692 §7.1.2.2: in a response it has a value.
             None if answer.has(3) => return None,

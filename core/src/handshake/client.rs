@@ -412,7 +412,7 @@ impl Requirements {
             };
             let is_right = match *field {
                 // Nothing beside `websocket`: but some servers say that, and so does the proxy before
-                // them [HC14]
+                // them [HC14] [HT08]
                 UPGRADE => is_found,
                 CONNECTION => {
                     if !is_found {
@@ -488,7 +488,7 @@ impl Agreed {
         let mut judge = Requirements::new(accept, limits);
         judge.status = status;
         if version >= (2, 0) {
-            judge.seen = STREAM;
+            judge.seen = STREAM; // [HT16]
             judge.right = REQUIRED;
         } else if version < (1, 1) {
             judge.wrong |= HTTP_VERSION;

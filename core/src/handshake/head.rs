@@ -216,7 +216,7 @@ impl Head {
         }
         let result = self.advance(buffer, input, judge, offers);
         if let Err(error) = result {
-            debug!("the opening handshake failed: {}", error);
+            debug!("the opening handshake failed: {}", error); // [HT11]
             self.failed = Some(error);
             self.event = None;
         }
@@ -283,7 +283,7 @@ impl Head {
                     break;
                 }
                 // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
-                // user agent reads a space in place of the line end and what is around it.
+                // user agent reads a space in place of the line end and what is around it. [HT02]
                 self.len = self.len.wrapping_sub(self.spaces);
                 self.spaces = 0;
                 let has_begun = !self.first || self.len != self.name_len;
@@ -365,7 +365,7 @@ impl Head {
 
     fn end_line<J: Judge>(&mut self) {
         let (state, event) = match self.state {
-            // RFC 9112 §2.2: some clients send an empty line before the request [HS02]
+            // RFC 9112 §2.2: some clients send an empty line before the request [HT01]
             State::StartLine if !J::IS_CLIENT && self.len == 0 => return,
             State::StartLine => (State::Name, HeadEvent::StartLine),
             State::Value | State::Fold if J::IS_CLIENT => {

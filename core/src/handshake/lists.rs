@@ -81,7 +81,7 @@ impl List {
     /// Takes the header `field`, or a part of it, and calls `each` for each element that has ended. A
     /// list may be spread over several headers [HS16]. RFC 2616 §2.1 allows empty elements, RFC 6455
     /// §9.1 does not; but some peers send `Sec-WebSocket-Extensions` with nothing in it, and that is
-    /// no extension.
+    /// no extension [HT03].
     pub(super) fn read(
         &mut self,
         header: &Header<'_>,

@@ -109,7 +109,7 @@ impl<'a> Response<'a> {
         writer.put(self.reason.as_bytes());
         writer.headers(self.headers);
         writer.put(b"\r\nConnection: close");
-        // RFC 9110 §6.4.1, §8.6, §9.3.2: these end with their head
+        // RFC 9110 §6.4.1, §8.6, §9.3.2: these end with their head [HT12]
         let is_bodiless = matches!(self.status, 204 | 304);
         if !is_bodiless {
             writer.header("Content-Length", decimal(self.body.len(), &mut digits));
@@ -137,7 +137,7 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
 }
 
 impl HandshakeError {
-    /// What is wrong with a request that gets a 400: the name of a header, or of another part.
+    /// What is wrong with a request that gets a 400: the name of a header, or of another part. [HT11]
     fn part(self) -> &'static str {
         let index: u8 = match self {
             Self::Host => 0,

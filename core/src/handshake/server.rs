@@ -277,7 +277,7 @@ impl Requirements {
                     self.deflate = config.accept(&asked);
                 }
             }
-            // Some clients offer what is no token: it is not chosen, and no reason to refuse.
+            // Some clients offer what is no token: it is not chosen, and no reason to refuse. [HT04]
             PROTOCOL => *subprotocols |= element.found,
             // RFC 2616 §2.1: elements that are none of these are not ours to judge
             field if element.found != 0 => *wrong &= !field,
@@ -328,7 +328,7 @@ fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     (is_token(method) && is_target).then_some((method, target, version))
 }
 
-/// What follows the scheme and `//`, if there is a host. Some clients write `ws` for `http`.
+/// What follows the scheme and `//`, if there is a host. Some clients write `ws` for `http` [HT05].
 fn authority_and_path(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = split(target, b':');
     let rest = rest?.strip_prefix(b"//")?;
@@ -367,6 +367,7 @@ pub fn path_and_query(target: &str) -> (&str, Option<&str>) {
         Some((path, query)) => (path, Some(query)),
         None => (name, None),
     };
+    // RFC 9110 §4.2.3: an empty path is `/` [HT07]
     (if path.is_empty() { "/" } else { path }, query)
 }
 
@@ -423,7 +424,7 @@ impl Upgrade {
     ) -> Result<Self, HandshakeError> {
         let mut judge = Requirements::new(limits);
         if version >= (2, 0) {
-            // RFC 8441 §5: none of these need be there, and another method is another request.
+            // RFC 8441 §5: none of these need be there, and another method is another request. [HT16]
             judge.wrong = match method {
                 "CONNECT" => VERSION,
                 _ => return Err(HandshakeError::NotUpgrade),
@@ -553,7 +554,7 @@ impl<'a> Answer<'a> {
     /// [`ConfigError::Subprotocol`] if it is no element of a list, [`ConfigError::NotOffered`] if the
     /// client offered no subprotocol at all.
     pub fn select_subprotocol(self, subprotocol: Option<&'a str>) -> Result<Self, ConfigError> {
-        // RFC 6455 §4.2.2: one that was offered [HS14]
+        // RFC 6455 §4.2.2: one that was offered [HS14] [HT04]
         if let Some(name) = subprotocol {
             if self.seen & PROTOCOL == 0 {
                 return Err(ConfigError::NotOffered);

@@ -21,7 +21,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
 }
 
-/// Whether `bytes` are visible ASCII characters and UTF-8 beyond it.
+/// Whether `bytes` are visible ASCII characters and UTF-8 beyond it [HT06].
 pub(super) fn is_visible(bytes: &[u8]) -> bool {
     let mut utf8 = Utf8Validator::new();
     bytes.iter().all(|byte| !matches!(byte, 0..=b' ' | 127))
