@@ -39,7 +39,7 @@ impl Entropy for Zeros {
 fn failed_handshake_is_in_the_trace() {
     log::set_logger(&LINES).expect("there is no other");
     log::set_max_level(LevelFilter::Trace);
-    let told = || std::mem::take(&mut *LINES.0.lock().expect("no one has failed"));
+    let told = || core::mem::take(&mut *LINES.0.lock().expect("no one has failed"));
     let offers = Offers::new();
 
     let mut server = ServerHandshake::new([0; 64]);

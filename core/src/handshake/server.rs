@@ -251,6 +251,7 @@ impl Requirements {
     }
 
     /// A part of a list.
+    #[inline(never)]
     fn list_part(&mut self, header: &Header<'_>, offers: &Offers<'_>) {
         let Self {
             field,
@@ -265,23 +266,26 @@ impl Requirements {
             PROTOCOL => offers.subprotocols,
             _ => &[],
         };
-        list.read(header, *field, candidates, |element| match *field {
+        list.read(header, *field, candidates, |element| {
             // RFC 6455 §4.3, §9.1: no empty element, nothing but tokens and parameters [HS17]
-            EXTENSIONS if !element.is_well_formed => *wrong |= EXTENSIONS,
+            if *field == EXTENSIONS && !element.is_well_formed {
+                *wrong |= EXTENSIONS;
+            }
             // RFC 7692 §5 [PD01]
             #[cfg(feature = "deflate")]
-            EXTENSIONS => {
-                if let (None, Some((config, _)), Some(asked)) =
-                    (&self.deflate, &offers.deflate, element.deflate)
-                {
-                    self.deflate = config.accept(&asked);
-                }
+            if let (None, Some((config, _)), Some(asked)) =
+                (&self.deflate, &offers.deflate, element.deflate)
+            {
+                self.deflate = config.accept(&asked);
+            }
+            // RFC 2616 §2.1: elements that are none of these are not ours to judge
+            if element.found != 0 {
+                *wrong &= !*field;
             }
             // Some clients offer what is no token: it is not chosen, and no reason to refuse. [HT04]
-            PROTOCOL => *subprotocols |= element.found,
-            // RFC 2616 §2.1: elements that are none of these are not ours to judge
-            field if element.found != 0 => *wrong &= !field,
-            _ => {}
+            if *field == PROTOCOL {
+                *subprotocols |= element.found;
+            }
         });
     }
 
