@@ -67,7 +67,6 @@ impl Framing {
             }
         }
         match length {
-            None if headers.contains_key(CONTENT_LENGTH) => Err(BodyError::Length),
             None => Ok(Self::UntilEnd),
             Some(0) => Ok(Self::Empty),
             Some(length) => Ok(Self::Counted(length)),
@@ -342,6 +341,7 @@ impl core::error::Error for BodyError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use alloc::vec::Vec;
     use http::{HeaderName, HeaderValue};
 
@@ -436,6 +436,11 @@ mod tests {
             "2;a=b;c=\"d\"\r\nhe\r\n0003 \r\nllo\r\n0;x\r\nA: b\r\nC: d\r\n\r\n",
             "1\r\nh\r\n1\r\ne\r\n2\t;x\r\nll\r\n1\r\no\r\n00000\r\n\r\n",
         ];
+        let long = "x".repeat(0x1aB);
+        let mut body = Body::new(Framing::Chunked, 1000);
+        let decoded = decode(&mut body, format!("1aB\r\n{long}\r\n0\r\n\r\n").as_bytes());
+        assert_eq!(decoded, (long.into_bytes(), Ok(())));
+        assert!(body.is_complete());
         for case in cases {
             let mut body = Body::new(Framing::Chunked, 5);
             let decoded = decode(&mut body, case.as_bytes());
@@ -489,6 +494,15 @@ mod tests {
             }
         };
         assert_eq!((error, chunks), (BodyError::Extensions, 4096 / 10));
+        // It stays so, and nothing more is taken.
+        let mut input = &b"1\r\nx\r\n"[..];
+        assert_eq!(body.next_content(&mut input), Err(BodyError::Extensions));
+        assert_eq!(input.len(), 6);
+
+        let most = format!("0;{}", "x".repeat(4095));
+        let mut body = Body::new(Framing::Chunked, 10);
+        assert_eq!(decode(&mut body, most.as_bytes()).1, Ok(()));
+        assert_eq!(decode(&mut body, b"x").1, Err(BodyError::Extensions));
 
         let mut body = Body::new(Framing::Chunked, 10);
         assert_eq!(decode(&mut body, b"0\r\n").1, Ok(()));

@@ -13,9 +13,9 @@ use motews_std::{
     Aborter, Builder, ConnectError, Message, Proxy, RecvError, RedirectError, RedirectPolicy,
     Refused, SocksReply, Timeouts, TunnelError, WebSocket,
 };
+use motews_testkit::head::{accept, read as read_head};
 
 mod support;
-use motews_testkit::head::read as read_head;
 use support::{key_of, serve};
 
 #[cfg(feature = "tls")]
@@ -34,42 +34,11 @@ fn refused(result: Result<WebSocket, ConnectError>) -> Refused {
 
 /// The head that accepts a request, with more headers.
 fn accepting(request: &str, headers: &str) -> String {
-    let accept = accept_of(key_of(request));
+    let accept = accept(key_of(request));
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         {headers}Sec-WebSocket-Accept: {accept}\r\n\r\n"
     )
-}
-
-/// What a server makes of a key: asked of a server.
-fn accept_of(key: &str) -> String {
-    struct Memory<'a>(&'a [u8], &'a mut Vec<u8>);
-    impl Read for Memory<'_> {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buf)
-        }
-    }
-    impl Write for Memory<'_> {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.1.write(buf)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    impl motews_std::Transport for Memory<'_> {}
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-    );
-    let mut written = Vec::new();
-    drop(motews_std::accept(Memory(request.as_bytes(), &mut written)).unwrap());
-    // A Close follows.
-    let head = String::from_utf8_lossy(&written);
-    let accept = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Sec-WebSocket-Accept: "));
-    accept.unwrap().to_owned()
 }
 
 /// What a server answers to the head of a request.

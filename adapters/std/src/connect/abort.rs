@@ -1,7 +1,9 @@
 //! Ending a connect, or a connection, from another thread.
 
 use std::collections::BTreeMap;
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io;
+#[cfg(unix)]
+use std::io::{PipeReader, PipeWriter, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,7 +38,9 @@ pub struct Aborter(Arc<Shared>);
 struct Shared {
     sockets: Mutex<Sockets>,
     /// Readable once it has been aborted, to end a `poll`.
+    #[cfg(unix)]
     wake: PipeReader,
+    #[cfg(unix)]
     waker: PipeWriter,
 }
 
@@ -54,10 +58,13 @@ impl Aborter {
     /// # Errors
     /// Those of the operating system: too many open files.
     pub fn new() -> io::Result<Self> {
+        #[cfg(unix)]
         let (wake, waker) = io::pipe()?;
         Ok(Self(Arc::new(Shared {
             sockets: Mutex::default(),
+            #[cfg(unix)]
             wake,
+            #[cfg(unix)]
             waker,
         })))
     }
@@ -75,6 +82,7 @@ impl Aborter {
         }
         drop(sockets);
         // The one byte that is ever written here: it has room.
+        #[cfg(unix)]
         let _ = (&self.0.waker).write(&[0]);
     }
 

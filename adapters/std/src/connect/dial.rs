@@ -17,9 +17,13 @@ pub(super) fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(match host {
         Host::V4(address) => vec![SocketAddr::from((*address, port))],
         Host::V6(address, None) => vec![SocketAddr::from((*address, port))],
-        host => (host.to_string().as_str(), port)
-            .to_socket_addrs()?
-            .collect(),
+        host => {
+            let name = host.to_string();
+            let found = (name.as_str(), port).to_socket_addrs();
+            // Which name it was, since a proxy has one, too.
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+            found.map_err(named)?.collect()
+        }
     })
 }
 

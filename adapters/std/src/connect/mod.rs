@@ -40,7 +40,11 @@ impl ProxyChoice {
             Self::Direct => Ok(None),
             Self::Fixed(proxy) => Ok(Some(Proxy::clone(proxy))),
             Self::Environment => {
-                let variable = |name: &str| std::env::var(name).ok();
+                // What is no text is no URL either, and reported as such.
+                let variable = |name: &str| {
+                    let value = std::env::var_os(name)?;
+                    Some(value.to_string_lossy().into_owned())
+                };
                 Proxy::from_env(url, variable).map_err(ConnectError::Proxy)
             }
         }
@@ -97,20 +101,24 @@ fn hop(builder: &Builder, url: &Url, redirects: &mut Redirects) -> Result<Hop, C
     Connecting::to(Plain(io::empty()), url, builder.clone())?;
     let proxy = builder.proxy.proxy_for(url)?;
 
-    let timeout = builder.connect_timeout;
-    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let aborter = builder.aborter.as_ref();
     let (host, port) = match &proxy {
         Some(proxy) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
     let addresses = dial::resolve(host, port)?;
+    let seen = match &proxy {
+        Some(proxy) => Some(seen_by(proxy, url)?),
+        None => None,
+    };
+    // The resolver has no time limit, and does not use this one up.
+    let timeout = builder.connect_timeout;
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let socket = dial::dial(addresses, until, aborter).map_err(ConnectError::from_io)?;
     let registered = aborter
         .map(|aborter| aborter.register(&socket))
         .transpose()?;
-    if let Some(proxy) = proxy {
-        let host = seen_by(&proxy, url)?;
+    if let (Some(proxy), Some(host)) = (proxy, seen) {
         let tunnel = proxy.tunnel(&host, url.port());
         tunnel::open(tunnel.map_err(ConnectError::Tunnel)?, &socket, until)?;
     }
