@@ -17,10 +17,10 @@ use motews::deflate::{
 };
 use motews::handshake::{Offers, Request, ResponseEvent};
 use motews::{
-    Chunk, DataKind, Entropy, EntropyError, Event, Message, MessageBuffer, ProtocolViolation,
-    SendError,
+    Chunk, DataKind, Ended, Entropy, EntropyError, Event, Message, MessageBuffer,
+    ProtocolViolation, SendError,
 };
-use motews_smoltcp::{ClientEvent, ClientSocket, Config, End};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
@@ -158,6 +158,7 @@ impl Client {
         let client = ClientSocket::new(&CONFIG, request, system, Instant::now());
         let mut client: WebSocket<'_> = client?;
         let mut compressed: Option<Echo> = None;
+        let mut was_open = false;
 
         let echoes = target.starts_with("/runCase");
         let mut messages = MessageBuffer::new([0; 16]);
@@ -182,6 +183,7 @@ impl Client {
                         assert_eq!(status, 101);
                     }
                     ClientEvent::Response(ResponseEvent::Done(_)) => {
+                        was_open = true;
                         compressed = client.agreed().map(Echo::new).transpose()?;
                     }
                     ClientEvent::Received(Event::Data(chunk)) if echoes => {
@@ -198,8 +200,10 @@ impl Client {
                             answer = text.to_owned();
                         }
                     }
-                    ClientEvent::Ended(End::Refused(error)) => return Err(error.into()),
-                    ClientEvent::Ended(End::Lost) => return Err("no connection".into()),
+                    ClientEvent::Ended(end @ (Ended::Handshake(_) | Ended::Refused(_))) => {
+                        return Err(end.to_string().into());
+                    }
+                    ClientEvent::Ended(_) if !was_open => return Err("no connection".into()),
                     ClientEvent::Ended(_) => {
                         self.host.poll();
                         return Ok(answer);
@@ -207,7 +211,7 @@ impl Client {
                     _ => {}
                 }
             }
-            self.host.wait(client.poll_at())?;
+            self.host.wait(client.poll_at(Instant::now()))?;
         }
     }
 }

@@ -2,15 +2,14 @@
 
 use core::mem;
 
-use motews::handshake::{
-    Agreed, ClientHandshake, ConfigError, HandshakeError, Key, Request, ResponseEvent,
-};
-use motews::{Client, Entropy, Millis};
+use motews::handshake::{Agreed, ClientHandshake, ConfigError, Key, Request, ResponseEvent};
+use motews::pace::Millis;
+use motews::{Client, Ended, Entropy};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
 use crate::ring;
-use crate::socket::{Config, End, Phase, WebSocket, millis};
+use crate::socket::{Config, Outside, Phase, WebSocket, millis};
 
 /// A client's socket, for one connection.
 ///
@@ -62,7 +61,7 @@ pub enum ClientEvent<'s> {
     Received(motews::Event<'s>),
     /// The connection has ended, TCP included. Nothing comes after it; for the next connection
     /// make a new [`ClientSocket`], with a new [`Request`].
-    Ended(End),
+    Ended(Ended),
 }
 
 /// What there is of the response.
@@ -72,7 +71,7 @@ enum Found {
     /// A line, which lies in the handshake.
     Line,
     Done(Agreed),
-    Error(HandshakeError),
+    Ended(Ended),
 }
 
 impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
@@ -111,18 +110,18 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         limit: usize,
     ) -> Option<ClientEvent<'s>> {
         let now = millis(now);
-        self.poll_opening(socket);
-        match self.find(socket, now) {
+        self.poll_opening(socket, now);
+        match self.find(socket) {
             Found::Nothing => {}
             Found::Line => return self.lend(),
             Found::Done(agreed) => {
                 let before = mem::replace(&mut self.phase, Phase::Over(now));
-                if let Phase::Opening(opening) = before {
-                    self.opened(opening.role, agreed, now);
+                if let Phase::Outside(Outside::Opening(opening), pace) = before {
+                    self.opened(opening.role, agreed, pace, now);
                 }
                 return Some(ClientEvent::Response(ResponseEvent::Done(agreed)));
             }
-            Found::Error(error) => self.end(socket, End::Refused(error), now),
+            Found::Ended(ended) => self.end(socket, ended, now),
         }
         self.poll_open(
             socket,
@@ -135,34 +134,35 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
 
     /// When to poll next, unless the TCP socket has something new before; `None`: never.
     #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Over(_) => None,
-            _ => self.deadline(),
-        }
+    pub fn poll_at(&self, now: Instant) -> Option<Instant> {
+        self.deadline(now)
     }
 
-    fn poll_opening(&mut self, socket: &mut Socket<'_>) {
-        let Phase::Opening(opening) = &mut self.phase else {
+    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+        let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return;
         };
         if !socket.is_active() {
-            self.phase = Phase::Ending(End::Lost);
+            self.end(socket, Ended::Lost, now);
             return;
         }
-        if let Stage::Request(request, key, sent) = &mut opening.stage
-            && socket.may_send()
+        let Stage::Request(request, key, sent) = &mut opening.stage else {
+            return;
+        };
+        let before = *sent;
+        let all = socket.may_send()
             && ring::put_text(socket, sent, |at, out| request.emit_from(at, out, key))
-                .is_ok_and(|all| all)
-        {
+                .is_ok_and(|all| all);
+        self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
+        if all {
             let handshake = ClientHandshake::with_limits(key, [0; LINE], self.config.limits);
             opening.stage = Stage::Response(handshake);
         }
     }
 
     /// Reads on to the next line, without lending it: see the server's.
-    fn find(&mut self, socket: &mut Socket<'_>, now: Millis) -> Found {
-        let Phase::Opening(opening) = &mut self.phase else {
+    fn find(&mut self, socket: &mut Socket<'_>) -> Found {
+        let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return Found::Nothing;
         };
         let Stage::Response(handshake) = &mut opening.stage else {
@@ -172,26 +172,26 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             return Found::Nothing;
         }
         match ring::feed(socket, |input| handshake.step(input, &self.config.offers)) {
-            None => {
-                self.end(socket, End::Lost, now);
-                Found::Nothing
-            }
+            None => Found::Ended(Ended::Lost),
             Some(Ok(false)) => Found::Nothing,
             Some(Ok(true)) => match handshake.event() {
                 Some(ResponseEvent::Done(agreed)) => Found::Done(agreed),
                 _ => Found::Line,
             },
-            Some(Err(error)) => Found::Error(error),
+            Some(Err(error)) => Found::Ended(error.into()),
         }
     }
 
     /// Lends the line that [`find`](Self::find) found.
     fn lend(&mut self) -> Option<ClientEvent<'_>> {
         match &mut self.phase {
-            Phase::Opening(Connecting {
-                stage: Stage::Response(handshake),
-                ..
-            }) => handshake.event().map(ClientEvent::Response),
+            Phase::Outside(
+                Outside::Opening(Connecting {
+                    stage: Stage::Response(handshake),
+                    ..
+                }),
+                _,
+            ) => handshake.event().map(ClientEvent::Response),
             _ => None,
         }
     }

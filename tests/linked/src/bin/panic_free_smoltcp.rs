@@ -7,7 +7,7 @@ use motews::Client;
 use motews::deflate::Compressor;
 use motews::handshake::{Answer, Request, Response, Upgrade};
 use motews_linked::machine::{Generator, any, bytes, place, used};
-use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket};
+use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket, gives_way};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
@@ -19,7 +19,9 @@ fn main() {
     server.accept_with(any::<Upgrade>(), any::<Answer<'_>>());
     server.respond(any::<Response<'_>>());
     used(server.is_idle());
-    used(server.poll_at());
+    used(server.poll_at(any()));
+    server.give_way(socket(), any());
+    used(gives_way::<128>([&*place(), &*place()], any()));
     open(server);
 
     let client = place::<ClientSocket<'_, Generator>>();
@@ -28,7 +30,7 @@ fn main() {
         Err(error) => return used(error),
     }
     used(client.poll(socket(), any::<Instant>(), any()));
-    used(client.poll_at());
+    used(client.poll_at(any()));
     open::<Client<Generator>, _>(client);
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
