@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use motews::Limits;
 use motews::handshake::{Answer, Offers, Response, Upgrade};
-use motews::{Limits, Timeouts};
+use motews::pace::Timeouts;
 
 /// The least room for the receive buffer and for the transmit buffer, in bytes.
 ///

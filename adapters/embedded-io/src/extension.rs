@@ -4,7 +4,7 @@ use core::fmt::Debug;
 
 use motews::handshake::{Agreed, Offers};
 use motews::{
-    Chunk, Connection, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError,
+    Chunk, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError, Session,
     Step, Window,
 };
 
@@ -20,8 +20,8 @@ pub struct NoExtension;
 
 pub(crate) mod sealed {
     use super::{
-        Agreed, BufferTooSmall, Chunk, Connection, DataKind, Debug, Event, Message, MessageBuffer,
-        Offers, ProtocolViolation, Role, SendError, Window,
+        Agreed, BufferTooSmall, Chunk, DataKind, Debug, Event, Message, MessageBuffer, Offers,
+        ProtocolViolation, Role, SendError, Session, Window,
     };
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
@@ -52,7 +52,7 @@ pub(crate) mod sealed {
         /// The next event in the receive window, which is empty where there is none.
         fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
             incoming: &mut Self::Incoming,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             rx: &mut Window<Rx>,
         ) -> Option<Self::Found>;
         fn is_chunk(found: &Self::Found) -> bool;
@@ -86,7 +86,7 @@ pub(crate) mod sealed {
         /// A message as one frame, compressed if it may be. `whole`: more room there never is.
         fn send<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             message: Message<'_>,
             compress: bool,
             out: &mut [u8],
@@ -95,7 +95,7 @@ pub(crate) mod sealed {
         /// The next frame of a message: the octets taken, and those written.
         fn send_fragment<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             fragment: Fragment<'_>,
             out: &mut [u8],
         ) -> Result<(usize, usize), SendError>;
@@ -104,7 +104,7 @@ pub(crate) mod sealed {
         /// The next frame of it.
         fn end<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             out: &mut [u8],
         ) -> Result<usize, SendError>;
     }
@@ -154,10 +154,10 @@ impl sealed::Extension for NoExtension {
     #[inline]
     fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         rx: &mut Window<Rx>,
     ) -> Option<Step> {
-        receive(connection, rx)
+        receive(session, rx)
     }
 
     #[inline]
@@ -208,23 +208,23 @@ impl sealed::Extension for NoExtension {
     #[inline]
     fn send<R: Role>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         message: Message<'_>,
         _: bool,
         out: &mut [u8],
         _: bool,
     ) -> Result<usize, SendError> {
-        connection.send(message, out)
+        session.send(message, out)
     }
 
     #[inline]
     fn send_fragment<R: Role>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         fragment: Fragment<'_>,
         out: &mut [u8],
     ) -> Result<(usize, usize), SendError> {
-        send_plain(connection, fragment, out)
+        send_plain(session, fragment, out)
     }
 
     #[inline]
@@ -233,7 +233,7 @@ impl sealed::Extension for NoExtension {
     }
 
     #[inline]
-    fn end<R: Role>((): &mut (), _: &mut Connection<R>, _: &mut [u8]) -> Result<usize, SendError> {
+    fn end<R: Role>((): &mut (), _: &mut Session<R>, _: &mut [u8]) -> Result<usize, SendError> {
         Ok(0)
     }
 }
@@ -241,13 +241,13 @@ impl sealed::Extension for NoExtension {
 /// The next event in the receive window, which is empty where there is none.
 #[inline]
 pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     rx: &mut Window<Rx>,
 ) -> Option<Step> {
     if rx.is_empty() {
         return None;
     }
-    match connection.step(rx.unread()) {
+    match session.step(rx.unread()) {
         Ok(step) if step.is_event() => return Some(step),
         Ok(step) => _ = rx.take(step.consumed()),
         Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
@@ -257,10 +257,10 @@ pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
 
 #[inline]
 pub(crate) fn send_plain<R: Role>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     fragment: Fragment<'_>,
     out: &mut [u8],
 ) -> Result<(usize, usize), SendError> {
-    let sent = connection.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
+    let sent = session.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
     Ok((sent.consumed, sent.written))
 }
