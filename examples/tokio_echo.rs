@@ -51,7 +51,10 @@ async fn main() -> io::Result<()> {
 }
 
 static CONFIG: Config<'static> = Config {
-    max_message_len: MAX_MESSAGE_LEN,
+    limits: motews::Limits {
+        message: MAX_MESSAGE_LEN,
+        ..motews::Limits::DEFAULT
+    },
     ..Config::DEFAULT
 };
 
