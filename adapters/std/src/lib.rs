@@ -57,7 +57,7 @@
 //!     println!("{text}");
 //! }
 //! let outcome = ws.close(CloseCode::NORMAL, "")?;
-//! assert!(outcome.clean);
+//! assert!(outcome.is_clean());
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -79,6 +79,8 @@ mod error;
 mod handshake;
 mod message;
 mod net;
+mod outcome;
+mod receive;
 mod request;
 mod sender;
 #[cfg(feature = "server")]
@@ -88,6 +90,7 @@ mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
+mod wake;
 mod writer;
 
 pub use builder::Builder;
@@ -101,12 +104,14 @@ pub use message::{AsMessage, Message};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
-pub use motews::{CloseCode, DataKind, Due, ProtocolViolation, State, Timeouts, role};
+pub use motews::pace::Timeouts;
+pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
 pub use motews_net::{
     BodyError, Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, SocksReply,
     TunnelError, UrlError, http,
 };
 pub use net::NetStream;
+pub use outcome::{Outcome, Received};
 pub use request::{Request, Response};
 pub use sender::Sender;
 #[cfg(feature = "server")]
@@ -114,8 +119,9 @@ pub use server::{
     Broadcast, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerId, PeerSender, Peers,
     Server, ServerBuilder, ServerHandle, SlowPolicy,
 };
-pub use socket::{Messages, Outcome, Received, WebSocket};
-pub use transport::{Interest, Plain, Share, Transport};
+pub use socket::{Messages, WebSocket};
+pub use transport::{Interest, Plain, Ready, Share, Transport};
+pub use wake::Wake;
 pub use writer::{BinaryWriter, TextWriter};
 
 #[cfg(feature = "tls")]

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use crate::connect::Registered;
-use crate::transport::{Interest, Share, Transport};
+use crate::transport::{Interest, Ready, Share, Transport};
 
 /// What [`connect`](crate::connect) connects: TCP, or TLS over TCP.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Transport for NetStream {
         each!(&self.stream, stream => stream.can_wait())
     }
 
-    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
+    fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
         each!(&self.stream, stream => stream.wait(interest, timeout))
     }
 

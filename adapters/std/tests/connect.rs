@@ -167,7 +167,7 @@ fn refusal_whose_body_never_comes_is_reported_without_it() {
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
     });
     let timeouts = Timeouts {
-        handshake: Some(Duration::from_millis(300)),
+        handshake: Some(300),
         ..Timeouts::default()
     };
     let builder = Builder::new().timeouts(timeouts);
@@ -269,7 +269,7 @@ fn loop_of_redirects_ends() {
     let answers = (0..6).map(|_| redirect(307, "/")).collect();
     let (address, server) = respond(answers);
     let timeouts = Timeouts {
-        handshake: Some(Duration::from_millis(500)),
+        handshake: Some(500),
         ..Timeouts::default()
     };
     let connected = following()

@@ -1,11 +1,12 @@
 //! What an application does.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::peer::{Peer, Peers};
-use crate::error::SendError;
+use crate::error::{AcceptError, SendError};
+use crate::outcome::Outcome;
 use crate::request::{Request, Response};
-use crate::socket::Outcome;
 
 /// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
 pub type MessageRef<'a> = motews::Message<'a>;
@@ -28,9 +29,10 @@ pub type MessageRef<'a> = motews::Message<'a>;
 ///
 /// # Failures
 /// An error from [`on_open`](Self::on_open) or [`on_message`](Self::on_message) closes that
-/// connection: with 1013 where its backlog is full, else with 1011. [`SendError::Closed`] is of no
-/// matter. If a method panics, its connection is closed with 1011, and the others live; a request is
-/// answered with 500 then.
+/// connection, behind what was sent before: with 1013 if more waits than may
+/// ([`SendError::is_would_block`]), and otherwise with 1011. [`SendError::Closed`] does nothing. If a
+/// method panics, its connection is closed with 1011, and the others live; a request is answered with
+/// 500 then.
 pub trait Handler {
     /// What the application keeps for each open connection: [`Peer::data`]. It is dropped after
     /// [`on_close`](Self::on_close).
@@ -71,8 +73,18 @@ pub trait Handler {
     ) -> Result<(), SendError>;
 
     /// A connection has ended: once for each that was opened. Nothing can be sent any more.
+    /// `outcome` says how, and why ([`Outcome::ended`]); [`Peer::error`] has the operating system's
+    /// error, if there is one.
     fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
         let _ = (peer, outcome);
+    }
+
+    /// A connection has failed before it was open: its request or TLS handshake was incorrect or
+    /// took too long, the peer left in the midst of it, or the operating system did not let the
+    /// server accept it. The peer has been told, if it can be. What [`on_request`](Self::on_request)
+    /// refused is no failure. `address` is the peer's, where that is known.
+    fn on_failure(&mut self, address: Option<SocketAddr>, error: &AcceptError) {
+        let _ = (address, error);
     }
 
     /// How often [`on_timer`](Self::on_timer) is called, in whole milliseconds, one at least; never

@@ -2,148 +2,77 @@
 
 mod backlog;
 mod connection;
+mod context;
+mod control;
+mod cork;
 mod event_loop;
+mod frame;
 mod handler;
 mod hub;
+mod id;
+mod inbox;
+mod listen;
 mod outbox;
+mod outgoing;
 mod packing;
 mod peer;
+mod sender;
+mod serve;
+mod settings;
+mod shared;
+mod socket;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
-use core::fmt;
 use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::panic::{catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
-use motews::Timeouts;
-use socket2::{Domain, Protocol, Socket, Type};
+use motews::pace::Timeouts;
+use socket2::Socket;
 
 use crate::builder::Builder;
 use event_loop::{EventLoop, Waiting};
-use outbox::Inbox;
-use peer::PeerId as Id;
+use listen::listen;
+use settings::Settings;
+use shared::Shared;
 
 pub use handler::{Handler, MessageRef};
-pub use hub::{Broadcast, Hub, Membership, SlowPolicy};
-pub use outbox::PeerSender;
-pub use peer::{Peer, PeerId, Peers};
+pub use hub::{Hub, Membership};
+pub use id::PeerId;
+pub use outbox::{Broadcast, SlowPolicy};
+pub use peer::{Peer, Peers};
+pub use sender::PeerSender;
+pub use settings::Limits;
 
-/// How many connections may wait to be accepted.
-const LISTEN_BACKLOG: i32 = 4096;
-
-/// What a [`Server`] bounds, beside [time](ServerBuilder::timeouts).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections there may be, those in their opening handshake included. More wait to
-    /// be accepted, in the operating system's queue. 100,000 by default; the operating system's own
-    /// limit on open files has the same effect. To tell them so instead, count in
-    /// [`Handler::on_request`], and answer with 503.
-    pub max_connections: usize,
-    /// The longest head of a request, in octets, with all line ends. 64 KiB by default. A single
-    /// line has 8 KiB at most, but for the values of headers.
-    pub max_head_len: u32,
-    /// The most headers in a request. 128 by default.
-    pub max_headers: u16,
-    /// The longest message that is received, in octets of payload. A longer one fails the
-    /// connection with 1009 (§10.4). 16 MiB by default. One in parts takes memory for what has come
-    /// of it, and twice as much at most.
-    ///
-    /// With compression a thousandth of that on the wire fills it, and it is held for as long as the
-    /// peer answers pings: allow no more than there is memory for, for each connection.
-    pub max_message_len: usize,
-    /// How much may wait to be written on one connection, in octets of frames. 1 MiB by default. A
-    /// single message may always wait, however long it is.
-    pub max_backlog: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 100_000,
-            max_head_len: 64 * 1024,
-            max_headers: 128,
-            max_message_len: 16 * 1024 * 1024,
-            max_backlog: 1024 * 1024,
-        }
-    }
-}
-
-/// What all loops know and nobody changes.
-pub(crate) struct Settings {
-    limits: Limits,
-    timeouts: Timeouts,
-    write_timeout: Option<Duration>,
-    /// What the opening handshake needs.
-    builder: Builder,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<rustls::ServerConfig>>,
-}
-
-/// What the loops and the handles share.
-struct Shared {
-    settings: Arc<Settings>,
-    local_addr: SocketAddr,
-    connections: AtomicUsize,
-    /// Whether `stop` is there: looked at in each round.
-    stopping: AtomicBool,
-    stop: Mutex<Option<Stop>>,
-    inboxes: Vec<Arc<Inbox>>,
-}
-
-/// That the server shuts down.
-#[derive(Clone, Copy)]
-struct Stop {
-    /// When it is to be gone, if not when the last peer is.
-    at: Option<Instant>,
-}
-
-impl Shared {
-    fn stop(&self) -> Option<Stop> {
-        if !self.stopping.load(Ordering::SeqCst) {
-            return None;
-        }
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has all loops end when this time is over, or earlier.
-    fn shut_down(&self, deadline: Duration) {
-        let at = Instant::now().checked_add(deadline);
-        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = stop.and_then(|stop| stop.at);
-        *stop = Some(Stop {
-            at: before.into_iter().chain(at).min(),
-        });
-        drop(stop);
-        self.stopping.store(true, Ordering::SeqCst);
-        for inbox in &self.inboxes {
-            inbox.wake();
-        }
-    }
-}
-
-/// The settings of a [`Server`]. All limits and deadlines are on by default:
+/// The settings of a [`Server`]. All limits and times are on by default:
 ///
 /// | what | default | what happens |
 /// |---|---|---|
-/// | [`Limits::max_connections`] | 100,000 | more wait to be accepted |
-/// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | the request is answered with 431 |
-/// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes; where compression was agreed upon, when so many octets of the message have come, or were inflated, or a frame announces 64 more than twice as many |
-/// | [`Limits::max_backlog`] | 1 MiB | beyond half of it, nothing is read of this peer; beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`] |
-/// | [`write_timeout`](Self::write_timeout) | 30 s | a peer that reads nothing of its backlog is dropped |
-/// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, with TLS's handshake; and again for a response that does not accept: the peer is dropped |
-/// | [`Timeouts::idle`] | 1 h | without a message either way: the connection is closed with 1001 |
-/// | [`Timeouts::keepalive`] | 30 s | without anything from the peer: it is sent a ping |
-/// | [`Timeouts::pong`] | 10 s | without an answer to that: the peer is dropped |
-/// | [`Timeouts::close`] | 5 s | for the closing handshake: the peer is dropped |
+/// | [`Limits::max_connections`] | 100,000 | More wait to be accepted. |
+/// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | The request is answered with 431. |
+/// | [`Limits::max_message_len`] | 16 MiB | The connection is closed with 1009 as soon as the announced length exceeds the limit. If compressed: when the inflated length exceeds it, or the wire length exceeds 2 × limit + 64. |
+/// | [`Limits::max_backlog`] | 1 MiB | Beyond half of it, nothing is read of this peer. Beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`]. |
+/// | [`Timeouts::handshake`] | 10 s | For the whole request, however it trickles, with TLS's handshake: the peer is dropped. |
+/// | [`Timeouts::write`] | 30 s | Bytes wait, and the peer takes none of them for so long beyond the time that it has bought: it is dropped. |
+/// | [`Timeouts::min_rate`], [`Timeouts::max_grace`] | 128 B/s, 300 s | Each byte that the peer takes buys it time, up to that much. |
+/// | [`Timeouts::idle`] | 1 h | No message has moved either way: the connection is closed with 1001. |
+/// | [`Timeouts::keepalive`] | 30 s | Nothing came from the peer: it is sent a ping. |
+/// | [`Timeouts::pong`] | 10 s | Nothing came after that: the peer is dropped. |
+/// | [`Timeouts::close`] | 5 s | The closing handshake was not completed since this side's Close left: the peer is dropped. |
 ///
-/// Deadlines are looked at every second, and more often if they are short.
+/// A slow peer loses nothing as long as it reads at [`Timeouts::min_rate`]: [`motews::pace`] has the
+/// rules. A peer that reads nothing is dropped [`Timeouts::max_grace`] and [`Timeouts::write`] after
+/// it took its last byte, at the latest.
+///
+/// Times are looked at every second, and more often if they are short or connections are ending.
 ///
 /// ```no_run
 /// use core::time::Duration;
@@ -163,7 +92,6 @@ pub struct ServerBuilder {
     threads: usize,
     limits: Limits,
     timeouts: Timeouts,
-    write_timeout: Option<Duration>,
     send_buffer: Option<usize>,
     builder: Builder,
     #[cfg(feature = "tls")]
@@ -183,11 +111,7 @@ impl ServerBuilder {
         Self {
             threads: 1,
             limits: Limits::default(),
-            timeouts: Timeouts {
-                idle: Some(Duration::from_secs(60 * 60)),
-                ..builder.timeouts
-            },
-            write_timeout: builder.write_timeout,
+            timeouts: Timeouts::SERVER,
             send_buffer: None,
             builder,
             #[cfg(feature = "tls")]
@@ -195,8 +119,9 @@ impl ServerBuilder {
         }
     }
 
-    /// How many loops there are, each on a thread of its own, in 1..=256. Where the operating system
-    /// can share a port among sockets (`SO_REUSEPORT` on Linux), it deals out the connections.
+    /// How many loops there are, each on a thread of its own, in 1..=256. On Linux they share the
+    /// port (`SO_REUSEPORT`), with each other and no one else, and the operating system deals out the
+    /// connections.
     pub const fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
@@ -208,17 +133,9 @@ impl ServerBuilder {
         self
     }
 
-    /// How long to wait for what. A message in either direction counts against
-    /// [`Timeouts::idle`].
+    /// Sets how long to wait for what: [`Timeouts::SERVER`] by default.
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
-        self
-    }
-
-    /// How long a peer may go without reading anything while something waits for it. `None`: for
-    /// ever.
-    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.write_timeout = timeout;
         self
     }
 
@@ -235,11 +152,12 @@ impl ServerBuilder {
         self
     }
 
-    /// How much the operating system holds for each connection that is not sent yet, in octets
-    /// (`SO_SNDBUF`; Linux takes twice as much). Without it, it decides for itself, and may hold
+    /// How much the operating system holds for each connection that is not sent yet, in bytes
+    /// (`SO_SNDBUF`; Linux takes twice as much). Without it, it decides for itself. On Linux it then
+    /// takes 128 KiB beyond what it can send at once (`TCP_NOTSENT_LOWAT`); elsewhere it may hold
     /// megabytes: seconds of a video, for one who reads slowly.
-    pub const fn send_buffer(mut self, octets: usize) -> Self {
-        self.send_buffer = Some(octets);
+    pub const fn send_buffer(mut self, bytes: usize) -> Self {
+        self.send_buffer = Some(bytes);
         self
     }
 
@@ -250,13 +168,13 @@ impl ServerBuilder {
     /// [takeover](crate::Context::takeover) of what is sent it takes 34 KiB, its window for
     /// receiving: then one compressor serves all connections of a loop.
     ///
-    /// To compress takes a loop some 10 milliseconds for a MiB, and its other connections wait. So a
-    /// message above 2 MiB is sent as it is, and after each 256 KiB of messages, or 16 KiB of the
-    /// wire, the others have their turn. What has waited when a connection is closed leaves at once,
-    /// and is compressed up to that only. A message that arrives is inflated as it comes, up to
-    /// [`Limits::max_message_len`] in one turn if it is a bomb: set that to what there is memory for,
-    /// for each connection. What a handler has a [`Hub`] compress is not counted: see
-    /// [`Hub::broadcast`].
+    /// While a loop compresses, its other connections wait:
+    ///
+    /// - Compressing 1 MiB takes some 10 milliseconds. A message above 2 MiB is sent as it is.
+    /// - After 256 KiB of messages, or 16 KiB of the wire, the other connections have their turn.
+    /// - A message that arrives is inflated as it comes, up to [`Limits::max_message_len`] in one
+    ///   turn if it is a bomb. Budget that much memory for each connection.
+    /// - What a handler has a [`Hub`] compress counts against no turn: see [`Hub::broadcast`].
     ///
     /// ```
     /// use motews_std::{Context, DeflateConfig, Server};
@@ -286,53 +204,21 @@ impl ServerBuilder {
     /// [`Server::run`].
     ///
     /// # Errors
-    /// Those of the operating system. `InvalidInput` for a number of threads that is not in 1..=256.
+    /// Those of the operating system: `AddrInUse` if another server listens there.
+    /// `InvalidInput` for a number of threads that is not in 1..=256.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
-        if !(1..=Id::MAX_LOOPS).contains(&self.threads) {
+        if !(1..=PeerId::MAX_LOOPS).contains(&self.threads) {
             let message = "a server has 1 to 256 threads";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no address");
         for addr in addr.to_socket_addrs()? {
-            match self.listen(addr) {
+            match listen(addr, self.threads, self.send_buffer) {
                 Ok(listeners) => return self.server(listeners),
                 Err(error) => last = error,
             }
         }
         Err(last)
-    }
-
-    /// A listener for each loop.
-    fn listen(&self, mut addr: SocketAddr) -> io::Result<Vec<Socket>> {
-        let mut listeners: Vec<Socket> = Vec::new();
-        for _ in 0..self.threads {
-            if let Some(first) = listeners.first().filter(|_| !SHARED_PORT) {
-                listeners.push(first.try_clone()?);
-                continue;
-            }
-            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-            // On Windows this would let others take the port.
-            #[cfg(unix)]
-            socket.set_reuse_address(true)?;
-            #[cfg(target_os = "linux")]
-            if self.threads > 1 {
-                socket.set_reuse_port(true)?;
-            }
-            // Linux hands both options down to what is accepted.
-            socket.set_tcp_nodelay(true)?;
-            if let Some(octets) = self.send_buffer {
-                socket.set_send_buffer_size(octets)?;
-            }
-            socket.set_nonblocking(true)?;
-            socket.bind(&addr.into())?;
-            socket.listen(LISTEN_BACKLOG)?;
-            // Port 0 is any port; the other loops have the same.
-            if let Some(bound) = socket.local_addr()?.as_socket() {
-                addr = bound;
-            }
-            listeners.push(socket);
-        }
-        Ok(listeners)
     }
 
     fn server(self, listeners: Vec<Socket>) -> io::Result<Server> {
@@ -344,7 +230,6 @@ impl ServerBuilder {
         let settings = Settings {
             limits,
             timeouts: self.timeouts,
-            write_timeout: self.write_timeout,
             builder,
             #[cfg(feature = "tls")]
             tls: self.tls,
@@ -357,23 +242,15 @@ impl ServerBuilder {
             })
             .collect::<io::Result<Vec<_>>>()?;
         let first = loops.first().ok_or(io::ErrorKind::InvalidInput)?;
-        let shared = Shared {
-            local_addr: first.listener().local_addr()?,
-            settings: Arc::new(settings),
-            connections: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            stop: Mutex::new(None),
-            inboxes: loops.iter().map(|each| each.inbox().clone()).collect(),
-        };
+        let local_addr = first.listener().local_addr()?;
+        let inboxes = loops.iter().map(|each| each.inbox().clone()).collect();
+        let shared = Shared::new(settings, local_addr, inboxes);
         Ok(Server {
             shared: Arc::new(shared),
             loops,
         })
     }
 }
-
-/// Whether several sockets can share a port, so that each gets some of the connections.
-const SHARED_PORT: bool = cfg!(target_os = "linux");
 
 /// A server of many connections: a [`Handler`] is called with what happens on each of them.
 ///
@@ -431,7 +308,7 @@ impl Server {
     ///
     /// # Errors
     /// Those of the operating system that concern the server as a whole. What happens to a single
-    /// connection, its [`Handler`] is told.
+    /// connection, its [`Handler`] learns.
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> io::Result<()> {
         let shared = &self.shared;
         let serve = |index: usize, waiting: Waiting, handler: H| {
@@ -483,12 +360,16 @@ impl Server {
 pub struct ServerHandle(Arc<Shared>);
 
 impl ServerHandle {
-    /// Shuts the server down: it accepts no more, and closes all connections with 1001. As soon as
-    /// they are closed, at the latest after `deadline`, [`Server::run`] returns. This call does not
-    /// wait for it. Of several deadlines the earliest holds; [`Duration::MAX`] is none.
+    /// Shuts the server down: it accepts no more, and closes all connections with 1001, behind what
+    /// was sent before. As soon as they are closed, and after `within` at the latest,
+    /// [`Server::run`] returns. This call does not wait for it.
+    ///
+    /// Until then a peer may read as slowly as it likes: `within` replaces [`Timeouts::write`] and
+    /// [`Timeouts::close`]. With [`Duration::MAX`] those hold instead. Of several calls the earliest
+    /// end holds.
     // [CL08]
-    pub fn shutdown(&self, deadline: Duration) {
-        self.0.shut_down(deadline);
+    pub fn shutdown(&self, within: Duration) {
+        self.0.shut_down(within);
     }
 
     /// How many connections there are, on all loops.
@@ -501,17 +382,5 @@ impl ServerHandle {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Shared({})", self.local_addr)
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Settings")
     }
 }
