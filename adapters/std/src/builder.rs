@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
-use motews::handshake::HeadConfig;
+#[cfg(feature = "deflate")]
+use motews::deflate::{DeflateConfig, DeflateParams};
 use motews::pace::Timeouts;
-use motews::{Role, Server};
+use motews::{Limits, Role, Server};
 use motews_net::http::Response as HttpResponse;
 use motews_net::{Proxy, RedirectPolicy};
 
@@ -53,16 +54,19 @@ pub struct Builder {
     pub(crate) max_backlog: usize,
     pub(crate) max_inbound: usize,
     pub(crate) read_buffer: usize,
-    pub(crate) head: HeadConfig,
+    max_head_len: u32,
+    max_headers: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) origin: Option<String>,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) proxy: ProxyChoice,
     pub(crate) redirects: RedirectPolicy,
     pub(crate) aborter: Option<Aborter>,
-    /// What is wanted; once the connection is open, what was agreed upon.
     #[cfg(feature = "deflate")]
-    pub(crate) deflate: Option<motews::deflate::Deflate>,
+    pub(crate) deflate: Option<DeflateConfig>,
+    /// What was agreed upon, once the connection is open.
+    #[cfg(feature = "deflate")]
+    pub(crate) agreed: Option<DeflateParams>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
@@ -83,7 +87,8 @@ impl Builder {
             max_backlog: 64 * 1024,
             max_inbound: 1024 * 1024,
             read_buffer: 64 * 1024,
-            head: HeadConfig::default(),
+            max_head_len: Limits::DEFAULT.head,
+            max_headers: Limits::DEFAULT.headers,
             headers: Vec::new(),
             origin: None,
             subprotocols: Vec::new(),
@@ -92,6 +97,8 @@ impl Builder {
             aborter: None,
             #[cfg(feature = "deflate")]
             deflate: None,
+            #[cfg(feature = "deflate")]
+            agreed: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -180,20 +187,20 @@ impl Builder {
     /// A single line has 8 KiB at most, but for the values of headers.
     // [HC25] [HS21]
     pub const fn max_head_len(mut self, octets: u32) -> Self {
-        self.head.max_head_len = octets;
+        self.max_head_len = octets;
         self
     }
 
     /// The most headers in the peer's opening handshake.
     // [HC25] [HS21]
     pub const fn max_headers(mut self, headers: u16) -> Self {
-        self.head.max_headers = headers;
+        self.max_headers = headers;
         self
     }
 
     /// Compresses messages, if the peer can as well (RFC 7692). Without this call nothing is offered
-    /// or accepted. [`Deflate::default`](motews::deflate::Deflate::default) is for many connections;
-    /// [`Deflate::MAX`](motews::deflate::Deflate::MAX) compresses best; windows of your own take
+    /// or accepted. [`DeflateConfig::DEFAULT`] is for many connections;
+    /// [`DeflateConfig::MAX`] compresses best; windows of your own take
     /// less.
     ///
     /// A connection that has agreed on it takes 2 KiB and the window of what it receives, and six
@@ -207,15 +214,15 @@ impl Builder {
     /// For [`from_upgraded`](Self::from_upgraded) it is what was agreed upon.
     ///
     /// ```no_run
-    /// use motews_std::{Builder, Deflate};
+    /// use motews_std::{Builder, DeflateConfig};
     ///
-    /// let ws = Builder::new().deflate(Deflate::default()).connect("ws://example.com/")?;
+    /// let ws = Builder::new().deflate(DeflateConfig::DEFAULT).connect("ws://example.com/")?;
     /// println!("{:?}", ws.deflate());
     /// # Ok::<(), motews_std::ConnectError>(())
     /// ```
     // [PD30]
     #[cfg(feature = "deflate")]
-    pub const fn deflate(mut self, config: motews::deflate::Deflate) -> Self {
+    pub const fn deflate(mut self, config: DeflateConfig) -> Self {
         self.deflate = Some(config);
         self
     }
@@ -364,8 +371,26 @@ impl Builder {
         role: R,
         leftover: &[u8],
     ) -> WebSocket<S, R> {
-        let mut socket = WebSocket::new(stream, role, leftover, None, self);
+        #[cfg(feature = "deflate")]
+        let builder = &Self {
+            agreed: self
+                .deflate
+                .map(|DeflateConfig { send, receive }| DeflateParams { send, receive }),
+            ..self.clone()
+        };
+        #[cfg(not(feature = "deflate"))]
+        let builder = self;
+        let mut socket = WebSocket::new(stream, role, leftover, None, builder);
         socket.prepare();
         socket
+    }
+
+    /// What the opening handshake takes from the peer.
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits {
+            message: self.max_message_len as u64,
+            head: self.max_head_len,
+            headers: self.max_headers,
+        }
     }
 }

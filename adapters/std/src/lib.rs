@@ -102,7 +102,7 @@ pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
 #[cfg(feature = "deflate")]
-pub use motews::deflate::{Context, Deflate, WindowBits};
+pub use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
 pub use motews::pace::Timeouts;
 pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
