@@ -25,7 +25,7 @@
 //!
 //! struct Driver {
 //!     rx: Window<[u8; 64]>,
-//!     tx: Window<[u8; 256]>, // A pong takes up to 131 bytes.
+//!     tx: Window<[u8; 256]>, // A pong of a server takes up to 127 bytes, an echo here up to 66.
 //!     session: Session<Server>,
 //!     timeouts: Timeouts,
 //! }
@@ -34,8 +34,9 @@
 //!     /// 1. Decodes what was read, as long as there is room for an answer. An event is found without
 //!     /// a borrow, then lent.
 //!     fn decode(&mut self) -> Result<(), Failure> {
-//!         while !self.rx.is_empty() && self.tx.spare().len() >= 128 {
+//!         while !self.rx.is_empty() {
 //!             self.transmit()?; // Each of several pings in one read has its pong.
+//!             if self.tx.spare().len() < 128 { break }
 //!             match self.session.step(self.rx.unread()) {
 //!                 Ok(step) => {
 //!                     let bytes = self.rx.take(step.consumed());

@@ -8,6 +8,8 @@
 //! by one register, `busy`.
 //!
 //! # The rules
+//! `busy` is the time until which the peer counts as busy with what the transport took.
+//!
 //! 1. **Bytes buy time.** When the transport takes `taken` bytes,
 //!    `busy = min(base + taken / min_rate, now + max_grace)`. `base` is `busy` if bytes were waiting
 //!    before, and otherwise the later of `busy` and `now`.
@@ -15,12 +17,13 @@
 //! 3. **Heard**: a byte received settles an outstanding ping and starts the time to the next one.
 //! 4. **Own backpressure**: silence is no evidence against the peer while this side does not read.
 //! 5. **Ping**: owed `keepalive` after a byte was heard last, one at a time, behind what waits.
-//! 6. **Pong**: due `pong` after the later of `busy` and the time when the ping had left. Until it has
-//!    left, rule 2 alone judges.
+//! 6. **Pong**: due `pong` after the later of `busy` and the time at which the ping has left. Bytes
+//!    that are sent after the ping are behind it, and do not move this. Until the ping has left, only
+//!    rule 2 judges.
 //! 7. **Close**: what was accepted before it goes first. Due `close` after the later of `busy` and the
-//!    time when the Close had left. Nothing renews it.
-//! 8. **Drain**: this side has ended its half, and drops what still comes: for at most
-//!    [`DRAIN`](Deadline::Drain) if the peer's Close has come, and otherwise until rule 7's time.
+//!    time at which the Close has left. Nothing renews it. While the Close waits, pongs wait behind it.
+//! 8. **Drain**: this side has ended its half, and drops what still comes: for at most [`DRAIN`] if the
+//!    peer's Close has come, and otherwise until rule 7's time.
 //! 9. **Idle**: due `idle` after a message last moved in either direction, the time that its bytes
 //!    bought included. Pings and pongs are no messages.
 //! 10. **Handshake**: the request has a fixed time. A response follows rules 2 and 8.
@@ -29,8 +32,9 @@
 //! - A peer that reads at `min_rate` or faster loses nothing, if at most `max_grace` times its rate
 //!   is hidden in buffers below.
 //! - One that reads nothing ends at most `max_grace + write` after it took its last byte.
-//! - One that vanished is noticed `n / min_rate` later if `n` bytes were sent that nobody answered: 0.8 s
-//!   for 100 bytes, `max_grace` from 38 KB on. Raise `min_rate` to notice it sooner.
+//! - One that vanished while nothing was sent ends `keepalive + pong` after its last byte. If `n` bytes
+//!   were sent before the ping that nobody answered, that is at most `n / min_rate` later: 0.8 s for 100
+//!   bytes, `max_grace` from 38 KB on. Raise `min_rate` to notice it sooner.
 
 use crate::log::trace;
 
@@ -90,7 +94,7 @@ impl Millis {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the whole opening handshake, however much of it trickles in. 10 s by default.
+    /// For the whole opening handshake, which nothing renews. 10 s by default.
     // [HS22] [HC25]
     pub handshake: Option<u32>,
     /// From the last message, sent or received, to a Close with 1001. Pings and pongs are no
@@ -101,15 +105,16 @@ pub struct Timeouts {
     pub keepalive: Option<u32>,
     /// From that ping to the next byte received, whatever it is. 10 s by default.
     pub pong: Option<u32>,
-    /// From the Close of this side to the end of the connection. 5 s by default.
+    /// From when the Close of this side has left to the end of the connection. 5 s by default.
     // [CL21]
     pub close: Option<u32>,
     /// How long bytes may wait before the transport takes one of them, beyond the time that earlier
     /// bytes have bought. 30 s by default.
     pub write: Option<u32>,
     /// The rate at which a peer reads at the least, in bytes per second: each byte that the transport
-    /// takes buys the peer `1 / min_rate` seconds, rounded up to whole milliseconds for each call of
-    /// `sent`. 0 means that any byte buys [`max_grace`](Self::max_grace). 128 by default.
+    /// takes buys the peer `1 / min_rate` seconds. The sum is rounded up in each call of `sent`: to whole
+    /// milliseconds, and from 4.3 MB in one call on to whole seconds. 0 means that any byte buys
+    /// [`max_grace`](Self::max_grace). 128 by default.
     pub min_rate: u32,
     /// The most time that bytes can buy, counted from now. It bounds how much may be hidden in the
     /// buffers below: `max_grace` times the peer's rate. 300 s by default.
@@ -203,8 +208,8 @@ pub enum Deadline {
     /// The closing handshake is to be complete ([`Timeouts::close`]), or the time given to
     /// [`close_by`](crate::Session::close_by) has come.
     Close,
-    /// The peer is to end the transport, after both Closes: within [`DRAIN`], or
-    /// [`Timeouts::close`] if that is shorter.
+    /// The peer is to end the transport, after this side has ended its half: within [`DRAIN`], or
+    /// [`Timeouts::close`] if that is shorter or if no Close of the peer's has come.
     Drain,
 }
 
@@ -230,7 +235,7 @@ impl core::fmt::Display for Deadline {
     }
 }
 
-/// How long the end of the transport is waited for when both Closes are through, in milliseconds.
+/// The longest wait for the end of the transport when both Closes are through, in milliseconds.
 pub const DRAIN: u32 = 1_000;
 
 /// What the time of an open connection is about.
@@ -244,7 +249,7 @@ pub(crate) enum Watch {
     PingOwed,
     /// It waits outside, behind other bytes.
     PingWaits,
-    /// It has left, at `since`.
+    /// It has left, at `since`, the time that earlier bytes bought included.
     PingLeft,
 }
 
@@ -288,7 +293,8 @@ pub(crate) enum Phase {
     Response,
     /// Messages flow.
     Open(Watch),
-    /// A Close was queued or received, seen at `since`, and this side's has not left.
+    /// A Close was queued or received, or the connection failed: seen at `since`. This side's Close
+    /// has not left.
     Closing,
     /// This side's Close has left, at `since`, the time that earlier bytes bought included.
     Closed,
@@ -407,6 +413,11 @@ impl Pace {
         }
     }
 
+    /// Nothing is between the session and the transport.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        matches!(self.outside, Outside::Nothing)
+    }
+
     /// Bytes wait outside of the transport.
     pub(crate) const fn is_waiting(&self) -> bool {
         matches!(self.outside, Outside::Waits)
@@ -470,7 +481,7 @@ impl Pace {
                 timeouts.keepalive.map(|keepalive| keepalive.max(1)),
                 Deadline::Keepalive,
             ),
-            Watch::PingLeft => (self.since.max(self.busy), timeouts.pong, Deadline::Pong),
+            Watch::PingLeft => (self.since, timeouts.pong, Deadline::Pong),
             // Rules 4 and 6.
             Watch::Paused | Watch::PingOwed | Watch::PingWaits => {
                 (self.heard, None, Deadline::Keepalive)

@@ -9,7 +9,7 @@ use crate::event::{DataFrame, DataKind, Event, Sent, Step};
 use crate::frame::FrameHeader;
 use crate::log::{debug, trace};
 use crate::message::Message;
-use crate::pace::{Cause, DRAIN, Deadline, Millis, Outside, Pace, Phase, Sending, Timeouts, Watch};
+use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Sending, Timeouts, Watch};
 use crate::role::Role;
 
 /// What an adapter is to do: a set, returned by [`Session::poll`].
@@ -23,8 +23,8 @@ pub struct Wants {
     pub read: bool,
     /// Call [`poll_transmit`](Session::poll_transmit), and write what it writes.
     pub transmit: bool,
-    /// End this side's half of the transport (§7.1.1). Set once in the life of a session, when all is
-    /// written.
+    /// End this side's half of the transport (§7.1.1). Set at most once in the life of a session, when
+    /// the transport has taken everything.
     pub shutdown: bool,
     /// Read, and drop what comes: a socket that is closed with unread input resets the connection,
     /// which destroys what the peer has not read yet.
@@ -41,21 +41,22 @@ pub struct Wants {
 ///
 /// # The methods, by kind
 /// - **what happened**: [`received`](Self::received), [`receive_eof`](Self::receive_eof),
-///   [`lost`](Self::lost), [`sent`](Self::sent), [`reading`](Self::reading)
+///   [`lost`](Self::lost), [`sent`](Self::sent), [`sent_untimed`](Self::sent_untimed),
+///   [`reading`](Self::reading)
 /// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`Step::resolve`]
 /// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
 ///   [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
-/// - **what is to be done**: [`poll`](Self::poll), [`poll_transmit`](Self::poll_transmit),
-///   [`poll_at`](Self::poll_at)
-/// - **look**: [`ended`](Self::ended), [`connection`](Self::connection),
-///   [`deadline`](Self::deadline)
+/// - **what is to be done**: [`poll`](Self::poll), [`poll_untimed`](Self::poll_untimed),
+///   [`poll_transmit`](Self::poll_transmit), [`poll_at`](Self::poll_at)
+/// - **look**: [`ended`](Self::ended), [`wants_transmit`](Self::wants_transmit),
+///   [`connection`](Self::connection), [`deadline`](Self::deadline)
 ///
 /// # The run loop
 /// 1. After a read that brought bytes call [`received`](Self::received) once, then
 ///    [`step`](Self::step) until all is consumed. After a ping call
 ///    [`poll_transmit`](Self::poll_transmit), so that each of several in one read has its pong while
-///    there is room. At the end of input call
+///    there is room. At the end of input, when all is decoded, call
 ///    [`receive_eof`](Self::receive_eof), and after an error of the transport [`lost`](Self::lost).
 /// 2. Call [`poll`](Self::poll). Do what is in the set, in this order: `transmit` (write what
 ///    [`poll_transmit`](Self::poll_transmit) writes behind everything that waits), `shutdown`, `drop`.
@@ -68,12 +69,16 @@ pub struct Wants {
 /// - `received`, `sent`, `reading` and `poll` may be called again with the same arguments and change
 ///   nothing then; only `taken` of `sent` counts each time.
 /// - [`poll`](Self::poll) before [`poll_at`](Self::poll_at) changes nothing unless something else has
-///   happened. After it, `poll_at` is in the future or `None`: nobody loops in vain.
+///   happened; unread input counts as bytes received. After `poll`, and after what it wants is done,
+///   `poll_at` is in the future or `None`: nobody loops in vain.
 /// - A `now` that is earlier than one before (two threads, two looks at the clock) is taken for the
 ///   later one. At least one call in 12 days has to be made while a deadline is set.
 /// - [`ended`](Self::ended) is `None` until the end is certain, and never changes after that.
-/// - A session whose adapter has no clock calls [`poll_untimed`](Self::poll_untimed) in place of
-///   `poll`, and links none of the deadlines.
+/// - What `poll_transmit`, `send` and the like have written counts as waiting until `sent` reports what
+///   became of it. So `shutdown` is not wanted before the transport has the last byte.
+/// - A session whose adapter has no clock calls [`sent_untimed`](Self::sent_untimed) and
+///   [`poll_untimed`](Self::poll_untimed) in place of `sent` and `poll`, and links none of the
+///   deadlines.
 ///
 /// # States
 #[doc = include_str!("session.txt")]
@@ -129,8 +134,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         Self::with_pace(role, config, Pace::new(now), now)
     }
 
-    /// Returns the session of a connection whose opening handshake is complete now, and whose `pace`
-    /// knows what of the response still waits.
+    /// Returns the session of a connection whose opening handshake is complete now. `pace` was used
+    /// for the handshake: bytes of the response may still wait.
     #[must_use]
     pub fn with_pace(role: R, config: Config, pace: Pace, now: Millis) -> Self {
         Self {
@@ -158,11 +163,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         }
     }
 
-    /// Records that the peer's half of the transport has ended. Without a Close before, the
-    /// connection fails with [`ProtocolViolation::UnexpectedEof`].
+    /// Records that the peer's half of the transport has ended, and that all input before is decoded.
+    /// Without a Close before, the connection fails with [`ProtocolViolation::UnexpectedEof`].
     // [CL18]
     pub fn receive_eof(&mut self) {
-        // The violation is told by `ended`.
+        // `ended` returns the violation.
         let _ = self.connection.receive_eof();
     }
 
@@ -212,7 +217,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
                 trace!("close: armed, the Close has left at {}", now.0);
             }
             Phase::Open(Watch::PingWaits) => {
-                pace.since = now;
+                pace.since = now.max(pace.busy);
                 pace.phase = Phase::Open(Watch::PingLeft);
                 trace!("pong: armed, the ping has left at {}", now.0);
             }
@@ -220,8 +225,17 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         }
     }
 
+    /// Records that `left` bytes wait outside of the transport, if there is no clock: as
+    /// [`sent`](Self::sent), without deadlines.
+    #[inline]
+    pub const fn sent_untimed(&mut self, left: usize) {
+        self.pace.leave(left);
+    }
+
     /// Records whether the caller reads. While it does not (`on` is `false`), the peer's silence
-    /// means nothing: no ping is owed, and neither pong nor message is waited for.
+    /// means nothing: no ping is owed, and neither pong nor message is waited for. This has no effect
+    /// when the connection is closing or [`close_by`](Self::close_by) was called: then
+    /// [`poll`](Self::poll) wants to read in any case, for the peer's Close may be behind other input.
     pub fn reading(&mut self, now: Millis, on: bool) {
         if let Phase::Open(watch) = &mut self.pace.phase {
             let was_on = *watch != Watch::Paused;
@@ -310,8 +324,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         Ok(header)
     }
 
-    /// Writes a ping of the application's to the start of `out`: see [`Connection::ping`]. The
-    /// keepalive of [`Timeouts`] does without.
+    /// Writes a ping of the application's to the start of `out`: see [`Connection::ping`]. Nothing
+    /// waits for its pong; [`Timeouts::keepalive`] has pings of its own.
     ///
     /// # Errors
     /// As [`Connection::ping`].
@@ -332,7 +346,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
 
     /// Gives the connection until `at` to end, however it stands: in place of the times for writing
     /// and for closing. It does not begin the closing handshake: [`close`](Self::close) does, before
-    /// or after. `at` is at most 12 days from now.
+    /// or after. A later call replaces `at`, which is at most 12 days from now. If `at` has passed, the
+    /// next [`poll`](Self::poll) ends the session, whether a Close has left or not.
     pub fn close_by(&mut self, at: Millis) {
         let pace = &mut self.pace;
         match pace.phase {
@@ -369,11 +384,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// # Errors
     /// [`EntropyError`] if a client has no masking key. The session has ended then.
     pub fn poll_transmit(&mut self, out: &mut [u8]) -> Result<usize, EntropyError> {
-        if let Phase::Over(_) = self.pace.phase {
+        if !self.wants_transmit() {
             return Ok(0);
         }
         let mut written = self.connection.poll_transmit(out);
-        if written == Ok(0) && self.owes_ping() && !self.connection.wants_transmit() {
+        if written == Ok(0) && !self.connection.wants_transmit() {
             written = match self.connection.ping(&[], out) {
                 Ok(written) => {
                     self.pace.phase = Phase::Open(Watch::PingWaits);
@@ -391,26 +406,24 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         written
     }
 
-    /// Returns what is to be done, with the deadlines that have passed at `now` seen to. `unread`:
-    /// there is input that was not read yet, as far as the caller knows without reading; what lies
-    /// there may be the pong that is waited for.
+    /// Handles the deadlines that have passed at `now`, and returns what is to be done. `unread` is
+    /// true if the caller knows, without reading, that there is input to be read: it may be the pong
+    /// or the message that is waited for, so no deadline of silence passes.
     #[must_use]
     pub fn poll(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) -> Wants {
         let is_open = matches!(self.pace.phase, Phase::Open(_));
-        if is_open && self.connection.state() != State::Open {
-            // The Close goes out first, however short the time for it is.
+        let begins = is_open && self.connection.state() != State::Open;
+        if begins {
             self.begin_closing(now);
-        } else {
-            if is_open && unread {
-                // Rule 4.
-                self.received(now);
-                self.pace.message = self.pace.message.max(now);
-            }
-            self.expire(now, timeouts);
+        } else if is_open && unread {
+            // Rule 4.
+            self.received(now);
         }
-        // What was written a moment ago is still with the caller.
-        let waits = self.pace.outside != Outside::Nothing;
-        self.settle(waits, |pace, peer_has_closed| {
+        // The Close goes out first, however short the time for it is.
+        if !begins || self.pace.is_waiting() {
+            self.expire(now, timeouts, unread);
+        }
+        self.settle(|pace, peer_has_closed| {
             let close = timeouts.close;
             let by = match pace.phase {
                 Phase::ClosingBy if peer_has_closed => pace.since.min(now.after(DRAIN)),
@@ -426,7 +439,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// Returns what is to be done if there is no clock: as [`poll`](Self::poll), without deadlines.
     #[must_use]
     pub fn poll_untimed(&mut self) -> Wants {
-        self.settle(self.pace.is_waiting(), |_, _| None)
+        self.settle(|_, _| None)
     }
 
     /// Returns when [`poll`](Self::poll) is to be called next, unless something happens before;
@@ -441,16 +454,21 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         self.pace.phase = Phase::Closing;
     }
 
-    /// Sees to the deadlines that have passed.
-    fn expire(&mut self, now: Millis, timeouts: &Timeouts) {
+    /// Handles the deadlines that have passed.
+    fn expire(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) {
         while let Some(deadline) = self.pace.poll(now, timeouts) {
             debug!("the deadline has passed: {}", deadline.name());
             match deadline {
                 Deadline::Keepalive => self.pace.phase = Phase::Open(Watch::PingOwed),
+                // Rule 4: what lies there may be a message.
+                Deadline::Idle if unread && self.pace.message != now => self.pace.message = now,
                 Deadline::Idle => {
                     // RFC 6455 §7.4.1: this endpoint goes away.
                     let _ = self.connection.close(CloseCode::GOING_AWAY, "idle");
-                    return self.begin_closing(now);
+                    self.begin_closing(now);
+                    if !self.pace.is_waiting() {
+                        return;
+                    }
                 }
                 deadline => self.end(Cause::TimedOut(deadline)),
             }
@@ -458,11 +476,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     /// Goes on with the end where it has begun, and returns what is to be done.
-    fn settle(
-        &mut self,
-        waits: bool,
-        drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>,
-    ) -> Wants {
+    fn settle(&mut self, drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>) -> Wants {
         let drop = Wants {
             drop: true,
             ..Wants::default()
@@ -484,10 +498,10 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             }
             _ => {}
         }
-        let transmit = connection.wants_transmit() || self.owes_ping();
+        let transmit = self.wants_transmit();
         let is_done = match connection.state() {
             State::Open | State::Closing => false,
-            State::Closed | State::Failed => !transmit && !waits,
+            State::Closed | State::Failed => !transmit && self.pace.is_flushed(),
         };
         let shutdown = is_done && connection.should_shutdown();
         let ended = connection.has_received_eof();
@@ -521,10 +535,6 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         self.pace.write();
     }
 
-    fn owes_ping(&self) -> bool {
-        self.pace.phase == Phase::Open(Watch::PingOwed)
-    }
-
     /// The session ends here: the only place that says why. The first cause counts.
     fn end(&mut self, cause: Cause) {
         let connection = &mut self.connection;
@@ -542,6 +552,18 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     // ---- look ----
+
+    /// Returns whether [`poll_transmit`](Self::poll_transmit) has something to write.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        match self.pace.phase {
+            Phase::Over(_) => false,
+            // Rule 7: pongs behind the Close would let the peer decide when it has left [CL21].
+            Phase::Closing if self.connection.has_sent_close() => false,
+            Phase::Open(Watch::PingOwed) if self.connection.state() == State::Open => true,
+            _ => self.connection.wants_transmit(),
+        }
+    }
 
     /// Returns how the session ended; `None` as long as that is not certain. The transport may still
     /// have to be drained then: [`poll`](Self::poll) says so.
@@ -561,7 +583,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             (Cause::Known, None) => Ended::Closed {
                 code: self.connection.close_code(),
                 by: self.connection.closed_by(),
-                clean: self.connection.is_clean() && !self.pace.is_waiting(),
+                clean: self.connection.is_clean() && self.pace.is_flushed(),
             },
         })
     }
@@ -585,11 +607,13 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         doc = "[`Compressor`](crate::deflate::Compressor) does."
     )]
     #[cfg_attr(not(feature = "deflate"), doc = "compressor does.")]
-    /// All else goes through the session, which would not notice it.
+    /// Call everything else on the session, which would not notice it otherwise.
     #[must_use]
     #[inline]
     pub const fn connection_mut(&mut self) -> &mut Connection<R, C> {
-        self.begin_message();
+        if matches!(self.connection.state(), State::Open) {
+            self.begin_message();
+        }
         &mut self.connection
     }
 }

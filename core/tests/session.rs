@@ -881,6 +881,11 @@ fn no_clock_ends_by_what_the_peer_does() {
     peer.receive(0, CLOSE_1000);
     assert!(peer.session.poll_untimed().transmit);
     assert!(peer.session.poll_transmit(&mut [0; 16]).is_ok());
+    for left in [4, 0] {
+        let wants = peer.session.poll_untimed();
+        assert!(wants.drain && !wants.shutdown);
+        peer.session.sent_untimed(left);
+    }
     let wants = peer.session.poll_untimed();
     assert!(wants.shutdown && wants.drain);
     peer.session.receive_eof();
@@ -945,4 +950,165 @@ fn compressor_that_starts_frames_counts_as_sending() {
     };
     peer.session.sent(Millis(50_000), idle, 4, 0);
     assert_eq!(peer.deadline(idle), Some((110_032, Deadline::Idle)));
+}
+
+// ---- peers and callers that do what nobody expects ----
+
+/// What is sent after the ping is behind it, and does not delay its pong.
+#[test]
+fn pinged_peer_gone_is_noticed_though_this_side_goes_on_sending() {
+    let mut peer = open(0);
+    peer.poll(30_000, T);
+    peer.take_all(30_000, T);
+    for now in (31_000..40_000).step_by(1_000) {
+        peer.send(10);
+        peer.take_all(now, T);
+    }
+    peer.assert_ends(T, 40_016, Deadline::Pong);
+}
+
+/// It reads 1,000 bytes a second, so each pong would go behind the one before it.
+#[test]
+fn closing_with_a_peer_that_pings_faster_than_it_reads_ends() {
+    let mut peer = open(0);
+    peer.send(20_000);
+    peer.take(0, T, 0);
+    peer.session.close(CloseCode::NORMAL, "").unwrap();
+    let ping = [&b"\x89\xFD\0\0\0\0"[..], &[7; 125]].concat();
+    let mut now = 0;
+    while peer.session.ended().is_none() {
+        assert!(now < 400_000, "closing for ever");
+        for _ in 0..10 {
+            peer.receive(now, &ping);
+            peer.poll(now, T);
+        }
+        peer.take(now, T, 1_000);
+        now += 1_000;
+    }
+    assert_eq!(peer.session.ended(), Some(Ended::TimedOut(Deadline::Close)));
+}
+
+#[test]
+fn closing_pong_that_is_owed_goes_out_when_the_close_has_left() {
+    let mut peer = open(0);
+    peer.send(100);
+    peer.session.close(CloseCode::NORMAL, "").unwrap();
+    peer.poll(0, T);
+    peer.take(0, T, 10);
+    peer.receive(1, PING);
+    assert!(!peer.poll(1, T).transmit);
+    assert!(peer.out.ends_with(b"\x88\x02\x03\xe8"));
+    peer.take_all(2, T);
+    assert!(peer.poll(2, T).transmit);
+    assert_eq!(peer.out, b"\x8A\x00");
+}
+
+#[test]
+fn closed_compressor_that_is_refused_changes_nothing() {
+    let mut peer = open(0);
+    peer.receive(0, CLOSE_1000);
+    peer.poll(0, T);
+    peer.take_all(0, T);
+    peer.poll(0, T);
+    let ended = peer.session.ended();
+    let refused =
+        peer.session
+            .connection_mut()
+            .send_fragment(DataKind::Text, b"Hi", true, &mut [0; 8]);
+    assert_eq!(refused, Err(SendError::NotOpen));
+    assert!(ended.is_some_and(Ended::is_clean));
+    assert_eq!(peer.session.ended(), ended);
+}
+
+/// The caller makes room for several pongs in between, so the Close is with it already.
+#[test]
+fn closing_polled_again_before_the_close_is_reported_does_not_shut_down() {
+    for (own, rest) in [(false, HELLO), (true, b"")] {
+        let mut peer = open(0);
+        if own {
+            peer.session.close(CloseCode::NORMAL, "").unwrap();
+            peer.poll(0, T);
+        }
+        peer.receive(0, &[CLOSE_1000, rest].concat());
+        peer.poll(0, T);
+        assert_eq!(
+            peer.poll(0, T),
+            Wants {
+                drain: true,
+                ..Wants::default()
+            }
+        );
+        assert_eq!(peer.session.ended(), None);
+        peer.take(0, T, 0);
+        assert!(!peer.poll(0, T).shutdown);
+        peer.take_all(0, T);
+        assert!(peer.poll(0, T).shutdown);
+    }
+}
+
+#[test]
+fn closing_by_the_peer_lost_before_the_answer_is_reported_is_no_clean_end() {
+    let mut peer = open(0);
+    peer.receive(10, CLOSE_1000);
+    peer.poll(10, T);
+    assert!(!peer.out.is_empty());
+    peer.session.lost();
+    assert!(peer.session.ended().is_some_and(|ended| !ended.is_clean()));
+}
+
+/// The caller looks before it reads, so each of the pings lies unread once.
+#[test]
+fn idle_pings_that_lie_unread_for_a_moment_do_not_count() {
+    let mut peer = open(0);
+    for now in (1_000..60_000).step_by(1_000) {
+        assert!(!peer.session.poll(Millis(now), IDLE, true).drop);
+        peer.receive(now, PING);
+        peer.poll(now, IDLE);
+        peer.take_all(now, IDLE);
+    }
+    assert_eq!(peer.deadline(IDLE), Some((60_000, Deadline::Idle)));
+    peer.poll(60_000, IDLE);
+    assert_eq!(peer.session.connection().state(), State::Closing);
+}
+
+#[test]
+fn idle_with_unread_input_is_not_closed() {
+    let idle = &Timeouts {
+        keepalive: None,
+        ..*IDLE
+    };
+    let mut peer = open(0);
+    assert!(!peer.session.poll(Millis(60_000), idle, true).transmit);
+    assert_eq!(peer.deadline(idle), Some((120_000, Deadline::Idle)));
+    assert_eq!(peer.session.connection().state(), State::Open);
+}
+
+/// The caller polls late, and two things are due.
+#[test]
+fn closing_after_the_time_to_write_has_passed_ends_at_once() {
+    for idle in [None, Some(29_999)] {
+        let timeouts = &Timeouts { idle, ..*T };
+        let mut peer = open(0);
+        peer.send(1_000);
+        peer.take(0, timeouts, 0);
+        if idle.is_none() {
+            peer.session.close(CloseCode::NORMAL, "").unwrap();
+        }
+        let wants = peer.session.poll(Millis(30_000), timeouts, false);
+        assert!(wants.drop, "{idle:?}");
+        assert_eq!(peer.session.poll_at(timeouts), None);
+    }
+}
+
+#[test]
+fn closing_by_a_time_that_has_passed_ends_at_once() {
+    let mut peer = open(1_000);
+    peer.session.close_by(Millis(500));
+    peer.session.close_by(Millis(400));
+    assert!(peer.session.poll(Millis(1_000), T, false).drop);
+    let ended = Some(Ended::TimedOut(Deadline::Close));
+    assert_eq!(peer.session.ended(), ended);
+    peer.session.close_by(Millis(90_000));
+    assert_eq!(peer.session.poll_at(T), None);
+    assert_eq!(peer.session.ended(), ended);
 }

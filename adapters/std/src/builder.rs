@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::io;
 
 use motews::handshake::HeadConfig;
-use motews::{Role, Server, Timeouts};
+use motews::pace::Timeouts;
+use motews::{Role, Server};
 
 use crate::error::{AcceptError, ConnectError, UrlError};
 use crate::handshake::{Accepting, Connecting};
@@ -23,10 +24,11 @@ use crate::url::Target;
 /// | idle | none |
 /// | silence until a ping, then until its pong | 30 s, 10 s |
 /// | closing handshake | 5 s |
-/// | [`write_timeout`](Self::write_timeout) | 30 s |
+/// | a peer that does not read, beyond the time that the bytes it took have bought it | 30 s |
 /// | [`max_message_len`](Self::max_message_len) | 64 MiB |
 /// | [`max_head_len`](Self::max_head_len), [`max_headers`](Self::max_headers) | 64 KiB, 128 |
 /// | [`max_backlog`](Self::max_backlog) | 64 KiB |
+/// | [`max_inbound`](Self::max_inbound) | 1 MiB |
 /// | [`read_buffer`](Self::read_buffer) | 64 KiB |
 ///
 /// ```no_run
@@ -45,9 +47,9 @@ use crate::url::Target;
 pub struct Builder {
     pub(crate) timeouts: Timeouts,
     pub(crate) connect_timeout: Option<Duration>,
-    pub(crate) write_timeout: Option<Duration>,
     pub(crate) max_message_len: usize,
     pub(crate) max_backlog: usize,
+    pub(crate) max_inbound: usize,
     pub(crate) read_buffer: usize,
     pub(crate) head: HeadConfig,
     pub(crate) headers: Vec<(String, String)>,
@@ -72,9 +74,9 @@ impl Builder {
         Self {
             timeouts: Timeouts::default(),
             connect_timeout: Some(Duration::from_secs(10)),
-            write_timeout: Some(Duration::from_secs(30)),
             max_message_len: 64 * 1024 * 1024,
             max_backlog: 64 * 1024,
+            max_inbound: 1024 * 1024,
             read_buffer: 64 * 1024,
             head: HeadConfig::default(),
             headers: Vec::new(),
@@ -123,13 +125,6 @@ impl Builder {
         self
     }
 
-    /// How long a peer may go without reading anything while it is sent to, before the connection
-    /// is given up. `None`: for ever.
-    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.write_timeout = timeout;
-        self
-    }
-
     /// The longest message that is received, in octets of payload. A longer one fails the
     /// connection with 1009 (§10.4). With [compression](Self::deflate) a thousandth of that on the
     /// wire fills it, and a peer that does not end the message has it kept: allow no more than there
@@ -144,6 +139,18 @@ impl Builder {
     /// always wait, however long it is.
     pub const fn max_backlog(mut self, octets: usize) -> Self {
         self.max_backlog = octets;
+        self
+    }
+
+    /// Sets how much is kept of what comes in while this side sends, or counts what is
+    /// [`pending`](WebSocket::pending), in bytes of memory. Reading stops with the message that
+    /// reaches it, so the longest message comes on top.
+    ///
+    /// Two peers that send to each other and do not receive would wait for each other for ever. Up to
+    /// this limit, a [`send`](WebSocket::send) that waits reads what the peer sends. Beyond it, it
+    /// returns [`SendError::InboundFull`](crate::SendError::InboundFull).
+    pub const fn max_inbound(mut self, bytes: usize) -> Self {
+        self.max_inbound = bytes;
         self
     }
 

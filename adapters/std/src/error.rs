@@ -2,9 +2,10 @@
 
 use core::fmt;
 use std::io;
+use std::sync::Arc;
 
 use motews::handshake::{ConfigError, HandshakeError};
-use motews::{Due, ProtocolViolation};
+use motews::{Deadline, ProtocolViolation};
 
 use crate::Message;
 
@@ -18,14 +19,10 @@ pub enum RecvError {
     /// The peer broke the protocol, or left without a Close
     /// ([`UnexpectedEof`](ProtocolViolation::UnexpectedEof)). It has been told, if it is there.
     Protocol(ProtocolViolation),
-    /// The peer took too long: [`Due::Pong`] if it does not answer any more, [`Due::Close`] if it
-    /// did not close.
-    TimedOut(Due),
-    /// The peer did not read what was sent for the time that [`Builder::write_timeout`] gives it,
-    /// so the connection was given up.
-    ///
-    /// [`Builder::write_timeout`]: crate::Builder::write_timeout
-    NotRead,
+    /// The peer took too long, and the connection was given up: [`Deadline::Pong`] if it does not
+    /// answer any more, [`Deadline::Write`] if it does not read, [`Deadline::Close`] if it did not
+    /// close.
+    TimedOut(Deadline),
     /// No masking key could be had, so nothing can be answered.
     Entropy,
 }
@@ -39,17 +36,54 @@ pub enum SendError {
     /// The transport. [`WouldBlock`](io::ErrorKind::WouldBlock) from a non-blocking stream:
     /// nothing of the message was taken, send it again later.
     Io(io::Error),
-    /// The peer did not read for the time that [`Builder::write_timeout`] gives it: the connection
-    /// has failed, and the next call says so ([`RecvError::NotRead`]). Or a message that another thread streams was not
-    /// finished in that time: nothing is lost then.
+    /// The peer did not read for too long ([`Timeouts::write`]), and the connection was given up.
     ///
-    /// [`Builder::write_timeout`]: crate::Builder::write_timeout
+    /// [`Timeouts::write`]: crate::Timeouts::write
     TimedOut,
+    /// The peer does not read, and sends more than is kept while this side sends
+    /// ([`Builder::max_inbound`]): both sides would wait for each other. Nothing of the message was
+    /// taken. Receive, then send it again.
+    ///
+    /// [`Builder::max_inbound`]: crate::Builder::max_inbound
+    InboundFull,
     /// What was to be sent is against the protocol: a ping or a reason that is too long, a close
     /// code that may not be sent.
     Invalid(motews::SendError),
     /// No masking key could be had.
     Entropy,
+}
+
+/// An error of the transport that ended a connection, to be returned by each receive.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost(Arc<io::Error>);
+
+impl Lost {
+    pub(crate) fn new(error: io::Error) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// The same error once more: its kind and code, its text and its source.
+    pub(crate) fn to_io(&self) -> io::Error {
+        match self.0.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.0.kind(), self.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl core::error::Error for Lost {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self.0.get_ref() {
+            Some(inner) => Some(inner),
+            None => None,
+        }
+    }
 }
 
 /// Why [`Sender::try_send`](crate::Sender::try_send) did not send. It gives the message back.
@@ -189,10 +223,10 @@ impl fmt::Display for RecvError {
                 f.write_str("the peer left without closing the WebSocket")
             }
             Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
-            Self::TimedOut(Due::Pong) => f.write_str("the peer does not answer any more"),
-            Self::TimedOut(Due::Close) => f.write_str("the peer did not close in time"),
-            Self::TimedOut(_) => f.write_str("the peer took too long"),
-            Self::NotRead => f.write_str("the peer does not read"),
+            Self::TimedOut(Deadline::Pong) => f.write_str("the peer does not answer any more"),
+            Self::TimedOut(Deadline::Write) => f.write_str("the peer does not read"),
+            Self::TimedOut(Deadline::Close) => f.write_str("the peer did not close in time"),
+            Self::TimedOut(deadline) => write!(f, "the peer took too long: {deadline}"),
             Self::Entropy => motews::EntropyError.fmt(f),
         }
     }
@@ -260,6 +294,7 @@ impl fmt::Display for SendError {
             Self::Closed => f.write_str("the WebSocket is closed, or the peer has left"),
             Self::Io(error) => error.fmt(f),
             Self::TimedOut => f.write_str("the peer does not read"),
+            Self::InboundFull => f.write_str("the peer does not read, and sends: receive first"),
             Self::Invalid(error) => error.fmt(f),
             Self::Entropy => motews::EntropyError.fmt(f),
         }
@@ -377,12 +412,13 @@ macro_rules! into_io {
 into_io!(RecvError,
     RecvError::Protocol(ProtocolViolation::UnexpectedEof) => UnexpectedEof,
     RecvError::Protocol(_) => InvalidData,
-    RecvError::TimedOut(_) | RecvError::NotRead => TimedOut,
+    RecvError::TimedOut(_) => TimedOut,
     RecvError::Entropy => Other,
 );
 into_io!(SendError,
     SendError::Closed => BrokenPipe,
     SendError::TimedOut => TimedOut,
+    SendError::InboundFull => WouldBlock,
     SendError::Invalid(_) => InvalidInput,
     SendError::Entropy => Other,
 );

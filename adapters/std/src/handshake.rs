@@ -1,6 +1,7 @@
 //! Opening handshakes that can be interrupted (RFC 6455 §4).
 
 use core::fmt;
+use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -47,7 +48,7 @@ impl<S: Transport> Pipe<S> {
         Self {
             stream,
             prepared: false,
-            until: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            until: timeout.map(|timeout| Instant::now() + Duration::from_millis(timeout.into())),
             out: Vec::new(),
             sent: 0,
             input: Vec::new(),
@@ -64,12 +65,12 @@ impl<S: Transport> Pipe<S> {
 
     /// Waits no longer than the deadline, which other traffic does not lengthen.
     // [HS22] [HC25]
-    fn wait(&self, interest: Interest) -> io::Result<()> {
+    fn wait(&self, interest: Interest<'_>) -> io::Result<()> {
         let left = self
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let over = left.is_some_and(|left| left.is_zero());
-        if over || (self.stream.can_wait() && !self.stream.wait(interest, left)?) {
+        if over || (self.stream.can_wait() && !self.stream.wait(interest, left)?.any()) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(())
@@ -109,7 +110,7 @@ impl<S: Transport> Pipe<S> {
     }
 
     /// Waits where that is all there is to do; otherwise gives the error back.
-    fn interrupted(&self, error: io::Error, interest: Interest) -> io::Result<()> {
+    fn interrupted(&self, error: io::Error, interest: Interest<'_>) -> io::Result<()> {
         match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
             io::ErrorKind::WouldBlock => {
@@ -252,7 +253,8 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
                     pipe.send()?;
                     let _ = pipe.stream.shutdown();
                     let timeout = self.builder.timeouts.close;
-                    pipe.until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                    pipe.until = timeout
+                        .map(|timeout| Instant::now() + Duration::from_millis(timeout.into()));
                     self.stage = ServerStage::Linger(error.take());
                 }
                 ServerStage::Linger(error) => {

@@ -56,7 +56,7 @@
 //!     println!("{text}");
 //! }
 //! let outcome = ws.close(CloseCode::NORMAL, "")?;
-//! assert!(outcome.clean);
+//! assert!(outcome.is_clean());
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -76,6 +76,8 @@ mod error;
 mod handshake;
 mod message;
 mod net;
+mod outcome;
+mod receive;
 mod request;
 mod sender;
 #[cfg(feature = "server")]
@@ -86,6 +88,7 @@ mod socket;
 pub mod tls;
 mod transport;
 mod url;
+mod wake;
 mod writer;
 
 pub use builder::Builder;
@@ -95,11 +98,14 @@ pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, Refused, SendError, TrySendError, UrlError};
 pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
+pub use motews::Side;
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{Context, Deflate, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
-pub use motews::{CloseCode, DataKind, Due, ProtocolViolation, State, Timeouts, role};
+pub use motews::pace::Timeouts;
+pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, State, role};
 pub use net::NetStream;
+pub use outcome::{Outcome, Received};
 pub use request::{Request, Response};
 pub use sender::Sender;
 #[cfg(feature = "server")]
@@ -107,8 +113,9 @@ pub use server::{
     Broadcast, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerId, PeerSender, Peers,
     Server, ServerBuilder, ServerHandle, SlowPolicy,
 };
-pub use socket::{Messages, Outcome, Received, WebSocket};
-pub use transport::{Interest, Plain, Share, Transport};
+pub use socket::{Messages, WebSocket};
+pub use transport::{Interest, Plain, Ready, Share, Transport};
+pub use wake::Wake;
 pub use writer::{BinaryWriter, TextWriter};
 
 #[cfg(feature = "tls")]

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Instant;
 
-use crate::transport::{Interest, Share, Transport};
+use crate::transport::{Interest, Ready, Share, Transport};
 
 /// What [`connect`](crate::connect) connects: TCP, or TLS over TCP.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Transport for NetStream {
         each!(self, stream => stream.can_wait())
     }
 
-    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
+    fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
         each!(self, stream => stream.wait(interest, timeout))
     }
 

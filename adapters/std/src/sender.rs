@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use motews::{CloseCode, Role, State};
+use motews::{CloseCode, DataKind, Role, State};
 
 use crate::error::{SendError, TrySendError};
 use crate::message::{AsMessage, Message};
@@ -13,10 +13,14 @@ use crate::transport::Share;
 /// Sends on a [`WebSocket`](crate::WebSocket) that another thread owns, whether or not that one is
 /// waiting in `recv`. Clone it for each thread; the messages of several are never mixed.
 ///
-/// What cannot be written at once waits in a backlog of [`Builder::max_backlog`] octets, and not
-/// more: [`send`](Self::send) then waits until the peer reads, [`try_send`](Self::try_send) gives
-/// the message back. A backlog that `try_send` leaves is written by whoever sends or receives next;
-/// an owner that waits in `recv` takes notice of it within a quarter of a second.
+/// What cannot be written at once waits in a backlog of [`Builder::max_backlog`] bytes, and not
+/// more: [`send`](Self::send) then waits until the peer reads, or until the connection ends
+/// ([`Timeouts::write`]); [`try_send`](Self::try_send) gives the message back. A backlog that
+/// `try_send` leaves is written by whoever sends or receives next, so an owner that waits in `recv`
+/// writes it as soon as there is room.
+///
+/// A sender reads nothing. A peer that waits until somebody reads what it sends does not read either,
+/// so the owner has to receive meanwhile.
 ///
 /// The WebSocket is closed when its owner drops it; the senders' calls fail with
 /// [`SendError::Closed`] then.
@@ -39,6 +43,7 @@ use crate::transport::Share;
 /// ```
 ///
 /// [`Builder::max_backlog`]: crate::Builder::max_backlog
+/// [`Timeouts::write`]: crate::Timeouts::write
 pub struct Sender<S, R> {
     stream: Arc<S>,
     shared: Arc<Shared<R>>,
@@ -64,16 +69,18 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// Sends a message, and waits until the operating system has taken it.
     ///
     /// # Errors
-    /// As [`WebSocket::send`](crate::WebSocket::send).
+    /// As [`WebSocket::send`](crate::WebSocket::send), without
+    /// [`InboundFull`](SendError::InboundFull).
     pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
         let message = message.as_message();
-        self.shared.send(
-            &mut Handle(&*self.stream),
-            message.kind(),
-            message.as_bytes(),
-            true,
-            How::default(),
-        )
+        self.send_data(message.kind(), message.as_bytes(), How::default())
+    }
+
+    fn send_data(&self, kind: DataKind, bytes: &[u8], how: How) -> Result<(), SendError> {
+        let mut port = Handle(&*self.stream);
+        let sent = self.shared.send(&mut port, kind, bytes, true, how);
+        self.shared.leave();
+        sent
     }
 
     /// Sends a message as it is, where others are compressed: see
@@ -88,9 +95,7 @@ impl<S: Share, R: Role> Sender<S, R> {
             plain: true,
             ..How::default()
         };
-        let mut port = Handle(&*self.stream);
-        self.shared
-            .send(&mut port, message.kind(), message.as_bytes(), true, how)
+        self.send_data(message.kind(), message.as_bytes(), how)
     }
 
     /// Sends a message if there is room, without waiting.
@@ -103,9 +108,7 @@ impl<S: Share, R: Role> Sender<S, R> {
             now: true,
             ..How::default()
         };
-        let mut port = Handle(&*self.stream);
-        let (kind, bytes) = (message.kind(), message.as_bytes());
-        match self.shared.send(&mut port, kind, bytes, true, how) {
+        match self.send_data(message.kind(), message.as_bytes(), how) {
             Ok(()) => Ok(()),
             Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
             Err(error) => Err(TrySendError::Failed(message, error)),
@@ -118,7 +121,9 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// As [`WebSocket::ping`](crate::WebSocket::ping).
     pub fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
         let mut port = Handle(&*self.stream);
-        self.shared.ping(&mut port, payload, false)
+        let sent = self.shared.ping(&mut port, payload);
+        self.shared.leave();
+        sent
     }
 
     /// Begins the closing handshake. The owner's `recv` completes it.
@@ -127,20 +132,22 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// As [`WebSocket::start_close`](crate::WebSocket::start_close).
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         let mut port = Handle(&*self.stream);
-        self.shared.start_close(&mut port, code, reason)
+        let closed = self.shared.start_close(&mut port, code, reason);
+        self.shared.leave();
+        closed
     }
 
     /// Whether messages can be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.shared.lock();
-        !inner.lost && inner.connection.state() == State::Open
+        !inner.lost && inner.session.connection().state() == State::Open
     }
 
-    /// Octets of frames that wait to be written.
+    /// Bytes of frames that wait to be written.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.shared.lock().waiting()
+        self.shared.lock().backlog()
     }
 }
 

@@ -1,63 +1,61 @@
-//! What the owner of a WebSocket and its senders share: the connection and the bytes in flight.
+//! What the owner of a WebSocket and its senders share: the session and the bytes in flight.
 //!
 //! Nothing waits while it holds the lock. Frames are appended to `out` whole, and `out` is written
 //! without waiting; who has to wait for room lets go of the lock first. A frame too large to copy
 //! is written from its sender's own slice: that keeps all others from writing, and
-//! what the protocol owes the peer waits in the connection's slots.
+//! what the protocol owes the peer waits in the session's slots.
+//!
+//! Nobody has a clock of its own: whoever writes tells the session, and whoever waits waits until the
+//! session's next deadline, which it sees to.
 
 use core::time::Duration;
 use std::io::{self, IoSlice};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{
-    CloseCode, Connection, DataFrame, DataKind, FrameHeader, MAX_CONTROL_LEN, Mask, Role, State,
+    CloseCode, DataFrame, DataKind, Ended, FrameHeader, MAX_CONTROL_LEN, Mask, Role, Session,
+    State, Wants,
 };
 
-use crate::error::SendError;
-use crate::transport::{Interest, Share, Transport};
+use crate::error::{Lost, SendError};
+use crate::transport::{Interest, Share};
+use crate::wake::Wake;
 
 /// Payloads up to this length are copied behind their header; longer ones are written from where
-/// they are. In octets.
+/// they are. In bytes.
 const COPY_MAX: usize = 16 * 1024;
 
-/// How much of a client's payload is masked at a time, in octets.
+/// How much of a client's payload is masked at a time, in bytes.
 const MASK_CHUNK: usize = 64 * 1024;
 
+/// What a sender waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// Room to write.
+    Room,
+    /// That no other thread writes a frame, or a message of several. For a frame of such a message
+    /// (`true`), that no other thread writes a frame.
+    Turn(bool),
+}
+
 /// A way to write: the owner's stream, or a sender's handle of it.
-pub(crate) trait Port {
+pub(crate) trait Port<R> {
     fn can_wait(&self) -> bool;
     fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     fn flush_now(&mut self) -> io::Result<()>;
-    fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool>;
+    /// Whether there is something to read, as far as can be told without reading.
+    fn has_input(&self) -> bool;
+    /// Waits until the goal may be reached, or the next deadline has passed and is seen to. Called
+    /// only if the stream can be waited for.
+    fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError>;
 }
 
-pub(crate) struct Own<'a, S> {
-    pub(crate) stream: &'a mut S,
-    pub(crate) can_wait: bool,
-}
-
-impl<S: Transport> Port for Own<'_, S> {
-    fn can_wait(&self) -> bool {
-        self.can_wait
-    }
-
-    fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream.write_now(parts)
-    }
-
-    fn flush_now(&mut self) -> io::Result<()> {
-        self.stream.flush_now()
-    }
-
-    fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.stream.wait(Interest::WRITE, timeout)
-    }
-}
-
+/// A sender's handle: it never reads, and so leaves all that is read to the owner.
 pub(crate) struct Handle<'a, S>(pub(crate) &'a S);
 
-impl<S: Share> Port for Handle<'_, S> {
+impl<S: Share, R: Role> Port<R> for Handle<'_, S> {
     fn can_wait(&self) -> bool {
         self.0.can_wait()
     }
@@ -70,9 +68,40 @@ impl<S: Share> Port for Handle<'_, S> {
         self.0.flush_shared()
     }
 
-    fn wait_writable(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.0.wait(Interest::WRITE, timeout)
+    fn has_input(&self) -> bool {
+        self.0.can_wait() && has_input(self.0)
     }
+
+    fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError> {
+        let mut inner = shared.lock();
+        let due = shared.clock.left(&inner.session);
+        match goal {
+            Goal::Room => {
+                drop(inner);
+                if self.0.wait(Interest::WRITE, due)?.write {
+                    return Ok(());
+                }
+                inner = shared.lock();
+            }
+            Goal::Turn(streams) => {
+                if inner.is_turn(streams) {
+                    return Ok(());
+                }
+                inner = shared.wait_for_change(inner, due);
+                if inner.is_turn(streams) {
+                    return Ok(());
+                }
+            }
+        }
+        shared.keep_time(&mut inner, self);
+        Ok(())
+    }
+}
+
+/// Whether a stream that can be waited for has something to be read.
+pub(crate) fn has_input(stream: &impl crate::Transport) -> bool {
+    let found = stream.wait(Interest::READ, Some(Duration::ZERO));
+    found.is_ok_and(|ready| ready.read)
 }
 
 /// How a frame is sent.
@@ -84,11 +113,31 @@ pub(crate) struct How {
     pub(crate) now: bool,
     /// It belongs to the message that is being streamed.
     pub(crate) streaming: bool,
-    /// It is taken although there is no room, where there is no way to wait for it.
+    /// It is taken although there is no room, if nothing can be done to wait for it.
     pub(crate) insist: bool,
     /// It is not compressed.
     #[cfg(feature = "deflate")]
     pub(crate) plain: bool,
+}
+
+/// The clock of a connection, and how long it waits for what.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    epoch: Instant,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl Clock {
+    pub(crate) fn now(&self) -> Millis {
+        // It wraps, as `Millis` may.
+        Millis(self.epoch.elapsed().as_millis() as u32)
+    }
+
+    /// How long it is until the session's next deadline.
+    pub(crate) fn left<R: Role>(&self, session: &Session<R>) -> Option<Duration> {
+        let at = session.poll_at(&self.timeouts)?;
+        Some(Duration::from_millis(at.since(self.now()).into()))
+    }
 }
 
 #[derive(Debug)]
@@ -96,32 +145,58 @@ pub(crate) struct Shared<R> {
     inner: Mutex<Inner<R>>,
     /// A frame or a streamed message has ended, or the connection has.
     changed: Condvar,
-    pub(crate) write_timeout: Option<Duration>,
+    /// Ends the owner's wait. There is one if there are senders.
+    wake: OnceLock<Wake>,
+    pub(crate) clock: Clock,
     max_backlog: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner<R> {
-    pub(crate) connection: Connection<R>,
+    pub(crate) session: Session<R>,
     /// Whole frames that are not written yet, from `start` on.
     out: Vec<u8>,
     start: usize,
-    /// Octets that ever left `out`.
+    /// Bytes that ever left `out`.
     left: u64,
-    /// Octets that a frame which is being written from its sender's own slice took over from
-    /// `out`, its header among them. 0: there is no such frame.
-    taken: usize,
+    /// A frame is being written from its sender's own slice.
+    frame: Option<OpenFrame>,
+    /// The stream itself holds some of what it took.
+    held: bool,
     message_open: bool,
-    /// The operating system had no room at the last write.
-    full: bool,
-    /// There was room again since the owner looked: the peer has acknowledged something.
-    pub(crate) reads: bool,
     /// Writing has failed for good.
     pub(crate) lost: bool,
-    /// It has failed because the peer did not read, and that is what ended the connection.
-    pub(crate) stuck: bool,
+    /// What the transport has failed with.
+    pub(crate) error: Option<Lost>,
+    /// This side's half of the stream is to be ended by the owner.
+    pub(crate) shutdown: bool,
+    /// The session is over.
+    pub(crate) over: bool,
+    /// What the owner waits for, if it waits.
+    sleep: Option<Sleep>,
+    /// The owner's wait was ended.
+    woken: bool,
     #[cfg(feature = "deflate")]
     pub(crate) packing: Option<Box<Packing>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenFrame {
+    /// Bytes that it took over from `out`, its header among them.
+    taken_over: usize,
+    /// Bytes of it that wait to be written.
+    rest: usize,
+}
+
+/// What the owner waits for, other than something to read.
+#[derive(Clone, Copy, Debug)]
+struct Sleep {
+    room: bool,
+    /// See [`Goal::Turn`].
+    turn: Option<bool>,
+    due: Option<Millis>,
+    state: State,
+    lost: bool,
 }
 
 /// What a connection that has agreed on compression sends with.
@@ -133,28 +208,37 @@ pub(crate) struct Packing {
 }
 
 impl<R: Role> Shared<R> {
-    pub(crate) const fn new(
-        connection: Connection<R>,
-        write_timeout: Option<Duration>,
+    pub(crate) fn new(
+        role: R,
+        config: motews::Config,
+        timeouts: Timeouts,
         max_backlog: usize,
     ) -> Self {
+        let clock = Clock {
+            epoch: Instant::now(),
+            timeouts,
+        };
         Self {
             inner: Mutex::new(Inner {
-                connection,
+                session: Session::new(role, config, Millis(0)),
                 out: Vec::new(),
                 start: 0,
                 left: 0,
-                taken: 0,
+                frame: None,
+                held: false,
                 message_open: false,
-                full: false,
-                reads: false,
                 lost: false,
-                stuck: false,
+                error: None,
+                shutdown: false,
+                over: false,
+                sleep: None,
+                woken: false,
                 #[cfg(feature = "deflate")]
                 packing: None,
             }),
             changed: Condvar::new(),
-            write_timeout,
+            wake: OnceLock::new(),
+            clock,
             max_backlog,
         }
     }
@@ -163,15 +247,146 @@ impl<R: Role> Shared<R> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those that wait for their turn: they will see what has changed.
-    pub(crate) fn notify(&self) {
-        self.changed.notify_all();
+    // ---- waking ----
+
+    /// Makes sure that the owner's wait can be ended.
+    pub(crate) fn prepare_wake(&self) -> io::Result<()> {
+        if self.wake.get().is_none() {
+            // Of two at once the first counts.
+            let _ = self.wake.set(Wake::new()?);
+        }
+        Ok(())
     }
+
+    /// The owner is about to wait: for room to write if `room`, and for its turn.
+    pub(crate) fn fall_asleep(
+        &self,
+        inner: &mut Inner<R>,
+        room: bool,
+        turn: Option<bool>,
+    ) -> Option<&Wake> {
+        let wake = self.wake.get()?;
+        inner.sleep = Some(Sleep {
+            room,
+            turn,
+            due: inner.session.poll_at(&self.clock.timeouts),
+            state: inner.session.connection().state(),
+            lost: inner.lost,
+        });
+        Some(wake)
+    }
+
+    /// The owner does not wait any more.
+    pub(crate) fn wake_up(&self, inner: &mut Inner<R>) {
+        inner.sleep = None;
+        if core::mem::take(&mut inner.woken)
+            && let Some(wake) = self.wake.get()
+        {
+            wake.clear();
+        }
+    }
+
+    /// A sender has done what it does. Wakes the owner if it waits for the wrong thing now.
+    pub(crate) fn leave(&self) {
+        self.wake_owner(&mut self.lock());
+    }
+
+    fn wake_owner(&self, inner: &mut Inner<R>) {
+        let Some(sleep) = inner.sleep else {
+            return;
+        };
+        let due = match (inner.session.poll_at(&self.clock.timeouts), sleep.due) {
+            (Some(due), Some(before)) => !due.has_reached(before),
+            (due, _) => due.is_some(),
+        };
+        let changed = sleep.state != inner.session.connection().state()
+            || sleep.lost != inner.lost
+            || inner.over;
+        let room = !sleep.room && inner.wants_room();
+        let turn = sleep.turn.is_some_and(|streams| inner.is_turn(streams));
+        if due || changed || room || turn {
+            inner.sleep = None;
+            inner.woken = true;
+            if let Some(wake) = self.wake.get() {
+                wake.wake();
+            }
+        }
+    }
+
+    /// Something has changed for those that wait for their turn, and for the owner.
+    pub(crate) fn notify(&self, inner: &mut Inner<R>) {
+        self.changed.notify_all();
+        self.wake_owner(inner);
+    }
+
+    /// Waits until a frame or a streamed message has ended, or the connection has.
+    fn wait_for_change<'a>(
+        &self,
+        inner: MutexGuard<'a, Inner<R>>,
+        timeout: Option<Duration>,
+    ) -> MutexGuard<'a, Inner<R>> {
+        match timeout {
+            None => self
+                .changed
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                let waited = self.changed.wait_timeout(inner, timeout);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    // ---- time ----
+
+    /// Writes what can be written without waiting, and sees to what is due. `unread` input is looked
+    /// for only if something is due.
+    pub(crate) fn keep_time<P: Port<R>>(&self, inner: &mut Inner<R>, port: &mut P) -> Wants {
+        let was_over = inner.over;
+        self.write(inner, port);
+        let unread = self.is_due(inner) && port.has_input();
+        let mut wants = inner.poll(&self.clock, unread);
+        if wants.transmit {
+            self.write(inner, port);
+            wants = inner.poll(&self.clock, unread);
+        }
+        if inner.over && !was_over {
+            self.notify(inner);
+        }
+        wants
+    }
+
+    fn is_due(&self, inner: &Inner<R>) -> bool {
+        let due = inner.session.poll_at(&self.clock.timeouts);
+        due.is_some_and(|at| self.clock.now().has_reached(at))
+    }
+
+    /// Whether the end of the connection is due, however much the peer sends.
+    pub(crate) fn is_end_due(&self, inner: &Inner<R>) -> bool {
+        let due = inner.session.deadline(&self.clock.timeouts);
+        due.is_some_and(|(at, deadline)| {
+            matches!(deadline, Deadline::Close | Deadline::Drain)
+                && self.clock.now().has_reached(at)
+        })
+    }
+
+    /// Writes what is owed and what waits, without waiting. What fails shows where it is waited for.
+    pub(crate) fn write<P: Port<R>>(&self, inner: &mut Inner<R>, port: &mut P) {
+        if inner.transmit().is_err() || inner.lost {
+            return;
+        }
+        match inner.flush(port, &self.clock) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.lose(inner, error),
+            _ => {}
+        }
+    }
+
+    // ---- send ----
 
     /// Sends a data frame.
     pub(crate) fn send(
         &self,
-        port: &mut impl Port,
+        port: &mut impl Port<R>,
         kind: DataKind,
         payload: &[u8],
         fin: bool,
@@ -199,7 +414,7 @@ impl<R: Role> Shared<R> {
     }
 
     /// Appends a frame to `out`, and writes what can be written.
-    fn send_frame<P: Port>(
+    fn send_frame<P: Port<R>>(
         &self,
         mut inner: MutexGuard<'_, Inner<R>>,
         port: &mut P,
@@ -208,7 +423,7 @@ impl<R: Role> Shared<R> {
         how: How,
     ) -> Result<(), SendError> {
         let fin = frame.fin;
-        let header = inner.connection.start_frame(frame).inspect_err(|_| {
+        let header = inner.session.start_frame(frame).inspect_err(|_| {
             // The peer will never have what later messages could refer to.
             #[cfg(feature = "deflate")]
             if let Some(packing) = &mut inner.packing {
@@ -216,263 +431,276 @@ impl<R: Role> Shared<R> {
             }
         })?;
         inner.message_open = !fin;
-        if fin && how.streaming {
-            self.changed.notify_all();
-        }
         let mut head = [0; FrameHeader::MAX_LEN];
         let len = header.emit(&mut head).map_err(motews::SendError::from)?;
         inner.out.extend_from_slice(&head[..len]);
 
         // A stream that cannot be waited for takes the message whole, or not at all.
-        if payload.len() > COPY_MAX && port.can_wait() && !how.now {
-            return self.send_large(inner, port, payload, header.mask);
+        let written = if payload.len() > COPY_MAX && port.can_wait() {
+            self.send_large(inner, port, payload, header.mask, !how.now)
+        } else {
+            inner.append(payload, header.mask.map(Mask::new).as_mut());
+            if how.hold && inner.waiting() < self.max_backlog {
+                return Ok(());
+            }
+            self.flush(inner, port, !how.now)
+        };
+        if fin && how.streaming {
+            self.notify(&mut self.lock());
         }
-        inner.append(payload, header.mask.map(Mask::new).as_mut());
-        if how.hold && inner.waiting() < self.max_backlog {
-            return Ok(());
+        match written {
+            // It was taken, and is written by the calls that follow.
+            Err(SendError::InboundFull) => Ok(()),
+            written => written,
         }
-        self.flush(inner, port, !how.now)
     }
 
     /// Waits for this frame's turn, and for room in `out`.
-    fn wait_for_room<P: Port>(
+    fn wait_for_room<P: Port<R>>(
         &self,
         port: &mut P,
         len: usize,
         how: How,
     ) -> Result<MutexGuard<'_, Inner<R>>, SendError> {
-        let mut patience = Patience::new(self.write_timeout);
         let mut inner = self.lock();
         loop {
             inner.check_open()?;
+            let can_wait = port.can_wait() && !how.now;
             // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS07]
-            if inner.frame_open() || (inner.message_open && !how.streaming) {
-                if how.now || !port.can_wait() {
-                    return Err(would_block());
+            let goal = if inner.is_turn(how.streaming) {
+                // Room for one message is always there once nothing waits, however long it is.
+                let waiting = inner.waiting();
+                if waiting == 0 || waiting.saturating_add(len) <= self.max_backlog {
+                    return Ok(inner);
                 }
-                // A frame ends, or the patience of who writes it. A streamed message may not.
-                let left = match inner.frame_open() {
-                    true => Duration::MAX,
-                    false => patience.left().unwrap_or(Duration::MAX),
-                };
-                if left.is_zero() {
-                    return Err(SendError::TimedOut);
+                match inner.flush(port, &self.clock) {
+                    Ok(()) => continue,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(self.lose_for(&mut inner, error)),
                 }
-                inner = self.wait_for_change(inner, left);
-                continue;
-            }
-            // Room for one message is always there once nothing waits, however long it is.
-            let waiting = inner.waiting();
-            if waiting == 0 || waiting.saturating_add(len) <= self.max_backlog {
-                return Ok(inner);
-            }
-            let before = inner.left;
-            match inner.flush(port) {
-                Ok(()) => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(self.lose(inner, error)),
-            }
-            if inner.waiting().saturating_add(len) <= self.max_backlog {
-                continue;
-            }
-            if how.insist && !port.can_wait() {
-                return Ok(inner);
-            }
-            if how.now || !port.can_wait() {
+                let waiting = inner.waiting();
+                let has_room = waiting.saturating_add(len) <= self.max_backlog;
+                if has_room || (how.insist && !port.can_wait()) {
+                    return Ok(inner);
+                }
+                Goal::Room
+            } else {
+                Goal::Turn(how.streaming)
+            };
+            if !can_wait {
                 return Err(would_block());
             }
-            if inner.left != before {
-                patience.renew();
-            }
             drop(inner);
-            let waited = patience.wait(port);
+            let waited = port.wait(self, goal);
             inner = self.lock();
-            waited.map_err(|error| self.lose_ref(&mut inner, error))?;
+            match waited {
+                Err(SendError::InboundFull) if how.insist && goal == Goal::Room => {
+                    inner.check_open()?;
+                    return Ok(inner);
+                }
+                waited => waited?,
+            }
         }
     }
 
-    /// Waits until a frame or a streamed message has ended, or the connection has.
-    pub(crate) fn wait_for_change<'a>(
-        &self,
-        inner: MutexGuard<'a, Inner<R>>,
-        timeout: Duration,
-    ) -> MutexGuard<'a, Inner<R>> {
-        self.changed
-            .wait_timeout(inner, timeout)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-    }
-
     /// Writes what is in `out` now; waits for it if `wait` and the stream can be waited for.
-    pub(crate) fn flush<'a, P: Port>(
+    pub(crate) fn flush<'a, P: Port<R>>(
         &'a self,
         mut inner: MutexGuard<'a, Inner<R>>,
         port: &mut P,
         wait: bool,
     ) -> Result<(), SendError> {
-        let mut patience = Patience::new(self.write_timeout);
         // Others may append behind what is there now: that is theirs to wait for.
-        let end = inner.left + (inner.taken + inner.waiting()) as u64;
+        let end = inner.left + (inner.taken_over() + inner.waiting()) as u64;
         loop {
-            let before = inner.left;
-            match inner.flush(port) {
+            match inner.flush(port, &self.clock) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(self.lose(inner, error)),
+                Err(error) => return Err(self.lose_for(&mut inner, error)),
             }
             let others = inner.left >= end && (inner.frame_open() || inner.waiting() > 0);
             if others || !wait || !port.can_wait() {
                 return Ok(());
             }
-            if inner.frame_open() {
-                // It took over what was to be written here, and ends, or the patience of who writes
-                // it does.
-                inner = self.wait_for_change(inner, Duration::MAX);
-                continue;
-            }
-            if inner.left != before {
-                patience.renew();
-            }
+            // A frame that was opened took over what was to be written here.
+            let goal = match inner.frame_open() {
+                true => Goal::Turn(true),
+                false => Goal::Room,
+            };
             drop(inner);
-            let waited = patience.wait(port);
+            port.wait(self, goal)?;
             inner = self.lock();
-            waited.map_err(|error| self.lose_ref(&mut inner, error))?;
         }
     }
 
     /// Writes all there is, and what the stream itself holds. `WouldBlock`: the stream cannot be
     /// waited for, and has not taken everything.
-    pub(crate) fn flush_all<P: Port>(&self, port: &mut P) -> Result<(), SendError> {
+    pub(crate) fn flush_all<P: Port<R>>(&self, port: &mut P) -> Result<(), SendError> {
         let mut inner = self.lock();
         inner.transmit()?;
         if port.can_wait() {
             return self.flush(inner, port, true);
         }
-        match inner.flush(port) {
+        match inner.flush(port, &self.clock) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(would_block()),
-            Err(error) => Err(self.lose(inner, error)),
+            Err(error) => Err(self.lose_for(&mut inner, error)),
         }
     }
 
-    /// Writes the payload of a frame whose header ends `out`, from where the payload is.
-    fn send_large<P: Port>(
+    /// Writes the payload of a frame whose header ends `out`, from where the payload is. What cannot
+    /// be written without waiting is copied to `out` if it is not to be waited for.
+    fn send_large<P: Port<R>>(
         &self,
         mut inner: MutexGuard<'_, Inner<R>>,
         port: &mut P,
         payload: &[u8],
         key: Option<[u8; 4]>,
+        wait: bool,
     ) -> Result<(), SendError> {
-        inner.taken = inner.waiting();
+        let taken_over = inner.waiting();
+        let total = taken_over + payload.len();
+        inner.frame = Some(OpenFrame {
+            taken_over,
+            rest: total,
+        });
         let mut head = core::mem::take(&mut inner.out);
-        let start = core::mem::take(&mut inner.start);
+        head.drain(..core::mem::take(&mut inner.start));
         drop(inner);
 
         let mut panics = LoseOnPanic(Some(self));
-        let mut reads = false;
-        let result = match key {
+        let mut body = payload;
+        let mut mask = key.map(Mask::new);
+        let result = loop {
             // RFC 6455 §5.1: a server masks nothing, so nothing is copied [FR02]
-            None => {
-                let head = head.get(start..).unwrap_or_default();
-                self.write_parts(port, head, payload, &mut reads)
+            if let Some(mask) = &mut mask
+                && head.len() < MASK_CHUNK
+            {
+                let (chunk, rest) = body.split_at(body.len().min(MASK_CHUNK));
+                append(&mut head, chunk, Some(mask));
+                body = rest;
             }
-            Some(key) => {
-                let mut mask = Mask::new(key);
-                head.drain(..start);
-                payload.chunks(MASK_CHUNK).try_for_each(|chunk| {
-                    let at = head.len();
-                    head.extend_from_slice(chunk);
-                    mask.apply(&mut head[at..]);
-                    let written = self.write_parts(port, &head, &[], &mut reads);
-                    head.clear();
-                    written
-                })
+            let direct = if mask.is_some() { &[][..] } else { body };
+            if head.is_empty() && direct.is_empty() {
+                break self.flush_frame(port, wait);
             }
-        };
-
-        panics.0 = None;
-        let mut inner = self.lock();
-        inner.left += core::mem::take(&mut inner.taken) as u64;
-        inner.reads |= reads | core::mem::take(&mut inner.full);
-        head.clear();
-        inner.out = head;
-        self.changed.notify_all();
-        if let Err(error) = result {
-            return Err(self.lose(inner, error));
-        }
-        // What the protocol came to owe in the meantime.
-        inner.transmit()?;
-        self.flush(inner, port, false)
-    }
-
-    /// Writes both parts whole, and waits as long as the peer goes on reading; `reads` becomes true
-    /// if it was waited for and did.
-    fn write_parts<P: Port>(
-        &self,
-        port: &mut P,
-        mut head: &[u8],
-        mut body: &[u8],
-        reads: &mut bool,
-    ) -> io::Result<()> {
-        let mut patience = Patience::new(self.write_timeout);
-        while !(head.is_empty() && body.is_empty()) {
-            let written = if body.is_empty() {
-                port.write_now(&[IoSlice::new(head)])
-            } else if head.is_empty() {
-                port.write_now(&[IoSlice::new(body)])
-            } else {
-                port.write_now(&[IoSlice::new(head), IoSlice::new(body)])
-            };
-            match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            match self.write_parts(port, &head, direct) {
                 Ok(written) => {
                     let of_head = written.min(head.len());
-                    head = &head[of_head..];
+                    head.drain(..of_head);
                     body = &body[written - of_head..];
-                    *reads |= patience.since.is_some();
-                    patience.renew();
+                    continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => patience.wait(port)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    break Err(self.lose_for(&mut self.lock(), error));
+                }
+                Err(_) if !wait => break Ok(()),
+                Err(_) => {}
+            }
+            if let Err(error) = self.wait_in_frame(port) {
+                break Err(error);
+            }
+        };
+        panics.0 = None;
+
+        let mut inner = self.lock();
+        let rest = inner.frame.take().map_or(0, |frame| frame.rest);
+        inner.left += taken_over.min(total - rest) as u64;
+        match result {
+            Ok(()) | Err(SendError::InboundFull) => {}
+            Err(error) => {
+                // Half a frame is on its way: nothing can follow it.
+                inner.lose();
+                self.notify(&mut inner);
+                return Err(error);
             }
         }
-        loop {
-            match port.flush_now() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => patience.wait(port)?,
-                done => return done,
+        append(&mut head, body, mask.as_mut());
+        inner.out = head;
+        self.notify(&mut inner);
+        // What the protocol came to owe in the meantime. The message has been taken, whatever fails.
+        self.write(&mut inner, port);
+        result
+    }
+
+    /// Writes a part of the frame that is open.
+    fn write_parts<P: Port<R>>(&self, port: &mut P, head: &[u8], body: &[u8]) -> io::Result<usize> {
+        let written = match (head.is_empty(), body.is_empty()) {
+            (false, false) => port.write_now(&[IoSlice::new(head), IoSlice::new(body)]),
+            (false, true) => port.write_now(&[IoSlice::new(head)]),
+            (true, _) => port.write_now(&[IoSlice::new(body)]),
+        };
+        match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                self.lock().advance_frame(&self.clock, written);
+                Ok(written)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Passes on what the stream itself holds of the frame that is open.
+    fn flush_frame<P: Port<R>>(&self, port: &mut P, wait: bool) -> Result<(), SendError> {
+        loop {
+            let flushed = port.flush_now();
+            let mut inner = self.lock();
+            match flushed {
+                Ok(()) => {
+                    inner.held = false;
+                    inner.advance_frame(&self.clock, 0);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => inner.held = true,
+                Err(error) => return Err(self.lose_for(&mut inner, error)),
+            }
+            drop(inner);
+            if !wait {
+                return Ok(());
+            }
+            self.wait_in_frame(port)?;
+        }
+    }
+
+    /// Waits for room for the frame that is open.
+    fn wait_in_frame<P: Port<R>>(&self, port: &mut P) -> Result<(), SendError> {
+        // The session learns that something waits.
+        self.lock().advance_frame(&self.clock, 0);
+        port.wait(self, Goal::Room)?;
+        let inner = self.lock();
+        match inner.lost {
+            true => Err(inner.refusal()),
+            false => Ok(()),
         }
     }
 
     /// Sends a ping.
-    pub(crate) fn ping<P: Port>(
-        &self,
-        port: &mut P,
-        payload: &[u8],
-        now: bool,
-    ) -> Result<(), SendError> {
+    pub(crate) fn ping<P: Port<R>>(&self, port: &mut P, payload: &[u8]) -> Result<(), SendError> {
         let how = How {
-            now,
             streaming: true, // a control frame may stand between fragments (§5.4)
             ..How::default()
         };
         let mut inner = self.wait_for_room(port, MAX_CONTROL_LEN, how)?;
         let mut frame = [0; MAX_CONTROL_LEN];
-        let len = inner.connection.ping(payload, &mut frame)?;
+        let len = inner.session.ping(payload, &mut frame)?;
         inner.out.extend_from_slice(&frame[..len]);
-        self.flush(inner, port, !now)
+        match self.flush(inner, port, true) {
+            // It was taken, and is written by the calls that follow.
+            Err(SendError::InboundFull) => Ok(()),
+            flushed => flushed,
+        }
     }
 
     /// Begins the closing handshake. The Close goes out as soon as there is room.
-    pub(crate) fn start_close<P: Port>(
+    pub(crate) fn start_close<P: Port<R>>(
         &self,
         port: &mut P,
         code: CloseCode,
         reason: &str,
     ) -> Result<(), SendError> {
         let mut inner = self.lock();
-        inner.connection.close(code, reason)?;
+        inner.session.close(code, reason)?;
         self.changed.notify_all();
         inner.transmit()?;
         self.flush(inner, port, false)
@@ -480,27 +708,30 @@ impl<R: Role> Shared<R> {
 
     /// A streamed message will not be finished: without its end the peer must not take what it has
     /// for a message, so the connection closes.
-    pub(crate) fn abandon_message<P: Port>(&self, port: &mut P) {
+    pub(crate) fn abandon_message<P: Port<R>>(&self, port: &mut P) {
         self.lock().message_open = false;
         // An error means that the connection is closing already.
         let _ = self.start_close(port, CloseCode::INTERNAL_ERROR, "unfinished message");
     }
 
-    /// Writing has failed for good, with this error.
-    fn lose(&self, mut inner: MutexGuard<'_, Inner<R>>, error: io::Error) -> SendError {
-        self.lose_ref(&mut inner, error)
+    /// Writing has failed for good, with this error. The peer's Close may still be there to be read.
+    fn lose(&self, inner: &mut Inner<R>, error: io::Error) {
+        inner.error.get_or_insert_with(|| Lost::new(error));
+        inner.lose();
+        self.notify(inner);
     }
 
-    fn lose_ref(&self, inner: &mut Inner<R>, error: io::Error) -> SendError {
-        inner.lose();
-        let error = SendError::from_io(error);
-        if matches!(error, SendError::TimedOut) {
-            // Not only writing ends: a peer that does not read is not served any longer.
-            let failed = inner.connection.state() == State::Failed;
-            inner.stuck |= inner.connection.receive_eof().is_err() && !failed;
+    fn lose_for(&self, inner: &mut Inner<R>, error: io::Error) -> SendError {
+        if inner.over {
+            // It was ended on purpose.
+            return inner.refusal();
         }
-        self.changed.notify_all();
-        error
+        let lost = Lost::new(error);
+        let told = SendError::from_io(lost.to_io());
+        inner.error.get_or_insert(lost);
+        inner.lose();
+        self.notify(inner);
+        told
     }
 }
 
@@ -508,30 +739,62 @@ fn would_block() -> SendError {
     SendError::Io(io::ErrorKind::WouldBlock.into())
 }
 
+fn append(out: &mut Vec<u8>, payload: &[u8], mask: Option<&mut Mask>) {
+    let at = out.len();
+    out.extend_from_slice(payload);
+    if let Some(mask) = mask {
+        mask.apply(&mut out[at..]);
+    }
+}
+
 impl<R: Role> Inner<R> {
-    /// Octets in `out`.
+    /// Bytes in `out`.
     pub(crate) const fn waiting(&self) -> usize {
         self.out.len() - self.start
     }
 
-    pub(crate) const fn frame_open(&self) -> bool {
-        self.taken > 0
+    /// Bytes that wait outside of the transport.
+    pub(crate) fn backlog(&self) -> usize {
+        self.waiting() + self.frame.map_or(0, |frame| frame.rest)
+    }
+
+    fn frame_open(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    fn taken_over(&self) -> usize {
+        self.frame.map_or(0, |frame| frame.taken_over)
+    }
+
+    /// See [`Goal::Turn`].
+    pub(crate) fn is_turn(&self, streams: bool) -> bool {
+        !self.frame_open() && (streams || !self.message_open)
+    }
+
+    /// Whether something waits for room that nobody else writes.
+    pub(crate) fn wants_room(&self) -> bool {
+        !self.lost && !self.frame_open() && (self.waiting() > 0 || self.held)
     }
 
     fn check_open(&self) -> Result<(), SendError> {
         // RFC 6455 §6.1: no data unless the connection is open [MS08]
-        if self.lost || self.connection.state() != State::Open {
-            return Err(SendError::Closed);
+        if self.lost || self.session.connection().state() != State::Open {
+            return Err(self.refusal());
         }
         Ok(())
     }
 
-    fn append(&mut self, payload: &[u8], mask: Option<&mut Mask>) {
-        let at = self.out.len();
-        self.out.extend_from_slice(payload);
-        if let Some(mask) = mask {
-            mask.apply(&mut self.out[at..]);
+    /// Why nothing is sent any more.
+    fn refusal(&self) -> SendError {
+        match self.session.ended() {
+            Some(Ended::TimedOut(Deadline::Write)) => SendError::TimedOut,
+            Some(Ended::NoEntropy) => SendError::Entropy,
+            _ => SendError::Closed,
         }
+    }
+
+    fn append(&mut self, payload: &[u8], mask: Option<&mut Mask>) {
+        append(&mut self.out, payload, mask);
     }
 
     /// Appends what the protocol owes the peer, once what was appended before has left: a peer that
@@ -541,33 +804,45 @@ impl<R: Role> Inner<R> {
         if self.frame_open() || self.lost {
             return Ok(());
         }
-        while self.waiting() < COPY_MAX && self.connection.wants_transmit() {
+        while self.waiting() < COPY_MAX {
             let mut frame = [0; MAX_CONTROL_LEN];
-            let len = self.connection.poll_transmit(&mut frame)?;
+            let len = self.session.poll_transmit(&mut frame)?;
+            if len == 0 {
+                break;
+            }
             self.out.extend_from_slice(&frame[..len]);
         }
         Ok(())
     }
 
     /// Writes `out` without waiting. `WouldBlock`: there is some left.
-    pub(crate) fn flush<P: Port>(&mut self, port: &mut P) -> io::Result<()> {
+    fn flush<P: Port<R>>(&mut self, port: &mut P, clock: &Clock) -> io::Result<()> {
         if self.lost {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.frame_open() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let waits = self.waiting() > 0 || self.held;
+        let before = self.left;
+        let flushed = self.write_out(port);
+        self.held = self.waiting() == 0 && flushed.is_err();
+        if waits || self.held {
+            self.report(clock, (self.left - before) as usize);
+        }
+        flushed
+    }
+
+    fn write_out<P: Port<R>>(&mut self, port: &mut P) -> io::Result<()> {
         while self.start < self.out.len() {
             match port.write_now(&[IoSlice::new(&self.out[self.start..])]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.start += written;
                     self.left += written as u64;
-                    self.reads |= core::mem::take(&mut self.full);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.full |= error.kind() == io::ErrorKind::WouldBlock;
                     self.compact();
                     return Err(error);
                 }
@@ -580,6 +855,31 @@ impl<R: Role> Inner<R> {
         port.flush_now()
     }
 
+    /// The stream took this much of the frame that is open.
+    fn advance_frame(&mut self, clock: &Clock, written: usize) {
+        if let Some(frame) = &mut self.frame {
+            frame.rest = frame.rest.saturating_sub(written);
+        }
+        self.report(clock, written);
+    }
+
+    /// Tells the session what the stream took.
+    fn report(&mut self, clock: &Clock, taken: usize) {
+        let left = self.backlog() + usize::from(self.held);
+        self.session.sent(clock.now(), &clock.timeouts, taken, left);
+    }
+
+    /// What the session wants, after what is due was seen to.
+    fn poll(&mut self, clock: &Clock, unread: bool) -> Wants {
+        let wants = self.session.poll(clock.now(), &clock.timeouts, unread);
+        self.shutdown |= wants.shutdown;
+        if wants.drop && !self.over {
+            self.over = true;
+            self.lose();
+        }
+        wants
+    }
+
     /// Gives the room at the start back before more is appended behind.
     fn compact(&mut self) {
         if self.start >= self.out.len() / 2 {
@@ -589,10 +889,26 @@ impl<R: Role> Inner<R> {
     }
 
     /// Nothing can be written any more.
-    pub(crate) fn lose(&mut self) {
+    fn lose(&mut self) {
         self.lost = true;
         self.out = Vec::new();
         self.start = 0;
+        self.held = false;
+    }
+
+    /// The stream cannot be read any more either, with this error if there was none before.
+    pub(crate) fn lose_both(&mut self, error: Option<io::Error>) {
+        if let Some(error) = error {
+            self.error.get_or_insert_with(|| Lost::new(error));
+        }
+        self.lose();
+        self.session.lost();
+    }
+
+    /// Gives the connection up.
+    pub(crate) fn abort(&mut self, clock: &Clock) {
+        self.session.abort();
+        self.poll(clock, false);
     }
 }
 
@@ -604,50 +920,9 @@ impl<R: Role> Drop for LoseOnPanic<'_, R> {
     fn drop(&mut self) {
         if let Some(shared) = self.0 {
             let mut inner = shared.lock();
-            inner.taken = 0;
+            inner.frame = None;
             inner.lose();
-            drop(inner);
-            shared.notify();
+            shared.notify(&mut inner);
         }
-    }
-}
-
-/// How long the peer may go on without reading.
-struct Patience {
-    timeout: Option<Duration>,
-    /// When the waiting began.
-    since: Option<Instant>,
-}
-
-impl Patience {
-    const fn new(timeout: Option<Duration>) -> Self {
-        Self {
-            timeout,
-            since: None,
-        }
-    }
-
-    /// The peer has read something.
-    const fn renew(&mut self) {
-        self.since = None;
-    }
-
-    /// `None`: for ever.
-    fn left(&mut self) -> Option<Duration> {
-        let since = self.since.get_or_insert_with(Instant::now);
-        Some(self.timeout?.saturating_sub(since.elapsed()))
-    }
-
-    /// Waits for room. An error of the kind `TimedOut` when the time is over, or `WouldBlock` where
-    /// nothing can be waited for.
-    fn wait<P: Port>(&mut self, port: &P) -> io::Result<()> {
-        if !port.can_wait() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let left = self.left();
-        if left.is_some_and(|left| left.is_zero()) || !port.wait_writable(left)? {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(())
     }
 }

@@ -1,39 +1,25 @@
 //! The blocking WebSocket.
 
-use core::cell::Cell;
 use core::fmt;
 use core::time::Duration;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use motews::{
-    Client, CloseCode, Connection, ControlPayload, DataKind, Deadlines, Due, Event, Millis,
-    ProtocolViolation, Role, State, Timeouts, Window,
-};
+use motews::{Client, CloseCode, DataKind, Ended, ProtocolViolation, Role, State};
 
 use crate::builder::Builder;
 use crate::entropy::OsEntropy;
 use crate::error::{RecvError, SendError};
 use crate::message::{AsMessage, Message};
 use crate::net::NetStream;
+pub(crate) use crate::outcome::Outcome;
+use crate::outcome::Received;
+use crate::receive::{Next, Reader, Until};
 use crate::sender::Sender;
-use crate::shared::{How, Own, Shared};
-use crate::transport::{Interest, Share, Transport};
+use crate::shared::{How, Shared};
+use crate::transport::{Share, Transport};
 use crate::writer::{BinaryWriter, TextWriter};
-
-/// How much [`WebSocket::pending`] keeps for later, in octets of memory; and how much is read by a
-/// call that must not wait before it gives up to find a message in it, in octets.
-const MAX_PENDING: usize = 1024 * 1024;
-
-/// What a message in the queue costs, in octets of memory: an empty one is not free.
-const fn cost(message: &Message) -> usize {
-    size_of::<Message>() + message.len()
-}
-
-/// While there are senders, how long the owner waits at most before it looks what they did.
-const LOOK_AROUND: Duration = Duration::from_millis(250);
 
 /// An open WebSocket over the stream `S`, in the role `R`.
 ///
@@ -88,106 +74,17 @@ const LOOK_AROUND: Duration = Duration::from_millis(250);
 /// ws.send("Hello")?;
 /// assert_eq!(ws.recv()?, Some("Hello".into()));
 /// let outcome = ws.close(motews_std::CloseCode::NORMAL, "done")?;
-/// assert!(outcome.clean);
+/// assert!(outcome.is_clean());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
-    stream: S,
-    /// Whether the stream can be waited for; unknown after the caller had it.
-    can_wait: Cell<Option<bool>>,
+    reader: Reader<S>,
     shared: Arc<Shared<R>>,
-    /// What was read and is not decoded yet.
-    rx: Window<Box<[u8]>>,
-    /// The last read filled the window, so there is more.
-    more: bool,
     /// The next send may be held back.
     cork: bool,
-    /// The message that is arriving.
-    message: Vec<u8>,
-    /// A part of it came with the last read.
-    heard: bool,
-    #[cfg(feature = "deflate")]
-    inflate: Option<Box<crate::deflate::Inflate>>,
     #[cfg(feature = "deflate")]
     deflate: Option<motews::deflate::Deflate>,
-    /// Whole messages that [`WebSocket::pending`] has found.
-    queue: VecDeque<Message>,
-    queued: usize,
-    epoch: Instant,
-    deadlines: Deadlines,
-    timeouts: Timeouts,
     subprotocol: Option<String>,
-    reason: String,
-    pong: Option<(Instant, ControlPayload)>,
-    ending: Ending,
-}
-
-/// How far the end of a connection has come (RFC 6455 §7.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// It has not begun.
-    No,
-    /// What is owed is being written.
-    Flush,
-    /// This side's half has ended; what the peer still sends is dropped.
-    Drain,
-    /// It is over.
-    Over(Cause),
-}
-
-/// What ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    /// What the connection itself knows: a Close, a violation.
-    Known,
-    TimedOut(Due),
-    Io(io::ErrorKind),
-    /// The peer did not read.
-    Stuck,
-    /// No masking key could be had for what is owed.
-    Entropy,
-}
-
-/// How long to wait.
-#[derive(Clone, Copy, Debug)]
-enum Until {
-    Forever,
-    At(Instant),
-    Now,
-}
-
-enum Next {
-    Message(DataKind),
-    Nothing,
-    Closed,
-}
-
-enum Fill {
-    /// So many octets, or something else has changed.
-    Something(usize),
-    Nothing,
-}
-
-/// What [`WebSocket::try_recv`] and [`WebSocket::recv_timeout`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A message.
-    Message(Message),
-    /// None yet; there may be one later.
-    Nothing,
-    /// None, and none will come: the WebSocket is closed.
-    Closed,
-}
-
-/// How a connection ended (RFC 6455 §7.1.4 to §7.1.6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// The code of the Close that the peer sent; 1005 if it had none; 1006 if no Close came.
-    pub code: CloseCode,
-    /// The reason in it, for people who look for a fault.
-    pub reason: String,
-    /// Whether the closing handshake was completed.
-    pub clean: bool,
 }
 
 impl<S: Transport, R: Role> WebSocket<S, R> {
@@ -228,8 +125,9 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                 compression: true,
             },
         };
-        let connection = Connection::with_config(role, config);
-        let shared = Shared::new(connection, builder.write_timeout, builder.max_backlog);
+        let shared = Shared::new(role, config, builder.timeouts, builder.max_backlog);
+        #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to inflate"))]
+        let mut reader = Reader::new(stream, leftover, builder.read_buffer, builder.max_inbound);
         #[cfg(feature = "deflate")]
         if let Some(agreed) = builder.deflate {
             shared.lock().packing = crate::deflate::Compress::new(agreed).map(|compress| {
@@ -238,44 +136,22 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
                     sent: crate::deflate::Octets::default(),
                 })
             });
+            reader.inflate = crate::deflate::Inflate::new(agreed, builder.max_message_len);
         }
-        let room = builder.read_buffer.max(leftover.len()).max(1);
-        let mut rx = Window::new(vec![0; room].into_boxed_slice());
-        rx.spare()[..leftover.len()].copy_from_slice(leftover);
-        rx.fill(leftover.len());
-        let mut deadlines = Deadlines::new(Millis(0));
-        deadlines.opened(Millis(0));
         Self {
-            stream,
-            can_wait: Cell::new(None),
+            reader,
             shared: Arc::new(shared),
-            rx,
-            more: false,
             cork: false,
-            message: Vec::new(),
-            heard: false,
-            #[cfg(feature = "deflate")]
-            inflate: builder
-                .deflate
-                .and_then(|agreed| crate::deflate::Inflate::new(agreed, builder.max_message_len)),
             #[cfg(feature = "deflate")]
             deflate: builder.deflate,
-            queue: VecDeque::new(),
-            queued: 0,
-            epoch: Instant::now(),
-            deadlines,
-            timeouts: builder.timeouts,
             subprotocol,
-            reason: String::new(),
-            pong: None,
-            ending: Ending::No,
         }
     }
 
     /// Prepares a stream that no handshake has prepared. If that fails, so does the first receive.
     pub(crate) fn prepare(&mut self) {
-        if let Err(error) = self.stream.prepare() {
-            self.fail(Cause::Io(error.kind()));
+        if let Err(error) = self.reader.stream.prepare() {
+            self.shared.lock().lose_both(Some(error));
         }
     }
 
@@ -286,7 +162,8 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// # Errors
     /// [`RecvError::Protocol`] if the peer breaks the protocol, sends a message above
     /// [`Builder::max_message_len`], or leaves without a Close; [`RecvError::TimedOut`] if it does
-    /// not answer; [`RecvError::NotRead`] if a send timed out; [`RecvError::Io`]. After an error, the same one comes again.
+    /// not answer, or does not read what is sent; [`RecvError::Io`]. After an error, the same one comes
+    /// again.
     /// `WouldBlock` from a non-blocking stream is the exception: call again.
     pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         match self.receive(Until::Forever)? {
@@ -306,7 +183,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     }
 
     /// The next message, if it is there. Does not wait, unless the stream itself does (see
-    /// [`Transport`]).
+    /// [`Transport`]): not for another thread that sends, and not for the end of the connection.
     ///
     /// # Errors
     /// As [`recv`](Self::recv), but `WouldBlock` is [`Received::Nothing`].
@@ -316,37 +193,11 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     /// How many messages are there, whole, to be received without waiting. Reads what the stream
     /// has, and never waits for more, in the midst of a frame neither (unless the stream itself
-    /// does, see [`Transport`]). Beyond 1 MiB of them it leaves the rest to the stream.
+    /// does, see [`Transport`]). Beyond [`Builder::max_inbound`] it leaves the rest to the stream.
     ///
     /// That the WebSocket was closed, or an error, is told by the receive that comes to it.
     pub fn pending(&mut self) -> usize {
-        let mut read = 0;
-        while self.queued < MAX_PENDING {
-            if let Some(kind) = self.decode() {
-                let message = self.take_message(kind);
-                self.queued += cost(&message);
-                self.queue.push_back(message);
-                continue;
-            }
-            if self.is_ending() {
-                break;
-            }
-            self.tick();
-            if read >= MAX_PENDING || self.is_ending() {
-                break;
-            }
-            match self.fill(Until::Now) {
-                Ok(Fill::Something(len)) => read += len,
-                Ok(Fill::Nothing) => break,
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.fail(Cause::Io(error.kind()));
-                    }
-                    break;
-                }
-            }
-        }
-        self.queue.len()
+        self.reader.pending(&self.shared)
     }
 
     /// The messages, one after the other, until the WebSocket is closed or fails. To send from
@@ -369,429 +220,20 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     fn receive(&mut self, until: Until) -> Result<Received, RecvError> {
         self.cork = false;
-        let message = if let Some(message) = self.queue.pop_front() {
-            self.queued -= cost(&message);
-            message
-        } else {
-            match self.next(until)? {
-                Next::Message(kind) => self.take_message(kind),
-                Next::Nothing => return Ok(Received::Nothing),
-                Next::Closed => return Ok(Received::Closed),
-            }
-        };
-        self.cork = !self.rx.is_empty() || !self.queue.is_empty();
-        Ok(Received::Message(message))
-    }
-
-    fn take_message(&mut self, kind: DataKind) -> Message {
-        let bytes = core::mem::take(&mut self.message);
-        match kind {
-            DataKind::Binary => Message::Binary(bytes),
-            // The connection has checked it, so nothing is ever replaced.
-            DataKind::Text => Message::Text(
-                String::from_utf8(bytes)
-                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-            ),
-        }
-    }
-
-    /// The next message, in `self.message`.
-    fn next(&mut self, until: Until) -> Result<Next, RecvError> {
-        let mut read = 0;
-        loop {
-            if let Some(kind) = self.decode() {
-                return Ok(Next::Message(kind));
-            }
-            if self.is_ending() {
-                return self.end(until);
-            }
-            self.tick();
-            if self.is_ending() {
-                continue;
-            }
-            // Pings without end are no reason to stay.
-            let over = match until {
-                Until::Forever => false,
-                Until::At(at) => read > 0 && Instant::now() >= at,
-                Until::Now => read >= MAX_PENDING,
-            };
-            if over {
-                return Ok(Next::Nothing);
-            }
-            match self.fill(until) {
-                Ok(Fill::Something(len)) => read += len,
-                Ok(Fill::Nothing) => return Ok(Next::Nothing),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return match until {
-                        Until::Forever => Err(error.into()),
-                        _ => Ok(Next::Nothing),
-                    };
-                }
-                Err(error) => {
-                    self.fail(Cause::Io(error.kind()));
-                    return Err(error.into());
-                }
-            }
-        }
-    }
-
-    /// Decodes what was read, up to the end of a message. Replies to control frames are written
-    /// once, when all is decoded or a message is whole.
-    fn decode(&mut self) -> Option<DataKind> {
-        if self.rx.is_empty() {
-            return None;
-        }
-        let mut found = None;
-        let mut answered = false;
-        let mut inner = self.shared.lock();
-        while found.is_none() && !self.rx.is_empty() {
-            let Ok(step) = inner.connection.step(self.rx.unread()) else {
-                self.rx.take(usize::MAX);
-                break;
-            };
-            let consumed = step.consumed();
-            match step.resolve(self.rx.take(consumed)) {
-                Some(Event::Data(chunk)) => {
-                    if chunk.first {
-                        self.message.clear();
-                    }
-                    self.heard = true;
-                    #[cfg(feature = "deflate")]
-                    if let Some(inflate) = &mut self.inflate {
-                        let kind = chunk.kind;
-                        match inflate.append(chunk, &mut self.message) {
-                            Ok(ended) => found = ended.then_some(kind),
-                            // The next step tells it.
-                            Err(violation) => inner.connection.fail(violation),
-                        }
-                        continue;
-                    }
-                    // Grows by what has arrived [FR17].
-                    self.message.extend_from_slice(chunk.bytes);
-                    found = chunk.last.then_some(chunk.kind);
-                }
-                Some(Event::Close(frame)) => {
-                    self.reason = frame.map_or(String::new(), |frame| frame.reason().to_owned());
-                    self.shared.notify();
-                }
-                // Each of several pings in one read gets its pong, while there is room [CT07].
-                Some(Event::Ping(_)) => answered |= inner.transmit().is_ok(),
-                Some(Event::Pong(payload)) => self.pong = Some((Instant::now(), payload)),
-                _ => {}
-            }
-        }
-        if answered || inner.connection.wants_transmit() {
-            let can_wait = self.can_wait.get().unwrap_or(false);
-            let stream = &mut self.stream;
-            // What fails here shows again where it is waited for.
-            if inner.transmit().is_ok() {
-                let _ = self
-                    .shared
-                    .flush(inner, &mut Own { stream, can_wait }, false);
-            }
-        }
-        found
-    }
-
-    /// Reads once, waiting for it as long as `until` and the deadlines allow. Writes what is owed
-    /// before, and while it waits.
-    fn fill(&mut self, until: Until) -> io::Result<Fill> {
-        let can_wait = self.can_wait();
-        let blocked = self.flush_owed(can_wait);
-        if self.is_over() {
-            return Ok(Fill::Something(0)); // which the caller looks at
-        }
-        if can_wait && !self.more {
-            let limit = match until {
-                Until::Forever => None,
-                Until::At(at) => Some(at.saturating_duration_since(Instant::now())),
-                Until::Now => Some(Duration::ZERO),
-            };
-            let due = self.deadlines.next(&self.timeouts);
-            let due = due.map(|due| due.since(self.now()));
-            let shared = Arc::strong_count(&self.shared) > 1;
-            let look = shared.then_some(LOOK_AROUND);
-            let timeout = limit.into_iter().chain(due).chain(look).min();
-            let interest = Interest {
-                write: blocked,
-                ..Interest::READ
-            };
-            if !self.stream.wait(interest, timeout)? {
-                return Ok(match limit {
-                    Some(limit) if Some(limit) == timeout => Fill::Nothing,
-                    _ => Fill::Something(0), // a deadline, which the caller looks at
-                });
-            }
-        }
-        let spare = self.rx.spare();
-        let room = spare.len();
-        match self.stream.read_now(spare) {
-            Ok(0) => {
-                self.more = false;
-                // Where the closing handshake is not complete, this is a failure [CL18].
-                let _ = self.shared.lock().connection.receive_eof();
-                self.shared.notify();
-                Ok(Fill::Something(0))
-            }
-            Ok(len) => {
-                self.rx.fill(len);
-                self.more = len == room;
-                let now = self.now();
-                self.deadlines.received(now);
-                Ok(Fill::Something(len))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && can_wait => {
-                self.more = false;
-                Ok(match until {
-                    Until::Now => Fill::Nothing,
-                    _ => Fill::Something(0),
-                })
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Fill::Something(0)),
-            Err(error) => {
-                self.more = false;
-                Err(error)
-            }
-        }
-    }
-
-    /// Writes what is there to be written, without waiting, and tells whether some is left. Without
-    /// a masking key for what is owed, the connection fails.
-    fn flush_owed(&mut self, can_wait: bool) -> bool {
-        let mut inner = self.shared.lock();
-        if inner.transmit().is_err() {
-            drop(inner);
-            self.fail(Cause::Entropy);
-            return false;
-        }
-        if inner.frame_open() || inner.lost {
-            return false; // whoever writes it will go on with the rest
-        }
-        let stream = &mut self.stream;
-        match inner.flush(&mut Own { stream, can_wait }) {
-            Ok(()) => false,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-            Err(_) => {
-                // There may still be something to read: the peer's Close, for example.
-                inner.lose();
-                self.shared.notify();
-                false
-            }
-        }
-    }
-
-    /// Looks what is due.
-    fn tick(&mut self) {
-        let now = self.now();
-        let mut inner = self.shared.lock();
-        // Where nothing can be written any more, what there is to read is not read for ever.
-        let ends = inner.lost || inner.connection.state() != State::Open;
-        let reads = core::mem::take(&mut inner.reads);
-        let frame_open = inner.frame_open();
-        drop(inner);
-        if core::mem::take(&mut self.heard) {
-            self.deadlines.received_message(now);
-        }
-        // On a slow link, the ping and its pong come behind what was sent before. And in the midst
-        // of a frame no ping can be sent, but who sends finds out whether the peer still reads.
-        if reads || frame_open {
-            self.deadlines.received(now);
-        }
-        if ends {
-            self.deadlines.closing(now);
-        }
-        match self.deadlines.poll(now, &self.timeouts) {
-            Some(Due::Ping) => {
-                // If there is no room for it: a peer that reads nothing is found out by its silence.
-                let ping = self.own(|shared, own| shared.ping(own, b"", true));
-                if let Err(SendError::Entropy) = ping {
-                    self.fail(Cause::Entropy);
-                }
-            }
-            Some(Due::Idle) => {
-                let close = self.start_close(CloseCode::GOING_AWAY, "idle");
-                if let Err(SendError::Entropy) = close {
-                    self.fail(Cause::Entropy);
-                }
-                self.deadlines.closing(now);
-            }
-            // Where nothing was received for long, the pong may have come in the meantime.
-            Some(Due::Pong) if self.has_input() => {}
-            Some(due) => self.fail(Cause::TimedOut(due)),
-            None => {}
-        }
-    }
-
-    /// Whether the stream has something to be read, as far as it tells.
-    fn has_input(&self) -> bool {
-        let now = Some(Duration::ZERO);
-        self.can_wait() && self.stream.wait(Interest::READ, now).unwrap_or(false)
-    }
-
-    /// The connection ends here, without a closing handshake.
-    fn fail(&mut self, cause: Cause) {
-        let mut inner = self.shared.lock();
-        let _ = inner.connection.receive_eof();
-        inner.lose();
-        drop(inner);
-        self.shared.notify();
-        self.ending = Ending::Over(cause);
-        let _ = self.stream.shutdown();
-    }
-
-    const fn is_over(&self) -> bool {
-        matches!(self.ending, Ending::Over(_))
-    }
-
-    /// Whether nothing more is received.
-    fn is_ending(&self) -> bool {
-        if self.ending != Ending::No {
-            return true;
-        }
-        let inner = self.shared.lock();
-        match inner.connection.state() {
-            State::Open => false,
-            State::Closing => inner.connection.close_code() != CloseCode::ABNORMAL_CLOSURE,
-            State::Closed | State::Failed => true,
-        }
-    }
-
-    /// Ends the connection as §7.1.1 wants it: everything owed is written; the server, or who
-    /// failed the connection, ends its half first; what still comes is read and dropped.
-    // [CL08]
-    fn end(&mut self, until: Until) -> Result<Next, RecvError> {
-        if !self.is_over() && self.shared.lock().stuck {
-            self.fail(Cause::Stuck);
-        }
-        while !self.is_over() {
-            let now = self.now();
-            self.deadlines.closing(now);
-            if self.deadlines.poll(now, &self.timeouts) == Some(Due::Close) {
-                break;
-            }
-            match self.end_step(until) {
-                Ok(Fill::Something(_)) => {}
-                Ok(Fill::Nothing) => return self.verdict(Cause::Known),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return match until {
-                        Until::Forever => Err(error.into()),
-                        _ => self.verdict(Cause::Known),
-                    };
-                }
-                Err(_) => break,
-            }
-        }
-        let cause = match self.ending {
-            Ending::Over(cause) => cause,
-            _ => {
-                let _ = self.stream.shutdown();
-                self.ending = Ending::Over(Cause::Known);
-                Cause::Known
-            }
-        };
-        self.verdict(cause)
-    }
-
-    fn end_step(&mut self, until: Until) -> io::Result<Fill> {
-        let can_wait = self.can_wait();
-        match self.ending {
-            Ending::No => {
-                self.message = Vec::new();
-                self.more = false;
-                self.ending = Ending::Flush;
-                Ok(Fill::Something(0))
-            }
-            Ending::Flush => {
-                let blocked = self.flush_owed(can_wait);
-                if self.is_over() {
-                    return Ok(Fill::Something(0));
-                }
-                let inner = self.shared.lock();
-                if !inner.lost && inner.frame_open() {
-                    // Another thread is in the midst of a frame.
-                    drop(self.shared.wait_for_change(inner, LOOK_AROUND));
-                    return Ok(Fill::Something(0));
-                }
-                if !inner.lost && blocked {
-                    drop(inner);
-                    return self.wait_to_end(Interest::WRITE, until);
-                }
-                // RFC 6455 §7.1.1: the server first; the client when the server has [CL06] [CL07]
-                let first = inner.connection.should_shutdown();
-                drop(inner);
-                if first {
-                    let _ = self.stream.shutdown();
-                }
-                self.ending = Ending::Drain;
-                Ok(Fill::Something(0))
-            }
-            _ => {
-                if can_wait && !self.more {
-                    let waited = self.wait_to_end(Interest::READ, until)?;
-                    if matches!(waited, Fill::Nothing) {
-                        return Ok(waited);
-                    }
-                }
-                self.rx.take(usize::MAX);
-                match self.stream.read_now(self.rx.spare()) {
-                    Ok(0) => {
-                        let _ = self.shared.lock().connection.receive_eof();
-                        let _ = self.stream.shutdown();
-                        self.ending = Ending::Over(Cause::Known);
-                    }
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock && can_wait => {}
-                    Err(error) => return Err(error),
-                }
-                Ok(Fill::Something(0))
-            }
-        }
-    }
-
-    /// Waits as long as the closing deadline and `until` allow.
-    fn wait_to_end(&self, interest: Interest, until: Until) -> io::Result<Fill> {
-        if !self.can_wait() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let due = self.deadlines.next(&self.timeouts);
-        let due = due.map(|due| due.since(self.now()));
-        let limit = match until {
-            Until::Forever => None,
-            Until::At(at) => Some(at.saturating_duration_since(Instant::now())),
-            Until::Now => Some(Duration::ZERO),
-        };
-        let timeout = limit.into_iter().chain(due).min();
-        let ready = self.stream.wait(interest, timeout)?;
-        Ok(match limit {
-            Some(limit) if !ready && Some(limit) == timeout => Fill::Nothing,
-            _ => Fill::Something(0),
-        })
-    }
-
-    /// What a connection that ended ended with.
-    fn verdict(&self, cause: Cause) -> Result<Next, RecvError> {
-        match cause {
-            Cause::Known => {}
-            Cause::TimedOut(due) => return Err(RecvError::TimedOut(due)),
-            Cause::Io(kind) => return Err(RecvError::Io(kind.into())),
-            Cause::Stuck => return Err(RecvError::NotRead),
-            Cause::Entropy => return Err(RecvError::Entropy),
-        }
-        match self.shared.lock().connection.violation() {
-            Some(violation) => Err(RecvError::Protocol(violation)),
-            None => Ok(Next::Closed),
-        }
+        let received = self.reader.receive(&self.shared, until)?;
+        self.cork = matches!(received, Received::Message(_)) && self.reader.has_more();
+        Ok(received)
     }
 
     // ---- send ----
 
     /// Sends a message: strings as text, bytes as binary, a [`Message`] as what it is. Waits until
-    /// the operating system has taken it; see [Sending](Self#sending) for the exception.
+    /// the operating system has taken it; see [Sending](Self#sending) for the exceptions.
     ///
     /// # Errors
     /// [`SendError::Closed`] if the WebSocket is closing or the peer has left,
-    /// [`SendError::TimedOut`] if the peer does not read, [`SendError::Io`].
+    /// [`SendError::TimedOut`] if the peer does not read, [`SendError::InboundFull`] if it sends
+    /// and does not read, [`SendError::Io`].
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
         let how = How {
             hold: core::mem::take(&mut self.cork),
@@ -873,13 +315,14 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Invalid`] for a longer payload.
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.own(|shared, own| shared.ping(own, payload, false))
+        self.own(|shared, own| shared.ping(own, payload))
     }
 
-    /// Writes what was held back, and waits until the operating system has taken it.
+    /// Writes what was held back, and what earlier sends have left, and waits until the operating
+    /// system has taken it.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send). After [`SendError::InboundFull`], receive and flush again.
     pub fn flush(&mut self) -> Result<(), SendError> {
         self.cork = false;
         self.own(|shared, own| shared.flush_all(own))
@@ -887,11 +330,9 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     fn own<T>(
         &mut self,
-        f: impl FnOnce(&Shared<R>, &mut Own<'_, S>) -> Result<T, SendError>,
+        f: impl FnOnce(&Shared<R>, &mut Reader<S>) -> Result<T, SendError>,
     ) -> Result<T, SendError> {
-        let can_wait = self.can_wait();
-        let stream = &mut self.stream;
-        f(&self.shared, &mut Own { stream, can_wait })
+        f(&self.shared, &mut self.reader)
     }
 
     // ---- close ----
@@ -906,9 +347,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         self.own(|shared, own| shared.start_close(own, code, reason))
     }
 
-    /// Performs the closing handshake: sends a Close, drops what the peer still sends until its
-    /// Close comes, and ends the stream, the server first (§7.1.1). Takes no longer than
-    /// [`Timeouts::close`]. If the WebSocket is closing already, waits for the end only.
+    /// Performs the closing handshake: sends a Close behind all that was sent before, drops what the
+    /// peer still sends until its Close comes, and ends the stream, the server first (§7.1.1). When
+    /// the Close has left, this takes no longer than [`Timeouts::close`], and when both have come
+    /// through, a second at most. If the WebSocket is closing already, waits for the end only.
     ///
     /// # Errors
     /// [`SendError::Invalid`] for a code that may not be sent or a reason above 123 octets;
@@ -921,30 +363,31 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             Err(error) => return Err(error),
         }
         loop {
-            match self.next(Until::Forever) {
+            match self.reader.next(&self.shared, Until::Forever) {
                 Ok(Next::Message(_) | Next::Nothing) => {}
                 Err(error) if error.is_would_block() => {
                     return Err(io::Error::from(io::ErrorKind::WouldBlock).into());
                 }
                 Err(RecvError::Entropy) => return Err(SendError::Entropy),
-                Ok(Next::Closed) | Err(_) => return Ok(self.current_outcome()),
+                Ok(Next::Closed) | Err(_) => {
+                    return self.outcome().ok_or(SendError::Closed);
+                }
             }
         }
     }
 
-    /// How the connection ended; `None` while it has not.
+    /// Returns how the connection ended, as soon as nothing more is received; `None` before. It is
+    /// final when [`ended`](Self::ended) is there: the reply to the peer's Close may still have to be
+    /// written, and the end is not clean until then.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        self.is_ending().then(|| self.current_outcome())
+        self.reader.outcome(&self.shared)
     }
 
-    fn current_outcome(&self) -> Outcome {
-        let inner = self.shared.lock();
-        Outcome {
-            code: inner.connection.close_code(),
-            reason: self.reason.clone(),
-            clean: inner.connection.is_clean(),
-        }
+    /// Returns how the connection ended, as soon as that is certain; `None` before.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.shared.lock().session.ended()
     }
 
     // ---- look ----
@@ -968,7 +411,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     #[must_use]
     pub fn traffic(&self) -> Option<crate::Traffic> {
         Some(crate::Traffic {
-            received: self.inflate.as_ref()?.received(),
+            received: self.reader.inflate.as_ref()?.received(),
             sent: self.shared.lock().packing.as_ref()?.sent,
         })
     }
@@ -978,51 +421,38 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// round trip, if a receive was running when the pong came.
     #[must_use]
     pub fn last_pong(&self) -> Option<(Instant, &[u8])> {
-        let (at, payload) = self.pong.as_ref()?;
+        let (at, payload) = self.reader.pong.as_ref()?;
         Some((*at, payload.as_bytes()))
     }
 
     /// Where the connection stands.
     #[must_use]
     pub fn state(&self) -> State {
-        self.shared.lock().connection.state()
+        self.shared.lock().session.connection().state()
     }
 
     /// What failed the connection, if the peer broke the protocol or left.
     #[must_use]
     pub fn violation(&self) -> Option<ProtocolViolation> {
-        self.shared.lock().connection.violation()
+        self.shared.lock().session.connection().violation()
     }
 
-    /// Octets of frames that wait to be written.
+    /// Bytes of frames that wait to be written.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.shared.lock().waiting()
+        self.shared.lock().backlog()
     }
 
     /// The stream: for its addresses and options. It may be set to non-blocking mode and back.
     pub fn stream(&self) -> &S {
-        self.can_wait.set(None);
-        &self.stream
+        self.reader.forget_can_wait();
+        &self.reader.stream
     }
 
     /// The stream. What is read from it or written to it breaks the connection.
     pub fn stream_mut(&mut self) -> &mut S {
-        self.can_wait.set(None);
-        &mut self.stream
-    }
-
-    fn can_wait(&self) -> bool {
-        let known = self
-            .can_wait
-            .get()
-            .unwrap_or_else(|| self.stream.can_wait());
-        self.can_wait.set(Some(known));
-        known
-    }
-
-    fn now(&self) -> Millis {
-        Millis(self.epoch.elapsed().as_millis() as u64)
+        self.reader.forget_can_wait();
+        &mut self.reader.stream
     }
 }
 
@@ -1030,23 +460,29 @@ impl<S: Share, R: Role> WebSocket<S, R> {
     /// A handle that sends from other threads, while this one receives. It can be cloned.
     ///
     /// # Errors
-    /// Those of the operating system: too many open files.
+    /// Those of the operating system: too many open files. The first sender takes two for a pipe
+    /// that wakes this thread, beside the stream's.
     pub fn sender(&self) -> io::Result<Sender<S, R>> {
-        Ok(Sender::new(self.stream.share()?, self.shared.clone()))
+        self.shared.prepare_wake()?;
+        Ok(Sender::new(
+            self.reader.stream.share()?,
+            self.shared.clone(),
+        ))
     }
 }
 
 /// A best effort, without waiting: see [Closing](WebSocket#closing).
 impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     fn drop(&mut self) {
-        if !self.is_over() {
+        if !self.reader.over {
             // RFC 6455 §7.3: the peer is told, as far as that needs no waiting [CL22]
             if self.start_close(CloseCode::GOING_AWAY, "").is_err() {
                 // The connection was closing already: the reply to the peer's Close may be owed.
-                self.flush_owed(self.can_wait());
+                let shared = &self.shared;
+                shared.write(&mut shared.lock(), &mut self.reader);
             }
             // A sender's handle keeps the stream open, so its end is not left to the stream's drop.
-            self.fail(Cause::Known);
+            self.reader.abort(&self.shared);
         }
     }
 }

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerCo
 
 use crate::builder::Builder;
 use crate::error::{ConnectError, UrlError};
-use crate::transport::{Interest, Share, Transport};
+use crate::transport::{Interest, Ready, Share, Transport};
 
 /// How much is read from the socket at once, in octets.
 const READ_LEN: usize = 16 * 1024;
@@ -107,19 +107,6 @@ impl<S> TlsStream<S> {
     }
 }
 
-#[cfg(feature = "server")]
-impl<S> TlsStream<S> {
-    pub(crate) const fn socket_mut(&mut self) -> &mut S {
-        &mut self.socket
-    }
-
-    /// Whether nothing that is encrypted waits to be written.
-    pub(crate) fn is_flushed(&self) -> bool {
-        let tls = self.lock();
-        tls.out.is_empty() && !tls.connection.wants_write()
-    }
-}
-
 fn lock(tls: &Mutex<Tls>) -> MutexGuard<'_, Tls> {
     tls.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -208,7 +195,9 @@ impl Tls {
 }
 
 impl<S: Transport> TlsStream<S> {
-    /// Reads plain text, and reads the socket with `read` for as long as there is none.
+    /// Reads plain text, and reads the socket with `read` if there is none. `Interrupted`: there is
+    /// still none. So a peer that sends records without content keeps nobody for longer than one read
+    /// of the socket takes.
     fn read_with(
         &mut self,
         buf: &mut [u8],
@@ -218,6 +207,7 @@ impl<S: Transport> TlsStream<S> {
         if buf.is_empty() {
             return Ok(0);
         }
+        let mut has_read = false;
         loop {
             let mut tls = lock(&self.tls);
             let taken = tls.receive(&self.input[self.start..]);
@@ -238,6 +228,10 @@ impl<S: Transport> TlsStream<S> {
             if self.start < self.input.len() {
                 continue;
             }
+            if has_read && !handshaking {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            has_read = true;
             self.start = 0;
             self.input.resize(READ_LEN, 0);
             match read(&mut self.socket, &mut self.input) {
@@ -284,19 +278,27 @@ impl<S: Transport> Transport for TlsStream<S> {
         self.socket.can_wait()
     }
 
-    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
-        let mut interest = interest;
+    fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
+        let mut asked = interest;
         let tls = self.lock();
-        if interest.read && (tls.readable || self.start < self.input.len()) {
-            return Ok(true);
+        if interest.read && (tls.readable || tls.ended || self.start < self.input.len()) {
+            return Ok(Ready {
+                read: true,
+                write: false,
+            });
         }
-        if tls.connection.is_handshaking() {
+        let handshaking = tls.connection.is_handshaking();
+        if handshaking {
             // To write needs what is to be read, and the other way round.
-            interest.read = true;
-            interest.write = !tls.out.is_empty();
+            asked.read = true;
+            asked.write = !tls.out.is_empty();
         }
         drop(tls);
-        self.socket.wait(interest, timeout)
+        let ready = self.socket.wait(asked, timeout)?;
+        Ok(Ready {
+            read: interest.read && (ready.read || handshaking && ready.write),
+            write: interest.write && (ready.write || handshaking && ready.read),
+        })
     }
 
     fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {

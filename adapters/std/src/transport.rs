@@ -4,26 +4,49 @@ use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use crate::wake::Wake;
+
 /// What to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Interest<'a> {
     /// Until there is something to read, or the end.
     pub read: bool,
     /// Until there is room to write.
     pub write: bool,
+    /// Until another thread ends the wait.
+    pub wake: Option<&'a Wake>,
 }
 
-impl Interest {
+impl Interest<'_> {
     /// Something to read.
     pub const READ: Self = Self {
         read: true,
         write: false,
+        wake: None,
     };
     /// Room to write.
     pub const WRITE: Self = Self {
         read: false,
         write: true,
+        wake: None,
     };
+}
+
+/// What a wait has found. Neither, if the time is over or another thread has ended the wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// There is something to read, or the end, or an error that a read returns.
+    pub read: bool,
+    /// There is room to write, or an error that a write returns.
+    pub write: bool,
+}
+
+impl Ready {
+    /// Returns whether there is either.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.read || self.write
+    }
 }
 
 /// A stream of bytes, both ways.
@@ -72,14 +95,15 @@ pub trait Transport: Read + Write {
         false
     }
 
-    /// Waits for one of `interest`, at most `timeout`, and tells whether it came. It may come for
-    /// nothing. Called only where the stream [can wait](Self::can_wait).
+    /// Waits for one of `interest`, at most `timeout`, and returns what has come of it. It may say
+    /// so for nothing. Called only if the stream [can wait](Self::can_wait).
     ///
     /// # Errors
     /// Those of the operating system.
-    fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
-        let _ = (interest, timeout);
-        Ok(true)
+    fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
+        let _ = timeout;
+        let Interest { read, write, .. } = interest;
+        Ok(Ready { read, write })
     }
 
     /// Reads what is there, without waiting if the stream [can wait](Self::can_wait).
@@ -91,12 +115,16 @@ pub trait Transport: Read + Write {
     }
 
     /// Writes as much as there is room for, without waiting if the stream
-    /// [can wait](Self::can_wait).
+    /// [can wait](Self::can_wait). A stream that cannot is given one part at a time.
     ///
     /// # Errors
     /// As [`Write::write_vectored`]: `WouldBlock` if there is no room.
     fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_vectored(parts)
+        match parts {
+            // The standard library's sockets raise SIGPIPE if they write several, and not for one.
+            [one] => self.write(one),
+            parts => self.write_vectored(parts),
+        }
     }
 
     /// Passes on what the stream itself still holds, without waiting if it
@@ -165,15 +193,23 @@ impl<S: Write> Write for Plain<S> {
 
 impl<S: Read + Write> Transport for Plain<S> {}
 
+#[cfg(all(unix, feature = "server"))]
+pub(crate) use unix::write_now as write_without_signal;
+
 /// The sockets of Unix: `MSG_DONTWAIT` leaves the socket's mode as its owner set it, and `poll`
 /// waits for both directions at once.
 #[cfg(unix)]
 mod unix {
-    use super::{Duration, IoSlice, io};
-    use crate::transport::Interest;
+    use super::{Duration, Interest, IoSlice, Ready, io};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fd::AsFd;
     use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+    #[cfg(not(target_vendor = "apple"))]
+    const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+    /// Here the standard library sets the socket's own option against SIGPIPE.
+    #[cfg(target_vendor = "apple")]
+    const FLAGS: SendFlags = SendFlags::DONTWAIT;
 
     pub(super) fn can_wait(socket: &impl AsFd) -> bool {
         let flags = rustix::fs::fcntl_getfl(socket);
@@ -182,19 +218,36 @@ mod unix {
 
     pub(super) fn wait(
         socket: &impl AsFd,
-        interest: Interest,
+        interest: Interest<'_>,
         timeout: Option<Duration>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Ready> {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, interest.read);
         events.set(PollFlags::OUT, interest.write);
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut fds = [PollFd::new(socket, events)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        let socket = PollFd::new(socket, events);
+        let waited = match interest.wake {
+            None => {
+                let mut fds = [socket];
+                poll(&mut fds, timeout.as_ref()).map(|_| fds[0].revents())
+            }
+            Some(wake) => {
+                let mut fds = [socket, PollFd::new(wake, PollFlags::IN)];
+                poll(&mut fds, timeout.as_ref()).map(|_| fds[0].revents())
+            }
+        };
+        let found = match waited {
+            Ok(found) => found,
+            // Whoever waits looks again.
+            Err(rustix::io::Errno::INTR) => events,
+            Err(error) => return Err(error.into()),
+        };
+        // An error, or the end of both halves, shows to whoever reads or writes.
+        let other = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+        Ok(Ready {
+            read: interest.read && (other || found.contains(PollFlags::IN)),
+            write: interest.write && (other || found.contains(PollFlags::OUT)),
+        })
     }
 
     pub(super) fn read_now(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
@@ -202,16 +255,12 @@ mod unix {
         Ok(len)
     }
 
-    pub(super) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut flags = SendFlags::DONTWAIT;
-        // Elsewhere the standard library sets the socket's own option.
-        #[cfg(not(target_vendor = "apple"))]
-        flags.insert(SendFlags::NOSIGNAL);
+    pub(crate) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let sent = match parts {
-            [one] => rustix::net::send(socket, one, flags),
+            [one] => rustix::net::send(socket, one, FLAGS),
             parts => {
                 let mut none = SendAncillaryBuffer::default();
-                rustix::net::sendmsg(socket, parts, &mut none, flags)
+                rustix::net::sendmsg(socket, parts, &mut none, FLAGS)
             }
         };
         sent.map_err(Into::into)
@@ -231,7 +280,7 @@ macro_rules! unix_socket {
                 unix::can_wait(self)
             }
 
-            fn wait(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
+            fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
                 unix::wait(self, interest, timeout)
             }
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Message, OsEntropy, Outcome, Plain, ProtocolViolation, Received, RecvError,
-    SendError, State, WebSocket,
+    Builder, CloseCode, Ended, Message, OsEntropy, Outcome, Plain, ProtocolViolation, Received,
+    RecvError, SendError, Side, State, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use support::{tcp_pair, ws_pair, ws_pair_with};
@@ -18,7 +18,7 @@ use support::{tcp_pair, ws_pair, ws_pair_with};
 /// The operations' errors read well, and suit a function that returns `io::Result`.
 #[test]
 fn errors_convert_into_those_of_the_standard_library() {
-    use motews_std::{AcceptError, ConnectError, Due, HandshakeError, UrlError};
+    use motews_std::{AcceptError, ConnectError, Deadline, HandshakeError, UrlError};
     use std::io::{Error, ErrorKind as Kind};
     let eof = RecvError::Protocol(ProtocolViolation::UnexpectedEof);
     let cases: [(Error, Kind, &str); 11] = [
@@ -29,12 +29,12 @@ fn errors_convert_into_those_of_the_standard_library() {
             "the peer broke the protocol",
         ),
         (
-            RecvError::TimedOut(Due::Pong).into(),
+            RecvError::TimedOut(Deadline::Pong).into(),
             Kind::TimedOut,
             "does not answer",
         ),
         (
-            RecvError::TimedOut(Due::Close).into(),
+            RecvError::TimedOut(Deadline::Close).into(),
             Kind::TimedOut,
             "did not close",
         ),
@@ -110,7 +110,7 @@ fn open_large_messages_pass_while_the_peer_reads() {
     });
     client.send(&large).unwrap();
     assert_eq!(client.recv().unwrap(), Some(Message::Binary(expected)));
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     echo.join().unwrap();
 }
 
@@ -127,10 +127,15 @@ fn open_client_closes_clean_on_both_sides() {
     let expected = Outcome {
         code: CloseCode::new(4000),
         reason: "done".to_owned(),
-        clean: true,
+        ended: Ended::Closed {
+            code: CloseCode::new(4000),
+            by: Side::Remote,
+            clean: true,
+        },
     };
     let outcome = client.close(CloseCode::new(4000), "done").unwrap();
-    assert_eq!((outcome.code, outcome.clean), (expected.code, true));
+    assert_eq!((outcome.code, outcome.is_clean()), (expected.code, true));
+    assert_eq!(client.ended(), Some(outcome.ended));
     assert_eq!(echo.join().unwrap(), expected);
     assert_eq!(client.state(), State::Closed);
     // A second close tells the same.
@@ -148,8 +153,8 @@ fn open_server_closes_clean_and_drops_what_still_comes() {
     let outcome = client.outcome().unwrap();
     assert_eq!(outcome.reason, "bye");
     assert_eq!(outcome.code, CloseCode::GOING_AWAY);
-    assert!(outcome.clean);
-    assert!(closing.join().unwrap().clean);
+    assert!(outcome.is_clean());
+    assert!(closing.join().unwrap().is_clean());
 }
 
 /// §7.1.1: the server's half ends first, and the Close is not lost by a reset [CL08]
@@ -195,7 +200,7 @@ fn open_stream_ends_without_a_close_is_an_error() {
     }
     let outcome = server.outcome().unwrap();
     assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
-    assert!(!outcome.clean);
+    assert!(!outcome.is_clean());
 }
 
 /// CL18: a reset is an error of the transport, and stays one
@@ -596,7 +601,7 @@ fn open_unix_sockets_serve_as_well() {
     assert_eq!(client.recv().unwrap(), Some("one".into()));
     assert_eq!(client.recv().unwrap().unwrap().len(), 100_000);
     let thread = std::thread::spawn(move || server.recv().unwrap());
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     assert_eq!(thread.join().unwrap(), None);
 }
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Due, RecvError, SendError, State, Timeouts,
-    WebSocket,
+    AcceptError, Builder, CloseCode, ConnectError, Deadline, Ended, RecvError, SendError, State,
+    Timeouts, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use support::{QUICK, REQUEST, serve, tcp_pair, ws_pair_with};
@@ -71,7 +71,7 @@ fn closing_peer_is_silent_close_times_out() {
         let outcome = server.close(CloseCode::NORMAL, "").unwrap();
         assert_quick(start);
         assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
-        assert!(!outcome.clean);
+        assert!(!outcome.is_clean());
         drop(server);
         peer.join().unwrap();
     }
@@ -90,14 +90,14 @@ fn closed_server_keeps_tcp_open_client_ends_it() {
     let start = Instant::now();
     assert_eq!(client.recv().unwrap(), None);
     assert_quick(start);
-    assert!(client.outcome().unwrap().clean);
+    assert!(client.outcome().unwrap().is_clean());
 }
 
 #[test]
 fn open_peer_is_dead_is_found_out_by_a_ping() {
     let timeouts = Timeouts {
-        keepalive: Some(Duration::from_millis(70)),
-        pong: Some(Duration::from_millis(80)),
+        keepalive: Some(70),
+        pong: Some(80),
         ..QUICK
     };
     let (mut raw, stream) = tcp_pair();
@@ -106,13 +106,16 @@ fn open_peer_is_dead_is_found_out_by_a_ping() {
         .from_upgraded(stream, Server, b"");
     let start = Instant::now();
     for _ in 0..2 {
-        assert!(matches!(server.recv(), Err(RecvError::TimedOut(Due::Pong))));
+        assert!(matches!(
+            server.recv(),
+            Err(RecvError::TimedOut(Deadline::Pong))
+        ));
     }
     assert_quick(start);
     let mut ping = [0; 2];
     raw.read_exact(&mut ping).unwrap();
     assert_eq!(ping, [0x89, 0]);
-    assert!(!server.outcome().unwrap().clean);
+    assert!(!server.outcome().unwrap().is_clean());
 }
 
 /// An application that only asks for what is there finds out, too; and one that looked away for
@@ -120,8 +123,8 @@ fn open_peer_is_dead_is_found_out_by_a_ping() {
 #[test]
 fn open_polled_dead_peer_is_found_out_by_a_ping() {
     let timeouts = Timeouts {
-        keepalive: Some(Duration::from_millis(70)),
-        pong: Some(Duration::from_millis(80)),
+        keepalive: Some(70),
+        pong: Some(80),
         ..QUICK
     };
     let (mut raw, stream) = tcp_pair();
@@ -144,14 +147,17 @@ fn open_polled_dead_peer_is_found_out_by_a_ping() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_quick(start);
-    assert!(matches!(server.recv(), Err(RecvError::TimedOut(Due::Pong))));
+    assert!(matches!(
+        server.recv(),
+        Err(RecvError::TimedOut(Deadline::Pong))
+    ));
 }
 
 #[test]
 fn open_peer_that_answers_pings_stays() {
     let timeouts = Timeouts {
-        keepalive: Some(Duration::from_millis(20)),
-        pong: Some(Duration::from_millis(500)),
+        keepalive: Some(20),
+        pong: Some(500),
         ..QUICK
     };
     let (mut client, mut server) = ws_pair_with(&Builder::new().timeouts(timeouts));
@@ -169,8 +175,8 @@ fn open_peer_that_answers_pings_stays() {
 #[test]
 fn open_peer_reads_slowly_is_not_taken_for_dead() {
     let timeouts = Timeouts {
-        keepalive: Some(Duration::from_millis(20)),
-        pong: Some(Duration::from_millis(800)),
+        keepalive: Some(20),
+        pong: Some(800),
         ..QUICK
     };
     let (mut raw, stream) = tcp_pair();
@@ -197,7 +203,10 @@ fn open_peer_reads_slowly_is_not_taken_for_dead() {
             Ok(_) => assert!(start.elapsed() < Duration::from_secs(10)),
         }
     };
-    assert!(matches!(error, RecvError::TimedOut(Due::Pong)), "{error:?}");
+    assert!(
+        matches!(error, RecvError::TimedOut(Deadline::Pong)),
+        "{error:?}"
+    );
     drop(server);
     reader.join().unwrap();
 }
@@ -205,7 +214,7 @@ fn open_peer_reads_slowly_is_not_taken_for_dead() {
 #[test]
 fn open_peer_is_idle_connection_closes() {
     let timeouts = Timeouts {
-        idle: Some(Duration::from_millis(150)),
+        idle: Some(150),
         ..QUICK
     };
     let (mut client, server) = ws_pair_with(&Builder::new().timeouts(timeouts));
@@ -230,19 +239,25 @@ fn open_peer_is_idle_connection_closes() {
 fn open_peer_does_not_read_send_times_out() {
     for size in [1000, 1_000_000] {
         let (_raw, stream) = tcp_pair();
-        let mut server = Builder::new()
-            .write_timeout(Some(Duration::from_millis(150)))
-            .from_upgraded(stream, Server, b"");
+        let mut server = quick().from_upgraded(stream, Server, b"");
         let message = vec![0; size];
+        let start = Instant::now();
         let error = (0..100_000).find_map(|_| server.send(&message).err());
+        assert_quick(start);
         assert!(matches!(error, Some(SendError::TimedOut)), "{error:?}");
-        assert!(matches!(server.send("x"), Err(SendError::Closed)));
+        assert!(matches!(server.send("x"), Err(SendError::TimedOut)));
         assert_eq!(server.backlog(), 0);
         assert_eq!(server.state(), State::Failed);
+        let ended = Some(Ended::TimedOut(Deadline::Write));
+        assert_eq!(server.ended(), ended);
         for _ in 0..2 {
-            assert!(matches!(server.recv(), Err(RecvError::NotRead)));
+            assert!(matches!(
+                server.recv(),
+                Err(RecvError::TimedOut(Deadline::Write))
+            ));
         }
-        assert!(!server.outcome().unwrap().clean);
+        assert_eq!(server.ended(), ended);
+        assert!(!server.outcome().unwrap().is_clean());
     }
 }
 
@@ -252,7 +267,6 @@ fn open_peer_does_not_read_a_sender_ends_its_owner() {
     let (mut raw, stream) = tcp_pair();
     let mut server = Builder::new()
         .timeouts(QUICK)
-        .write_timeout(Some(Duration::from_millis(150)))
         .from_upgraded(stream, Server, b"");
     let sender = server.sender().unwrap();
     let start = Instant::now();
@@ -269,7 +283,10 @@ fn open_peer_does_not_read_a_sender_ends_its_owner() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, RecvError::NotRead), "{error:?}");
+    assert!(
+        matches!(error, RecvError::TimedOut(Deadline::Write)),
+        "{error:?}"
+    );
     assert_quick(start);
     assert!(matches!(stuck.join().unwrap(), Err(SendError::TimedOut)));
     drop(server);
@@ -287,7 +304,7 @@ fn closing_by_a_sender_has_the_deadline_too() {
     sender.close(CloseCode::NORMAL, "").unwrap();
     assert!(matches!(
         thread.join().unwrap(),
-        Err(RecvError::TimedOut(Due::Close))
+        Err(RecvError::TimedOut(Deadline::Close))
     ));
 }
 

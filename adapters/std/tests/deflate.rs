@@ -18,7 +18,7 @@ use support::{REQUEST, serve, tcp_pair, ws_pair_with};
 /// Whoever fails a connection waits for the peer's end of it, here not for long.
 fn builder() -> Builder {
     let timeouts = Timeouts {
-        close: Some(Duration::from_millis(300)),
+        close: Some(300),
         ..Timeouts::default()
     };
     Builder::new()
@@ -205,8 +205,8 @@ fn open_compressed_messages_arrive_as_they_were() {
         for sender in senders {
             sender.join().unwrap();
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
-        assert!(echo.join().unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        assert!(echo.join().unwrap().is_clean());
     }
 }
 

@@ -135,9 +135,12 @@ fn trickling_session_loses_nothing_and_repeats_nothing() {
                 break;
             }
         }
-        assert!(outcome.unwrap().clean);
+        assert!(outcome.unwrap().is_clean());
         let outcome = server.outcome().unwrap();
-        assert_eq!((outcome.reason.as_str(), outcome.clean), ("done", true));
+        assert_eq!(
+            (outcome.reason.as_str(), outcome.is_clean()),
+            ("done", true)
+        );
     }
 }
 

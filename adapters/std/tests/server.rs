@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, ConnectError, Handler, Hub, Limits, Membership, Message, MessageRef, Outcome, Peer,
-    PeerId, PeerSender, Peers, Request, Response, SendError, Server, ServerBuilder, SlowPolicy,
-    Timeouts, TrySendError, WebSocket,
+    CloseCode, ConnectError, Deadline, Ended, Handler, Hub, Limits, Membership, Message,
+    MessageRef, Outcome, Peer, PeerId, PeerSender, Peers, ProtocolViolation, Request, Response,
+    SendError, Server, ServerBuilder, Side, SlowPolicy, Timeouts, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head::{Head, read as read_head};
-use server_support::{PATIENCE, Recorder, Running, read_frame, read_to_end, start, until};
+use server_support::{FAST, PATIENCE, Recorder, Running, read_frame, read_to_end, start, until};
 use support::{QUICK, REQUEST};
 
 /// A client whose receives do not take for ever.
@@ -36,20 +36,19 @@ fn echo(peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
     peer.send(message)
 }
 
-fn outcome(code: u16, reason: &str, clean: bool) -> Outcome {
-    // An outcome is made by a WebSocket only, so one is had from there.
-    let server = start(Server::builder(), |peer: &mut Peer, message: MessageRef| {
-        let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
-        let (code, reason) = text.split_once(' ').unwrap();
-        peer.close(CloseCode::new(code.parse().unwrap()), reason)
-    });
-    let mut client = server.connect();
-    client.send(format!("1000 {reason}")).unwrap();
-    assert_eq!(client.recv().unwrap(), None);
-    let mut outcome = client.outcome().unwrap();
-    outcome.code = CloseCode::new(code);
-    outcome.clean = clean;
-    outcome
+/// What became of a closing handshake that the peer has begun.
+fn closed(code: u16) -> Ended {
+    Ended::Closed {
+        code: CloseCode::new(code),
+        by: Side::Remote,
+        clean: true,
+    }
+}
+
+/// Whether this client was closed like that, and cleanly.
+fn was_closed(client: &WebSocket, code: u16, reason: &str) -> bool {
+    let outcome = client.outcome().unwrap();
+    (outcome.code.as_u16(), &*outcome.reason, outcome.is_clean()) == (code, reason, true)
 }
 
 // ---- messages ----
@@ -81,7 +80,7 @@ fn open_message_of_any_kind_and_length_comes_back() {
             client.send(&bytes).unwrap();
             assert_eq!(recv(&mut client), bytes.into());
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     }
 }
 
@@ -302,8 +301,10 @@ fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
     let mut client = server.connect();
     client.send("Hello").unwrap();
     let told = client.close(CloseCode::new(4000), "enough").unwrap();
-    assert!(told.clean);
-    assert_eq!(recorder.outcome(), outcome(4000, "enough", true));
+    assert!(told.is_clean());
+    let outcome = recorder.outcome();
+    assert_eq!(outcome.ended, closed(4000));
+    assert_eq!((outcome.code.as_u16(), &*outcome.reason), (4000, "enough"));
     until("it is gone", || server.handle.connections() == 0);
     assert_eq!(recorder.outcomes().len(), 1);
 }
@@ -311,22 +312,31 @@ fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
 #[test]
 fn open_peer_that_leaves_without_a_close_is_told_once_as_abnormal() {
     type Leave = fn(std::net::TcpStream);
-    let ways: [(&str, Leave); 4] = [
-        ("FIN", |stream| drop(stream)),
-        ("half", |stream| {
-            stream.shutdown(Shutdown::Write).unwrap();
-            read_to_end(&mut &stream);
-        }),
-        ("RST", |stream| drop(reset(stream))),
-        ("in a frame", |mut stream| {
-            stream.write_all(b"\x81\x85").unwrap()
-        }),
+    let eof = Ended::Violation(ProtocolViolation::UnexpectedEof);
+    let ways: [(&str, Leave, Ended); 4] = [
+        ("FIN", |stream| drop(stream), eof),
+        (
+            "half",
+            |stream| {
+                stream.shutdown(Shutdown::Write).unwrap();
+                read_to_end(&mut &stream);
+            },
+            eof,
+        ),
+        ("RST", |stream| drop(reset(stream)), Ended::Lost),
+        (
+            "in a frame",
+            |mut stream| stream.write_all(b"\x81\x85").unwrap(),
+            eof,
+        ),
     ];
-    for (way, leave) in ways {
+    for (way, leave, ended) in ways {
         let recorder = Recorder::default();
         let server = start(Server::builder(), recorder.clone());
         leave(server.open());
-        assert_eq!(recorder.outcome(), outcome(1006, "", false), "{way}");
+        let outcome = recorder.outcome();
+        assert_eq!(outcome.ended, ended, "{way}");
+        assert_eq!((outcome.code.as_u16(), &*outcome.reason), (1006, ""));
         until("it is gone", || server.handle.connections() == 0);
     }
 }
@@ -354,7 +364,8 @@ fn open_violation_of_the_peer_is_answered_with_its_code() {
             read_to_end(&mut stream),
             unmasked(0x88, &code.to_be_bytes())
         );
-        assert_eq!(recorder.outcome(), outcome(1006, "", false));
+        assert!(matches!(recorder.outcome().ended, Ended::Violation(_)));
+        assert_eq!(recorder.outcome().code.as_u16(), 1006);
     }
 }
 
@@ -373,7 +384,7 @@ fn open_close_by_the_handler_reaches_the_peer() {
     let mut client = server.connect();
     client.send("Hello").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome(), Some(outcome(4001, "go", true)));
+    assert!(was_closed(&client, 4001, "go"));
 }
 
 #[test]
@@ -386,7 +397,7 @@ fn open_handler_that_panics_closes_this_connection_only() {
     client.send("not echoed").unwrap();
     assert_eq!(client.recv().unwrap(), None);
     assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
-    assert!(recorder.outcome().clean);
+    assert!(recorder.outcome().is_clean());
 
     let url = format!("ws://{}/panic-open", server.addr);
     let mut client = motews_std::connect(&url).unwrap();
@@ -464,8 +475,8 @@ fn request_that_trickles_is_dropped_at_its_deadline() {
 fn open_silent_peer_is_pinged_and_dropped_without_a_pong() {
     let recorder = Recorder::default();
     let timeouts = Timeouts {
-        keepalive: Some(Duration::from_millis(100)),
-        pong: Some(Duration::from_millis(100)),
+        keepalive: Some(100),
+        pong: Some(100),
         ..QUICK
     };
     let server = start(Server::builder().timeouts(timeouts), recorder.clone());
@@ -477,14 +488,14 @@ fn open_silent_peer_is_pinged_and_dropped_without_a_pong() {
     }
     assert!(recorder.outcomes().is_empty());
     assert_eq!(read_frame(&mut stream), (0x89, Vec::new()));
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(recorder.outcome().ended, Ended::TimedOut(Deadline::Pong));
 }
 
 #[test]
 fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
     let recorder = Recorder::default();
     let timeouts = Timeouts {
-        idle: Some(Duration::from_millis(300)),
+        idle: Some(300),
         ..QUICK
     };
     let server = start(Server::builder().timeouts(timeouts), recorder.clone());
@@ -495,7 +506,7 @@ fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
         std::thread::sleep(Duration::from_millis(60));
     }
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome(), Some(outcome(1001, "idle", true)));
+    assert!(was_closed(&client, 1001, "idle"));
     assert_eq!(recorder.outcome().code, CloseCode::GOING_AWAY);
 }
 
@@ -503,7 +514,7 @@ fn open_idle_peer_is_closed_and_messages_either_way_keep_it() {
 fn closing_peer_that_does_not_answer_is_dropped_whatever_it_sends() {
     let recorder = Recorder::default();
     let timeouts = Timeouts {
-        idle: Some(Duration::from_millis(100)),
+        idle: Some(100),
         ..QUICK
     };
     let server = start(Server::builder().timeouts(timeouts), recorder.clone());
@@ -515,7 +526,7 @@ fn closing_peer_that_does_not_answer_is_dropped_whatever_it_sends() {
         let _ = stream.write_all(&masked(0x89, b""));
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(recorder.outcome().ended, Ended::TimedOut(Deadline::Close));
 }
 
 // ---- limits ----
@@ -674,12 +685,16 @@ fn open_handler_that_sends_without_end_is_told_that_the_backlog_is_full() {
 #[test]
 fn open_peer_that_reads_nothing_for_too_long_is_dropped() {
     let recorder = Recorder::default();
-    let builder = Server::builder().write_timeout(Some(Duration::from_millis(200)));
-    let server = start(builder, recorder.clone());
+    let timeouts = Timeouts {
+        write: Some(200),
+        min_rate: FAST,
+        ..Timeouts::SERVER
+    };
+    let server = start(Server::builder().timeouts(timeouts), recorder.clone());
     let mut stream = server.open();
     let long = vec![0; 16 << 20];
     let _ = stream.write_all(&masked(0x82, &long));
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(recorder.outcome().ended, Ended::TimedOut(Deadline::Write));
 }
 
 // ---- other threads ----
@@ -850,7 +865,7 @@ fn sender_checks_the_code_and_the_reason() {
     assert!(matches!(closed, Err(SendError::Invalid(_))));
     sender.close(CloseCode::new(4999), "bye").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome(), Some(outcome(4999, "bye", true)));
+    assert!(was_closed(&client, 4999, "bye"));
 }
 
 // ---- hubs ----
@@ -997,7 +1012,12 @@ fn hub_with_a_member_that_does_not_read_follows_its_policy_and_its_counts_add_up
 
 #[test]
 fn hub_with_a_member_that_never_reads_again_disconnects_it_in_time() {
-    let builder = Server::builder().timeouts(QUICK);
+    let timeouts = Timeouts {
+        write: Some(150),
+        min_rate: FAST,
+        ..QUICK
+    };
+    let builder = Server::builder().timeouts(timeouts);
     let policy = SlowPolicy::Disconnect(CloseCode::POLICY_VIOLATION);
     let (server, hub, _senders) = room(builder, policy);
     let slow = server.open();
@@ -1005,7 +1025,7 @@ fn hub_with_a_member_that_never_reads_again_disconnects_it_in_time() {
     while hub.broadcast(vec![0; 100_000]).disconnected == 0 {
         std::thread::yield_now();
     }
-    // It cannot be told: its time for closing is over first.
+    // It cannot be told: its time for reading is over first.
     until("it has left", || hub.is_empty());
     drop(slow);
 }
@@ -1033,10 +1053,10 @@ fn wss_messages_of_any_length_pass_and_it_closes_clean() {
         }
     }
     for client in &mut clients {
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     }
     until("all are gone", || server.handle.connections() == 0);
-    assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+    assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
     // One that speaks no TLS gets no WebSocket, and is gone.
     let mut plain = server.raw();
     plain.write_all(REQUEST).unwrap();
@@ -1183,7 +1203,7 @@ mod deflate {
     }
 
     #[test]
-    fn open_close_by_the_handler_behind_much_that_others_send_compresses_some_of_it_only() {
+    fn open_close_by_the_handler_behind_much_that_others_send_is_compressed_in_turns() {
         let builder = Server::builder().deflate(Deflate::default());
         let server = start(builder, |peer: &mut Peer, _: MessageRef| {
             send_as_others(peer);
@@ -1196,9 +1216,7 @@ mod deflate {
         }
         assert_eq!(client.recv().unwrap(), None);
         let received = client.traffic().unwrap().received;
-        let packed = received.messages - received.payloads;
-        assert!(packed > 3 * LEN as u64, "{received:?}");
-        assert!(packed < 6 * LEN as u64, "{received:?}");
+        assert!(received.payloads < received.messages / 2, "{received:?}");
     }
 
     #[test]
@@ -1482,7 +1500,7 @@ fn shutdown_closes_all_with_1001_and_returns() {
         let addr = server.addr;
         server.join().unwrap();
         assert!(begun.elapsed() < PATIENCE);
-        assert!(recorder.outcomes().iter().all(|outcome| outcome.clean));
+        assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
         assert_eq!(recorder.outcomes().len(), 10);
         assert_eq!(handle.connections(), 0);
         assert!(std::net::TcpStream::connect(addr).is_err());
@@ -1502,7 +1520,7 @@ fn shutdown_with_a_peer_that_does_not_answer_ends_at_its_deadline() {
     server.handle.shutdown(Duration::from_millis(100));
     server.join().unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(100));
-    assert_eq!(recorder.outcome(), outcome(1006, "", false));
+    assert_eq!(recorder.outcome().ended, Ended::TimedOut(Deadline::Close));
     drop(silent);
 }
 

@@ -49,8 +49,8 @@ fn wss_messages_pass_both_ways_and_it_closes_clean() {
         client.send(&message).unwrap();
         assert_eq!(client.recv().unwrap(), Some(message));
     }
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
-    assert!(server.join().unwrap().clean);
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(server.join().unwrap().is_clean());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn wss_threads_send_while_the_owner_receives() {
         assert!(bytes.iter().all(|byte| *byte == bytes[0]));
         client.send(vec![9; 5000]).unwrap();
     }
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().clean);
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
     assert_eq!(server.join().unwrap(), 200);
 }
 

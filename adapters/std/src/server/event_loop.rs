@@ -1,5 +1,6 @@
 //! The loop: waits for events, and serves the connections that they are about.
 
+use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -11,15 +12,19 @@ use std::time::Instant;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use motews::{Millis, Timeouts};
+use motews::pace::{DRAIN, Millis, Timeouts};
 use slab::Slab;
 
-use super::connection::{Context, Slot};
+use super::connection::Slot;
+use super::context::Context;
 use super::handler::Handler;
-use super::outbox::{Inbox, set_in_loop};
-use super::peer::{PeerId, Peers};
-use super::stream::Stream;
-use super::{Settings, Shared, Stop};
+use super::id::PeerId;
+use super::inbox::{Inbox, set_in_loop};
+use super::peer::Peers;
+use super::serve::report;
+use super::settings::Settings;
+use super::shared::{Shared, Stop};
+use crate::error::AcceptError;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -37,8 +42,10 @@ const MAX_ACCEPTS: usize = 256;
 /// How long nothing is accepted after the operating system, or the limit, did not let us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds.
+/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. And while
+/// connections are ending, an eighth of the time that the peer has to end TCP.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+const ENDING_SWEEP: Duration = Duration::from_millis(DRAIN as u64 / 8);
 
 /// The time is counted in milliseconds.
 const MIN_TIMER: Duration = Duration::from_millis(1);
@@ -56,7 +63,7 @@ impl Waiting {
     pub(super) fn new(mut listener: TcpListener, settings: &Settings) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        let inbox = Inbox::new(waker, settings.limits.max_backlog, settings.write_timeout);
+        let inbox = Inbox::new(waker, settings.limits.max_backlog);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
@@ -84,7 +91,7 @@ enum Accepting {
     /// There may be more.
     Now,
     /// Not before this time: there is no room.
-    At(Millis),
+    At(Duration),
     /// The server shuts down.
     Never,
 }
@@ -101,11 +108,13 @@ pub(super) struct EventLoop<H: Handler> {
     number: u32,
     context: Context,
     buffer: Box<[u8]>,
+    /// All times of the loop are counted from here.
     epoch: Instant,
+    now: Duration,
     sweep: Option<Duration>,
-    next_sweep: Option<Millis>,
+    next_sweep: Option<Duration>,
     timer: Option<Duration>,
-    next_timer: Option<Millis>,
+    next_timer: Option<Duration>,
 }
 
 impl<H: Handler> EventLoop<H> {
@@ -125,6 +134,7 @@ impl<H: Handler> EventLoop<H> {
             number: 0,
             buffer: vec![0; READ_LEN].into_boxed_slice(),
             epoch: Instant::now(),
+            now: Duration::ZERO,
             next_sweep: None,
             timer,
             next_timer: None,
@@ -139,7 +149,7 @@ impl<H: Handler> EventLoop<H> {
         let left: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
         for key in left {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.failed(&mut self.handler, &mut self.context);
+                slot.abort(&mut self.handler, &mut self.context);
             }
             self.remove(key);
         }
@@ -149,13 +159,13 @@ impl<H: Handler> EventLoop<H> {
     fn turn_around(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(MAX_EVENTS);
         let mut ready = Vec::new();
-        self.context.now = self.now();
-        self.next_timer = self.timer.map(|timer| self.context.now.after(timer));
+        self.look_at_clock();
+        self.next_timer = self.timer.and_then(|timer| self.now.checked_add(timer));
         loop {
             let busy = self.accepting == Accepting::Now || !self.context.later.is_empty();
             // Looked at last: who stops the server before that finds nobody to wake.
             let timeout = if !busy && self.context.inbox.fall_asleep() && !self.is_to_stop() {
-                self.next_deadline().map(|at| at.since(self.context.now))
+                self.next_deadline().map(|at| at.saturating_sub(self.now))
             } else {
                 Some(Duration::ZERO)
             };
@@ -165,8 +175,7 @@ impl<H: Handler> EventLoop<H> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 polled => polled?,
             }
-            let now = self.now();
-            self.context.now = now;
+            self.look_at_clock();
 
             // Those that wait have their turn once in a round.
             core::mem::swap(&mut self.context.later, &mut ready);
@@ -180,19 +189,20 @@ impl<H: Handler> EventLoop<H> {
             self.visit(&mut ready, Slot::turn);
             self.context.inbox.take(&mut ready);
             self.visit(&mut ready, Slot::resume);
-            self.accept(now);
-            self.keep_time(now);
-            if self.shut_down(now) {
+            self.accept();
+            self.keep_time();
+            if self.shut_down() {
                 return Ok(());
             }
         }
     }
 
-    fn now(&self) -> Millis {
-        Millis(0).after(self.epoch.elapsed())
+    fn look_at_clock(&mut self) {
+        self.now = self.epoch.elapsed();
+        self.context.now = millis(self.now);
     }
 
-    fn next_deadline(&self) -> Option<Millis> {
+    fn next_deadline(&self) -> Option<Duration> {
         let accept = match self.accepting {
             Accepting::At(at) => Some(at),
             _ => None,
@@ -204,9 +214,8 @@ impl<H: Handler> EventLoop<H> {
             .min()
     }
 
-    fn stop_at(&self, stop: Stop) -> Option<Millis> {
-        let at = stop.at?.saturating_duration_since(self.epoch);
-        Some(Millis(0).after(at))
+    fn stop_at(&self, stop: Stop) -> Option<Duration> {
+        Some(stop.at?.saturating_duration_since(self.epoch))
     }
 
     // ---- connections ----
@@ -216,7 +225,7 @@ impl<H: Handler> EventLoop<H> {
             return;
         };
         let (handler, context) = (&mut self.handler, &mut self.context);
-        context.work = 0;
+        context.turn.work = 0;
         if event.is_writable() {
             slot.writable(handler, context, &mut self.buffer);
         }
@@ -224,7 +233,10 @@ impl<H: Handler> EventLoop<H> {
             slot.readable(handler, context, &mut self.buffer, event.is_read_closed());
         }
         if event.is_error() {
-            slot.failed(handler, context);
+            let error = slot.core.stream.socket().take_error();
+            let error = error.and_then(|error| error.map_or(Ok(()), Err));
+            let error = error.err().unwrap_or(io::ErrorKind::ConnectionReset.into());
+            slot.failed(handler, context, error);
         }
         if slot.core.is_over() {
             self.remove(key);
@@ -243,7 +255,7 @@ impl<H: Handler> EventLoop<H> {
             let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
                 continue;
             };
-            self.context.work = 0;
+            self.context.turn.work = 0;
             visit(slot, &mut self.handler, &mut self.context, &mut self.buffer);
             if slot.core.is_over() {
                 self.remove(key);
@@ -272,13 +284,13 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    fn accept(&mut self, now: Millis) {
+    fn accept(&mut self) {
         match self.accepting {
             Accepting::Wait | Accepting::Never => return,
-            Accepting::At(at) if now < at => return,
+            Accepting::At(at) if self.now < at => return,
             Accepting::At(_) | Accepting::Now => {}
         }
-        let pause = Accepting::At(now.after(ACCEPT_PAUSE));
+        let pause = Accepting::At(self.now + ACCEPT_PAUSE);
         self.accepting = Accepting::Now;
         for _ in 0..MAX_ACCEPTS {
             let Some(listener) = &self.listener else {
@@ -289,20 +301,25 @@ impl<H: Handler> EventLoop<H> {
             let full = before >= self.shared.settings.limits.max_connections
                 || self.slots.len() >= PeerId::MAX_SLOTS;
             let accepted = if full { None } else { Some(listener.accept()) };
-            let opened = match accepted {
-                Some(Ok((stream, _))) => self.open(stream, now),
-                Some(Err(error)) => Err(error),
-                None => {
-                    self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                    self.accepting = pause;
-                    return;
-                }
+            let Some(accepted) = accepted else {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                self.accepting = pause;
+                return;
             };
+            let mut address = None;
+            let opened = accepted.and_then(|(stream, from)| {
+                address = Some(from);
+                self.open(stream, from)
+            });
             let Err(error) = opened else {
                 continue;
             };
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            match error.kind() {
+            let kind = error.kind();
+            if kind != io::ErrorKind::WouldBlock && kind != io::ErrorKind::Interrupted {
+                report(&mut self.handler, address, &AcceptError::Io(error));
+            }
+            match kind {
                 io::ErrorKind::WouldBlock => {
                     self.accepting = Accepting::Wait;
                     return;
@@ -321,38 +338,38 @@ impl<H: Handler> EventLoop<H> {
     }
 
     /// Takes a connection.
-    fn open(&mut self, socket: TcpStream, now: Millis) -> io::Result<()> {
-        // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
-        // hands the listener's option down.
-        if cfg!(not(target_os = "linux")) {
-            socket.set_nodelay(true)?;
-        }
-        let mut stream = Stream::new(socket, &self.shared.settings)?;
+    fn open(&mut self, socket: TcpStream, address: SocketAddr) -> io::Result<()> {
+        let mut stream = self.context.settings.stream(socket)?;
         let entry = self.slots.vacant_entry();
         let token = Token(entry.key());
         let registry = self.poll.registry();
         registry.register(stream.socket_mut(), token, Interest::READABLE)?;
         let id = PeerId::new(self.number, self.index, entry.key());
         self.number = self.number.wrapping_add(1);
-        entry.insert(Slot::new(stream, id, &self.context));
+        entry.insert(Slot::new(stream, address, id, &self.context));
         if self.next_sweep.is_none() {
-            self.next_sweep = self.sweep.map(|sweep| now.after(sweep));
+            self.next_sweep = self.sweep.map(|sweep| self.now + sweep);
         }
         Ok(())
     }
 
     // ---- time ----
 
-    fn keep_time(&mut self, now: Millis) {
+    fn keep_time(&mut self) {
+        let now = self.now;
         // For all connections together, as in `shut_down`.
-        self.context.work = 0;
+        self.context.turn.work = 0;
         if let Some(due) = self.next_timer
             && due <= now
         {
             // From the time that it was due: it does not drift. What was missed is left out.
-            self.next_timer = self.timer.map(|timer| {
-                let next = due.after(timer);
-                if next > now { next } else { now.after(timer) }
+            self.next_timer = self.timer.and_then(|timer| {
+                let next = due.checked_add(timer)?;
+                if next > now {
+                    Some(next)
+                } else {
+                    now.checked_add(timer)
+                }
             });
             let (handler, context) = (&mut self.handler, &mut self.context);
             let peers = &mut Peers {
@@ -363,21 +380,30 @@ impl<H: Handler> EventLoop<H> {
             let _ = catch_unwind(AssertUnwindSafe(|| handler.on_timer(peers)));
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
-            let keys = self.slots.capacity();
-            for key in 0..keys {
-                let Some(slot) = self.slots.get_mut(key) else {
-                    continue;
-                };
-                slot.sweep(&mut self.handler, &mut self.context);
-                if slot.core.is_over() {
-                    self.remove(key);
-                }
-            }
+            self.context.ending = false;
+            self.sweep_all();
             self.next_sweep = if self.slots.is_empty() {
                 None
             } else {
-                self.sweep.map(|sweep| now.after(sweep))
+                self.sweep.map(|sweep| now + sweep)
             };
+        }
+        if core::mem::take(&mut self.context.ending) {
+            let soon = now + ENDING_SWEEP;
+            self.next_sweep = Some(self.next_sweep.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// Looks at the deadlines of all connections.
+    fn sweep_all(&mut self) {
+        for key in 0..self.slots.capacity() {
+            let Some(slot) = self.slots.get_mut(key) else {
+                continue;
+            };
+            slot.sweep(&mut self.handler, &mut self.context);
+            if slot.core.is_over() {
+                self.remove(key);
+            }
         }
     }
 
@@ -387,26 +413,39 @@ impl<H: Handler> EventLoop<H> {
     }
 
     /// Whether the server has shut down.
-    fn shut_down(&mut self, now: Millis) -> bool {
+    fn shut_down(&mut self) -> bool {
         let Some(stop) = self.shared.stop() else {
             return false;
         };
         if self.accepting != Accepting::Never {
             self.accepting = Accepting::Never;
             self.listener = None;
-            self.context.work = 0;
+            self.context.turn.work = 0;
+            // A time that is too far away is none.
+            let by = self.stop_at(stop).filter(|at| {
+                at.saturating_sub(self.now) <= Duration::from_millis(Timeouts::MAX.into())
+            });
             let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
             for key in keys {
                 if let Some(slot) = self.slots.get_mut(key) {
-                    slot.shut_down(&mut self.handler, &mut self.context);
+                    slot.shut_down(&mut self.handler, &mut self.context, by.map(millis));
                     if slot.core.is_over() {
                         self.remove(key);
                     }
                 }
             }
         }
-        self.slots.is_empty() || self.stop_at(stop).is_some_and(|at| at <= now)
+        let is_time = self.stop_at(stop).is_some_and(|at| at <= self.now);
+        if is_time {
+            self.sweep_all();
+        }
+        is_time || self.slots.is_empty()
     }
+}
+
+/// The same point in time as sessions count it. It wraps, and may.
+fn millis(time: Duration) -> Millis {
+    Millis(time.as_millis() as u32)
 }
 
 /// How often to look at the deadlines.
@@ -417,17 +456,13 @@ fn sweep(settings: &Settings) -> Option<Duration> {
         keepalive,
         pong,
         close,
+        write,
+        ..
     } = settings.timeouts;
-    let shortest = [
-        handshake,
-        idle,
-        keepalive,
-        pong,
-        close,
-        settings.write_timeout,
-    ]
-    .into_iter()
-    .flatten()
-    .min()?;
-    Some((shortest / 8).clamp(SWEEPS.0, SWEEPS.1))
+    let shortest = [handshake, idle, keepalive, pong, close, write]
+        .into_iter()
+        .flatten()
+        .min()?;
+    let eighth = Duration::from_millis(u64::from(shortest) / 8);
+    Some(eighth.clamp(SWEEPS.0, SWEEPS.1))
 }

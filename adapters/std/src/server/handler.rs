@@ -1,11 +1,12 @@
 //! What an application does.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::peer::{Peer, Peers};
-use crate::error::SendError;
+use crate::error::{AcceptError, SendError};
+use crate::outcome::Outcome;
 use crate::request::{Request, Response};
-use crate::socket::Outcome;
 
 /// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
 pub type MessageRef<'a> = motews::Message<'a>;
@@ -73,6 +74,14 @@ pub trait Handler {
     /// A connection has ended: once for each that was opened. Nothing can be sent any more.
     fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
         let _ = (peer, outcome);
+    }
+
+    /// A connection has failed before it was open: its request or TLS handshake was incorrect or
+    /// took too long, the peer left in the midst of it, or the operating system did not let the
+    /// server accept it. The peer has been told, if it can be. What [`on_request`](Self::on_request)
+    /// refused is no failure. `address` is the peer's, where that is known.
+    fn on_failure(&mut self, address: Option<SocketAddr>, error: &AcceptError) {
+        let _ = (address, error);
     }
 
     /// How often [`on_timer`](Self::on_timer) is called, in whole milliseconds, one at least; never

@@ -3,44 +3,16 @@
 use core::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use motews::CloseCode;
+use motews::Message as MessageRef;
 use slab::Slab;
 
-use super::backlog::{Frame, Packing};
-use super::handler::MessageRef;
-use super::outbox::{Inbox, Outbox, PeerSender};
+use super::frame::{Frame, Packing};
+use super::id::PeerId;
+use super::inbox::Inbox;
+use super::outbox::{Broadcast, Outbox, SlowPolicy};
 use super::packing::{PeerWindow, pack_alone};
-use super::peer::PeerId;
+use super::sender::PeerSender;
 use crate::message::AsMessage;
-
-/// What a [`Hub`] does with a member whose backlog is full
-/// ([`Limits::max_backlog`](crate::Limits::max_backlog)), because it reads more slowly than is
-/// sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SlowPolicy {
-    /// Drops the oldest messages that wait, until there is room: at most all of them.
-    DropOldest,
-    /// Drops the message that is broadcast.
-    DropNewest,
-    /// Keeps one message only, the newest, whatever the backlog's limit: for the frames of a video.
-    KeepNewest,
-    /// Drops all that waits, and closes the connection with this code; without a Close frame, if
-    /// none may have this code (RFC 6455 §7.4.1).
-    Disconnect(CloseCode),
-}
-
-/// What became of a broadcast.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Broadcast {
-    /// To how many members the message will be sent.
-    pub delivered: usize,
-    /// How many messages were dropped. With [`SlowPolicy::DropNewest`] it is this one, which is not
-    /// counted as delivered; else older ones, which were.
-    pub dropped: usize,
-    /// How many members were disconnected.
-    pub disconnected: usize,
-}
 
 /// A group of connections that get the same messages: a room of a chat, the viewers of a video.
 /// They may be on several loops, and anybody may broadcast, from any thread: clone the hub.
@@ -250,7 +222,7 @@ mod tests {
     fn broadcast_to_many_is_compressed_once_for_each_size_of_window() {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let inbox = Arc::new(Inbox::new(waker, 1 << 20, None));
+        let inbox = Arc::new(Inbox::new(waker, 1 << 20));
         let windows = [
             None,
             WindowBits::new(8),

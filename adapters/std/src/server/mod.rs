@@ -2,131 +2,55 @@
 
 mod backlog;
 mod connection;
+mod context;
+mod control;
+mod cork;
 mod event_loop;
+mod frame;
 mod handler;
 mod hub;
+mod id;
+mod inbox;
+mod listen;
 mod outbox;
+mod outgoing;
 mod packing;
 mod peer;
+mod sender;
+mod serve;
+mod settings;
+mod shared;
+mod socket;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
-use core::fmt;
 use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::panic::{catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
-use motews::Timeouts;
-use socket2::{Domain, Protocol, Socket, Type};
+use motews::pace::Timeouts;
+use socket2::Socket;
 
 use crate::builder::Builder;
 use event_loop::{EventLoop, Waiting};
-use outbox::Inbox;
-use peer::PeerId as Id;
+use listen::listen;
+use settings::Settings;
+use shared::Shared;
 
 pub use handler::{Handler, MessageRef};
-pub use hub::{Broadcast, Hub, Membership, SlowPolicy};
-pub use outbox::PeerSender;
-pub use peer::{Peer, PeerId, Peers};
-
-/// How many connections may wait to be accepted.
-const LISTEN_BACKLOG: i32 = 4096;
-
-/// What a [`Server`] bounds, beside [time](ServerBuilder::timeouts).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How many connections there may be, those in their opening handshake included. More wait to
-    /// be accepted, in the operating system's queue. 100,000 by default; the operating system's own
-    /// limit on open files has the same effect. To tell them so instead, count in
-    /// [`Handler::on_request`], and answer with 503.
-    pub max_connections: usize,
-    /// The longest head of a request, in octets, with all line ends. 64 KiB by default. A single
-    /// line has 8 KiB at most, but for the values of headers.
-    pub max_head_len: u32,
-    /// The most headers in a request. 128 by default.
-    pub max_headers: u16,
-    /// The longest message that is received, in octets of payload. A longer one fails the
-    /// connection with 1009 (§10.4). 16 MiB by default. One in parts takes memory for what has come
-    /// of it, and twice as much at most.
-    ///
-    /// With compression a thousandth of that on the wire fills it, and it is held for as long as the
-    /// peer answers pings: allow no more than there is memory for, for each connection.
-    pub max_message_len: usize,
-    /// How much may wait to be written on one connection, in octets of frames. 1 MiB by default. A
-    /// single message may always wait, however long it is.
-    pub max_backlog: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 100_000,
-            max_head_len: 64 * 1024,
-            max_headers: 128,
-            max_message_len: 16 * 1024 * 1024,
-            max_backlog: 1024 * 1024,
-        }
-    }
-}
-
-/// What all loops know and nobody changes.
-pub(crate) struct Settings {
-    limits: Limits,
-    timeouts: Timeouts,
-    write_timeout: Option<Duration>,
-    /// What the opening handshake needs.
-    builder: Builder,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<rustls::ServerConfig>>,
-}
-
-/// What the loops and the handles share.
-struct Shared {
-    settings: Arc<Settings>,
-    local_addr: SocketAddr,
-    connections: AtomicUsize,
-    /// Whether `stop` is there: looked at in each round.
-    stopping: AtomicBool,
-    stop: Mutex<Option<Stop>>,
-    inboxes: Vec<Arc<Inbox>>,
-}
-
-/// That the server shuts down.
-#[derive(Clone, Copy)]
-struct Stop {
-    /// When it is to be gone, if not when the last peer is.
-    at: Option<Instant>,
-}
-
-impl Shared {
-    fn stop(&self) -> Option<Stop> {
-        if !self.stopping.load(Ordering::SeqCst) {
-            return None;
-        }
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has all loops end when this time is over, or earlier.
-    fn shut_down(&self, deadline: Duration) {
-        let at = Instant::now().checked_add(deadline);
-        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = stop.and_then(|stop| stop.at);
-        *stop = Some(Stop {
-            at: before.into_iter().chain(at).min(),
-        });
-        drop(stop);
-        self.stopping.store(true, Ordering::SeqCst);
-        for inbox in &self.inboxes {
-            inbox.wake();
-        }
-    }
-}
+pub use hub::{Hub, Membership};
+pub use id::PeerId;
+pub use outbox::{Broadcast, SlowPolicy};
+pub use peer::{Peer, Peers};
+pub use sender::PeerSender;
+pub use settings::Limits;
 
 /// The settings of a [`Server`]. All limits and deadlines are on by default:
 ///
@@ -163,7 +87,6 @@ pub struct ServerBuilder {
     threads: usize,
     limits: Limits,
     timeouts: Timeouts,
-    write_timeout: Option<Duration>,
     send_buffer: Option<usize>,
     builder: Builder,
     #[cfg(feature = "tls")]
@@ -183,11 +106,7 @@ impl ServerBuilder {
         Self {
             threads: 1,
             limits: Limits::default(),
-            timeouts: Timeouts {
-                idle: Some(Duration::from_secs(60 * 60)),
-                ..builder.timeouts
-            },
-            write_timeout: builder.write_timeout,
+            timeouts: Timeouts::SERVER,
             send_buffer: None,
             builder,
             #[cfg(feature = "tls")]
@@ -212,13 +131,6 @@ impl ServerBuilder {
     /// [`Timeouts::idle`].
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
-        self
-    }
-
-    /// How long a peer may go without reading anything while something waits for it. `None`: for
-    /// ever.
-    pub const fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.write_timeout = timeout;
         self
     }
 
@@ -250,13 +162,13 @@ impl ServerBuilder {
     /// [takeover](crate::Context::takeover) of what is sent it takes 34 KiB, its window for
     /// receiving: then one compressor serves all connections of a loop.
     ///
-    /// To compress takes a loop some 10 milliseconds for a MiB, and its other connections wait. So a
-    /// message above 2 MiB is sent as it is, and after each 256 KiB of messages, or 16 KiB of the
-    /// wire, the others have their turn. What has waited when a connection is closed leaves at once,
-    /// and is compressed up to that only. A message that arrives is inflated as it comes, up to
-    /// [`Limits::max_message_len`] in one turn if it is a bomb: set that to what there is memory for,
-    /// for each connection. What a handler has a [`Hub`] compress is not counted: see
-    /// [`Hub::broadcast`].
+    /// While a loop compresses, its other connections wait:
+    ///
+    /// - Compressing 1 MiB takes some 10 milliseconds. A message above 2 MiB is sent as it is.
+    /// - After 256 KiB of messages, or 16 KiB of the wire, the other connections have their turn.
+    /// - A message that arrives is inflated as it comes, up to [`Limits::max_message_len`] in one
+    ///   turn if it is a bomb. Budget that much memory for each connection.
+    /// - What a handler has a [`Hub`] compress counts against no turn: see [`Hub::broadcast`].
     ///
     /// ```
     /// use motews_std::{Context, Deflate, Server};
@@ -288,51 +200,18 @@ impl ServerBuilder {
     /// # Errors
     /// Those of the operating system. `InvalidInput` for a number of threads that is not in 1..=256.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
-        if !(1..=Id::MAX_LOOPS).contains(&self.threads) {
+        if !(1..=PeerId::MAX_LOOPS).contains(&self.threads) {
             let message = "a server has 1 to 256 threads";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no address");
         for addr in addr.to_socket_addrs()? {
-            match self.listen(addr) {
+            match listen(addr, self.threads, self.send_buffer) {
                 Ok(listeners) => return self.server(listeners),
                 Err(error) => last = error,
             }
         }
         Err(last)
-    }
-
-    /// A listener for each loop.
-    fn listen(&self, mut addr: SocketAddr) -> io::Result<Vec<Socket>> {
-        let mut listeners: Vec<Socket> = Vec::new();
-        for _ in 0..self.threads {
-            if let Some(first) = listeners.first().filter(|_| !SHARED_PORT) {
-                listeners.push(first.try_clone()?);
-                continue;
-            }
-            let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-            // On Windows this would let others take the port.
-            #[cfg(unix)]
-            socket.set_reuse_address(true)?;
-            #[cfg(target_os = "linux")]
-            if self.threads > 1 {
-                socket.set_reuse_port(true)?;
-            }
-            // Linux hands both options down to what is accepted.
-            socket.set_tcp_nodelay(true)?;
-            if let Some(octets) = self.send_buffer {
-                socket.set_send_buffer_size(octets)?;
-            }
-            socket.set_nonblocking(true)?;
-            socket.bind(&addr.into())?;
-            socket.listen(LISTEN_BACKLOG)?;
-            // Port 0 is any port; the other loops have the same.
-            if let Some(bound) = socket.local_addr()?.as_socket() {
-                addr = bound;
-            }
-            listeners.push(socket);
-        }
-        Ok(listeners)
     }
 
     fn server(self, listeners: Vec<Socket>) -> io::Result<Server> {
@@ -344,7 +223,6 @@ impl ServerBuilder {
         let settings = Settings {
             limits,
             timeouts: self.timeouts,
-            write_timeout: self.write_timeout,
             builder,
             #[cfg(feature = "tls")]
             tls: self.tls,
@@ -357,23 +235,15 @@ impl ServerBuilder {
             })
             .collect::<io::Result<Vec<_>>>()?;
         let first = loops.first().ok_or(io::ErrorKind::InvalidInput)?;
-        let shared = Shared {
-            local_addr: first.listener().local_addr()?,
-            settings: Arc::new(settings),
-            connections: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            stop: Mutex::new(None),
-            inboxes: loops.iter().map(|each| each.inbox().clone()).collect(),
-        };
+        let local_addr = first.listener().local_addr()?;
+        let inboxes = loops.iter().map(|each| each.inbox().clone()).collect();
+        let shared = Shared::new(settings, local_addr, inboxes);
         Ok(Server {
             shared: Arc::new(shared),
             loops,
         })
     }
 }
-
-/// Whether several sockets can share a port, so that each gets some of the connections.
-const SHARED_PORT: bool = cfg!(target_os = "linux");
 
 /// A server of many connections: a [`Handler`] is called with what happens on each of them.
 ///
@@ -501,17 +371,5 @@ impl ServerHandle {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Shared({})", self.local_addr)
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Settings")
     }
 }

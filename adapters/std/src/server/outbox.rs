@@ -1,123 +1,66 @@
-//! What other threads send: one outbox for each connection that has senders, one inbox for each
-//! loop.
+//! What is to be sent on a connection and is not begun: by other threads, and by its own handler
+//! behind them.
 
-use core::cell::Cell;
-use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
-use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use motews::CloseCode;
 
-use super::backlog::{Frame, Packing};
-use super::hub::{Broadcast, SlowPolicy};
+use super::frame::Frame;
+use super::id::PeerId;
+use super::inbox::Inbox;
 use super::packing::PeerWindow;
-use super::peer::PeerId;
-use crate::error::{SendError, TrySendError};
-use crate::message::{AsMessage, Message};
+use crate::error::SendError;
 
-thread_local! {
-    /// Whether this thread runs a loop, which must never wait.
-    static IN_LOOP: Cell<bool> = const { Cell::new(false) };
+/// What a [`Hub`](crate::Hub) does with a member for whom as much waits as may
+/// ([`Limits::max_backlog`](crate::Limits::max_backlog)), because it reads more slowly than is
+/// sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowPolicy {
+    /// Drops the oldest messages that wait, until there is room: at most all of them.
+    DropOldest,
+    /// Drops the message that is broadcast.
+    DropNewest,
+    /// Keeps one message only, the newest, whatever the limit: for the frames of a video.
+    KeepNewest,
+    /// Drops all that waits, and closes the connection with this code; without a Close frame, if
+    /// none may have this code (RFC 6455 §7.4.1).
+    Disconnect(CloseCode),
 }
 
-/// This thread runs a loop from now on, or does not any more.
-pub(super) fn set_in_loop(in_loop: bool) {
-    IN_LOOP.set(in_loop);
+/// What became of a broadcast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broadcast {
+    /// To how many members the message will be sent.
+    pub delivered: usize,
+    /// How many messages were dropped. With [`SlowPolicy::DropNewest`] it is this one, which is not
+    /// counted as delivered; else older ones, which were.
+    pub dropped: usize,
+    /// How many members were disconnected.
+    pub disconnected: usize,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Which connections of a loop have something in their outboxes, and what holds for all of them.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    /// The limit of each backlog, in octets.
-    limit: usize,
-    write_timeout: Option<Duration>,
-    ready: Mutex<Vec<PeerId>>,
-    /// There is something in `ready`.
-    filled: AtomicBool,
-    /// The loop waits, or is about to.
-    sleeping: AtomicBool,
-    waker: mio::Waker,
-}
-
-impl Inbox {
-    pub(super) const fn new(
-        waker: mio::Waker,
-        limit: usize,
-        write_timeout: Option<Duration>,
-    ) -> Self {
-        Self {
-            limit,
-            write_timeout,
-            ready: Mutex::new(Vec::new()),
-            filled: AtomicBool::new(false),
-            sleeping: AtomicBool::new(false),
-            waker,
-        }
-    }
-
-    fn push(&self, id: PeerId) {
-        lock(&self.ready).push(id);
-        self.filled.store(true, Ordering::SeqCst);
-    }
-
-    /// Wakes the loop if it waits.
-    pub(super) fn wake(&self) {
-        if self.sleeping.swap(false, Ordering::SeqCst) {
-            // It fails only if the loop is gone.
-            let _ = self.waker.wake();
-        }
-    }
-
-    /// The loop is about to wait: `false` if it must not.
-    pub(super) fn fall_asleep(&self) -> bool {
-        self.sleeping.store(true, Ordering::SeqCst);
-        let empty = !self.filled.load(Ordering::SeqCst);
-        if !empty {
-            self.sleeping.store(false, Ordering::SeqCst);
-        }
-        empty
-    }
-
-    /// The loop does not wait any more.
-    pub(super) fn awake(&self) {
-        self.sleeping.store(false, Ordering::SeqCst);
-    }
-
-    /// Exchanges what is ready for the empty `list`.
-    pub(super) fn take(&self, list: &mut Vec<PeerId>) {
-        if self.filled.swap(false, Ordering::SeqCst) {
-            core::mem::swap(&mut *lock(&self.ready), list);
-        }
-    }
-}
-
-/// What is to be sent on one connection, and how much waits there already. An idle one is small.
+/// What is to be sent on one connection. An empty one is small.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) id: PeerId,
     pub(super) inbox: Arc<Inbox>,
     /// What a broadcast may be compressed for.
     pub(super) window: Option<PeerWindow>,
-    state: Mutex<Outgoing>,
+    state: Mutex<State>,
     room: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Outgoing {
+struct State {
     /// The oldest, which most often is the only one.
     first: Option<Frame>,
     /// There while there is more to do.
     queue: Option<Box<Queue>>,
-    /// Octets that the loop itself has not written yet.
-    backlog: usize,
+    /// What waits for the socket already, in bytes of memory.
+    begun: usize,
     /// The loop knows that there is something, or will look as soon as it can write.
     scheduled: bool,
     /// Somebody has closed the connection, or it is gone.
@@ -130,26 +73,47 @@ struct Outgoing {
 struct Queue {
     /// Those after the first.
     frames: VecDeque<Frame>,
-    /// Octets of these frames, and what they cost.
-    len: usize,
+    /// What these take, in bytes of memory.
     cost: usize,
-    /// Octets of those among them that the loop itself sends.
+    /// The same of those among them that the handler sends.
     answers: usize,
     /// Written when nothing else waits.
     latest: Option<Frame>,
     close: Option<(CloseCode, String)>,
 }
 
-impl Outgoing {
+impl State {
     fn queue(&mut self) -> &mut Queue {
         self.queue.get_or_insert_default()
     }
 
-    /// Whether a frame may wait here: a single one always may.
+    /// What waits in here, in bytes of memory.
+    fn cost(&self) -> usize {
+        let first = self.first.as_ref().map_or(0, Frame::cost);
+        let queue = self.queue.as_deref();
+        let latest = queue.and_then(|queue| queue.latest.as_ref());
+        first + queue.map_or(0, |queue| queue.cost) + latest.map_or(0, Frame::cost)
+    }
+
+    /// The same of what the handler sends.
+    fn answers(&self) -> usize {
+        let first = self.first.as_ref().map_or(0, Frame::answer_cost);
+        first + self.queue.as_ref().map_or(0, |queue| queue.answers)
+    }
+
+    /// Whether a frame may wait here. A single one always may; the newest-only one does not count.
     fn has_room(&self, cost: usize, limit: usize) -> bool {
         let first = self.first.as_ref().map_or(0, Frame::cost);
-        let used = self.backlog + first + self.queue.as_ref().map_or(0, |queue| queue.cost);
+        let used = self.begun + first + self.queue.as_ref().map_or(0, |queue| queue.cost);
         used == 0 || used.saturating_add(cost) <= limit
+    }
+
+    fn has_frames(&self) -> bool {
+        self.first.is_some()
+            || self
+                .queue
+                .as_ref()
+                .is_some_and(|queue| !queue.frames.is_empty() || queue.latest.is_some())
     }
 
     fn push(&mut self, frame: Frame) {
@@ -158,9 +122,8 @@ impl Outgoing {
             return;
         }
         let queue = self.queue();
-        queue.len += frame.bytes().len();
         queue.cost += frame.cost();
-        queue.answers += frame.answer_len();
+        queue.answers += frame.answer_cost();
         queue.frames.push_back(frame);
     }
 
@@ -170,17 +133,30 @@ impl Outgoing {
         }
         let queue = self.queue.as_mut()?;
         let frame = queue.frames.pop_front()?;
-        queue.len -= frame.bytes().len();
         queue.cost -= frame.cost();
-        queue.answers -= frame.answer_len();
+        queue.answers -= frame.answer_cost();
         Some(frame)
     }
 
-    /// Drops all that is to be sent, and tells how many messages that are.
-    fn clear(&mut self) -> usize {
-        let queue = self.queue.take().unwrap_or_default();
-        let first = self.first.take();
-        queue.frames.len() + usize::from(queue.latest.is_some()) + usize::from(first.is_some())
+    /// Takes out all that is to be sent. Whoever calls this drops it outside of the lock: it may be
+    /// very many.
+    fn clear(&mut self) -> Dropped {
+        Dropped(self.first.take(), self.queue.take())
+    }
+}
+
+/// What is not sent any more.
+struct Dropped(Option<Frame>, Option<Box<Queue>>);
+
+impl Dropped {
+    /// How many messages that are.
+    fn len(&self) -> usize {
+        let Self(first, queue) = self;
+        let queue = queue.as_deref();
+        usize::from(first.is_some())
+            + queue.map_or(0, |queue| {
+                queue.frames.len() + usize::from(queue.latest.is_some())
+            })
     }
 }
 
@@ -190,6 +166,19 @@ pub(super) enum Next {
     Close(CloseCode, String),
     /// Nothing more: whoever sends next schedules it again.
     Nothing,
+}
+
+/// What is to become of something that the handler sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing waits here: the loop is to send it now.
+    Now,
+    /// It waits here, behind the others.
+    Queued,
+    /// More waits than may.
+    Full,
+    /// The connection was closed before.
+    Closed,
 }
 
 impl Outbox {
@@ -203,8 +192,12 @@ impl Outbox {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells the loop, unless it knows, but does not wake it.
-    fn schedule(&self, state: &mut Outgoing) {
+    fn schedule(&self, state: &mut State) {
         if !state.scheduled {
             state.scheduled = true;
             self.inbox.push(self.id);
@@ -212,19 +205,22 @@ impl Outbox {
     }
 
     /// Has the connection closed when all is sent. The loop is told in any case: it does not look
-    /// while it cannot write, and the time for closing runs from now on.
-    fn schedule_close(&self, state: &mut Outgoing, code: CloseCode, reason: &str) {
+    /// while it cannot write.
+    fn schedule_close(&self, state: &mut State, code: CloseCode, reason: &str) {
         state.closed = true;
         state.queue().close = Some((code, reason.to_owned()));
         state.scheduled = true;
         self.inbox.push(self.id);
+        if state.waiting > 0 {
+            self.room.notify_all();
+        }
     }
 
     // ---- by the loop ----
 
-    /// The next thing to do, where there is no backlog.
+    /// Returns the next thing to do when nothing waits for the socket.
     pub(super) fn next(&self) -> Next {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         if let Some(frame) = state.pop() {
             return Next::Send(frame);
         }
@@ -244,34 +240,46 @@ impl Outbox {
         Next::Nothing
     }
 
-    /// Whether somebody wants the connection to be closed.
-    pub(super) fn is_closing(&self) -> bool {
-        lock(&self.state).closed
-    }
-
-    /// Whether there is nothing to send.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Appends a message of the loop itself, whatever the limit.
-    pub(super) fn append(&self, frame: Frame) {
-        let mut state = lock(&self.state);
-        state.push(frame);
+    /// Finds the place of a message of the handler. `begun` is what of the handler's waits for the
+    /// socket already.
+    pub(super) fn answer(&self, begun: usize, frame: impl FnOnce() -> Frame) -> Place {
+        let mut state = self.lock();
+        if state.closed {
+            return Place::Closed;
+        }
+        if begun + state.answers() > self.inbox.limit() {
+            return Place::Full;
+        }
+        if !state.has_frames() {
+            return Place::Now;
+        }
+        state.push(frame());
         self.schedule(&mut state);
+        Place::Queued
     }
 
-    /// Octets in here that the loop itself sends.
+    /// Finds the place of a Close by the handler or the loop: behind all that was accepted.
+    pub(super) fn close(&self, code: CloseCode, reason: &str) -> Place {
+        let mut state = self.lock();
+        if state.closed {
+            return Place::Closed;
+        }
+        if !state.has_frames() {
+            return Place::Now;
+        }
+        self.schedule_close(&mut state, code, reason);
+        Place::Queued
+    }
+
+    /// What the handler sends and waits in here, in bytes of memory.
     pub(super) fn answers(&self) -> usize {
-        let state = lock(&self.state);
-        let first = state.first.as_ref().map_or(0, Frame::answer_len);
-        first + state.queue.as_ref().map_or(0, |queue| queue.answers)
+        self.lock().answers()
     }
 
-    /// Tells how much waits beside what is in here.
-    pub(super) fn set_backlog(&self, len: usize) {
-        let mut state = lock(&self.state);
-        state.backlog = len;
+    /// Takes note of how much waits for the socket, in bytes of memory.
+    pub(super) fn set_begun(&self, cost: usize) {
+        let mut state = self.lock();
+        state.begun = cost;
         if state.waiting > 0 {
             self.room.notify_all();
         }
@@ -279,54 +287,52 @@ impl Outbox {
 
     /// The connection is gone.
     pub(super) fn end(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         state.closed = true;
-        state.clear();
-        state.backlog = 0;
+        let dropped = state.clear();
+        state.begun = 0;
         self.room.notify_all();
+        drop(state);
+        drop(dropped);
     }
 
     // ---- by anybody ----
 
-    /// Octets that wait in here.
-    pub(super) fn len(&self) -> usize {
-        let state = lock(&self.state);
-        let queue = state.queue.as_deref();
-        let latest = queue.and_then(|queue| queue.latest.as_ref());
-        let single = [state.first.as_ref(), latest].into_iter().flatten();
-        single.map(|frame| frame.bytes().len()).sum::<usize>() + queue.map_or(0, |queue| queue.len)
+    /// Whether the connection is closed, or will be.
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closed
     }
 
-    /// Takes a frame if there is room, or waits for it until then.
-    fn send(&self, frame: Frame, wait: bool) -> Result<(), SendError> {
-        let timeout = self.inbox.write_timeout;
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut state = lock(&self.state);
+    /// What waits in here, in bytes of memory.
+    pub(super) fn cost(&self) -> usize {
+        self.lock().cost()
+    }
+
+    /// The same with what waits for the socket.
+    pub(super) fn buffered_amount(&self) -> usize {
+        let state = self.lock();
+        state.cost() + state.begun
+    }
+
+    /// Takes a frame if there is room. If there is none, waits until there is, or the connection
+    /// ends: how long a peer may take is for the loop to say.
+    pub(super) fn send(&self, frame: Frame, wait: bool) -> Result<(), SendError> {
+        let mut state = self.lock();
         loop {
             if state.closed {
                 return Err(SendError::Closed);
             }
-            if state.has_room(frame.cost(), self.inbox.limit) {
+            if state.has_room(frame.cost(), self.inbox.limit()) {
                 break;
             }
             if !wait {
                 return Err(SendError::Io(io::ErrorKind::WouldBlock.into()));
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(SendError::TimedOut);
-            }
             state.waiting += 1;
-            state = match left {
-                None => self
-                    .room
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    let waited = self.room.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            state = self
+                .room
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
         state.push(frame);
@@ -336,10 +342,22 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a frame as `policy` wants it, and tells what became of it and of others. Whoever calls
-    /// this wakes the loop.
+    /// Closes the connection behind all that was accepted.
+    pub(super) fn send_close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(SendError::Closed);
+        }
+        self.schedule_close(&mut state, code, reason);
+        drop(state);
+        self.inbox.wake();
+        Ok(())
+    }
+
+    /// Takes a frame as `policy` wants it, and returns what became of it and of others. Whoever
+    /// calls this wakes the loop.
     pub(super) fn offer(&self, frame: &Frame, policy: SlowPolicy) -> Broadcast {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         let mut result = Broadcast::default();
         if state.closed {
             return result;
@@ -348,21 +366,24 @@ impl Outbox {
             let replaced = state.queue().latest.replace(frame.clone());
             result.dropped = usize::from(replaced.is_some());
         } else {
-            while !state.has_room(frame.cost(), self.inbox.limit) {
+            while !state.has_room(frame.cost(), self.inbox.limit()) {
                 match policy {
                     SlowPolicy::DropNewest => {
                         result.dropped = 1;
                         return result;
                     }
                     SlowPolicy::Disconnect(code) => {
-                        result.dropped = state.clear();
+                        let dropped = state.clear();
+                        result.dropped = dropped.len();
                         result.disconnected = 1;
                         self.schedule_close(&mut state, code, "");
+                        drop(state);
+                        drop(dropped);
                         return result;
                     }
                     SlowPolicy::DropOldest | SlowPolicy::KeepNewest => {
                         if state.pop().is_none() {
-                            // What the loop has begun to write fills the backlog; the newest always
+                            // What the loop has begun to write is all that waits; the newest always
                             // has its place.
                             break;
                         }
@@ -375,145 +396,5 @@ impl Outbox {
         result.delivered = 1;
         self.schedule(&mut state);
         result
-    }
-}
-
-/// Sends on a connection of a [`Server`](crate::Server) from any thread:
-/// [`Peer::sender`](crate::Peer::sender). Clone it as you like. It does not keep the connection:
-/// when that is gone, the calls fail with [`SendError::Closed`].
-///
-/// What one thread sends arrives in that order. It waits in the connection's backlog, which has a
-/// limit ([`Limits::max_backlog`](crate::Limits::max_backlog)); a single message may always wait,
-/// however long it is.
-///
-/// ```no_run
-/// use motews_std::{Handler, MessageRef, Peer, Request, SendError, Server};
-///
-/// #[derive(Clone)]
-/// struct Clock;
-///
-/// impl Handler for Clock {
-///     type Data = ();
-///
-///     fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<(), SendError> {
-///         let sender = peer.sender();
-///         std::thread::spawn(move || {
-///             for n in 0.. {
-///                 if sender.send(format!("tick {n}")).is_err() {
-///                     break; // the connection is closed
-///                 }
-///                 std::thread::sleep(std::time::Duration::from_secs(1));
-///             }
-///         });
-///         Ok(())
-///     }
-///
-///     fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
-///         Ok(())
-///     }
-/// }
-///
-/// Server::bind("127.0.0.1:9001")?.run(Clock)?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct PeerSender(pub(super) Arc<Outbox>);
-
-impl PeerSender {
-    /// Sends a message. Waits for room in the backlog, but in a [`Handler`](crate::Handler), which
-    /// must not wait, it gives [`WouldBlock`](std::io::ErrorKind::WouldBlock) instead
-    /// ([`SendError::is_would_block`]).
-    ///
-    /// # Errors
-    /// [`SendError::Closed`], or [`SendError::TimedOut`] if there was no room for
-    /// [`ServerBuilder::write_timeout`](crate::ServerBuilder::write_timeout).
-    pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
-        let frame = Frame::new(message.as_message(), Packing::Allowed);
-        self.0.send(frame, !IN_LOOP.get())
-    }
-
-    /// The same as it is, where others are compressed: see
-    /// [`ServerBuilder::deflate`](crate::ServerBuilder::deflate).
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    // [PD30]
-    #[cfg(feature = "deflate")]
-    pub fn send_uncompressed(&self, message: impl AsMessage) -> Result<(), SendError> {
-        let frame = Frame::new(message.as_message(), Packing::Plain);
-        self.0.send(frame, !IN_LOOP.get())
-    }
-
-    /// Sends a message if there is room, without waiting.
-    ///
-    /// # Errors
-    /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] if there will never
-    /// be. Both give the message back.
-    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
-        match self
-            .0
-            .send(Frame::new(message.as_message(), Packing::Allowed), false)
-        {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
-            Err(error) => Err(TrySendError::Failed(message, error)),
-        }
-    }
-
-    /// Sends a message when all others are written; until then a later one takes its place. So a
-    /// peer that reads slowly skips some, and what it gets is fresh: for the frames of a video. Never
-    /// waits. Tells whether one that was not sent yet has been replaced.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`]
-    pub fn send_latest(&self, message: impl AsMessage) -> Result<bool, SendError> {
-        let frame = Frame::new(message.as_message(), Packing::Allowed);
-        let offered = self.0.offer(&frame, SlowPolicy::KeepNewest);
-        self.0.inbox.wake();
-        match offered.delivered {
-            0 => Err(SendError::Closed),
-            _ => Ok(offered.dropped > 0),
-        }
-    }
-
-    /// Begins the closing handshake, when all that was sent before is written.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`], or [`SendError::Invalid`] for a code or a reason that may not be
-    /// sent.
-    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        super::connection::check_close(code, reason)?;
-        let mut state = lock(&self.0.state);
-        if state.closed {
-            return Err(SendError::Closed);
-        }
-        self.0.schedule_close(&mut state, code, reason);
-        drop(state);
-        self.0.inbox.wake();
-        Ok(())
-    }
-
-    /// The connection's id.
-    #[must_use]
-    pub fn id(&self) -> PeerId {
-        self.0.id
-    }
-
-    /// Whether messages can be sent.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        !self.0.is_closing()
-    }
-
-    /// Octets of frames that wait to be written.
-    #[must_use]
-    pub fn buffered_amount(&self) -> usize {
-        self.0.len() + lock(&self.0.state).backlog
-    }
-}
-
-impl fmt::Debug for PeerSender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PeerSender({})", self.0.id)
     }
 }

@@ -1,44 +1,20 @@
 //! A connection as its handler sees it.
 
-use core::fmt;
 use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
 use std::io;
 use std::panic::catch_unwind;
 
-use motews::{CloseCode, State};
+use motews::CloseCode;
 use slab::Slab;
 
-use super::backlog::Packing;
-use super::connection::{Context, Core, Slot};
-use super::outbox::PeerSender;
+use super::connection::{Core, Slot};
+use super::context::Context;
+use super::frame::Packing;
+use super::id::PeerId;
+use super::sender::PeerSender;
 use crate::error::SendError;
 use crate::message::AsMessage;
-
-/// Tells the connections of a [`Server`](crate::Server) from each other, also those that are gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(u64);
-
-impl PeerId {
-    /// How many loops, and how many connections on each, can be told from each other.
-    pub(super) const MAX_LOOPS: usize = 1 << 8;
-    pub(super) const MAX_SLOTS: usize = 1 << 24;
-
-    /// The connection in this slot of a loop; the number tells it from those before.
-    pub(super) const fn new(number: u32, loop_index: usize, slot: usize) -> Self {
-        Self((number as u64) << 32 | (loop_index as u64) << 24 | slot as u64)
-    }
-
-    pub(super) const fn slot(self) -> usize {
-        self.0 as usize & (Self::MAX_SLOTS - 1)
-    }
-}
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// An open connection, while a [`Handler`](crate::Handler) deals with it. `D` is
 /// [`Handler::Data`](crate::Handler::Data).
@@ -50,17 +26,17 @@ pub struct Peer<'a, D = ()> {
 }
 
 impl<D> Peer<'_, D> {
-    /// Sends a message. Never waits: what the operating system does not take now waits in the
-    /// connection's backlog.
+    /// Sends a message. Never waits: what the operating system does not take now is kept.
     ///
-    /// While the backlog is longer than half its limit
-    /// ([`Limits::max_backlog`](crate::Limits::max_backlog)), no message of this peer is read: who
-    /// sends a bounded amount for each message received need not look after it.
+    /// While more than half of [`Limits::max_backlog`](crate::Limits::max_backlog) waits, no message
+    /// of this peer is read. So a handler that sends a bounded amount for each message, at most half
+    /// the limit, needs no flow control of its own. What others send to this peer, through a
+    /// [`Hub`](crate::Hub) or a [`PeerSender`], does not count against the handler.
     ///
     /// # Errors
-    /// [`SendError::Closed`] if the connection is closing. One for which
-    /// [`is_would_block`](SendError::is_would_block) if the backlog is longer than its limit;
-    /// nothing was taken then.
+    /// [`SendError::Closed`] if the connection is closing. An error for which
+    /// [`is_would_block`](SendError::is_would_block) returns true if more than the limit waits
+    /// already; nothing was taken then.
     #[inline]
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
         self.core
@@ -79,14 +55,14 @@ impl<D> Peer<'_, D> {
             .send(self.context, message.as_message(), Packing::Plain)
     }
 
-    /// Begins the closing handshake. No message can be sent any more; those of the peer that are
-    /// on their way still come.
+    /// Begins the closing handshake, behind all that was sent before, by the handler and by others.
+    /// No message can be sent any more; those of the peer that are on their way still come.
     ///
     /// # Errors
     /// [`SendError::Closed`] if the connection is closing already, [`SendError::Invalid`] for a
     /// code or a reason that may not be sent.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.core.close(self.context, code, reason)
+        self.core.close(code, reason)
     }
 
     /// The connection's id.
@@ -101,6 +77,14 @@ impl<D> Peer<'_, D> {
     /// Those of the operating system, which does not know it any more when the peer has left.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.core.stream.socket().peer_addr()
+    }
+
+    /// Returns the error of the operating system, or of TLS, that ended the connection: in
+    /// [`Handler::on_close`](crate::Handler::on_close), after
+    /// [`Ended::Lost`](crate::Ended::Lost).
+    #[must_use]
+    pub fn error(&self) -> Option<&io::Error> {
+        self.core.rare.as_ref()?.error.as_ref()
     }
 
     /// The subprotocol, if there is one.
@@ -128,16 +112,17 @@ impl<D> Peer<'_, D> {
         self.data
     }
 
-    /// Octets of frames that wait to be written.
+    /// How much waits to be written, in bytes of the memory that it takes: what
+    /// [`Limits::max_backlog`](crate::Limits::max_backlog) bounds.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.context.cork.len() + self.core.buffered_amount()
+        self.context.cork.len() + self.core.outgoing.cost()
     }
 
     /// Whether messages can be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.core.is_open() && self.core.connection.state() == State::Open
+        self.core.can_send()
     }
 
     /// A handle of this connection for other threads, and for later.
@@ -183,10 +168,9 @@ impl<D> Peers<'_, D> {
                 });
             }));
             if called.is_err() {
-                core.fail(self.context, CloseCode::INTERNAL_ERROR);
+                core.fail(CloseCode::INTERNAL_ERROR);
             }
             slot.core.flush(self.context);
-            slot.core.tell_backlog();
             // What is left to do needs the handler, which is busy.
             if !slot.core.is_quiet() {
                 slot.core.queue(self.context);

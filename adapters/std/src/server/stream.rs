@@ -1,45 +1,49 @@
 //! What a connection runs over: TCP, or TLS over TCP.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use super::Settings;
+use super::socket::{Turn, write_to};
 #[cfg(feature = "tls")]
-use crate::tls::TlsStream;
-#[cfg(feature = "tls")]
-use crate::transport::Transport;
+use super::tls::TlsStream;
 
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     #[cfg(feature = "tls")]
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// It never blocks.
-#[cfg(feature = "tls")]
-impl Transport for TcpStream {
-    fn shutdown(&mut self) -> io::Result<()> {
-        Self::shutdown(self, Shutdown::Write)
-    }
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
-    /// What `settings` make of a socket.
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(clippy::unnecessary_wraps, reason = "TLS may fail")
-    )]
-    pub(super) fn new(socket: TcpStream, settings: &Settings) -> io::Result<Self> {
-        #[cfg(feature = "tls")]
-        if let Some(config) = &settings.tls {
-            let stream = TlsStream::server(socket, config.clone()).map_err(io::Error::other)?;
-            return Ok(Self::Tls(Box::new(stream)));
-        }
-        let _ = settings;
+    /// TCP as it is.
+    pub(super) fn tcp(socket: TcpStream) -> io::Result<Self> {
+        Self::prepare(&socket)?;
         Ok(Self::Tcp(socket))
+    }
+
+    /// TLS over a socket.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls(
+        socket: TcpStream,
+        config: std::sync::Arc<rustls::ServerConfig>,
+    ) -> io::Result<Self> {
+        Self::prepare(&socket)?;
+        Ok(Self::Tls(Box::new(TlsStream::new(socket, config)?)))
+    }
+
+    /// Sets the options that the listener's do not bring along.
+    fn prepare(socket: &TcpStream) -> io::Result<()> {
+        // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
+        // hands the listener's option down.
+        if cfg!(not(target_os = "linux")) {
+            socket.set_nodelay(true)?;
+        }
+        // There is no flag for it in a call that writes.
+        #[cfg(target_vendor = "apple")]
+        rustix::net::sockopt::set_socket_nosigpipe(socket, true)?;
+        Ok(())
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -58,52 +62,68 @@ impl Stream {
         }
     }
 
+    /// Reads the socket once. Returns 0 bytes at the end, and `None` if there was something to
+    /// read, but nothing of it is content: records of TLS's own.
     #[inline]
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, buffer: &mut [u8], turn: &mut Turn) -> io::Result<Option<usize>> {
         match self {
-            Self::Tcp(stream) => stream.read(buffer),
+            Self::Tcp(stream) => {
+                let _ = turn;
+                stream.read(buffer).map(Some)
+            }
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer, turn),
         }
     }
 
+    /// Takes some bytes, and returns how many. TLS may hold them: see [`held`](Self::held).
     #[inline]
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(bytes),
+            Self::Tcp(stream) => write_to(stream, parts),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(parts),
         }
     }
 
-    pub(super) fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write_vectored(parts),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.write_now(parts),
-        }
-    }
-
-    /// Passes on what TLS still holds, and tells whether that was all.
+    /// Whether TLS has something to write.
     #[inline]
-    pub(super) fn flush(&mut self) -> io::Result<bool> {
+    pub(super) fn owes(&self) -> bool {
         match self {
-            Self::Tcp(_) => Ok(true),
+            Self::Tcp(_) => false,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => match stream.flush_now() {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-                Err(error) => Err(error),
-            },
+            Self::Tls(stream) => stream.owes(),
         }
     }
 
-    /// Whether TLS holds nothing that is to be written.
-    pub(super) fn is_flushed(&self) -> bool {
+    /// Passes on what TLS holds. `WouldBlock`: some is left.
+    #[inline]
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Tcp(_) => true,
+            Self::Tcp(_) => Ok(()),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.is_flushed(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// The bytes that TLS holds and the socket has not taken.
+    #[inline]
+    pub(super) const fn held(&self) -> usize {
+        match self {
+            Self::Tcp(_) => 0,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.held(),
+        }
+    }
+
+    /// Returns how many bytes the socket has taken since the last call, if the stream has taken
+    /// `written`: TLS makes more of them, and may hold some for longer.
+    #[inline]
+    pub(super) const fn taken(&mut self, written: usize) -> usize {
+        match self {
+            Self::Tcp(_) => written,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.take_taken(),
         }
     }
 
@@ -113,13 +133,12 @@ impl Stream {
         cfg!(any(target_os = "linux", target_os = "android")) && matches!(self, Self::Tcp(_))
     }
 
-    /// Ends this side's half.
-    pub(super) fn shutdown(&mut self) {
-        // If it fails, the stream has ended already.
-        let _ = match self {
-            Self::Tcp(stream) => TcpStream::shutdown(stream, Shutdown::Write),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => Transport::shutdown(&mut **stream),
-        };
+    /// Ends this side's half. `WouldBlock`: not yet, since TLS has something to say first.
+    pub(super) fn shutdown(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Self::Tls(stream) = self {
+            stream.close()?;
+        }
+        self.socket().shutdown(Shutdown::Write)
     }
 }

@@ -60,11 +60,14 @@ pub(crate) const REQUEST: &[u8] = head::REQUEST.as_bytes();
 
 /// Short deadlines, for tests of them.
 pub(crate) const QUICK: Timeouts = Timeouts {
-    handshake: Some(Duration::from_millis(150)),
+    handshake: Some(150),
     idle: None,
     keepalive: None,
     pong: None,
-    close: Some(Duration::from_millis(150)),
+    close: Some(150),
+    write: Some(150),
+    min_rate: 1_000_000,
+    max_grace: 150,
 };
 
 /// One end of an in-memory pair that never blocks. When `trickling`, it gives and takes one byte at

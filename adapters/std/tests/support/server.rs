@@ -17,6 +17,9 @@ use motews_testkit::head;
 /// How long anything may take that does not depend on a deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A `min_rate` at which bytes buy no time that counts.
+pub(crate) const FAST: u32 = 1 << 30;
+
 /// A server on a thread of its own, which is shut down at the end.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
@@ -57,7 +60,7 @@ impl Running {
     /// A TCP connection after its opening handshake.
     pub(crate) fn open(&self) -> TcpStream {
         let mut stream = self.raw();
-        stream.write_all(super::REQUEST).unwrap();
+        stream.write_all(crate::support::REQUEST).unwrap();
         let head = head::read(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         stream

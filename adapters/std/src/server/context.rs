@@ -1,0 +1,69 @@
+//! What the connections of a loop share.
+
+use core::fmt;
+use std::sync::Arc;
+
+use mio::Registry;
+use motews::pace::Millis;
+
+use super::cork::Cork;
+use super::id::PeerId;
+use super::inbox::Inbox;
+use super::settings::Settings;
+use super::socket::Turn;
+
+/// How many buffers of messages that came in parts are kept for the next ones, and how long they
+/// may be, in bytes.
+const MAX_SPARE: usize = 4;
+const MAX_SPARE_LEN: usize = 256 * 1024;
+
+/// What the connections of a loop share.
+pub(super) struct Context {
+    pub(super) cork: Cork,
+    pub(super) now: Millis,
+    pub(super) turn: Turn,
+    /// Buffers for messages that come in parts.
+    spare: Vec<Vec<u8>>,
+    /// Connections that want to be looked at again.
+    pub(super) later: Vec<PeerId>,
+    /// One of them is ending, so the deadlines are to be looked at soon.
+    pub(super) ending: bool,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) registry: Registry,
+}
+
+impl Context {
+    pub(super) fn new(inbox: Arc<Inbox>, settings: Arc<Settings>, registry: Registry) -> Self {
+        Self {
+            cork: Cork::new(),
+            now: Millis(0),
+            turn: Turn::default(),
+            spare: Vec::new(),
+            later: Vec::new(),
+            ending: false,
+            inbox,
+            settings,
+            registry,
+        }
+    }
+
+    /// An empty buffer for a message.
+    pub(super) fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for the next message.
+    pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_SPARE_LEN && self.spare.len() < MAX_SPARE {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Context")
+    }
+}

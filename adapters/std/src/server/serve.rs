@@ -1,0 +1,592 @@
+//! What happens to a connection, and what its handler is told of it.
+
+use core::net::SocketAddr;
+use core::panic::AssertUnwindSafe;
+use std::io;
+use std::panic::catch_unwind;
+
+use motews::pace::Millis;
+use motews::role::Server;
+use motews::{Chunk, CloseCode, DataKind, Event, Message, Pace, Session, State};
+
+use super::connection::{Core, MAX_WORK, Phase, Slot};
+use super::context::Context;
+use super::handler::Handler;
+use super::id::PeerId;
+use super::packing::Codec;
+use super::peer::Peer;
+use super::stream::Stream;
+use crate::error::AcceptError;
+use crate::handshake::{Answer, Reading, SERVER_ERROR};
+use crate::outcome::Outcome;
+
+/// How often in a row one connection is read before the others have their turn.
+const MAX_READS: usize = 2;
+
+impl<D: Default> Slot<D> {
+    pub(super) fn new(stream: Stream, address: SocketAddr, id: PeerId, context: &Context) -> Self {
+        let core = Core::new(stream, address, id, context);
+        Self { core, data: None }
+    }
+
+    // ---- what happens to it ----
+
+    /// There is something to read. `ended`: the peer's half has ended, behind what is there.
+    pub(super) fn readable<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+        ended: bool,
+    ) {
+        self.core.unread = true;
+        if !self.core.queued {
+            self.read(handler, context, buffer, ended);
+        }
+    }
+
+    /// Reads until nothing is left, or the others have their turn.
+    #[inline]
+    fn read<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+        ended: bool,
+    ) {
+        for _ in 0..MAX_READS {
+            if context.turn.work > MAX_WORK {
+                break;
+            }
+            if self.core.is_paused(context) || self.core.is_over() {
+                return;
+            }
+            match self.core.stream.read(buffer, &mut context.turn) {
+                Ok(Some(0)) => {
+                    self.core.unread = false;
+                    self.end(handler, context);
+                    return;
+                }
+                Ok(Some(len)) => {
+                    let input = &mut buffer[..len];
+                    let rest = self.receive(handler, context, input);
+                    if rest > 0 {
+                        self.core.stash(&input[len - rest..]);
+                    }
+                    self.settle(handler, context);
+                    if len < buffer.len() && !ended && self.core.stream.is_drained_by_short_read() {
+                        self.core.unread = false;
+                        return;
+                    }
+                }
+                // TLS may have to answer.
+                Ok(None) => self.settle(handler, context),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.core.unread = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.core.lose(error);
+                    self.settle(handler, context);
+                    return;
+                }
+            }
+        }
+        self.core.queue(context);
+    }
+
+    /// There is room to write.
+    pub(super) fn writable<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+    ) {
+        if self.core.outgoing.is_written() {
+            return;
+        }
+        self.core.write_waiting(context);
+        // A ping or a Close may have waited for that.
+        self.go_on(handler, context);
+        self.resume(handler, context, buffer);
+    }
+
+    /// It has its turn again.
+    pub(super) fn turn<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+    ) {
+        self.core.queued = false;
+        self.resume(handler, context, buffer);
+    }
+
+    /// Other threads have sent something, or there is room to write again.
+    pub(super) fn resume<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &mut [u8],
+    ) {
+        // Where it writes much for others, it reads all the same.
+        let waits = self.core.queued;
+        self.core.write_outbox(context);
+        self.settle(handler, context);
+        if waits || self.core.outgoing.answers_are_next() {
+            return;
+        }
+        // What was read before comes first.
+        let limit = context.settings.limits.max_backlog / 4;
+        if self.core.outgoing.answers() <= limit
+            && let Some(rare) = &mut self.core.rare
+            && !rare.input.is_empty()
+        {
+            let mut input = core::mem::take(&mut rare.input);
+            let decoded = rare.decoded;
+            let rest = self.receive(handler, context, &mut input[decoded..]);
+            if rest > 0 {
+                let rare = self.core.rare();
+                rare.decoded = input.len() - rest;
+                rare.input = input;
+            }
+            self.settle(handler, context);
+        }
+        if self.core.unread && self.core.outgoing.answers() <= limit {
+            self.read(handler, context, buffer, true);
+        }
+    }
+
+    /// This side gives it up.
+    pub(super) fn abort<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        match self.core.phase {
+            Phase::Session => self.core.session.abort(),
+            _ => self.core.lose(io::ErrorKind::ConnectionAborted.into()),
+        }
+        self.go_on(handler, context);
+    }
+
+    /// The stream has failed.
+    pub(super) fn failed<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        error: io::Error,
+    ) {
+        self.core.lose(error);
+        self.settle(handler, context);
+    }
+
+    /// The peer's half of the stream has ended.
+    fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        match core.phase {
+            Phase::Session => core.session.receive_eof(),
+            // It may still read.
+            Phase::Response => core.rare().ended = true,
+            _ => core.lose(io::ErrorKind::UnexpectedEof.into()),
+        }
+        self.settle(handler, context);
+    }
+
+    /// Looks whether a deadline has come.
+    pub(super) fn sweep<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        if core.phase == Phase::Session {
+            // Silence is no evidence against a peer that is not read.
+            let reads = !core.is_paused(context);
+            core.session.reading(context.now, reads);
+        }
+        self.go_on(handler, context);
+        self.tidy();
+    }
+
+    /// The server goes down (RFC 6455 §7.4.1), until `by` at the latest.
+    pub(super) fn shut_down<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        by: Option<Millis>,
+    ) {
+        match self.core.phase {
+            Phase::Request => self.core.lose(io::ErrorKind::ConnectionAborted.into()),
+            Phase::Session => {
+                if let Some(by) = by {
+                    self.core.session.close_by(by);
+                }
+                // It may be closing already.
+                let _ = self.core.close(CloseCode::GOING_AWAY, "");
+                // Also if there is no time to wait for an answer.
+                self.core.transmit(context);
+                self.core.flush(context);
+            }
+            _ => {}
+        }
+        self.go_on(handler, context);
+        self.tidy();
+    }
+
+    // ---- receiving ----
+
+    /// Takes `input`, and returns how much of it, at its end, is to be taken later.
+    #[inline]
+    fn receive<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        input: &mut [u8],
+    ) -> usize {
+        let mut rest = input;
+        if self.core.phase == Phase::Request {
+            rest = self.receive_request(handler, context, rest);
+        }
+        if !self.core.is_open() {
+            return 0;
+        }
+        self.core.session.received(context.now);
+        loop {
+            let len = rest.len();
+            let mut left = 0;
+            let received = catch_unwind(AssertUnwindSafe(|| {
+                self.receive_messages(handler, context, &mut *rest, &mut left)
+            }));
+            if let Ok(left) = received {
+                return left;
+            }
+            // The handler gets nothing more; but the peer's Close may be in what is left.
+            self.core.fail(CloseCode::INTERNAL_ERROR);
+            rest = rest.split_at_mut(len - left).1;
+        }
+    }
+
+    /// Decodes `input` until its end, or until the answers are not read, and returns how much is
+    /// left: in `left`, if the handler panics.
+    #[inline]
+    fn receive_messages<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        mut input: &mut [u8],
+        left: &mut usize,
+    ) -> usize {
+        let Some(data) = &mut self.data else {
+            return 0;
+        };
+        let core = &mut self.core;
+        while !input.is_empty() {
+            match core.session.next_event(&mut input) {
+                // Read where it lies: a chunk that is passed on as a whole is first copied.
+                Ok(Some(Event::Data(Chunk {
+                    kind,
+                    bytes,
+                    first: true,
+                    last: true,
+                    ..
+                }))) if !core.has_codec() => {
+                    *left = input.len();
+                    deliver(handler, core, context, data, kind, bytes);
+                }
+                Ok(Some(Event::Data(chunk))) => {
+                    *left = input.len();
+                    deliver_assembled(handler, core, context, data, chunk);
+                }
+                Ok(Some(Event::Ping(_))) => {
+                    core.transmit(context);
+                    continue;
+                }
+                Ok(Some(Event::Close(close))) => {
+                    if let Some(close) = close.filter(|close| !close.reason().is_empty()) {
+                        core.rare().reason = close.reason().to_owned();
+                    }
+                    continue;
+                }
+                Ok(Some(_)) => continue,
+                // What is owed after a violation is sent by `settle`.
+                Ok(None) | Err(_) => return 0,
+            }
+            if (core.rare.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
+                return input.len();
+            }
+            if context.turn.work > MAX_WORK && !input.is_empty() {
+                core.queue(context);
+                return input.len();
+            }
+        }
+        0
+    }
+
+    /// Reads a request, and returns what comes after it.
+    fn receive_request<'a, H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        input: &'a mut [u8],
+    ) -> &'a mut [u8] {
+        let settings = context.settings.clone();
+        let rare = self.core.rare();
+        let mut reading = rare
+            .reading
+            .take()
+            .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
+        let mut rest = &*input;
+        let Some(judged) = reading.read(&mut rest) else {
+            rare.reading = Some(reading);
+            return &mut [];
+        };
+        let address = rare.address.take();
+        let pace = rare.pace.take().unwrap_or(Pace::new(context.now));
+        let start = input.len() - rest.len();
+        let mut out = Vec::new();
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let callback = |request: &_| handler.on_request(request);
+            reading.answer(judged, callback, &settings.builder, &mut out)
+        }));
+        let subprotocol = match answered {
+            Ok(Answer::Accept(subprotocol)) => subprotocol,
+            refused => {
+                let error = match refused {
+                    Ok(Answer::Last(error)) => error,
+                    _ => {
+                        out = SERVER_ERROR.to_vec();
+                        AcceptError::Io(io::Error::other("the handler has panicked"))
+                    }
+                };
+                let mut pace = pace;
+                pace.responding(context.now);
+                self.core.rare().pace = Some(pace);
+                self.core.phase = Phase::Response;
+                self.core.put(context, &out);
+                // What the handler has answered by itself is no failure.
+                if !matches!(error, AcceptError::Answered(_)) {
+                    report(handler, address, &error);
+                }
+                return &mut [];
+            }
+        };
+        let mut config = settings.config();
+        let limit = settings.limits.max_message_len;
+        if let Some((codec, agreed)) = Codec::agreed(&reading, limit) {
+            config = agreed;
+            self.core.rare().codec = Some(codec);
+        }
+        self.core.session = Session::with_pace(Server, config, pace, context.now);
+        self.core.phase = Phase::Session;
+        self.core.put(context, &out);
+        if let Some(subprotocol) = subprotocol {
+            self.core.rare().subprotocol = Some(subprotocol.into_boxed_str());
+        }
+        // The next message takes the short way, if nothing else is kept.
+        self.core.tidy();
+        let core = &mut self.core;
+        let slot_data = &mut self.data;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let data = slot_data.insert(D::default());
+            let peer = &mut Peer {
+                core: &mut *core,
+                context: &mut *context,
+                data,
+            };
+            if let Err(error) = handler.on_open(peer, &reading.request) {
+                peer.core.judge(&error);
+            }
+        }));
+        if opened.is_err() {
+            self.core.fail(CloseCode::INTERNAL_ERROR);
+        }
+        &mut input[start..]
+    }
+
+    // ---- after each ----
+
+    /// Writes what was gathered, and goes on with the end of the connection if it has begun.
+    pub(super) fn settle<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        if core.session.connection().wants_transmit() {
+            core.transmit(context);
+        }
+        core.flush(context);
+        if !core.is_quiet() {
+            self.go_on(handler, context);
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        if self.core.rare.is_some() {
+            self.core.tidy();
+        }
+    }
+
+    /// Does what the time and the state of the connection ask for.
+    fn go_on<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        self.core.flush(context);
+        match self.core.phase {
+            Phase::Session => self.go_on_in_session(handler, context),
+            _ => self.go_on_without(handler, context),
+        }
+        let core = &mut self.core;
+        if core.is_over() {
+            core.rare = None;
+            core.outgoing.drop_all();
+            return;
+        }
+        if core.outgoing.is_written() && core.rare.as_ref().is_some_and(|rare| rare.shuts_down) {
+            core.end_half(context);
+        }
+        let is_ending = matches!(core.phase, Phase::Session | Phase::Drain);
+        context.ending |= is_ending && !core.is_quiet();
+    }
+
+    fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let settings = context.settings.clone();
+        let wants = loop {
+            let unread = core.unread;
+            let wants = core.session.poll(context.now, &settings.timeouts, unread);
+            if !wants.transmit || !core.outgoing.is_written() {
+                break wants;
+            }
+            core.transmit(context);
+            core.flush(context);
+        };
+        if core.session.connection().state() != State::Open {
+            core.outgoing.end_outbox();
+        }
+        if wants.shutdown {
+            // RFC 6455 §7.1.1: the server ends its half first, and the peer the connection [CL07]
+            core.end_half(context);
+        }
+        if wants.drop {
+            core.phase = Phase::Over;
+        }
+        if core.session.ended().is_some() {
+            self.finish(handler, context);
+        }
+    }
+
+    /// The opening handshake, or the response that ends it.
+    #[cold]
+    fn go_on_without<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let timeouts = &context.settings.timeouts;
+        let rare = core.rare.get_or_insert_default();
+        if let Some(pace) = &mut rare.pace
+            && pace.poll(context.now, timeouts).is_some()
+        {
+            core.lose(io::ErrorKind::TimedOut.into());
+        }
+        match core.phase {
+            Phase::Response if core.outgoing.is_written() => {
+                let rare = core.rare();
+                let ended = rare.ended;
+                if let Some(pace) = &mut rare.pace {
+                    pace.draining(context.now, &context.settings.timeouts);
+                }
+                core.end_half(context);
+                core.phase = if ended { Phase::Over } else { Phase::Drain };
+            }
+            Phase::Failed => {
+                let rare = core.rare();
+                let error = match rare.error.take() {
+                    Some(error) if error.kind() == io::ErrorKind::TimedOut => AcceptError::TimedOut,
+                    Some(error) => AcceptError::Io(error),
+                    None => AcceptError::Io(io::ErrorKind::UnexpectedEof.into()),
+                };
+                report(handler, rare.address.take(), &error);
+                core.phase = Phase::Over;
+            }
+            _ => {}
+        }
+    }
+
+    /// The session has ended: tells the application, once.
+    #[cold]
+    fn finish<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
+        let core = &mut self.core;
+        let (Some(mut data), Some(ended)) = (self.data.take(), core.session.ended()) else {
+            return;
+        };
+        let outcome = Outcome {
+            code: ended.code(),
+            reason: core::mem::take(&mut core.rare().reason),
+            ended,
+        };
+        // Whatever happens there, the connection has ended.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let peer = &mut Peer {
+                core: &mut *core,
+                context: &mut *context,
+                data: &mut data,
+            };
+            handler.on_close(peer, &outcome);
+            drop(data);
+        }));
+        // What is left is of no use to anybody.
+        if let Some(rare) = self.core.rare.take()
+            && rare.shuts_down
+        {
+            self.core.rare().shuts_down = true;
+        }
+    }
+}
+
+/// Tells the handler of a connection that was never open.
+pub(super) fn report<H: Handler>(
+    handler: &mut H,
+    address: Option<SocketAddr>,
+    error: &AcceptError,
+) {
+    // It concerns no other connection.
+    let _ = catch_unwind(AssertUnwindSafe(|| handler.on_failure(address, error)));
+}
+
+/// Takes a part of a message, or a compressed one, and gives the message to the handler when it is
+/// whole.
+#[inline(never)]
+fn deliver_assembled<H: Handler>(
+    handler: &mut H,
+    core: &mut Core,
+    context: &mut Context,
+    data: &mut H::Data,
+    chunk: Chunk<'_>,
+) {
+    let kind = chunk.kind;
+    match core.assemble(context, chunk) {
+        Ok(true) => {
+            let bytes = core::mem::take(&mut core.rare().message);
+            deliver(handler, core, context, data, kind, &bytes);
+            context.recycle(bytes);
+        }
+        Ok(false) => {}
+        // What is owed then is sent by `settle`.
+        Err(violation) => core.session.fail(violation),
+    }
+}
+
+/// Gives a whole message to the handler.
+#[inline(always)] // There are two calls, and what is in between costs more than they do.
+fn deliver<H: Handler>(
+    handler: &mut H,
+    core: &mut Core,
+    context: &mut Context,
+    data: &mut H::Data,
+    kind: DataKind,
+    payload: &[u8],
+) {
+    // The connection has checked what is text.
+    let Ok(message) = Message::new(kind, payload) else {
+        return;
+    };
+    if core.rare.as_ref().is_some_and(|rare| rare.muted) {
+        return;
+    }
+    let peer = &mut Peer {
+        core,
+        context,
+        data,
+    };
+    if let Err(error) = handler.on_message(peer, message) {
+        peer.core.judge(&error);
+    }
+}

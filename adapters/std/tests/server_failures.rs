@@ -1,0 +1,276 @@
+//! The event-driven server: what fails before a connection is open, or beside it.
+
+#[path = "support/server.rs"]
+#[expect(dead_code, reason = "each test file uses a part of this")]
+mod server_support;
+mod support;
+#[cfg(feature = "tls")]
+#[path = "support/tls.rs"]
+mod tls_support;
+
+use core::net::SocketAddr;
+use std::io::{ErrorKind, Write};
+use std::sync::{Arc, Mutex};
+
+use motews_std::{
+    AcceptError, Handler, MessageRef, Peer, Request, Response, SendError, Server, ServerBuilder,
+};
+use server_support::{read_to_end, start, until};
+use support::QUICK;
+
+type Failures = Arc<Mutex<Vec<(Option<SocketAddr>, String)>>>;
+
+/// Keeps what failed.
+#[derive(Clone, Default)]
+struct Failing(Failures);
+
+impl Failing {
+    /// Waits for the one failure.
+    fn one(&self) -> (Option<SocketAddr>, String) {
+        until("it fails", || !self.0.lock().unwrap().is_empty());
+        let mut failures = self.0.lock().unwrap();
+        assert_eq!(failures.len(), 1);
+        failures.pop().unwrap()
+    }
+}
+
+impl Handler for Failing {
+    type Data = ();
+
+    fn on_request(&mut self, request: &Request) -> Response {
+        match request.path() {
+            "/panic" => panic!("as it was told"),
+            "/wrong" => Response::accept().subprotocol("not offered"),
+            "/no" => Response::new(403),
+            _ => Response::accept(),
+        }
+    }
+
+    fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn on_failure(&mut self, address: Option<SocketAddr>, error: &AcceptError) {
+        self.0.lock().unwrap().push((address, format!("{error:?}")));
+        // It must not matter.
+        panic!("as it was told");
+    }
+}
+
+#[test]
+fn request_that_fails_is_told_with_its_address_and_cause() {
+    let handler = Failing::default();
+    let server = start(Server::builder().timeouts(QUICK), handler.clone());
+    let valid = String::from_utf8(support::REQUEST.to_vec()).unwrap();
+    for (request, expected) in [
+        ("nonsense\r\n\r\n".to_owned(), "Handshake"),
+        (valid.replace("13\r\n", "12\r\n"), "Handshake"),
+        (valid.replace("/chat", "/panic"), "panicked"),
+        (valid.replace("/chat", "/wrong"), "Config"),
+        (valid[..50].to_owned(), "TimedOut"),
+        (String::new(), "TimedOut"),
+    ] {
+        let mut stream = server.raw();
+        let address = stream.local_addr().unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let (from, error) = handler.one();
+        assert_eq!(from, Some(address));
+        assert!(error.contains(expected), "{error} instead of {expected}");
+    }
+    let stream = server.raw();
+    let address = stream.local_addr().unwrap();
+    drop(stream);
+    let (from, error) = handler.one();
+    assert_eq!(from, Some(address));
+    assert!(error.contains("UnexpectedEof"), "{error}");
+    // A refusal is the handler's own answer, and an open connection has not failed.
+    let mut stream = server.raw();
+    let refused = valid.replace("/chat", "/no");
+    stream.write_all(refused.as_bytes()).unwrap();
+    assert!(read_to_end(&mut stream).starts_with(b"HTTP/1.1 403 "));
+    drop(server.open());
+    until("both are gone", || server.handle.connections() == 0);
+    assert!(handler.0.lock().unwrap().is_empty());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_handshake_that_fails_is_told_with_its_address_and_cause() {
+    let (server_config, _) = tls_support::configs();
+    let handler = Failing::default();
+    let server = start(Server::builder().tls(server_config), handler.clone());
+    let mut stream = server.raw();
+    stream.write_all(support::REQUEST).unwrap();
+    let (from, error) = handler.one();
+    assert_eq!(from, Some(stream.local_addr().unwrap()));
+    assert!(error.contains("InvalidData"), "{error}");
+    // One that knows no root that the server's certificate could have.
+    let (_, other_config) = tls_support::configs();
+    let url = format!("wss://localhost:{}/", server.addr.port());
+    let client = motews_std::Builder::new().tls(other_config).connect(&url);
+    assert!(client.is_err());
+    let (from, error) = handler.one();
+    assert!(from.is_some());
+    assert!(error.contains("AlertReceived"), "{error}");
+}
+
+#[test]
+fn server_on_the_port_of_another_server_is_an_error() {
+    let builder = |threads| Server::builder().threads(threads);
+    for (first, second) in [(1, 1), (1, 2), (2, 1), (2, 2), (4, 4)] {
+        let server = builder(first).bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr();
+        let taken = builder(second).bind(addr).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse, "{first}, {second}");
+        // As soon as it has gone, the port is free.
+        drop(server);
+        drop(builder(second).bind(addr).unwrap());
+    }
+}
+
+#[test]
+fn servers_that_start_on_one_port_at_once_are_one_and_errors() {
+    fn race(builder: fn() -> ServerBuilder) {
+        for _ in 0..20 {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = free.local_addr().unwrap();
+            drop(free);
+            let racing: Vec<_> = (0..4)
+                .map(|_| std::thread::spawn(move || builder().bind(addr)))
+                .collect();
+            let ended: Vec<_> = racing
+                .into_iter()
+                .map(|each| each.join().unwrap())
+                .collect();
+            assert!(ended.iter().filter(|each| each.is_ok()).count() <= 1);
+        }
+    }
+    race(Server::builder);
+    race(|| Server::builder().threads(3));
+}
+
+/// Tests of what concerns a whole process run in one of their own.
+#[cfg(unix)]
+mod processes {
+    use super::*;
+    use core::time::Duration;
+    use std::process::Command;
+    use std::sync::mpsc;
+
+    const CHILD: &str = "MOTEWS_TEST_CHILD";
+
+    fn is_child() -> bool {
+        std::env::var_os(CHILD).is_some()
+    }
+
+    /// Runs the test of this name again, in a process that `shell` makes ready.
+    fn run_alone(shell: &str, test: &str) {
+        let this = std::env::current_exe().unwrap();
+        let output = Command::new("sh")
+            .args([
+                "-c",
+                &format!("{shell} exec \"$0\" --exact \"$1\" --nocapture"),
+            ])
+            .arg(this)
+            .arg(test)
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}\n{text}", output.status);
+        assert!(text.contains("1 passed"), "{text}");
+    }
+
+    /// Sends twice to a peer that has left: the second write would raise the signal.
+    #[derive(Clone)]
+    struct Late {
+        len: usize,
+        has_left: Arc<Mutex<mpsc::Receiver<()>>>,
+        done: mpsc::Sender<()>,
+    }
+
+    impl Handler for Late {
+        type Data = ();
+
+        fn on_message(&mut self, peer: &mut Peer, _: MessageRef) -> Result<(), SendError> {
+            self.has_left.lock().unwrap().recv().unwrap();
+            // Vectored, from the cork, and from a thread.
+            for _ in 0..3 {
+                let _ = peer.send(vec![0; self.len]);
+            }
+            let _ = peer.sender().try_send("x".into());
+            self.done.send(()).unwrap();
+            Ok(())
+        }
+    }
+
+    fn leave_and_be_written_to(
+        builder: ServerBuilder,
+        connect: impl Fn(&str) -> motews_std::WebSocket,
+    ) {
+        for len in [70_000, 1000] {
+            let (leave, has_left) = mpsc::channel();
+            let (done, is_done) = mpsc::channel();
+            let handler = Late {
+                len,
+                has_left: Arc::new(Mutex::new(has_left)),
+                done,
+            };
+            let server = start(builder.clone(), handler);
+            let mut client = connect(&format!("localhost:{}/", server.addr.port()));
+            client.send("go").unwrap();
+            client.flush().unwrap();
+            drop(client);
+            leave.send(()).unwrap();
+            is_done.recv_timeout(server_support::PATIENCE).unwrap();
+            until("it is gone", || server.handle.connections() == 0);
+        }
+    }
+
+    #[test]
+    fn open_peer_that_left_is_written_to_without_a_signal() {
+        if !is_child() {
+            return run_alone(
+                "",
+                "processes::open_peer_that_left_is_written_to_without_a_signal",
+            );
+        }
+        sigpipe::reset();
+        let builder = Server::builder;
+        leave_and_be_written_to(builder(), |rest| {
+            motews_std::connect(&format!("ws://{rest}")).unwrap()
+        });
+        #[cfg(feature = "tls")]
+        {
+            let (server_config, client_config) = tls_support::configs();
+            leave_and_be_written_to(builder().tls(server_config), |rest| {
+                let builder = motews_std::Builder::new().tls(client_config.clone());
+                builder.connect(&format!("wss://{rest}")).unwrap()
+            });
+        }
+    }
+
+    #[test]
+    fn server_without_files_for_a_connection_tells_it_and_serves_later() {
+        let name = "processes::server_without_files_for_a_connection_tells_it_and_serves_later";
+        if !is_child() {
+            return run_alone("ulimit -n 64;", name);
+        }
+        let handler = Failing::default();
+        let server = start(Server::builder(), handler.clone());
+        let mut files = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            files.push(file);
+        }
+        files.pop();
+        let client = server.raw();
+        until("it fails", || !handler.0.lock().unwrap().is_empty());
+        let (from, error) = handler.0.lock().unwrap().pop().unwrap();
+        assert_eq!(from, None);
+        assert!(error.contains("Too many open files"), "{error}");
+        drop(files);
+        until("it is accepted", || server.handle.connections() == 1);
+        drop(client);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
