@@ -167,7 +167,8 @@ fn connecting_peers_trickle_or_say_nothing_they_are_given_up() {
 
 #[test]
 fn open_peer_answers_no_ping_it_is_given_up() {
-    let server = start(&["keepalive=200", "pong=800"]);
+    // The response has bought no time.
+    let server = start(&["keepalive=200", "pong=800", "min-rate=1000000"]);
     let (mut silent, mut polite) = (open(&server), open(&server));
     thread::scope(|scope| {
         scope.spawn(|| {

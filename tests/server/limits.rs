@@ -247,7 +247,7 @@ fn deadlines_at_zero_and_one() {
         assert!(rude.is_ended_within(PATIENCE), "close={time}");
 
         // A backlog that makes no progress.
-        let server = start(&[&format!("write={time}")]);
+        let server = start(&[&format!("write={time}"), "max-grace=100"]);
         let mut full = open(&server);
         _ = full.send(0x82, &vec![7; 8 << 20]);
         let mut one = open(&server);

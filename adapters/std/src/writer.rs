@@ -5,11 +5,12 @@ use std::io;
 
 use motews::{DataKind, Role};
 
-use crate::error::SendError;
+use crate::error::{RecvError, SendError};
+use crate::outcome::Received;
 use crate::socket::WebSocket;
 use crate::transport::Transport;
 
-/// A frame is sent when this much has come together, in octets.
+/// A frame is sent when this much has come together, in bytes.
 const FRAGMENT_LEN: usize = 16 * 1024;
 
 struct Fragments<'a, S: Transport, R: Role> {
@@ -88,6 +89,9 @@ impl<S: Transport, R: Role> Drop for Fragments<'_, S, R> {
 /// of it was sent; otherwise the peer must not take what it has for a message, so the connection
 /// closes with the code 1011.
 ///
+/// A write that fails with [`SendError::InboundFull`] has taken nothing:
+/// [receive](Self::try_recv), then write the same again.
+///
 /// ```
 /// # fn f(mut ws: motews_std::WebSocket) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut file = std::fs::File::open("film.mp4")?;
@@ -101,6 +105,15 @@ pub struct BinaryWriter<'a, S: Transport, R: Role>(Fragments<'a, S, R>);
 impl<'a, S: Transport, R: Role> BinaryWriter<'a, S, R> {
     pub(crate) const fn new(socket: &'a mut WebSocket<S, R>) -> Self {
         Self(Fragments::new(socket, DataKind::Binary))
+    }
+
+    /// Receives a message while this one is being sent: see
+    /// [`WebSocket::try_recv`](crate::WebSocket::try_recv).
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`](crate::WebSocket::recv).
+    pub fn try_recv(&mut self) -> Result<Received, RecvError> {
+        self.0.socket.try_recv()
     }
 
     /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
@@ -165,6 +178,15 @@ impl<'a, S: Transport, R: Role> TextWriter<'a, S, R> {
     /// As [`WebSocket::send`].
     pub fn flush(&mut self) -> Result<(), SendError> {
         self.0.flush()
+    }
+
+    /// Receives a message while this one is being sent: see
+    /// [`WebSocket::try_recv`](crate::WebSocket::try_recv).
+    ///
+    /// # Errors
+    /// As [`WebSocket::recv`](crate::WebSocket::recv).
+    pub fn try_recv(&mut self) -> Result<Received, RecvError> {
+        self.0.socket.try_recv()
     }
 
     /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.

@@ -15,7 +15,8 @@ use motews_std::{
     Server, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{masked, unmasked};
-use server_support::{PATIENCE, read_frame, read_to_end, start};
+use motews_testkit::head::read as read_head;
+use server_support::{PATIENCE, read_frame, read_to_end, start, until};
 
 /// A limit that nothing in these tests reaches.
 const ROOMY: Limits = Limits {
@@ -180,11 +181,11 @@ fn open_handler_that_broadcasts_and_answers_is_not_closed_for_a_long_message() {
         (SlowPolicy::DropOldest, 2 << 20),
         (SlowPolicy::DropNewest, 2 << 20),
         (SlowPolicy::KeepNewest, 2 << 20),
-        (SlowPolicy::DropOldest, 15 << 20),
+        (SlowPolicy::DropOldest, 8 << 20),
     ] {
         let server = start(Server::builder(), Broadcasts(Hub::new(policy)));
         let mut stream = server.open();
-        for n in 0..3 {
+        for n in 0..2 {
             stream.write_all(&masked(0x82, &vec![n; len])).unwrap();
             let mut got = [read_frame(&mut stream), read_frame(&mut stream)];
             // What is newest-only leaves last.
@@ -207,9 +208,9 @@ fn open_handler_that_answers_each_message_with_half_the_limit_is_never_closed() 
         },
     );
     let mut stream = server.open();
-    let sent = masked(0x82, b"go").repeat(20);
+    let sent = masked(0x82, b"go").repeat(10);
     stream.write_all(&sent).unwrap();
-    for _ in 0..80 {
+    for _ in 0..40 {
         let (first, payload) = read_frame(&mut stream);
         assert_eq!((first, payload.len()), (0x82, 128 * 1024));
     }
@@ -239,39 +240,45 @@ impl Handler for Counting {
 
 #[test]
 fn open_empty_messages_behind_others_count_for_what_they_cost_in_memory() {
-    const COUNT: usize = 262_144;
-    const OTHERS: usize = 50_000;
+    const COUNT: usize = 100_000;
+    const OTHERS: usize = 300_000;
     let handler = Counting::default();
-    let builder = Server::builder().send_buffer(16 * 1024);
+    let builder = Server::builder().send_buffer(4096);
     let server = start(builder, handler.clone());
-    let mut stream = server.open();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.addr.into()).unwrap();
+    let mut stream: std::net::TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(support::REQUEST).unwrap();
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    // The kernel takes a part of the first, and the second waits behind it, as long as nothing is
+    // read. That is less than what keeps the server from reading.
     let sender = handler.sender.lock().unwrap().clone().unwrap();
-    // The kernel takes what it can of the first, and the second waits, as long as nothing is read.
-    let first = vec![7; 16 << 20];
-    sender.send(&first).unwrap();
-    sender.send_latest(vec![7; OTHERS]).unwrap();
+    sender.send(vec![7; OTHERS]).unwrap();
+    sender.send_latest("latest").unwrap();
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         let empty = masked(0x82, b"").repeat(COUNT);
         writer.write_all(&empty).unwrap();
     });
-    // Nothing is read while the first message of others waits for the socket.
-    let limit = Limits::default().max_backlog;
-    let mut left = first.len() + 10;
-    let mut part = vec![0; 64 * 1024];
-    while left > 0 {
-        let most = left.min(part.len());
-        left -= stream.read(&mut part[..most]).unwrap();
+    until("it reads", || !handler.waiting.lock().unwrap().is_empty());
+    // Meanwhile the loop has many turns, in which it would read them all.
+    let mut other = server.open();
+    for _ in 0..50 {
+        other.write_all(&masked(0x81, b"turn")).unwrap();
+        assert_eq!(read_frame(&mut other).1, b"turn");
     }
-    for _ in 0..=COUNT {
-        let (first, payload) = read_frame(&mut stream);
-        assert!(first == 0x82 && (payload.is_empty() || payload.len() == OTHERS));
+    let held = handler.waiting.lock().unwrap().len();
+    assert!(held * 64 < Limits::default().max_backlog, "{held} are held");
+
+    let mut lengths = Vec::new();
+    for _ in 0..COUNT + 2 {
+        lengths.push(read_frame(&mut stream).1.len());
     }
     writing.join().unwrap();
-    let waiting = handler.waiting.lock().unwrap();
-    assert_eq!(waiting.len(), COUNT);
-    let most = waiting.iter().max().unwrap();
-    assert!(*most <= limit + OTHERS, "{most}");
+    assert_eq!(lengths[0], OTHERS);
+    assert_eq!(lengths[1..].iter().sum::<usize>(), "latest".len());
 }
 
 /// What the handler sees of empty answers, of which the first waits behind what another has sent.

@@ -202,11 +202,11 @@ impl Core {
 
     /// Whether the peer is not listened to, because it does not listen.
     pub(super) fn is_paused(&self, context: &Context) -> bool {
-        let input = self.rare.as_ref().map_or(0, |rare| rare.input.len());
-        input > 0
-            || (!self.outgoing.is_plain()
-                && (self.outgoing.answers() > context.settings.limits.max_backlog / 2
-                    || self.outgoing.answers_are_next()))
+        let limit = context.settings.limits.max_backlog / 2;
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| !rare.input.is_empty())
+            || self.outgoing.holds_back(limit)
     }
 
     /// Has its turn after the others, once.

@@ -417,29 +417,35 @@ impl<H: Handler> EventLoop<H> {
         let Some(stop) = self.shared.stop() else {
             return false;
         };
+        let at = self.stop_at(stop);
         if self.accepting != Accepting::Never {
             self.accepting = Accepting::Never;
             self.listener = None;
-            self.context.turn.work = 0;
             // A time that is too far away is none.
-            let by = self.stop_at(stop).filter(|at| {
-                at.saturating_sub(self.now) <= Duration::from_millis(Timeouts::MAX.into())
-            });
-            let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
-            for key in keys {
-                if let Some(slot) = self.slots.get_mut(key) {
-                    slot.shut_down(&mut self.handler, &mut self.context, by.map(millis));
-                    if slot.core.is_over() {
-                        self.remove(key);
-                    }
-                }
-            }
+            let limit = Duration::from_millis(Timeouts::MAX.into());
+            let by = at.filter(|at| at.saturating_sub(self.now) <= limit);
+            self.close_all(by.map(millis));
         }
-        let is_time = self.stop_at(stop).is_some_and(|at| at <= self.now);
+        let is_time = at.is_some_and(|at| at <= self.now);
         if is_time {
-            self.sweep_all();
+            self.close_all(Some(self.context.now));
         }
         is_time || self.slots.is_empty()
+    }
+
+    /// Closes all connections, until `by` at the latest.
+    fn close_all(&mut self, by: Option<Millis>) {
+        // For all connections together.
+        self.context.turn.work = 0;
+        for key in 0..self.slots.capacity() {
+            let Some(slot) = self.slots.get_mut(key) else {
+                continue;
+            };
+            slot.shut_down(&mut self.handler, &mut self.context, by);
+            if slot.core.is_over() {
+                self.remove(key);
+            }
+        }
     }
 }
 

@@ -29,9 +29,10 @@ pub type MessageRef<'a> = motews::Message<'a>;
 ///
 /// # Failures
 /// An error from [`on_open`](Self::on_open) or [`on_message`](Self::on_message) closes that
-/// connection: with 1013 where its backlog is full, else with 1011. [`SendError::Closed`] is of no
-/// matter. If a method panics, its connection is closed with 1011, and the others live; a request is
-/// answered with 500 then.
+/// connection, behind what was sent before: with 1013 if more waits than may
+/// ([`SendError::is_would_block`]), and otherwise with 1011. [`SendError::Closed`] does nothing. If a
+/// method panics, its connection is closed with 1011, and the others live; a request is answered with
+/// 500 then.
 pub trait Handler {
     /// What the application keeps for each open connection: [`Peer::data`]. It is dropped after
     /// [`on_close`](Self::on_close).
@@ -72,6 +73,8 @@ pub trait Handler {
     ) -> Result<(), SendError>;
 
     /// A connection has ended: once for each that was opened. Nothing can be sent any more.
+    /// `outcome` says how, and why ([`Outcome::ended`]); [`Peer::error`] has the operating system's
+    /// error, if there is one.
     fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
         let _ = (peer, outcome);
     }

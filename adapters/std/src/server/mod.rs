@@ -52,22 +52,27 @@ pub use peer::{Peer, Peers};
 pub use sender::PeerSender;
 pub use settings::Limits;
 
-/// The settings of a [`Server`]. All limits and deadlines are on by default:
+/// The settings of a [`Server`]. All limits and times are on by default:
 ///
 /// | what | default | what happens |
 /// |---|---|---|
-/// | [`Limits::max_connections`] | 100,000 | more wait to be accepted |
-/// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | the request is answered with 431 |
-/// | [`Limits::max_message_len`] | 16 MiB | the connection is closed with 1009, before the message comes; where compression was agreed upon, when so many octets of the message have come, or were inflated, or a frame announces 64 more than twice as many |
-/// | [`Limits::max_backlog`] | 1 MiB | beyond half of it, nothing is read of this peer; beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`] |
-/// | [`write_timeout`](Self::write_timeout) | 30 s | a peer that reads nothing of its backlog is dropped |
-/// | [`Timeouts::handshake`] | 10 s | for the whole request, however it trickles, with TLS's handshake; and again for a response that does not accept: the peer is dropped |
-/// | [`Timeouts::idle`] | 1 h | without a message either way: the connection is closed with 1001 |
-/// | [`Timeouts::keepalive`] | 30 s | without anything from the peer: it is sent a ping |
-/// | [`Timeouts::pong`] | 10 s | without an answer to that: the peer is dropped |
-/// | [`Timeouts::close`] | 5 s | for the closing handshake: the peer is dropped |
+/// | [`Limits::max_connections`] | 100,000 | More wait to be accepted. |
+/// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | The request is answered with 431. |
+/// | [`Limits::max_message_len`] | 16 MiB | The connection is closed with 1009 as soon as the announced length exceeds the limit. If compressed: when the inflated length exceeds it, or the wire length exceeds 2 × limit + 64. |
+/// | [`Limits::max_backlog`] | 1 MiB | Beyond half of it, nothing is read of this peer. Beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`]. |
+/// | [`Timeouts::handshake`] | 10 s | For the whole request, however it trickles, with TLS's handshake: the peer is dropped. |
+/// | [`Timeouts::write`] | 30 s | Bytes wait, and the peer takes none of them for so long beyond the time that it has bought: it is dropped. |
+/// | [`Timeouts::min_rate`], [`Timeouts::max_grace`] | 128 B/s, 300 s | Each byte that the peer takes buys it time, up to that much. |
+/// | [`Timeouts::idle`] | 1 h | No message has moved either way: the connection is closed with 1001. |
+/// | [`Timeouts::keepalive`] | 30 s | Nothing came from the peer: it is sent a ping. |
+/// | [`Timeouts::pong`] | 10 s | Nothing came after that: the peer is dropped. |
+/// | [`Timeouts::close`] | 5 s | The closing handshake was not completed since this side's Close left: the peer is dropped. |
 ///
-/// Deadlines are looked at every second, and more often if they are short.
+/// A slow peer loses nothing as long as it reads at [`Timeouts::min_rate`]: [`motews::pace`] has the
+/// rules. A peer that reads nothing is dropped [`Timeouts::max_grace`] and [`Timeouts::write`] after
+/// it took its last byte, at the latest.
+///
+/// Times are looked at every second, and more often if they are short or connections are ending.
 ///
 /// ```no_run
 /// use core::time::Duration;
@@ -114,8 +119,9 @@ impl ServerBuilder {
         }
     }
 
-    /// How many loops there are, each on a thread of its own, in 1..=256. Where the operating system
-    /// can share a port among sockets (`SO_REUSEPORT` on Linux), it deals out the connections.
+    /// How many loops there are, each on a thread of its own, in 1..=256. On Linux they share the
+    /// port (`SO_REUSEPORT`), with each other and no one else, and the operating system deals out the
+    /// connections.
     pub const fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
@@ -127,8 +133,7 @@ impl ServerBuilder {
         self
     }
 
-    /// How long to wait for what. A message in either direction counts against
-    /// [`Timeouts::idle`].
+    /// Sets how long to wait for what: [`Timeouts::SERVER`] by default.
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
@@ -147,11 +152,12 @@ impl ServerBuilder {
         self
     }
 
-    /// How much the operating system holds for each connection that is not sent yet, in octets
-    /// (`SO_SNDBUF`; Linux takes twice as much). Without it, it decides for itself, and may hold
+    /// How much the operating system holds for each connection that is not sent yet, in bytes
+    /// (`SO_SNDBUF`; Linux takes twice as much). Without it, it decides for itself. On Linux it then
+    /// takes 128 KiB beyond what it can send at once (`TCP_NOTSENT_LOWAT`); elsewhere it may hold
     /// megabytes: seconds of a video, for one who reads slowly.
-    pub const fn send_buffer(mut self, octets: usize) -> Self {
-        self.send_buffer = Some(octets);
+    pub const fn send_buffer(mut self, bytes: usize) -> Self {
+        self.send_buffer = Some(bytes);
         self
     }
 
@@ -198,7 +204,8 @@ impl ServerBuilder {
     /// [`Server::run`].
     ///
     /// # Errors
-    /// Those of the operating system. `InvalidInput` for a number of threads that is not in 1..=256.
+    /// Those of the operating system: `AddrInUse` if another server listens there.
+    /// `InvalidInput` for a number of threads that is not in 1..=256.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
         if !(1..=PeerId::MAX_LOOPS).contains(&self.threads) {
             let message = "a server has 1 to 256 threads";
@@ -301,7 +308,7 @@ impl Server {
     ///
     /// # Errors
     /// Those of the operating system that concern the server as a whole. What happens to a single
-    /// connection, its [`Handler`] is told.
+    /// connection, its [`Handler`] learns.
     pub fn run<H: Handler + Clone + Send>(self, handler: H) -> io::Result<()> {
         let shared = &self.shared;
         let serve = |index: usize, waiting: Waiting, handler: H| {
@@ -353,12 +360,16 @@ impl Server {
 pub struct ServerHandle(Arc<Shared>);
 
 impl ServerHandle {
-    /// Shuts the server down: it accepts no more, and closes all connections with 1001. As soon as
-    /// they are closed, at the latest after `deadline`, [`Server::run`] returns. This call does not
-    /// wait for it. Of several deadlines the earliest holds; [`Duration::MAX`] is none.
+    /// Shuts the server down: it accepts no more, and closes all connections with 1001, behind what
+    /// was sent before. As soon as they are closed, and after `within` at the latest,
+    /// [`Server::run`] returns. This call does not wait for it.
+    ///
+    /// Until then a peer may read as slowly as it likes: `within` replaces [`Timeouts::write`] and
+    /// [`Timeouts::close`]. With [`Duration::MAX`] those hold instead. Of several calls the earliest
+    /// end holds.
     // [CL08]
-    pub fn shutdown(&self, deadline: Duration) {
-        self.0.shut_down(deadline);
+    pub fn shutdown(&self, within: Duration) {
+        self.0.shut_down(within);
     }
 
     /// How many connections there are, on all loops.

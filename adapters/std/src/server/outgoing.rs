@@ -82,15 +82,16 @@ impl Outgoing {
         self.begun() + self.outbox.as_ref().map_or(0, |outbox| outbox.cost())
     }
 
-    /// The same, but for what others have sent and is not begun.
-    pub(super) fn answers(&self) -> usize {
-        self.begun() + self.outbox.as_ref().map_or(0, |outbox| outbox.answers())
-    }
-
-    /// Whether answers wait only for what others have sent before them. They leave in the next
+    /// Whether the peer is not to be read, because of what it does not read: more than `limit`
+    /// waits, or answers wait only for what others have sent before them. These leave in the next
     /// turns; if a Close of the peer was read first, they would not.
-    pub(super) fn answers_are_next(&self) -> bool {
-        self.is_written() && self.outbox.as_ref().is_some_and(|it| it.answers() > 0)
+    pub(super) fn holds_back(&self, limit: usize) -> bool {
+        if self.is_plain() {
+            return false;
+        }
+        let begun = self.begun();
+        let answers = self.outbox.as_ref().map_or(0, |outbox| outbox.answers());
+        begun + answers > limit || (begun == 0 && answers > 0)
     }
 
     // ---- the outbox ----
@@ -219,6 +220,13 @@ impl Outgoing {
         if let Some(outbox) = &self.outbox {
             outbox.set_begun(self.begun());
         }
+    }
+}
+
+impl Drop for Outgoing {
+    /// Whoever waits for room is told, also if the loop has panicked.
+    fn drop(&mut self) {
+        self.end_outbox();
     }
 }
 

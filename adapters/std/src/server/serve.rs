@@ -134,13 +134,12 @@ impl<D: Default> Slot<D> {
         let waits = self.core.queued;
         self.core.write_outbox(context);
         self.settle(handler, context);
-        if waits || self.core.outgoing.answers_are_next() {
-            return;
-        }
         // What was read before comes first.
         let limit = context.settings.limits.max_backlog / 4;
-        if self.core.outgoing.answers() <= limit
-            && let Some(rare) = &mut self.core.rare
+        if waits || self.core.outgoing.holds_back(limit) {
+            return;
+        }
+        if let Some(rare) = &mut self.core.rare
             && !rare.input.is_empty()
         {
             let mut input = core::mem::take(&mut rare.input);
@@ -153,7 +152,7 @@ impl<D: Default> Slot<D> {
             }
             self.settle(handler, context);
         }
-        if self.core.unread && self.core.outgoing.answers() <= limit {
+        if self.core.unread && !self.core.outgoing.holds_back(limit) {
             self.read(handler, context, buffer, true);
         }
     }
@@ -440,10 +439,9 @@ impl<D: Default> Slot<D> {
 
     fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        let settings = context.settings.clone();
         let wants = loop {
-            let unread = core.unread;
-            let wants = core.session.poll(context.now, &settings.timeouts, unread);
+            let timeouts = &context.settings.timeouts;
+            let wants = core.session.poll(context.now, timeouts, core.unread);
             if !wants.transmit || !core.outgoing.is_written() {
                 break wants;
             }

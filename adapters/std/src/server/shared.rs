@@ -52,8 +52,8 @@ impl Shared {
     }
 
     /// Has all loops end when this time is over, or earlier.
-    pub(super) fn shut_down(&self, deadline: Duration) {
-        let at = Instant::now().checked_add(deadline);
+    pub(super) fn shut_down(&self, within: Duration) {
+        let at = Instant::now().checked_add(within);
         let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
         let before = stop.and_then(|stop| stop.at);
         *stop = Some(Stop {
