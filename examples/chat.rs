@@ -249,7 +249,11 @@ impl Handler for Chat {
     }
 
     fn on_close(&mut self, peer: &mut Peer<'_, Visitor>, outcome: &Outcome) {
-        let why = if outcome.clean { "closed" } else { "vanished" };
+        let why = if outcome.is_clean() {
+            "closed"
+        } else {
+            "vanished"
+        };
         self.house().leave(peer.data_mut(), why);
     }
 }
@@ -415,7 +419,7 @@ fn now() -> u64 {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let ping = Duration::from_secs(options.ping.into());
+    let ping = u32::from(options.ping) * 1000;
     let mut builder = Server::builder()
         .threads(options.threads.into())
         .limits(Limits {

@@ -181,11 +181,9 @@ fn listen(
             Err(error) => return Err((BROKEN, format!("cannot write the output: {error}"))),
         }
     }
-    let Outcome { code, reason, .. } = ws.outcome().unwrap_or(Outcome {
-        code: CloseCode::ABNORMAL_CLOSURE,
-        reason: String::new(),
-        clean: false,
-    });
+    let Some(Outcome { code, reason, .. }) = ws.outcome() else {
+        return Err((BROKEN, "the connection is lost".to_owned()));
+    };
     let closed = match reason.as_str() {
         "" => format!("closed: {}", code.as_u16()),
         reason => format!("closed: {} {}", code.as_u16(), printable(reason)),
@@ -225,9 +223,9 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
         .subprotocols(options.protocols.iter().map(|name| name.trim()))
         .connect_timeout(Some(options.timeout))
         .timeouts(Timeouts {
-            handshake: Some(options.timeout),
-            keepalive: (!options.ping.is_zero()).then_some(options.ping),
-            close: Some(options.timeout),
+            handshake: Some(millis(options.timeout)),
+            keepalive: (!options.ping.is_zero()).then_some(millis(options.ping)),
+            close: Some(millis(options.timeout)),
             ..Timeouts::default()
         });
     for (name, value) in &options.headers {
@@ -502,6 +500,11 @@ fn header(text: &str) -> Result<(String, String), String> {
         .split_once(':')
         .ok_or("a header is written NAME: VALUE")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// As long as a timeout can be, at the most.
+fn millis(time: Duration) -> u32 {
+    time.as_millis().try_into().unwrap_or(u32::MAX)
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -626,7 +626,7 @@ impl<S: Share, R: Role> Peer for WebSocket<S, R> {
             Some(Message::Binary(bytes)) => Received::Binary(bytes),
             None => {
                 let outcome = self.outcome().expect("motews knows how it ended");
-                assert!(outcome.clean, "{outcome:?}");
+                assert!(outcome.is_clean(), "{outcome:?}");
                 Received::Close(outcome.code.as_u16(), outcome.reason)
             }
         }

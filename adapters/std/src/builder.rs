@@ -126,7 +126,7 @@ impl Builder {
     }
 
     /// The longest message that is received, in octets of payload. A longer one fails the
-    /// connection with 1009 (§10.4). With [compression](Self::deflate) a thousandth of that on the
+    /// connection with 1009 (§10.4). With compression a thousandth of that on the
     /// wire fills it, and a peer that does not end the message has it kept: allow no more than there
     /// is memory for, for each connection.
     // [FR17]
@@ -146,9 +146,11 @@ impl Builder {
     /// [`pending`](WebSocket::pending), in bytes of memory. Reading stops with the message that
     /// reaches it, so the longest message comes on top.
     ///
-    /// Two peers that send to each other and do not receive would wait for each other for ever. Up to
-    /// this limit, a [`send`](WebSocket::send) that waits reads what the peer sends. Beyond it, it
-    /// returns [`SendError::InboundFull`](crate::SendError::InboundFull).
+    /// Two peers that send to each other and do not receive would wait for each other. Up to this
+    /// limit, a [`send`](WebSocket::send) that waits reads what the peer sends. Beyond it, it returns
+    /// [`SendError::InboundFull`](crate::SendError::InboundFull) at once if the application has sent
+    /// that much more than it has received. So one that answers each message waits for the peer, and
+    /// one that sends all before it receives is told to receive.
     pub const fn max_inbound(mut self, bytes: usize) -> Self {
         self.max_inbound = bytes;
         self

@@ -40,9 +40,9 @@ pub enum SendError {
     ///
     /// [`Timeouts::write`]: crate::Timeouts::write
     TimedOut,
-    /// The peer does not read, and sends more than is kept while this side sends
-    /// ([`Builder::max_inbound`]): both sides would wait for each other. Nothing of the message was
-    /// taken. Receive, then send it again.
+    /// The peer does not read, and as much of what it sends is kept as may be
+    /// ([`Builder::max_inbound`]), while this side has sent that much more than it has received: both
+    /// sides might wait for each other. Nothing of the message was taken. Receive, then send it again.
     ///
     /// [`Builder::max_inbound`]: crate::Builder::max_inbound
     InboundFull,

@@ -98,12 +98,11 @@ pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, Refused, SendError, TrySendError, UrlError};
 pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
-pub use motews::Side;
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{Context, Deflate, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
 pub use motews::pace::Timeouts;
-pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, State, role};
+pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
 pub use net::NetStream;
 pub use outcome::{Outcome, Received};
 pub use request::{Request, Response};

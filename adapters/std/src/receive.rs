@@ -7,8 +7,7 @@ use std::io::{self, IoSlice};
 use std::sync::MutexGuard;
 use std::time::Instant;
 
-use motews::Side;
-use motews::{ControlPayload, DataKind, Ended, Event, Role, State, Window};
+use motews::{ControlPayload, DataKind, Ended, Event, Role, Side, State, Window};
 
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
@@ -93,6 +92,8 @@ pub(crate) struct Reader<S> {
     /// What they take, in bytes of memory.
     queued: usize,
     max_inbound: usize,
+    /// How much more was sent than received, in bytes of memory.
+    ahead: usize,
     /// Who sent a Close first, if the peer has sent one.
     closed_by: Option<Side>,
     reason: String,
@@ -102,8 +103,8 @@ pub(crate) struct Reader<S> {
 }
 
 /// What a message in the queue costs, in bytes of memory: an empty one is not free.
-const fn cost(message: &Message) -> usize {
-    size_of::<Message>() + message.len()
+const fn cost(len: usize) -> usize {
+    size_of::<Message>() + len
 }
 
 impl<S: Transport> Reader<S> {
@@ -124,6 +125,7 @@ impl<S: Transport> Reader<S> {
             queue: VecDeque::new(),
             queued: 0,
             max_inbound,
+            ahead: 0,
             closed_by: None,
             reason: String::new(),
             pong: None,
@@ -162,15 +164,23 @@ impl<S: Transport> Reader<S> {
         shared: &Shared<R>,
         until: Until,
     ) -> Result<Received, RecvError> {
-        if let Some(message) = self.queue.pop_front() {
-            self.queued -= cost(&message);
-            return Ok(Received::Message(message));
-        }
-        Ok(match self.next(shared, until)? {
-            Next::Message(kind) => Received::Message(self.take_message(kind)),
-            Next::Nothing => Received::Nothing,
-            Next::Closed => Received::Closed,
-        })
+        let message = if let Some(message) = self.queue.pop_front() {
+            self.queued -= cost(message.len());
+            message
+        } else {
+            match self.next(shared, until)? {
+                Next::Message(kind) => self.take_message(kind),
+                Next::Nothing => return Ok(Received::Nothing),
+                Next::Closed => return Ok(Received::Closed),
+            }
+        };
+        self.ahead = self.ahead.saturating_sub(cost(message.len()));
+        Ok(Received::Message(message))
+    }
+
+    /// A message of this length was sent, or a part of one.
+    pub(crate) const fn note_sent(&mut self, len: usize) {
+        self.ahead = self.ahead.saturating_add(cost(len));
     }
 
     /// Reads what is there into the queue, and returns how many messages are in it.
@@ -202,7 +212,7 @@ impl<S: Transport> Reader<S> {
             && let Some(kind) = self.decode(shared)
         {
             let message = self.take_message(kind);
-            self.queued += cost(&message);
+            self.queued += cost(message.len());
             self.queue.push_back(message);
         }
     }
@@ -528,17 +538,20 @@ impl<S: Transport, R: Role> Port<R> for Reader<S> {
         }
         // What is left in the window is a message that has no room.
         let has_unread = !self.rx.is_empty();
+        // Whoever answers what it receives waits for the peer. Whoever is ahead may be what the peer
+        // waits for, and has to receive.
+        let gives_up = self.is_full() && self.ahead >= self.max_inbound.max(1);
         let room = goal == Goal::Room;
         let turn = match goal {
             Goal::Turn(streams) => Some(streams),
             Goal::Room => None,
         };
         let interest = Interest {
-            read: (wants.read || wants.drain) && !has_unread,
+            read: (wants.read || wants.drain) && !has_unread && (gives_up || !self.is_full()),
             write: room,
             wake: shared.fall_asleep(&mut inner, room, turn),
         };
-        let timeout = match has_unread {
+        let timeout = match has_unread && gives_up {
             true => Some(Duration::ZERO),
             false => shared.clock.left(&inner.session),
         };
@@ -547,7 +560,7 @@ impl<S: Transport, R: Role> Port<R> for Reader<S> {
         if ready.write {
             return Ok(());
         }
-        if has_unread || ready.read && self.is_full() {
+        if gives_up && (has_unread || ready.read) {
             return Err(SendError::InboundFull);
         }
         if ready.read {

@@ -34,15 +34,28 @@ use crate::writer::{BinaryWriter, TextWriter};
 /// assembled as it arrives, never by the length that was announced.
 ///
 /// # Sending
-/// [`send`](Self::send) waits until the operating system has taken the message. One exception: a
-/// send that directly follows a receive is held back if there is more input to be received already,
-/// so that what one read brought is answered with one write; the next receive or send, or
-/// [`flush`](Self::flush), writes it. [`sender`](Self::sender) gives a handle for other threads.
+/// [`send`](Self::send) waits until the operating system has taken the message, and reads meanwhile
+/// what the peer sends ([`Builder::max_inbound`]), so that two peers that send at once do not wait
+/// for each other. Messages leave in the order in which they were sent. In two cases `send` returns
+/// earlier, and the next send or receive writes the rest:
+///
+/// - The send directly follows a receive, and there is more input to be received already: so what
+///   one read brought is answered with one write.
+/// - The peer does not read, and as much is kept of what it sends as may be. A message that was begun
+///   is finished by the calls that follow. A message that was not is refused with
+///   [`SendError::InboundFull`].
+///
+/// [`flush`](Self::flush) waits for what is left; [`backlog`](Self::backlog) counts it.
+/// [`sender`](Self::sender) returns a handle for other threads.
 ///
 /// # Deadlines
-/// By default ([`Timeouts`]): 10 s for the opening handshake; a ping after 30 s of silence, and
-/// 10 s for its pong; 5 s for the closing handshake; no limit for silence that pongs answer. A peer
-/// that does not read for 30 s is given up while it is sent to ([`Builder::write_timeout`]).
+/// By default ([`Timeouts`](crate::Timeouts)): 10 s for the opening handshake; a ping after 30 s of
+/// silence, and 10 s for its pong; 5 s for the closing handshake; no limit for silence that pongs
+/// answer. A peer that takes none of the bytes that wait for it is given up after 30 s, beyond the
+/// time that the bytes it took before have bought it: a slow peer loses nothing.
+///
+/// Deadlines are seen to while one of the methods runs, or a sender's. What the peer sent while none
+/// did is read before its silence is held against it.
 ///
 /// # Closing
 /// [`close`](Self::close) performs the closing handshake. When the *peer* closes, `recv` replies,
@@ -239,8 +252,14 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             hold: core::mem::take(&mut self.cork),
             ..How::default()
         };
-        let message = message.as_message();
-        self.own(|shared, own| shared.send(own, message.kind(), message.as_bytes(), true, how))
+        self.send_data(message.as_message(), how)
+    }
+
+    fn send_data(&mut self, message: motews::Message<'_>, how: How) -> Result<(), SendError> {
+        let (kind, bytes) = (message.kind(), message.as_bytes());
+        self.own(|shared, own| shared.send(own, kind, bytes, true, how))?;
+        self.reader.note_sent(bytes.len());
+        Ok(())
     }
 
     /// Sends a message as it is, where others are compressed: see
@@ -256,8 +275,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             plain: true,
             ..How::default()
         };
-        let message = message.as_message();
-        self.own(|shared, own| shared.send(own, message.kind(), message.as_bytes(), true, how))
+        self.send_data(message.as_message(), how)
     }
 
     /// Sends a text message.
@@ -298,7 +316,9 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             insist: fin,
             ..How::default()
         };
-        self.own(|shared, own| shared.send(own, kind, payload, fin, how))
+        self.own(|shared, own| shared.send(own, kind, payload, fin, how))?;
+        self.reader.note_sent(payload.len());
+        Ok(())
     }
 
     pub(crate) fn abandon_message(&mut self) {
@@ -309,7 +329,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     }
 
     /// Sends a ping with at most 125 octets of payload (§5.5.2). The pong is received along with
-    /// the messages; [`last_pong`](Self::last_pong) tells it. The keepalive of [`Timeouts`] does
+    /// the messages; [`last_pong`](Self::last_pong) tells it. The keepalive of [`Timeouts`](crate::Timeouts) does
     /// without this.
     ///
     /// # Errors
@@ -349,8 +369,9 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     /// Performs the closing handshake: sends a Close behind all that was sent before, drops what the
     /// peer still sends until its Close comes, and ends the stream, the server first (§7.1.1). When
-    /// the Close has left, this takes no longer than [`Timeouts::close`], and when both have come
-    /// through, a second at most. If the WebSocket is closing already, waits for the end only.
+    /// the Close has left, this takes no longer than [`Timeouts::close`](crate::Timeouts::close), and
+    /// when both have come through, a second at most. If the WebSocket is closing already, waits for
+    /// the end only.
     ///
     /// # Errors
     /// [`SendError::Invalid`] for a code that may not be sent or a reason above 123 octets;

@@ -2,15 +2,17 @@
 
 mod support;
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Message, OsEntropy, SendError, Sender, Share, Transport, TrySendError,
-    WebSocket,
+    Builder, CloseCode, Interest, Message, OsEntropy, Ready, Received, SendError, Sender, Share,
+    Timeouts, Transport, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use support::{tcp_pair, ws_pair};
@@ -320,6 +322,142 @@ fn owner_receives_while_a_sender_is_stuck() {
     raw.read_exact(&mut pong).unwrap();
     assert_eq!(pong, *b"\x8a\x04ping");
     stuck.join().unwrap().unwrap();
+}
+
+/// A call that must not wait does not, whatever another thread does, and however the connection ends.
+#[test]
+fn closed_by_the_peer_in_the_midst_of_a_frame_receiving_takes_no_longer_than_asked() {
+    let (mut raw, stream) = tcp_pair();
+    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
+    raw.read_exact(&mut [0; 10]).unwrap();
+    raw.write_all(&masked(0x88, b"\x03\xe8bye")).unwrap();
+    let start = Instant::now();
+    loop {
+        let one = Instant::now();
+        let received = server.try_recv().unwrap();
+        assert!(one.elapsed() < Duration::from_millis(200));
+        if received == Received::Closed {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+    for _ in 0..3 {
+        let one = Instant::now();
+        let received = server.recv_timeout(Duration::from_millis(20)).unwrap();
+        assert_eq!(received, Received::Closed);
+        assert!(one.elapsed() >= Duration::from_millis(19));
+        assert!(one.elapsed() < Duration::from_millis(300));
+    }
+    // The reply has not left, so it is not over.
+    assert_eq!(server.ended(), None);
+    let outcome = server.outcome().unwrap();
+    assert_eq!(
+        (outcome.code, &*outcome.reason, outcome.is_clean()),
+        (CloseCode::NORMAL, "bye", false)
+    );
+    assert!(!stuck.is_finished());
+    // The peer reads the frame, and gets the reply.
+    let reader = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        raw.read_to_end(&mut rest).unwrap();
+        rest
+    });
+    assert_eq!(server.recv().unwrap(), None);
+    stuck.join().unwrap().unwrap();
+    assert!(server.ended().unwrap().is_clean());
+    assert!(reader.join().unwrap().ends_with(&unmasked(0x88, &[3, 232])));
+}
+
+/// Counts how often it is waited for.
+struct Counting(TcpStream, Arc<AtomicUsize>);
+
+impl Read for Counting {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl Write for Counting {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Transport for Counting {
+    fn can_wait(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.wait(interest, timeout)
+    }
+
+    fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_now(buf)
+    }
+
+    fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_now(parts)
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        Transport::shutdown(&mut self.0)
+    }
+}
+
+impl Share for Counting {
+    fn share(&self) -> io::Result<Self> {
+        Ok(Self(self.0.share()?, self.1.clone()))
+    }
+
+    fn write_shared(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_shared(parts)
+    }
+
+    fn flush_shared(&self) -> io::Result<()> {
+        self.0.flush_shared()
+    }
+}
+
+/// An owner wakes if there is something, and for nothing else: not from time to time, and not for
+/// each message that a sender has sent.
+#[test]
+fn owner_with_a_sender_wakes_for_what_concerns_it_alone() {
+    let (mut raw, stream) = tcp_pair();
+    let waits = Arc::new(AtomicUsize::new(0));
+    let stream = Counting(stream, waits.clone());
+    let mut server = Builder::new()
+        .timeouts(Timeouts::NONE)
+        .from_upgraded(stream, Server, b"");
+    let sender = server.sender().unwrap();
+    let owner = std::thread::spawn(move || {
+        let received = server.recv();
+        (received, server.ended())
+    });
+    for _ in 0..20 {
+        sender.send("tick").unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(waits.load(Ordering::SeqCst), 1);
+    raw.read_exact(&mut [0; 20 * 6]).unwrap();
+    // Its deadlines are those of the closing handshake now; there are none.
+    sender.close(CloseCode::NORMAL, "").unwrap();
+    raw.read_exact(&mut [0; 4]).unwrap();
+    raw.write_all(&masked(0x88, &[3, 232])).unwrap();
+    raw.read_to_end(&mut Vec::new()).unwrap();
+    drop(raw);
+    let (received, ended) = owner.join().unwrap();
+    assert_eq!(received.unwrap(), None);
+    assert!(ended.unwrap().is_clean());
+    let waits = waits.load(Ordering::SeqCst);
+    assert!(waits < 8, "{waits}");
 }
 
 /// A stream that panics in the midst of a frame keeps no other sender waiting.

@@ -180,11 +180,11 @@ fn open_handler_that_broadcasts_and_answers_is_not_closed_for_a_long_message() {
         (SlowPolicy::DropOldest, 2 << 20),
         (SlowPolicy::DropNewest, 2 << 20),
         (SlowPolicy::KeepNewest, 2 << 20),
-        (SlowPolicy::DropOldest, 15 << 20),
+        (SlowPolicy::DropOldest, 8 << 20),
     ] {
         let server = start(Server::builder(), Broadcasts(Hub::new(policy)));
         let mut stream = server.open();
-        for n in 0..3 {
+        for n in 0..2 {
             stream.write_all(&masked(0x82, &vec![n; len])).unwrap();
             let mut got = [read_frame(&mut stream), read_frame(&mut stream)];
             // What is newest-only leaves last.
@@ -207,9 +207,9 @@ fn open_handler_that_answers_each_message_with_half_the_limit_is_never_closed() 
         },
     );
     let mut stream = server.open();
-    let sent = masked(0x82, b"go").repeat(20);
+    let sent = masked(0x82, b"go").repeat(10);
     stream.write_all(&sent).unwrap();
-    for _ in 0..80 {
+    for _ in 0..40 {
         let (first, payload) = read_frame(&mut stream);
         assert_eq!((first, payload.len()), (0x82, 128 * 1024));
     }

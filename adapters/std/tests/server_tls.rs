@@ -1,5 +1,7 @@
 //! The event-driven server over TLS: what stays inside of it, and what has no content.
 
+#[path = "support/records.rs"]
+mod records;
 #[path = "support/server.rs"]
 #[expect(dead_code, reason = "each test file uses a part of this")]
 mod server_support;
@@ -11,15 +13,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use motews_std::rustls::pki_types::ServerName;
-use motews_std::rustls::{CipherSuite, ClientConfig, ClientConnection, KeyLog, StreamOwned};
+use motews_std::rustls::{ClientConfig, ClientConnection, StreamOwned};
 use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server, Timeouts};
 use motews_testkit::frame::masked;
-use motews_testkit::head::read as read_head;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use ring::hkdf;
+use motews_testkit::head;
+use records::{Records, Secret};
 use server_support::{FAST, PATIENCE, Running, read_frame, start, until};
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
@@ -35,7 +36,7 @@ fn open(server: &Running, config: Arc<ClientConfig>) -> Client {
     let connection = ClientConnection::new(config, name).unwrap();
     let mut stream = StreamOwned::new(connection, socket);
     stream.write_all(support::REQUEST).unwrap();
-    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    assert!(head::read(&mut stream).starts_with("HTTP/1.1 101 "));
     stream
 }
 
@@ -112,87 +113,8 @@ fn wss_peer_that_reads_nothing_of_what_tls_holds_is_dropped_in_time() {
     drop(client);
 }
 
-/// Keeps the secret that a client's keys are made of.
-#[derive(Debug, Default)]
-struct Secret(Mutex<Vec<u8>>);
-
-impl KeyLog for Secret {
-    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
-        if label == "CLIENT_TRAFFIC_SECRET_0" {
-            *self.0.lock().unwrap() = secret.to_vec();
-        }
-    }
-}
-
-/// Makes records that rustls does not make (RFC 8446 §5.2, §7.1 to §7.3).
-struct Records {
-    secret: Vec<u8>,
-    key: LessSafeKey,
-    iv: [u8; 12],
-    number: u64,
-}
-
-struct Len(usize);
-
-impl hkdf::KeyType for Len {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
-fn expand(secret: &[u8], label: &[u8], len: usize) -> Vec<u8> {
-    let info = [
-        &(len as u16).to_be_bytes(),
-        &[label.len() as u8 + 6][..],
-        b"tls13 ",
-        label,
-        &[0],
-    ];
-    let mut out = vec![0; len];
-    let key = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA384, secret);
-    key.expand(&info, Len(len)).unwrap().fill(&mut out).unwrap();
-    out
-}
-
-impl Records {
-    fn new(secret: Vec<u8>) -> Self {
-        let key = expand(&secret, b"key", 32);
-        Self {
-            key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap()),
-            iv: expand(&secret, b"iv", 12).try_into().unwrap(),
-            number: 0,
-            secret,
-        }
-    }
-
-    /// The same after a KeyUpdate.
-    fn next(&self) -> Self {
-        Self::new(expand(&self.secret, b"traffic upd", 48))
-    }
-
-    fn push(&mut self, out: &mut Vec<u8>, content: &[u8], kind: u8) {
-        let mut nonce = self.iv;
-        for (byte, number) in nonce[4..].iter_mut().zip(self.number.to_be_bytes()) {
-            *byte ^= number;
-        }
-        self.number += 1;
-        let mut inner = [content, &[kind]].concat();
-        let header = [23, 3, 3, 0, inner.len() as u8 + 16];
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.key
-            .seal_in_place_append_tag(nonce, Aad::from(header), &mut inner)
-            .unwrap();
-        out.extend(header);
-        out.extend(inner);
-    }
-}
-
 #[test]
 fn wss_peer_that_sends_records_without_content_leaves_others_their_turns() {
-    const APPLICATION_DATA: u8 = 23;
-    const HANDSHAKE: u8 = 22;
-    const KEY_UPDATE: &[u8] = &[24, 0, 0, 1, 0];
-
     let (server_config, client_config) = tls_support::configs();
     let has_ended = Arc::new(AtomicBool::new(false));
     let ended = has_ended.clone();
@@ -206,21 +128,12 @@ fn wss_peer_that_sends_records_without_content_leaves_others_their_turns() {
         },
     );
     let secret = Arc::new(Secret::default());
-    let mut config = ClientConfig::clone(&client_config);
-    config.key_log = secret.clone();
-    let mut flooding = open(&server, Arc::new(config));
-    let suite = flooding.conn.negotiated_cipher_suite().unwrap().suite();
-    assert_eq!(suite, CipherSuite::TLS13_AES_256_GCM_SHA384);
-    flooding.conn.refresh_traffic_keys().unwrap();
+    let mut flooding = open(&server, secret.kept_by(&client_config));
+    let mut records = Records::after(&secret, &mut flooding.conn);
     flooding.flush().unwrap();
-    let mut records = Records::new(secret.0.lock().unwrap().clone()).next();
     let mut flood = Vec::new();
-    for _ in 0..60_000 {
-        records.push(&mut flood, KEY_UPDATE, HANDSHAKE);
-        records = records.next();
-        records.push(&mut flood, b"", APPLICATION_DATA);
-    }
-    records.push(&mut flood, &masked(0x81, b"end"), APPLICATION_DATA);
+    records.push_without_content(&mut flood, 60_000);
+    records.push_data(&mut flood, &masked(0x81, b"end"));
 
     let mut client = open(&server, client_config);
     let mut socket = flooding.sock.try_clone().unwrap();

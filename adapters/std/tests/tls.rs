@@ -1,20 +1,28 @@
 //! `wss://`: rustls on both sides, with certificates made here. EX04
 
+#[path = "support/records.rs"]
+mod records;
 mod support;
 #[path = "support/tls.rs"]
 mod tls_support;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::rustls;
 use motews_std::tls::TlsStream;
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Message, Plain, Received, Share, UrlError,
-    WebSocket,
+    AcceptError, Builder, CloseCode, ConnectError, Deadline, Ended, Message, Plain, Received,
+    Share, Timeouts, UrlError, WebSocket,
 };
+use motews_testkit::frame::unmasked;
+use motews_testkit::head;
+use records::{Records, Secret};
 use support::{QUICK, serve, tcp_pair};
 use tls_support::configs;
 
@@ -166,6 +174,128 @@ fn wss_silent_peers_time_out() {
     let result = quick.connect_over(stream, "wss://localhost/");
     assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
     assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+/// A client and the other end of its TLS, whose records can be put together by hand.
+fn raw_session(builder: Builder) -> (WebSocket, rustls::ServerConnection, TcpStream) {
+    let (server, client) = configs();
+    let (addr, thread) = serve(move |mut stream| {
+        let mut tls = rustls::ServerConnection::new(server).unwrap();
+        let mut both = rustls::Stream::new(&mut tls, &mut stream);
+        let request = head::read(&mut both);
+        let response = head::Head::response_to(&request).to_bytes();
+        both.write_all(&response).unwrap();
+        (tls, stream)
+    });
+    let url = format!("wss://localhost:{}/", addr.port());
+    let ws = builder.tls(client).connect(&url).unwrap();
+    let (tls, stream) = thread.join().unwrap();
+    (ws, tls, stream)
+}
+
+/// The peer's Close and its close_notify come in one read, and TCP stays open: the end of TLS is the
+/// end.
+#[test]
+fn wss_close_and_close_notify_in_one_read_are_the_end_at_once() {
+    for client_begins in [false, true] {
+        let (mut client, mut tls, mut stream) = raw_session(Builder::new());
+        let peer = std::thread::spawn(move || {
+            if client_begins {
+                let mut close = [0; 8];
+                let mut both = rustls::Stream::new(&mut tls, &mut stream);
+                both.read_exact(&mut close).unwrap();
+                assert_eq!(close[..2], [0x88, 0x82]);
+            }
+            tls.writer().write_all(&unmasked(0x88, &[3, 232])).unwrap();
+            tls.send_close_notify();
+            let mut end = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut end).unwrap();
+            }
+            stream.write_all(&end).unwrap();
+            stream
+        });
+        let start = Instant::now();
+        if client_begins {
+            assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        } else {
+            assert_eq!(client.recv().unwrap(), None);
+            assert!(client.ended().unwrap().is_clean());
+        }
+        let elapsed = start.elapsed();
+        assert!(elapsed < Duration::from_millis(900), "{elapsed:?}");
+        drop(peer.join().unwrap());
+    }
+}
+
+/// Records without content keep nobody for longer than was asked.
+#[test]
+fn wss_peer_sends_records_without_content_calls_take_no_longer_than_asked() {
+    let (server_config, client_config) = configs();
+    let secret = Arc::new(Secret::default());
+    let (client, server) = tcp_pair();
+    let accepted = std::thread::spawn(move || {
+        let stream = TlsStream::server(server, server_config).unwrap();
+        Builder::new()
+            .timeouts(Timeouts {
+                close: Some(300),
+                ..Timeouts::DEFAULT
+            })
+            .accept(stream)
+            .unwrap()
+    });
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let connection = rustls::ClientConnection::new(secret.kept_by(&client_config), name).unwrap();
+    let mut flooding = rustls::StreamOwned::new(connection, client);
+    flooding.write_all(support::REQUEST).unwrap();
+    assert!(head::read(&mut flooding).starts_with("HTTP/1.1 101 "));
+    let mut records = Records::after(&secret, &mut flooding.conn);
+    flooding.flush().unwrap();
+    let mut server = accepted.join().unwrap();
+    let mut socket = flooding.sock.try_clone().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::SeqCst) {
+                let mut flood = Vec::new();
+                records.push_data(&mut flood, b"");
+                records.push_without_content(&mut flood, 1_000);
+                if socket.write_all(&flood).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let start = Instant::now();
+    for _ in 0..20 {
+        let one = Instant::now();
+        assert_eq!(server.try_recv().unwrap(), Received::Nothing);
+        assert!(
+            one.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            one.elapsed()
+        );
+        let one = Instant::now();
+        let received = server.recv_timeout(Duration::from_millis(20)).unwrap();
+        assert_eq!(received, Received::Nothing);
+        assert!(
+            one.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            one.elapsed()
+        );
+    }
+    assert_eq!(server.pending(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let start = Instant::now();
+    let outcome = server.close(CloseCode::NORMAL, "").unwrap();
+    assert_eq!(outcome.ended, Ended::TimedOut(Deadline::Close));
+    let elapsed = start.elapsed();
+    assert!(elapsed >= Duration::from_millis(300), "{elapsed:?}");
+    assert!(elapsed < Duration::from_millis(1_200), "{elapsed:?}");
+    stop.store(true, Ordering::SeqCst);
+    drop(server);
+    flood.join().unwrap();
 }
 
 /// Over a stream that gives and takes one byte at a time, and `WouldBlock` after each

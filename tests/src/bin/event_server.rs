@@ -57,12 +57,12 @@ impl Settings {
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
             let number = || value.parse::<usize>().expect("a number");
-            let time = || (value != "never").then(|| millis(number() as u64));
+            let time = || (value != "never").then(|| u32::try_from(number()).unwrap_or(u32::MAX));
             match name {
                 "join" => joins = true,
                 "loops" => builder = builder.threads(number()),
                 "send-buffer" => builder = builder.send_buffer(number()),
-                "write" => builder = builder.write_timeout(time()),
+                "write" => timeouts.write = time(),
                 "max-connections" => limits.max_connections = number(),
                 "max-head" => limits.max_head_len = number() as u32,
                 "max-headers" => limits.max_headers = number() as u16,

@@ -440,10 +440,9 @@ impl<D: Default> Slot<D> {
 
     fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        let settings = context.settings.clone();
         let wants = loop {
-            let unread = core.unread;
-            let wants = core.session.poll(context.now, &settings.timeouts, unread);
+            let timeouts = &context.settings.timeouts;
+            let wants = core.session.poll(context.now, timeouts, core.unread);
             if !wants.transmit || !core.outgoing.is_written() {
                 break wants;
             }
