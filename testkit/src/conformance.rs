@@ -13,6 +13,7 @@
 //! [ticks](Adapter::tick).
 
 mod cases;
+mod socket;
 
 use std::collections::VecDeque;
 
@@ -22,6 +23,7 @@ use motews::pace::Timeouts;
 use crate::frame::{self, Frame};
 
 pub use cases::*;
+pub use socket::Socket;
 
 /// What an application was told.
 #[derive(Clone, PartialEq, Eq)]
@@ -273,19 +275,26 @@ impl<'a, A: Adapter> Kit<'a, A> {
         self.until("a frame", Self::try_frame)
     }
 
-    /// The next message that the connection has sent, in however many frames. Pings before it are
-    /// answered.
+    /// The next frame that is no ping. Pings before it are answered.
+    #[track_caller]
+    fn frame_but_pings(&mut self) -> Frame {
+        loop {
+            let frame = self.frame();
+            if frame.first != 0x89 {
+                return frame;
+            }
+            self.give(&frame::pong(&frame.payload));
+        }
+    }
+
+    /// The next message that the connection has sent, in however many frames, with pings between.
     #[track_caller]
     fn message(&mut self) -> Told {
-        let mut first = self.frame();
-        while first.first == 0x89 {
-            self.give(&frame::pong(&first.payload));
-            first = self.frame();
-        }
+        let first = self.frame_but_pings();
         let (kind, mut is_last) = (first.first & 0x0F, first.first & 0x80 != 0);
         let mut payload = first.payload;
         while !is_last {
-            let next = self.frame();
+            let next = self.frame_but_pings();
             assert_eq!(next.first & 0x7F, 0, "a continuation");
             payload.extend(next.payload);
             is_last = next.first & 0x80 != 0;
