@@ -5,8 +5,8 @@ use core::fmt;
 use motews::deflate::{Compressor, Decompressor, Deflate, Offers, Parameters, wire_limit};
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
 use motews::{
-    Chunk, Config, Connection, DataKind, Event, FrameHeader, Message, MessageBuffer,
-    ProtocolViolation, Role, SendError, State, Step, Window,
+    Chunk, Config, DataKind, Event, FrameHeader, Message, MessageBuffer, ProtocolViolation, Role,
+    SendError, Session, State, Step, Window,
 };
 
 use crate::config::BufferTooSmall;
@@ -331,15 +331,15 @@ where
 
     fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
         incoming: &mut Incoming<W, P>,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         rx: &mut Window<Rx>,
     ) -> Option<Found> {
         loop {
             let held = match incoming.held {
-                Some(held) if connection.violation().is_none() => held,
+                Some(held) if session.connection().violation().is_none() => held,
                 _ => {
                     incoming.held = None;
-                    let step = receive(connection, rx)?;
+                    let step = receive(session, rx)?;
                     if !incoming.is_agreed || !step.is_chunk() {
                         return Some(Found::Step(step));
                     }
@@ -355,7 +355,7 @@ where
                     Ok(None) => {}
                     Err(violation) => {
                         // [PD26] [PD27]
-                        connection.fail(violation);
+                        session.fail(violation);
                         rx.take(usize::MAX);
                         return None;
                     }
@@ -447,27 +447,27 @@ where
 
     fn send<R: Role>(
         outgoing: &mut Outgoing<D>,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         message: Message<'_>,
         compress: bool,
         out: &mut [u8],
         whole: bool,
     ) -> Result<usize, SendError> {
         // RFC 6455 §5.4: fragments of two messages are not mixed [MS07]
-        if outgoing.sending != Sending::Nothing && connection.state() == State::Open {
+        if outgoing.sending != Sending::Nothing && session.connection().state() == State::Open {
             return Err(SendError::MessageInProgress);
         }
         let payload = message.as_bytes();
         let most = most(payload.len());
         if !outgoing.compresses(compress, payload.len()) || (whole && most > out.len()) {
-            return connection.send(message, out); // [PD15]
+            return session.send(message, out); // [PD15]
         }
         if most > out.len() {
             return Err(SendError::NoRoom);
         }
         let kind = message.kind();
         let compressor = &mut outgoing.compressor;
-        let sent = compressor.send_fragment(connection, kind, payload, true, out)?;
+        let sent = compressor.send_fragment(session.connection_mut(), kind, payload, true, out)?;
         if !sent.done {
             outgoing.sending = Sending::Ending(kind); // There was room for all.
         }
@@ -476,7 +476,7 @@ where
 
     fn send_fragment<R: Role>(
         outgoing: &mut Outgoing<D>,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         fragment: Fragment<'_>,
         out: &mut [u8],
     ) -> Result<(usize, usize), SendError> {
@@ -497,7 +497,7 @@ where
             }
         };
         if !compressed {
-            let (consumed, written) = send_plain(connection, fragment, out)?;
+            let (consumed, written) = send_plain(session, fragment, out)?;
             outgoing.sending = match fin && consumed == payload.len() {
                 true => Sending::Nothing,
                 false => Sending::Plain,
@@ -505,7 +505,7 @@ where
             return Ok((consumed, written));
         }
         let compressor = &mut outgoing.compressor;
-        let sent = compressor.send_fragment(connection, kind, payload, fin, out)?;
+        let sent = compressor.send_fragment(session.connection_mut(), kind, payload, fin, out)?;
         outgoing.sending = if !fin || sent.consumed < payload.len() {
             Sending::Compressed(kind)
         } else if sent.done {
@@ -522,14 +522,14 @@ where
 
     fn end<R: Role>(
         outgoing: &mut Outgoing<D>,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         out: &mut [u8],
     ) -> Result<usize, SendError> {
         let Sending::Ending(kind) = outgoing.sending else {
             return Ok(0);
         };
         let compressor = &mut outgoing.compressor;
-        match compressor.send_fragment(connection, kind, &[], true, out) {
+        match compressor.send_fragment(session.connection_mut(), kind, &[], true, out) {
             Ok(sent) => {
                 if sent.done {
                     outgoing.sending = Sending::Nothing;

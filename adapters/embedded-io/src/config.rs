@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use motews::Timeouts;
 use motews::handshake::{HeadConfig, Response, Upgrade};
+use motews::pace::Timeouts;
 
 /// The least room for the receive buffer and for the transmit buffer, in bytes.
 ///

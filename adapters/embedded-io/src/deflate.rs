@@ -95,7 +95,7 @@ use motews::deflate::{Compressor, Decompressor, Deflate, Level, Offers};
 
 use crate::codec::{Incoming, Outgoing};
 use crate::config::BufferTooSmall;
-use crate::engine::Phase;
+use crate::engine::{Opening, Phase};
 use crate::extension::NoExtension;
 use crate::time::Time;
 use crate::websocket::WebSocket;
@@ -156,12 +156,21 @@ where
         let outgoing = Outgoing::new(compressor, config);
         Ok(
             self.with_extension(incoming, outgoing, |phase| match phase {
-                Phase::Request(handshake, ()) => Phase::Request(handshake, Offers::new()),
-                Phase::Answer(answer, at, failure, ()) => Phase::Answer(answer, at, failure, None),
-                Phase::Ask(request, at, role) => Phase::Ask(request, at, role),
-                Phase::Response(handshake, role) => Phase::Response(handshake, role),
-                Phase::Open(connection) => Phase::Open(connection),
-                Phase::Over(failure) => Phase::Over(failure),
+                Phase::Opening(pace, opening) => Phase::Opening(
+                    pace,
+                    match opening {
+                        Opening::Request(handshake, (), has_heard) => {
+                            Opening::Request(handshake, Offers::new(), has_heard)
+                        }
+                        Opening::Answer(answer, at, error, ()) => {
+                            Opening::Answer(answer, at, error, None)
+                        }
+                        Opening::Ask(request, at, role) => Opening::Ask(request, at, role),
+                        Opening::Response(handshake, role) => Opening::Response(handshake, role),
+                    },
+                ),
+                Phase::Open(session) => Phase::Open(session),
+                Phase::Over(pace, ended) => Phase::Over(pace, ended),
             }),
         )
     }

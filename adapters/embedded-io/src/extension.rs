@@ -4,8 +4,8 @@ use core::fmt::Debug;
 
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
 use motews::{
-    Chunk, Config, Connection, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role,
-    SendError, Step, Window,
+    Chunk, Config, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError,
+    Session, Step, Window,
 };
 
 use crate::config::BufferTooSmall;
@@ -20,9 +20,9 @@ pub struct NoExtension;
 
 pub(crate) mod sealed {
     use super::{
-        BufferTooSmall, Chunk, Config, Connection, DataKind, Debug, Event, HandshakeError, Message,
+        BufferTooSmall, Chunk, Config, DataKind, Debug, Event, HandshakeError, Message,
         MessageBuffer, ProtocolViolation, Request, RequestEvent, ResponseEvent, Role, SendError,
-        Upgrade, Window,
+        Session, Upgrade, Window,
     };
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
@@ -82,7 +82,7 @@ pub(crate) mod sealed {
         /// The next event in the receive window, which is empty where there is none.
         fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
             incoming: &mut Self::Incoming,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             rx: &mut Window<Rx>,
         ) -> Option<Self::Found>;
         fn is_chunk(found: &Self::Found) -> bool;
@@ -116,7 +116,7 @@ pub(crate) mod sealed {
         /// A message as one frame, compressed if it may be. `whole`: more room there never is.
         fn send<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             message: Message<'_>,
             compress: bool,
             out: &mut [u8],
@@ -125,7 +125,7 @@ pub(crate) mod sealed {
         /// The next frame of a message: the octets taken, and those written.
         fn send_fragment<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             fragment: Fragment<'_>,
             out: &mut [u8],
         ) -> Result<(usize, usize), SendError>;
@@ -134,7 +134,7 @@ pub(crate) mod sealed {
         /// The next frame of it.
         fn end<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             out: &mut [u8],
         ) -> Result<usize, SendError>;
     }
@@ -210,10 +210,10 @@ impl sealed::Extension for NoExtension {
     #[inline]
     fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         rx: &mut Window<Rx>,
     ) -> Option<Step> {
-        receive(connection, rx)
+        receive(session, rx)
     }
 
     #[inline]
@@ -264,23 +264,23 @@ impl sealed::Extension for NoExtension {
     #[inline]
     fn send<R: Role>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         message: Message<'_>,
         _: bool,
         out: &mut [u8],
         _: bool,
     ) -> Result<usize, SendError> {
-        connection.send(message, out)
+        session.send(message, out)
     }
 
     #[inline]
     fn send_fragment<R: Role>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         fragment: Fragment<'_>,
         out: &mut [u8],
     ) -> Result<(usize, usize), SendError> {
-        send_plain(connection, fragment, out)
+        send_plain(session, fragment, out)
     }
 
     #[inline]
@@ -289,7 +289,7 @@ impl sealed::Extension for NoExtension {
     }
 
     #[inline]
-    fn end<R: Role>((): &mut (), _: &mut Connection<R>, _: &mut [u8]) -> Result<usize, SendError> {
+    fn end<R: Role>((): &mut (), _: &mut Session<R>, _: &mut [u8]) -> Result<usize, SendError> {
         Ok(0)
     }
 }
@@ -297,13 +297,13 @@ impl sealed::Extension for NoExtension {
 /// The next event in the receive window, which is empty where there is none.
 #[inline]
 pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     rx: &mut Window<Rx>,
 ) -> Option<Step> {
     if rx.is_empty() {
         return None;
     }
-    match connection.step(rx.unread()) {
+    match session.step(rx.unread()) {
         Ok(step) if step.is_event() => return Some(step),
         Ok(step) => _ = rx.take(step.consumed()),
         Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
@@ -313,10 +313,10 @@ pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
 
 #[inline]
 pub(crate) fn send_plain<R: Role>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     fragment: Fragment<'_>,
     out: &mut [u8],
 ) -> Result<(usize, usize), SendError> {
-    let sent = connection.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
+    let sent = session.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
     Ok((sent.consumed, sent.written))
 }

@@ -15,10 +15,10 @@ use core::net::SocketAddrV4;
 use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
 use motews::handshake::{Request, ResponseEvent};
 use motews::{
-    Chunk, DataKind, Entropy, EntropyError, Event, Message, MessageBuffer, ProtocolViolation,
-    SendError,
+    Chunk, DataKind, Ended, Entropy, EntropyError, Event, Message, MessageBuffer,
+    ProtocolViolation, SendError,
 };
-use motews_smoltcp::{ClientEvent, ClientSocket, Config, End};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
@@ -155,6 +155,7 @@ impl Client {
         let mut client: WebSocket<'_> = ClientSocket::new(&CONFIG, request, system, Instant::now());
         client.offer(DEFLATE);
         let mut compressed: Option<Echo> = None;
+        let mut was_open = false;
 
         let echoes = target.starts_with("/runCase");
         let mut messages = MessageBuffer::new([0; 16]);
@@ -179,6 +180,7 @@ impl Client {
                         assert_eq!(status, 101);
                     }
                     ClientEvent::Response(ResponseEvent::Done { .. }) => {
+                        was_open = true;
                         compressed = client.agreed().map(Echo::new).transpose()?;
                     }
                     ClientEvent::Received(Event::Data(chunk)) if echoes => {
@@ -195,8 +197,10 @@ impl Client {
                             answer = text.to_owned();
                         }
                     }
-                    ClientEvent::Ended(End::Refused(error)) => return Err(error.into()),
-                    ClientEvent::Ended(End::Lost) => return Err("no connection".into()),
+                    ClientEvent::Ended(end @ (Ended::Handshake(_) | Ended::Refused(_))) => {
+                        return Err(end.to_string().into());
+                    }
+                    ClientEvent::Ended(_) if !was_open => return Err("no connection".into()),
                     ClientEvent::Ended(_) => {
                         self.host.poll();
                         return Ok(answer);
@@ -204,7 +208,7 @@ impl Client {
                     _ => {}
                 }
             }
-            self.host.wait(client.poll_at())?;
+            self.host.wait(client.poll_at(Instant::now()))?;
         }
     }
 }

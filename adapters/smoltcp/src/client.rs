@@ -2,14 +2,15 @@
 
 use core::mem;
 
-use motews::handshake::{ClientHandshake, HandshakeError, Request, ResponseEvent};
-use motews::{Client, Entropy, Millis};
+use motews::handshake::{ClientHandshake, Request, ResponseEvent};
+use motews::pace::Millis;
+use motews::{Client, Ended, Entropy};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
 use crate::extension::{Agreed, Offer};
 use crate::ring;
-use crate::socket::{Config, End, Phase, WebSocket, millis};
+use crate::socket::{Config, Outside, Phase, WebSocket, millis};
 
 /// A client's socket, for one connection.
 ///
@@ -63,7 +64,7 @@ pub enum ClientEvent<'s, 'a> {
     Received(motews::Event<'s>),
     /// The connection has ended, TCP included. Nothing comes after it; for the next connection
     /// make a new [`ClientSocket`], with a new [`Request`].
-    Ended(End),
+    Ended(Ended),
 }
 
 /// What there is of the response.
@@ -73,7 +74,7 @@ enum Found<'a> {
     /// A line, which lies in the handshake.
     Line,
     Done(Option<&'a str>, Agreed),
-    Error(HandshakeError),
+    Ended(Ended),
 }
 
 impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
@@ -104,18 +105,18 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         limit: usize,
     ) -> Option<ClientEvent<'s, 'a>> {
         let now = millis(now);
-        self.poll_opening(socket);
-        match self.find(socket, now) {
+        self.poll_opening(socket, now);
+        match self.find(socket) {
             Found::Nothing => {}
             Found::Line => return self.lend(),
             Found::Done(subprotocol, agreed) => {
                 let before = mem::replace(&mut self.phase, Phase::Over(now));
-                if let Phase::Opening(opening) = before {
-                    self.opened(opening.role, agreed, now);
+                if let Phase::Outside(Outside::Opening(opening), pace) = before {
+                    self.opened(opening.role, agreed, pace, now);
                 }
                 return Some(ClientEvent::Response(ResponseEvent::Done { subprotocol }));
             }
-            Found::Error(error) => self.end(socket, End::Refused(error), now),
+            Found::Ended(ended) => self.end(socket, ended, now),
         }
         self.poll_open(
             socket,
@@ -128,40 +129,44 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
 
     /// When to poll next, unless the TCP socket has something new before; `None`: never.
     #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Over(_) => None,
-            _ => self.deadline(),
-        }
+    pub fn poll_at(&self, now: Instant) -> Option<Instant> {
+        self.deadline(now)
     }
 
     /// What goes out with the request, as long as nothing has.
     #[cfg(feature = "deflate")]
     pub(crate) const fn offer_mut(&mut self) -> Option<&mut Offer> {
         match &mut self.phase {
-            Phase::Opening(Connecting {
-                stage: Stage::Request(_, 0),
-                offer,
-                ..
-            }) => Some(offer),
+            Phase::Outside(
+                Outside::Opening(Connecting {
+                    stage: Stage::Request(_, 0),
+                    offer,
+                    ..
+                }),
+                _,
+            ) => Some(offer),
             _ => None,
         }
     }
 
-    fn poll_opening(&mut self, socket: &mut Socket<'_>) {
-        let Phase::Opening(opening) = &mut self.phase else {
+    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+        let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return;
         };
         if !socket.is_active() {
-            self.phase = Phase::Ending(End::Lost);
+            self.end(socket, Ended::Lost, now);
             return;
         }
         let offer = opening.offer;
-        if let Stage::Request(request, sent) = &mut opening.stage
-            && socket.may_send()
+        let Stage::Request(request, sent) = &mut opening.stage else {
+            return;
+        };
+        let before = *sent;
+        let all = socket.may_send()
             && ring::put_text(socket, sent, |at, out| offer.emit_from(request, at, out))
-                .is_ok_and(|all| all)
-        {
+                .is_ok_and(|all| all);
+        self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
+        if all {
             let head = self.config.head;
             let request = offer.request(request);
             let handshake = ClientHandshake::with_config(&request, [0; LINE], head);
@@ -170,8 +175,8 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     }
 
     /// Reads on to the next line, without lending it: see the server's.
-    fn find(&mut self, socket: &mut Socket<'_>, now: Millis) -> Found<'a> {
-        let Phase::Opening(opening) = &mut self.phase else {
+    fn find(&mut self, socket: &mut Socket<'_>) -> Found<'a> {
+        let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return Found::Nothing;
         };
         let Stage::Response(handshake) = &mut opening.stage else {
@@ -181,15 +186,12 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             return Found::Nothing;
         }
         match ring::feed(socket, |input| handshake.step(input)) {
-            None => {
-                self.end(socket, End::Lost, now);
-                Found::Nothing
-            }
+            None => Found::Ended(Ended::Lost),
             Some(Ok(false)) => Found::Nothing,
             Some(Ok(true)) => match handshake.event() {
                 Some(ResponseEvent::Done { subprotocol }) => match opening.offer.agreed() {
                     Ok(agreed) => Found::Done(subprotocol, agreed),
-                    Err(error) => Found::Error(error),
+                    Err(error) => Found::Ended(error.into()),
                 },
                 event => {
                     if let Some(event) = event {
@@ -198,17 +200,20 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
                     Found::Line
                 }
             },
-            Some(Err(error)) => Found::Error(error),
+            Some(Err(error)) => Found::Ended(error.into()),
         }
     }
 
     /// Lends the line that [`find`](Self::find) found.
     fn lend(&mut self) -> Option<ClientEvent<'_, 'a>> {
         match &mut self.phase {
-            Phase::Opening(Connecting {
-                stage: Stage::Response(handshake),
-                ..
-            }) => handshake.event().map(ClientEvent::Response),
+            Phase::Outside(
+                Outside::Opening(Connecting {
+                    stage: Stage::Response(handshake),
+                    ..
+                }),
+                _,
+            ) => handshake.event().map(ClientEvent::Response),
             _ => None,
         }
     }

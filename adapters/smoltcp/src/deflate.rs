@@ -165,7 +165,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
                 break;
             }
             let free = ring::free(socket);
-            let connection = self.connection()?;
+            let connection = self.session()?.connection_mut();
             let rest = payload.get(total.consumed..).unwrap_or_default();
             let mut send =
                 |out: &mut [u8]| compressor.send_fragment(connection, kind, rest, fin, out);
@@ -193,6 +193,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
             };
             total.consumed = total.consumed.saturating_add(sent.consumed);
             total.written = total.written.saturating_add(sent.written);
+            self.queued = self.queued.wrapping_add(sent.written);
             total.compressed = total.compressed.saturating_add(sent.compressed);
             total.done = sent.done;
         }

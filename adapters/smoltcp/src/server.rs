@@ -1,15 +1,14 @@
 //! The server's side: from a listening TCP socket to an open connection, and back.
 
-use core::time::Duration;
-
 use motews::handshake::{HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
-use motews::{Deadlines, Millis, Server};
+use motews::pace::Millis;
+use motews::{Ended, Pace, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
 use crate::extension::Extension;
 use crate::ring;
-use crate::socket::{Config, End, Phase, WebSocket, instant, millis};
+use crate::socket::{Config, Outside, Phase, WebSocket, instant, millis};
 
 /// A server's socket: one connection at a time, and then the next.
 ///
@@ -40,6 +39,8 @@ pub struct Accepting<'a, const LINE: usize>(Stage<'a, LINE>);
 enum Stage<'a, const LINE: usize> {
     /// No one has called yet.
     Listening,
+    /// A peer has called, and has sent nothing since.
+    Silent(Millis),
     /// The request is arriving; or it is done, and the caller's decision is due.
     Request(ServerHandshake<'a, [u8; LINE]>),
     /// The answer goes out; so many octets of it are through.
@@ -69,7 +70,7 @@ pub enum ServerEvent<'s, 'a> {
     /// which may leave no room for a reply to the first one.
     Received(motews::Event<'s>),
     /// The connection has ended, TCP included. From the next poll on the socket listens again.
-    Ended(End),
+    Ended(Ended),
 }
 
 impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
@@ -98,7 +99,11 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             if !listen_again(socket, now.since(since)) {
                 return None;
             }
-            self.phase = Phase::Opening(Accepting(Stage::Listening));
+            self.queued = 0;
+            self.phase = Phase::Outside(
+                Outside::Opening(Accepting(Stage::Listening)),
+                Pace::new(now),
+            );
         }
         if !self.poll_opening(socket, now) {
             return None;
@@ -107,8 +112,9 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             Ok(false) => {}
             Ok(true) => return self.request_event(),
             Err(error) => {
-                let answer = Answer::Respond(error.response());
-                self.phase = Phase::Opening(Accepting(Stage::Answering(answer, 0)));
+                if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase {
+                    *stage = Stage::Answering(Answer::Respond(error.response()), 0);
+                }
                 return Some(ServerEvent::Http(error));
             }
         }
@@ -130,7 +136,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
 
     #[inline(never)] // a second copy of it, where it is called, costs more than the call
     pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
-        if let Phase::Opening(Accepting(stage)) = &mut self.phase
+        if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase
             && let Stage::Request(handshake) = stage
             && handshake.is_done()
         {
@@ -154,7 +160,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// # Ok(()) }
     /// ```
     pub fn respond(&mut self, response: Response<'a>) {
-        let Phase::Opening(Accepting(stage)) = &mut self.phase else {
+        let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase else {
             return;
         };
         // In place of the answer that an error has, too.
@@ -170,32 +176,66 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
 
     /// When to poll next, unless the TCP socket has something new before; `None`: never.
     #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
+    pub fn poll_at(&self, now: Instant) -> Option<Instant> {
         match self.phase {
-            Phase::Opening(Accepting(Stage::Listening)) => None,
-            Phase::Over(since) => instant(since.after(RESET_TIME)),
-            _ => self.deadline(),
+            Phase::Outside(Outside::Opening(Accepting(Stage::Listening)), _) => None,
+            Phase::Over(since) => Some(instant(since.after(RESET_TIME), now)),
+            Phase::Outside(Outside::Opening(Accepting(Stage::Silent(since))), _)
+                if millis(now).since(since) < SILENCE =>
+            {
+                let gives_way = instant(since.after(SILENCE), now);
+                Some(self.deadline(now).map_or(gives_way, |at| at.min(gives_way)))
+            }
+            _ => self.deadline(now),
+        }
+    }
+
+    /// Returns since when a peer is connected that has sent nothing, as of the last
+    /// [`poll`](Self::poll), in milliseconds that wrap.
+    pub(crate) const fn silent_since(&self) -> Option<Millis> {
+        match &self.phase {
+            Phase::Outside(Outside::Opening(Accepting(Stage::Silent(since))), _) => Some(*since),
+            _ => None,
+        }
+    }
+
+    /// Resets the connection of a peer that has sent nothing, so that the socket listens again: the
+    /// next [`poll`](Self::poll) returns [`Ended::Aborted`], and the first one after the interface has
+    /// sent the reset has the socket listen. Of no effect if the peer has sent something by now. See
+    /// [`gives_way`], which finds the socket.
+    pub fn give_way(&mut self, socket: &mut Socket<'_>, now: Instant) {
+        if self.silent_since().is_some() && !socket.can_recv() {
+            socket.abort();
+            self.end(socket, Ended::Aborted, millis(now));
         }
     }
 
     /// Whether no one has called: the socket listens, or will.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        let listening = matches!(self.phase, Phase::Opening(Accepting(Stage::Listening)));
+        let listening = matches!(
+            self.phase,
+            Phase::Outside(Outside::Opening(Accepting(Stage::Listening)), _)
+        );
         listening || matches!(self.phase, Phase::Over(_))
     }
 
     /// From the first segment to the last octet of the answer, but for the request's reading.
     #[inline(never)] // the same
     fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) -> bool {
-        let Phase::Opening(Accepting(stage)) = &mut self.phase else {
+        let Phase::Outside(Outside::Opening(Accepting(stage)), pace) = &mut self.phase else {
             return true;
         };
         if let Stage::Listening = stage {
             if !socket.is_active() {
                 return false;
             }
-            self.deadlines = Deadlines::new(now);
+            *pace = Pace::new(now);
+            *stage = Stage::Silent(now);
+        }
+        if let Stage::Silent(_) = stage
+            && (socket.can_recv() || socket.state() == Tcp::CloseWait)
+        {
             let handshake = ServerHandshake::with_config([0; LINE], self.config.head);
             *stage = Stage::Request(handshake.subprotocols(self.config.subprotocols));
         }
@@ -204,20 +244,29 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             return false;
         }
         if !socket.is_active() {
-            self.phase = Phase::Ending(End::Lost);
+            self.end(socket, Ended::Lost, now);
         } else if let Stage::Answering(answer, sent) = stage {
+            let before = *sent;
+            if before == 0 {
+                pace.responding(now);
+            }
             let all = ring::put_text(socket, sent, |at, out| match &*answer {
                 Answer::Accept(upgrade, extension) => extension.emit_from(upgrade, at, out),
                 Answer::Respond(response) => response.emit_from(at, out),
             });
+            self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
+            let pace = *pace;
             match (all, answer) {
                 (Ok(false), _) => {}
                 (Ok(true), Answer::Accept(_, extension)) => {
                     let agreed = extension.agreed();
-                    self.opened(Server, agreed, now);
+                    self.opened(Server, agreed, pace, now);
                 }
-                (Ok(true), Answer::Respond(_)) => self.end(socket, End::Answered, now),
-                (Err(_), _) => self.end(socket, End::Lost, now),
+                (Ok(true), Answer::Respond(response)) => {
+                    let ended = Ended::Refused(response.status());
+                    self.end(socket, ended, now);
+                }
+                (Err(_), _) => self.end(socket, Ended::Lost, now),
             }
         }
         true
@@ -230,7 +279,9 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         socket: &mut Socket<'_>,
         now: Millis,
     ) -> Result<bool, HandshakeError> {
-        let Phase::Opening(Accepting(Stage::Request(handshake))) = &mut self.phase else {
+        let Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) =
+            &mut self.phase
+        else {
             return Ok(false);
         };
         if socket.state() == Tcp::SynReceived {
@@ -239,7 +290,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         match ring::feed(socket, |input| handshake.step(input)) {
             Some(found) => found,
             None => {
-                self.end(socket, End::Lost, now);
+                self.end(socket, Ended::Lost, now);
                 Ok(false)
             }
         }
@@ -248,7 +299,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// What the request has come to.
     fn request_event(&mut self) -> Option<ServerEvent<'_, 'a>> {
         match &mut self.phase {
-            Phase::Opening(Accepting(Stage::Request(handshake))) => {
+            Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
                 handshake.event().map(ServerEvent::Request)
             }
             _ => None,
@@ -256,11 +307,54 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     }
 }
 
-/// How long a peer is being told that its connection was reset.
-const RESET_TIME: Duration = Duration::from_secs(1);
+/// How long the only peer that has sent nothing is waited for, in milliseconds.
+const SILENCE: u32 = 1_000;
+
+/// Returns which of several sockets at one port is to [give way](ServerSocket::give_way), so that one
+/// of them listens: smoltcp refuses whoever calls while none does. It is the one whose peer connected
+/// first of those that have sent nothing yet. `None` if a socket listens, or if none has to.
+///
+/// To be called after all have been polled. The only one that is silent has a second, for it may be the
+/// newcomer whose request is on its way; [`ServerSocket::poll_at`] knows of that.
+///
+/// ```
+/// # use motews_smoltcp::{ServerSocket, gives_way};
+/// # use smoltcp::{iface::{SocketHandle, SocketSet}, socket::tcp, time::Instant};
+/// # fn f(servers: &mut [(SocketHandle, ServerSocket<'_>)], sockets: &mut SocketSet<'_>, now: Instant) {
+/// if let Some(index) = gives_way(servers.iter().map(|(_, server)| server), now) {
+///     let (handle, server) = &mut servers[index];
+///     server.give_way(sockets.get_mut::<tcp::Socket<'_>>(*handle), now);
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn gives_way<'s, 'a: 's, const LINE: usize>(
+    servers: impl IntoIterator<Item = &'s ServerSocket<'a, LINE>>,
+    now: Instant,
+) -> Option<usize> {
+    let now = millis(now);
+    let mut first: Option<(usize, Millis)> = None;
+    let mut silent = 0_usize;
+    for (index, server) in servers.into_iter().enumerate() {
+        if server.is_idle() {
+            return None;
+        }
+        if let Some(since) = server.silent_since() {
+            silent = silent.saturating_add(1);
+            if first.is_none_or(|(_, at)| now.since(since) > now.since(at)) {
+                first = Some((index, since));
+            }
+        }
+    }
+    let (index, since) = first?;
+    (silent > 1 || now.since(since) >= SILENCE).then_some(index)
+}
+
+/// How long a peer is being told that its connection was reset, in milliseconds.
+const RESET_TIME: u32 = 1_000;
 
 /// Has the socket listen again where it listened before.
-fn listen_again(socket: &mut Socket<'_>, since: Duration) -> bool {
+fn listen_again(socket: &mut Socket<'_>, since: u32) -> bool {
     // After a reset the socket first tells the peer so, if it can: a peer that is unplugged has no
     // address on the link any more.
     let resetting = socket.state() == Tcp::Closed && socket.local_endpoint().is_some();

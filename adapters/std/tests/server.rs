@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use motews_std::{
     CloseCode, ConnectError, Deadline, Ended, Handler, Hub, Limits, Membership, Message,
-    MessageRef, Outcome, Peer, PeerId, PeerSender, Peers, ProtocolViolation, Request, Response,
-    SendError, Server, ServerBuilder, Side, SlowPolicy, Timeouts, TrySendError, WebSocket,
+    MessageRef, Peer, PeerId, PeerSender, Peers, ProtocolViolation, Request, Response, SendError,
+    Server, ServerBuilder, Side, SlowPolicy, Timeouts, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head::{Head, read as read_head};
@@ -1091,7 +1091,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use super::*;
-    use motews_std::{Builder, Context, Deflate, Traffic, WindowBits};
+    use motews_std::{Builder, Context, Deflate, Outcome, Traffic, WindowBits};
 
     fn context(window_bits: u8, takeover: bool) -> Context {
         Context {

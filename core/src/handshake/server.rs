@@ -491,6 +491,12 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// Returns the status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The words after the status, for human readers.
     ///
     /// # Errors

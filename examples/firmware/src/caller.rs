@@ -4,8 +4,8 @@ use core::fmt::Write;
 
 use heapless::String;
 use motews::handshake::Request;
-use motews::{CloseCode, DataKind, Event};
-use motews_smoltcp::{ClientEvent, ClientSocket, Config, End};
+use motews::{CloseCode, DataKind, Ended, Event};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
@@ -135,12 +135,16 @@ impl Caller {
                     let millis = (now - self.since).total_millis();
                     let octets: usize = LENGTHS.iter().take(self.echoed).sum();
                     _ = match end {
-                        End::Closed(CloseCode::NORMAL) => write!(
+                        Ended::Closed {
+                            code: CloseCode::NORMAL,
+                            clean: true,
+                            ..
+                        } => write!(
                             self.outcome,
                             "the host echoed {} messages, {octets} octets, in {millis} ms",
                             self.echoed
                         ),
-                        End::Lost | End::TimedOut(_) => {
+                        Ended::Lost | Ended::TimedOut(_) => {
                             self.outcome.write_str("the host does not answer")
                         }
                         _ => self.outcome.write_str("the call failed"),

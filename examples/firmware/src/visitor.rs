@@ -4,7 +4,8 @@ use core::fmt::Write;
 
 use heapless::{String, Vec};
 use motews::handshake::{HandshakeError, Header, RequestEvent, Response, resource_name};
-use motews::{Event, Message, MessageBuffer, ProtocolViolation, Timeouts};
+use motews::pace::Timeouts;
+use motews::{Event, Message, MessageBuffer, ProtocolViolation};
 use motews_smoltcp::deflate::Offers;
 use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -32,7 +33,7 @@ static HTML_LATER: &[(&str, &str)] = &[
 static CONFIG: Config<'static> = Config {
     timeouts: Timeouts {
         // A browser opens connections in advance; one that asks for nothing has to go soon.
-        handshake: Some(core::time::Duration::from_secs(5)),
+        handshake: Some(5_000),
         ..Config::DEFAULT.timeouts
     },
     ..Config::DEFAULT
@@ -96,6 +97,16 @@ impl Visitor {
         if tcp.listen(network::PORT).is_err() {
             defmt::error!("a socket does not listen");
         }
+    }
+
+    /// The socket's WebSocket, to look at.
+    pub(crate) const fn server(&self) -> &ServerSocket<'static> {
+        &self.server
+    }
+
+    /// Lets the next one in, if this one has sent nothing.
+    pub(crate) fn give_way(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
+        (self.server).give_way(sockets.get_mut::<Socket<'_>>(self.handle), now);
     }
 
     /// Whether it has a WebSocket.

@@ -5,7 +5,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
 use motews::handshake::{Request, RequestEvent};
-use motews::{Client, DataKind, Event, Message, MessageBuffer, Role, SendError};
+use motews::{Client, DataKind, Ended, Event, Message, MessageBuffer, Role, SendError};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
 
@@ -245,7 +245,7 @@ fn failure_dropped_anywhere_tells_the_peer_once() {
             }
         };
         let violation = motews::ProtocolViolation::ReservedBit;
-        assert_eq!(error, Error::Protocol(violation));
+        assert_eq!(error, Error::Ended(Ended::Violation(violation)));
         (error, script.written())
     });
 }

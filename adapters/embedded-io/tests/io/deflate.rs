@@ -2,19 +2,18 @@
 
 use core::pin::pin;
 use core::task::{Poll, Waker};
-use core::time::Duration;
 
 use motews::deflate::{
     Compressor, Context, Decompressor, Deflate, Deflated, Deflater, Level, WindowBits, wire_limit,
 };
 use motews::handshake::{HandshakeError, Request};
 use motews::{
-    Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Event, Message,
-    MessageBuffer, ProtocolViolation, Role, SendError, Server, Timeouts,
+    Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Ended, Event, Message,
+    MessageBuffer, ProtocolViolation, Role, SendError, Server,
 };
 use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{
-    BufferTooSmall, Config, Duplex, Error, Extension, NoExtension, Timed, Untimed, asynch, blocking,
+    BufferTooSmall, Config, Duplex, Error, Extension, NoExtension, Untimed, asynch, blocking,
 };
 
 use crate::support::{
@@ -511,7 +510,7 @@ fn client_is_answered_what_it_has_not_offered_fails() {
         let mut ws = ws.expect("room");
         ws.connect().map(|()| ws.deflate())
     };
-    let wrong = Err(Error::Handshake(HandshakeError::Extensions));
+    let wrong = Err(Error::Ended(Ended::Handshake(HandshakeError::Extensions)));
     let name = "permessage-deflate";
     for answers in [
         &["permessage-deflate; server_max_window_bits=10"][..],
@@ -541,7 +540,9 @@ fn client_is_answered_what_it_has_not_offered_fails() {
         ],
     );
     assert_eq!(connect(none, longest.clone(), 152), Ok(Some(none)));
-    let long = Err(Error::Handshake(HandshakeError::HeaderTooLong));
+    let long = Err(Error::Ended(Ended::Handshake(
+        HandshakeError::HeaderTooLong,
+    )));
     assert_eq!(connect(none, longest, 151), long);
 }
 
@@ -631,7 +632,7 @@ fn server_declined_receives_a_compressed_message_fails() {
     let ws = ws.with_deflate(ours, Level::Default, memory(ours, 10));
     let mut ws = ws.expect("room");
     ws.accept().expect("a request");
-    let failure = Error::Protocol(ProtocolViolation::ReservedBit);
+    let failure = Error::Ended(Ended::Violation(ProtocolViolation::ReservedBit));
     assert_eq!(ws.next_event(), Err(failure));
 }
 
@@ -666,7 +667,7 @@ fn bomb_fails_with_1009_at_the_limit() {
     let bomb = deflated(ours.receive, &[&[0; LEN]]).concat();
     assert!(bomb.len() * 500 < LEN, "{} octets", bomb.len());
     let wire = [frame(0xC2, &bomb, KEY), frame(0x88, &[3, 232], KEY)].concat();
-    let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+    let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
     for config in &CONFIGS {
         let fits = config.max_message_len == LEN as u64;
         let (mut ws, script) = open_with(ours, memory(ours, 1000), &wire, config);
@@ -725,7 +726,7 @@ fn plain_message_beyond_the_limit_fails_with_1009_as_well() {
     };
     assert!(wire_limit(50) > 51);
     let ours = both(8, true);
-    let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+    let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
     for (len, fits) in [(50, true), (51, false)] {
         let wire = frame(0x82, &vec![7; len], KEY);
         let (mut ws, _) = open_with(ours, memory(ours, 10), &wire, &CONFIG);
@@ -788,7 +789,7 @@ fn message_that_is_wrong_inside_fails() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(failure, Error::Protocol(violation));
+        assert_eq!(failure, Error::Ended(Ended::Violation(violation)));
         assert_eq!(close_code(&script, ours.send), Some(violation.close_code()));
         assert_eq!(ws.next_event(), Err(failure), "again with each call");
 
@@ -800,7 +801,7 @@ fn message_that_is_wrong_inside_fails() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(failure, Error::Protocol(violation));
+        assert_eq!(failure, Error::Ended(Ended::Violation(violation)));
         assert_eq!(close_code(&script, ours.send), Some(violation.close_code()));
     }
 }
@@ -958,13 +959,13 @@ fn end_of_a_message_waits_for_room_and_is_written_first() {
 #[test]
 fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
     static CONFIG: Config<'static> = Config {
-        timeouts: Timeouts {
-            idle: Some(Duration::from_secs(1)),
+        timeouts: motews::pace::Timeouts {
+            idle: Some(1_000),
             ..Config::DEFAULT.timeouts
         },
         ..Config::DEFAULT
     };
-    type Ws<X> = asynch::WebSocket<'static, Script, Server, Vec<u8>, Vec<u8>, Timed<Hand>, X>;
+    type Ws<X> = asynch::WebSocket<'static, Script, Server, Vec<u8>, Vec<u8>, Hand, X>;
     let ours = both(15, true);
     let noise: Vec<u8> = (0..400_u32)
         .map(|n| (n.wrapping_mul(n).wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -992,7 +993,12 @@ fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
         assert_eq!(flush.as_mut().poll(&mut context), Poll::Ready(Ok(())));
     }
     let (got, _) = read(Client::new(Keys::new()), &script.written(), Some(ours.send));
-    let close = Got::Close(Some((CloseCode::GOING_AWAY, String::new())));
+    assert_eq!(got, [binary(&noise)], "nothing is idle while bytes wait");
+    assert_eq!(poll(ws.next_event()).map(|_| ()), Poll::Pending);
+    hand.pass(4_000_000); // Those bytes have bought some time as well.
+    assert_eq!(poll(ws.next_event()).map(|_| ()), Poll::Pending);
+    let (got, _) = read(Client::new(Keys::new()), &script.written(), Some(ours.send));
+    let close = Got::Close(Some((CloseCode::GOING_AWAY, "idle".into())));
     assert_eq!(got, [binary(&noise), close]);
 }
 
@@ -1035,7 +1041,7 @@ fn connection_failed_in_the_midst_of_a_chunk_tells_no_more_of_it() {
     let first = ws.next_event().expect("no error");
     assert!(matches!(first, Some(Event::Data(chunk)) if chunk.bytes.len() == 10));
     ws.fail(ProtocolViolation::MessageTooBig);
-    let failure = Error::Protocol(ProtocolViolation::MessageTooBig);
+    let failure = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
     assert_eq!(ws.next_event(), Err(failure));
     let code = close_code(&script, ours.send);
     assert_eq!(code, Some(CloseCode::MESSAGE_TOO_BIG));

@@ -3,7 +3,7 @@
 use motews::handshake::{
     ConfigError, HandshakeError, Request, RequestEvent, Response, ResponseEvent,
 };
-use motews::{Client, Event, Message};
+use motews::{Client, Ended, Event, Message};
 use motews_embedded_io::{Answer, Config, Error, asynch, blocking};
 
 use crate::support::{
@@ -35,7 +35,7 @@ fn server_is_asked_for_a_page_gives_one() -> Result<(), ConfigError> {
         Err(HandshakeError::NotUpgrade) => Some(Answer::Respond(page)),
         _ => None,
     });
-    assert_eq!(result, Err(Error::Answered));
+    assert_eq!(result, Err(Error::Ended(Ended::Refused(200))));
     assert!(written.starts_with("HTTP/1.1 200 \r\n"));
     assert!(written.ends_with(&"x".repeat(500)));
     Ok(())
@@ -44,7 +44,10 @@ fn server_is_asked_for_a_page_gives_one() -> Result<(), ConfigError> {
 #[test]
 fn server_is_asked_for_a_page_says_by_itself_that_it_has_none() {
     let (result, written) = answer(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", |_| None);
-    assert_eq!(result, Err(Error::Handshake(HandshakeError::NotUpgrade)));
+    assert_eq!(
+        result,
+        Err(Error::Ended(Ended::Handshake(HandshakeError::NotUpgrade)))
+    );
     assert!(written.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
 }
 
@@ -61,7 +64,7 @@ fn server_refuses_at_the_line_or_in_the_end() -> Result<(), ConfigError> {
             Ok(RequestEvent::Done(_)) if !found => Some(Answer::Respond(refusal)),
             _ => None,
         });
-        assert_eq!(result, Err(Error::Answered));
+        assert_eq!(result, Err(Error::Ended(Ended::Refused(404))));
         assert!(written.starts_with("HTTP/1.1 404 \r\n"));
     }
     Ok(())
@@ -93,7 +96,9 @@ fn server_reads_a_line_longer_than_its_buffer_refuses() {
     let (result, written) = answer(request.as_bytes(), |_| None);
     assert_eq!(
         result,
-        Err(Error::Handshake(HandshakeError::StartLineTooLong))
+        Err(Error::Ended(Ended::Handshake(
+            HandshakeError::StartLineTooLong
+        )))
     );
     assert!(written.starts_with("HTTP/1.1 414 "));
 }
@@ -115,7 +120,7 @@ fn server_skips_a_cookie_of_any_length() {
 fn server_loses_its_client_in_the_request() {
     for len in [0, 10, REQUEST.len() - 1] {
         let (result, _) = answer(&REQUEST[..len], |_| None);
-        assert_eq!(result, Err(Error::Lost));
+        assert_eq!(result, Err(Error::Ended(Ended::Lost)));
     }
 }
 
@@ -198,8 +203,7 @@ fn client_is_accepted_is_open() {
 #[test]
 fn client_is_redirected_sees_where_to() {
     let (result, seen, _) = ask(b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n");
-    let status = HandshakeError::UnexpectedStatus(302);
-    assert_eq!(result, Err(Error::Handshake(status)));
+    assert_eq!(result, Err(Error::Ended(Ended::Refused(302))));
     assert_eq!(seen, ["Location: /there"]);
 }
 
@@ -207,12 +211,15 @@ fn client_is_redirected_sees_where_to() {
 fn client_gets_a_wrong_accept_fails() {
     let wrong = String::from_utf8_lossy(RESPONSE).replace("s3p", "S3p");
     let (result, ..) = ask(wrong.as_bytes());
-    assert_eq!(result, Err(Error::Handshake(HandshakeError::Accept)));
+    assert_eq!(
+        result,
+        Err(Error::Ended(Ended::Handshake(HandshakeError::Accept)))
+    );
 }
 
 #[test]
 fn client_loses_its_server_in_the_response() {
     for len in [0, 10, RESPONSE.len() - 1] {
-        assert_eq!(ask(&RESPONSE[..len]).0, Err(Error::Lost));
+        assert_eq!(ask(&RESPONSE[..len]).0, Err(Error::Ended(Ended::Lost)));
     }
 }

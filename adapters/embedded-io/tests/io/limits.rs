@@ -1,7 +1,7 @@
 //! What is too small, too big, or not there.
 
 use motews::handshake::Request;
-use motews::{Client, MessageBuffer, ProtocolViolation, SendError, Server};
+use motews::{Client, Ended, MessageBuffer, ProtocolViolation, SendError, Server};
 use motews_embedded_io::{BufferTooSmall, Config, Error, MIN_BUFFER, asynch, blocking};
 
 use crate::support::{Keys, REQUEST, Script, block_on, frame};
@@ -89,7 +89,7 @@ fn message_of_the_buffers_length_is_received_and_one_octet_more_fails() {
         if len <= 100 {
             assert_eq!(received, Ok(Some(len)));
         } else {
-            let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+            let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
             assert_eq!(received, Err(too_big));
             assert_eq!(ws.transport().written()[head..], [0x88, 2, 3, 241], "1009");
             let again = ws.recv(&mut messages).map(|_| ());
@@ -121,7 +121,7 @@ fn message_of_the_configured_length_is_received_and_one_octet_more_fails() {
     ] {
         let mut ws = open(&frame(0x82, &vec![0; len], Some([1; 4])), config);
         let event = ws.next_event().map(|event| event.is_some());
-        let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+        let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
         assert_eq!(event, if fits { Ok(true) } else { Err(too_big) });
     }
 }
@@ -139,10 +139,10 @@ fn receiver_before_the_handshake_and_after_the_end() {
     assert_eq!(ws.accept(), Ok(()));
     assert_eq!(ws.accept(), Ok(()), "it is open");
     // The peer leaves without a Close.
-    let left = Error::Protocol(ProtocolViolation::UnexpectedEof);
+    let left = Error::Ended(Ended::Violation(ProtocolViolation::UnexpectedEof));
     assert_eq!(ws.next_event().map(|_| ()), Err(left));
     assert_eq!(ws.next_event().map(|_| ()), Err(left));
-    assert_eq!(ws.ping(b""), Err(not_open));
+    assert_eq!(ws.ping(b""), Err(left));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn transport_that_takes_nothing_is_lost() {
     }
     let transport = Full(Script::new(REQUEST, 10, false));
     let mut ws = blocking::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
-    assert_eq!(ws.accept(), Err(Error::Lost));
+    assert_eq!(ws.accept(), Err(Error::Ended(Ended::Lost)));
 }
 
 /// What a WebSocket takes beside its buffers, in bytes, with the feature `deflate` and without: what
@@ -175,5 +175,5 @@ fn transport_that_takes_nothing_is_lost() {
 #[cfg(target_pointer_width = "64")]
 fn connection_without_compression_takes_nothing_for_it() {
     type Ws = asynch::WebSocket<'static, (), Server, [u8; 0], [u8; 0]>;
-    assert_eq!(size_of::<Ws>(), 448);
+    assert_eq!(size_of::<Ws>(), 472);
 }

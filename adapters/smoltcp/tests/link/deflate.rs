@@ -3,18 +3,19 @@
 use core::cell::Cell;
 use std::rc::Rc;
 
+use motews::Side::{Local, Remote};
 use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake};
 use motews::{
-    Chunk, Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Entropy,
+    Chunk, Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Ended, Entropy,
     EntropyError, Event, ProtocolViolation, SendError,
 };
 use motews_smoltcp::deflate::Offers;
-use motews_smoltcp::{ClientEvent, ClientSocket, Config, End, ServerEvent, ServerSocket};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, ServerSocket};
 use smoltcp::iface::SocketHandle;
 use smoltcp::time::Duration;
 
-use crate::support::{ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig};
+use crate::support::{ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig, closed};
 
 const KIB: Context = Context {
     window_bits: WindowBits::new(10).unwrap(),
@@ -388,7 +389,7 @@ struct Caller {
     received: Vec<u8>,
     /// Octets of payload, as they came and as they went.
     payload: (usize, usize),
-    end: Option<End>,
+    end: Option<Ended>,
 }
 
 impl Caller {
@@ -534,7 +535,7 @@ fn client_and_server_compress_through_rings_of_any_size() {
             caller.poll(net, DataKind::Text, &[], true);
             caller.end.is_some()
         });
-        assert_eq!(caller.end, Some(End::Closed(CloseCode::NORMAL)));
+        assert_eq!(caller.end, Some(closed(Local, CloseCode::NORMAL)));
         assert_eq!(caller.client.agreed(), None);
     }
 }
@@ -592,7 +593,7 @@ fn answered(
     offer: Option<Deflate>,
     headers: &str,
     frames: &[u8],
-) -> (String, Option<Option<Deflate>>, Option<End>) {
+) -> (String, Option<Option<Deflate>>, Option<Ended>) {
     static LIMITED: Config<'static> = Config {
         max_message_len: 10,
         ..Config::DEFAULT
@@ -711,7 +712,7 @@ fn client_given_an_answer_agrees_or_fails() {
     ] {
         let (_, opened, end) = answered(Some(DEFLATE), &answer, b"");
         assert_eq!(opened, agreed.map(Some), "{answer}");
-        let refused = End::Refused(HandshakeError::Extensions);
+        let refused = Ended::Handshake(HandshakeError::Extensions);
         assert_eq!(end, agreed.is_none().then_some(refused), "{answer}");
         // Nothing may be answered that was not offered.
         let (_, opened, end) = answered(None, &answer, b"");
@@ -724,10 +725,10 @@ fn client_given_an_answer_agrees_or_fails() {
 fn client_receiving_polices_what_is_compressed() {
     let kib = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
     let hello = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x88\x02\x03\xe8";
-    let closed = Some(End::Closed(CloseCode::NORMAL));
+    let closed = Some(closed(Remote, CloseCode::NORMAL));
     assert_eq!(answered(Some(DEFLATE), kib, hello).2, closed);
     // Declined: the bit has no meaning.
-    let failed = |violation| Some(End::Failed(violation));
+    let failed = |violation| Some(Ended::Violation(violation));
     let reserved = answered(Some(DEFLATE), "", hello).2;
     assert_eq!(reserved, failed(ProtocolViolation::ReservedBit));
     // Not what the codes allow.

@@ -1,12 +1,13 @@
 //! Bad wires: every message comes through whole, or the connection fails and says so.
 
+use motews::Side::Local;
 use motews::handshake::Request;
-use motews::{CloseCode, DataKind};
-use motews_smoltcp::{ClientSocket, End};
+use motews::{CloseCode, DataKind, Ended};
+use motews_smoltcp::ClientSocket;
 use smoltcp::time::Duration;
 
 use crate::echo::{Sender, messages};
-use crate::support::{CONFIG, Faults, Net, Random, Server, poll_echo};
+use crate::support::{CONFIG, Faults, Net, Random, Server, closed, poll_echo};
 
 /// So much simulated time of messages over a bad wire, connection after connection. Returns how
 /// many messages came back, and how many connections there were, clean and failed.
@@ -37,15 +38,15 @@ fn hour(faults: Faults, mtu: usize, rings: [usize; 2], seed: u64) -> (usize, usi
         assert!(done, "it ends, well or badly");
         back += sender.back();
         match sender.end {
-            Some(End::Closed(code)) => {
-                assert_eq!(code, CloseCode::NORMAL);
+            Some(end) if end.is_clean() => {
+                assert_eq!(end, closed(Local, CloseCode::NORMAL));
                 assert_eq!(sender.back(), sender.messages.len());
                 clean += 1;
             }
             Some(
-                End::TimedOut(_)
-                | End::Lost
-                | End::Failed(motews::ProtocolViolation::UnexpectedEof),
+                Ended::TimedOut(_)
+                | Ended::Lost
+                | Ended::Violation(motews::ProtocolViolation::UnexpectedEof),
             ) => {
                 failed += 1;
             }

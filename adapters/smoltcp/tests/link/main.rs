@@ -8,4 +8,5 @@ mod deflate;
 mod echo;
 mod faults;
 mod handshake;
+mod pace;
 mod support;

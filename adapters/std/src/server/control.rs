@@ -1,7 +1,8 @@
 //! Where a connection keeps control frames, and what may stand in a Close.
 
+use motews::pace::Millis;
 use motews::role::Server;
-use motews::{CloseCode, Connection, ControlSlots, ControlStorage};
+use motews::{CloseCode, Config, ControlSlots, ControlStorage, Session};
 
 use crate::error::SendError;
 
@@ -21,6 +22,6 @@ impl ControlStorage for OnDemand {
 
 /// Checks whether a Close with this code and reason may be sent.
 pub(super) fn check_close(code: CloseCode, reason: &str) -> Result<(), SendError> {
-    let mut connection: Connection<Server, OnDemand> = Connection::new(Server);
-    Ok(connection.close(code, reason)?)
+    let mut session: Session<Server, OnDemand> = Session::new(Server, Config::default(), Millis(0));
+    Ok(session.close(code, reason)?)
 }

@@ -13,11 +13,12 @@ use motews::handshake::{
     Ascii, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header,
     Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
 };
+use motews::pace::{self, Deadline};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Config, Connection, ControlPayload, ControlSlots,
-    ControlStorage, DataFrame, Deadlines, Entropy, EntropyError, FrameHeader, Mask, Message,
-    MessageBuffer, MessageError, Millis, NoRoom, OpCode, ProtocolViolation, Role, SendError,
-    Server, State, Timeouts, Utf8Validator, Window,
+    ControlStorage, DataFrame, Deadlines, Ended, Entropy, EntropyError, FrameHeader, Mask, Message,
+    MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace, ProtocolViolation, Role, SendError,
+    Server, Session, State, Timeouts, Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
@@ -33,6 +34,11 @@ fn main() {
     window::<[u8; 64]>();
     window::<&mut [u8]>();
     deadlines();
+    pace();
+    session::<Server, ControlSlots>(Server);
+    session::<Server, Elsewhere>(Server);
+    session::<Client<Generator>, ControlSlots>(Client::new(Generator));
+    session::<Client<&mut Generator>, Elsewhere>(Client::new(place()));
     tokens();
     server_handshake::<[u8; 128]>();
     server_handshake::<&mut [u8]>();
@@ -183,6 +189,62 @@ fn deadlines() {
     used(deadlines.poll(any(), place()));
 }
 
+/// `pace`, `ended`.
+fn pace() {
+    let millis = any::<pace::Millis>();
+    used(millis.after(any()));
+    used(millis.since(any()));
+    used(millis.has_reached(any()));
+    used(millis.max(any()));
+    used(millis.min(any()));
+    used(pace::Timeouts::default());
+    used(any::<Deadline>().name());
+    *place() = Pace::new(any());
+    let pace = place::<Pace>();
+    pace.responding(any());
+    pace.sent(any(), place(), any(), any());
+    pace.draining(any(), place());
+    used(pace.poll(any(), place()));
+    used(pace.poll_at(place()));
+    used(any::<Ended>().is_clean());
+    used(any::<Ended>().code());
+}
+
+/// `session`, in any state.
+fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
+    *place::<Session<R, C>>() = match any() {
+        true => Session::new(role, any::<Config>(), any()),
+        false => Session::with_pace(role, any::<Config>(), any(), any()),
+    };
+    let session = place::<Session<R, C>>();
+    session.received(any());
+    session.receive_eof();
+    session.lost();
+    session.sent(any(), place(), any(), any());
+    session.sent_untimed(any());
+    used(session.wants_transmit());
+    session.reading(any(), any());
+    let mut input = bytes();
+    used(session.next_event(&mut input));
+    used(session.step(bytes()));
+    used(session.send(any::<Message<'_>>(), bytes()));
+    used(session.send_fragment(any(), bytes(), any(), bytes()));
+    used(session.start_frame(any::<DataFrame>()));
+    used(session.ping(bytes(), bytes()));
+    used(session.close(any(), any()));
+    session.close_by(any());
+    session.fail(any());
+    session.abort();
+    used(session.poll_transmit(bytes()));
+    used(session.poll(any(), place(), any()));
+    used(session.poll_untimed());
+    used(session.poll_at(place()));
+    used(session.ended());
+    used(session.deadline(place()));
+    used(session.connection().state());
+    used(session.connection_mut().state());
+}
+
 /// `handshake`: lists and headers.
 fn tokens() {
     *place() = Extensions::parse(bytes());
@@ -228,6 +290,7 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     used(place::<Upgrade<'_>>().emit_from(any(), bytes()));
 
     used(Response::new(any()));
+    used(any::<Response<'_>>().status());
     used(any::<Response<'_>>().reason(any()));
     used(any::<Response<'_>>().headers(any()));
     used(any::<Response<'_>>().body(bytes()));
@@ -345,7 +408,7 @@ fn texts() {
     }
     used(write!(
         Console,
-        "{}{}{}{}{}{}{}{}{}{}",
+        "{}{}{}{}{}{}{}{}{}{}{}{}",
         any::<Ascii<'_>>(),
         any::<Malformed>(),
         any::<CloseCode>(),
@@ -356,6 +419,8 @@ fn texts() {
         any::<MessageError>(),
         any::<HandshakeError>(),
         any::<ConfigError>(),
+        any::<Ended>(),
+        any::<Deadline>(),
     ));
 }
 

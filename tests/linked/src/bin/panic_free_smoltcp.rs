@@ -8,7 +8,7 @@ use motews::deflate::Compressor;
 use motews::handshake::{Request, Response, Upgrade};
 use motews_linked::machine::{Generator, any, bytes, place, used};
 use motews_smoltcp::deflate::Offers;
-use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket};
+use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket, gives_way};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
@@ -24,14 +24,16 @@ fn main() {
     used(offers.accept(place()));
     server.respond(any::<Response<'_>>());
     used(server.is_idle());
-    used(server.poll_at());
+    used(server.poll_at(any()));
+    server.give_way(socket(), any());
+    used(gives_way::<128>([&*place(), &*place()], any()));
     open(server);
 
     let client = place::<ClientSocket<'_, Generator>>();
     *client = ClientSocket::new(place(), any::<Request<'_>>(), Generator, any());
     client.offer(any());
     used(client.poll(socket(), any::<Instant>(), any()));
-    used(client.poll_at());
+    used(client.poll_at(any()));
     open::<Client<Generator>, _>(client);
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
