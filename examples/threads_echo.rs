@@ -8,10 +8,10 @@ use std::thread;
 use clap::Parser;
 use embedded_io_adapters::std::FromStd;
 use motews::Server;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews_embedded_io::blocking::WebSocket;
-use motews_embedded_io::{Error, Extension, NoExtension, Untimed};
-use motews_examples::embedded_io::{Threaded, echo, memory};
+use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
+use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Threaded, echo, memory};
 
 /// A WebSocket server that sends back what it receives, with a thread for each connection.
 #[derive(Parser)]
@@ -50,14 +50,23 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
+static CONFIG: Config<'static> = Config {
+    limits: motews::Limits {
+        message: MAX_MESSAGE_LEN,
+        ..motews::Limits::DEFAULT
+    },
+    ..Config::DEFAULT
+};
+
 fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io::Error>> {
     let transport = FromStd::new(stream);
     let ws: Threaded<'_, _, _, NoExtension> =
         WebSocket::server(transport, vec![0; buffer], vec![0; buffer])?;
+    let ws = ws.with_config(&CONFIG);
     if !deflate {
         return talk(ws);
     }
-    let config = Deflate::default();
+    let config = DeflateConfig::default();
     talk(ws.with_deflate(config, Level::Default, memory(config))?)
 }
 

@@ -6,11 +6,12 @@ use std::io;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
-use motews::{Client, CloseCode, Message, MessageBuffer};
-use motews_embedded_io::{Extension, NoExtension, Untimed};
-use motews_examples::embedded_io::{Os, Tokio, memory};
+use motews::{Client, CloseCode, Message, MessageBuffer, SendError};
+use motews_embedded_io::asynch::WebSocket;
+use motews_embedded_io::{Extension, NoExtension};
+use motews_examples::embedded_io::{Os, Tokio, TokioTime, memory};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -30,7 +31,7 @@ struct Options {
     deflate: bool,
 }
 
-type Ws<'a, X = NoExtension> = Tokio<'a, Client<Os>, Untimed, X>;
+type Ws<'a, X = NoExtension> = Tokio<'a, Client<Os>, TokioTime, X>;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -41,11 +42,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     } = Options::parse();
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
-    let request = Request::new(&address, &target, &mut Os)?;
+    let request = Request::new(&address, &target)?;
     let (rx, tx) = (vec![0; 4096], vec![0; 4096]);
-    let mut ws = Ws::client(FromTokio::new(stream), rx, tx, request, Os)?;
+    let ws = WebSocket::client(FromTokio::new(stream), rx, tx, request, Os)?;
+    let mut ws: Ws<'_> = ws.with_clock(TokioTime::new());
     if deflate {
-        let config = Deflate::default();
+        let config = DeflateConfig::default();
         let mut ws = ws.with_deflate(config, Level::Default, memory(config))?;
         ws.connect().await?;
         match ws.deflate() {
@@ -70,7 +72,11 @@ async fn talk(mut ws: Ws<'_, impl Extension>) -> Result<(), Box<dyn Error>> {
                 None => break,
             },
             line = lines.next_line(), if !closing => match line? {
-                Some(line) => ws.send(Message::Text(&line)).await?,
+                Some(line) => match ws.send(Message::Text(&line)).await {
+                    // The server is closing the connection: `recv` sees it to its end.
+                    Err(motews_embedded_io::Error::Send(SendError::NotOpen)) => closing = true,
+                    sent => sent?,
+                },
                 // What the server still has to say comes before its Close.
                 None => {
                     ws.start_close::<io::Error>(CloseCode::NORMAL, "")?;
@@ -79,5 +85,7 @@ async fn talk(mut ws: Ws<'_, impl Extension>) -> Result<(), Box<dyn Error>> {
             },
         }
     }
+    // RFC 6455 §7.1.1: the server ends TCP first.
+    ws.drain().await?;
     Ok(())
 }

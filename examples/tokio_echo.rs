@@ -1,17 +1,15 @@
 //! An echo server on tokio: the async WebSocket over tokio's sockets. What answers one read leaves in
-//! one write.
+//! one write. Each message is sent back when all of it has come.
 
-use core::time::Duration;
 use std::io;
-use std::time::Instant;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
-use motews::{Millis, Server};
+use motews::Server;
+use motews::deflate::{DeflateConfig, Level};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Clock, Error, Extension, Timed, Timer};
-use motews_examples::embedded_io::{Tokio, echo_async, memory};
+use motews_embedded_io::{Config, Error, Extension};
+use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Tokio, TokioTime, echo_async, memory};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -52,35 +50,27 @@ async fn main() -> io::Result<()> {
     }
 }
 
-/// The time, as tokio has it.
-struct Time(Instant);
-
-impl Clock for Time {
-    fn now(&mut self) -> Millis {
-        Millis(self.0.elapsed().as_millis() as u64)
-    }
-}
-
-impl Timer for Time {
-    async fn wait_until(&mut self, at: Millis) {
-        let at = self.0 + Duration::from_millis(at.0);
-        tokio::time::sleep_until(at.into()).await;
-    }
-}
+static CONFIG: Config<'static> = Config {
+    limits: motews::Limits {
+        message: MAX_MESSAGE_LEN,
+        ..motews::Limits::DEFAULT
+    },
+    ..Config::DEFAULT
+};
 
 async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io::Error>> {
     let transport = FromTokio::new(stream);
     let ws = WebSocket::server(transport, vec![0; buffer], vec![0; buffer])?;
-    let ws = ws.with_clock(Time(Instant::now()));
+    let ws = ws.with_config(&CONFIG).with_clock(TokioTime::new());
     if !deflate {
         return talk(ws).await;
     }
-    let config = Deflate::default();
+    let config = DeflateConfig::default();
     talk(ws.with_deflate(config, Level::Default, memory(config))?).await
 }
 
 async fn talk(
-    mut ws: Tokio<'_, Server, Timed<Time>, impl Extension>,
+    mut ws: Tokio<'_, Server, TokioTime, impl Extension>,
 ) -> Result<(), Error<io::Error>> {
     ws.accept().await?;
     let end = echo_async(&mut ws).await;

@@ -430,6 +430,30 @@ fn embassy_echoes_on_all_connections_at_once() {
     }
 }
 
+/// Whoever has said nothing yet holds no socket against those who come: not even for the five seconds
+/// that a request may take.
+#[test]
+#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
+fn embassy_silent_connections_give_way_to_whoever_speaks() {
+    let board = firmware::boot(EMBASSY, &folder("embassy-silent"), NOWHERE);
+    let silent: Vec<_> = (0..8)
+        .map(|_| TcpStream::connect(board.address).expect("the board listens"))
+        .collect();
+    for _ in 0..3 {
+        let mut next = None;
+        let start = Instant::now();
+        let served = wait_until(LIMIT, || {
+            next = connect(board.address, "/echo", None).ok();
+            next.is_some()
+        });
+        assert!(served, "nobody gives way");
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_secs(4), "after {waited:?}");
+        echo_streamed(next.as_mut().expect("it is open"), 1000);
+    }
+    drop(silent);
+}
+
 #[test]
 #[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
 fn embassy_serves_its_page() {

@@ -2,25 +2,21 @@
 //! at a TAP device, in a network namespace that the test makes and removes.
 
 use core::time::Duration;
-use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::{self, Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
+use motews_tests::namespace::{BOARD, HOST, Namespace};
 use motews_tests::{Process, ServerProcess, example_with, wait_until};
 use serde_json::json;
 
 use super::{Cases, folder, judge, suite};
 
-/// The operating system's end of the TAP device, and smoltcp's.
-const HOST: &str = "10.9.0.1";
-const BOARD: &str = "10.9.0.2";
-
 #[test]
 #[ignore = "needs root and the Autobahn test suite: bash .ci/install"]
 fn autobahn_smoltcp_server_passes() {
     let folder = folder("smoltcp-server");
-    let namespace = Namespace::new("server");
+    let namespace = Namespace::with_tap("server");
     let mut server = namespace.command(adapter_example("smoltcp_echo"));
     server.args(["tap0", &format!("{BOARD}/24"), "9001"]);
     let server = ServerProcess::start("smoltcp_echo", &mut server, &folder);
@@ -58,7 +54,7 @@ fn autobahn_smoltcp_client_with_compression_passes() {
 /// Has the suite test the client, in a namespace of this name.
 fn test_client(name: &str, cases: &Cases) {
     let folder = folder(&format!("smoltcp-{name}"));
-    let namespace = Namespace::new(name);
+    let namespace = Namespace::with_tap(name);
     let spec = json!({
         "url": format!("ws://{HOST}:9001"),
         "outdir": folder,
@@ -94,52 +90,4 @@ fn test_client(name: &str, cases: &Cases) {
 
 fn adapter_example(name: &str) -> PathBuf {
     example_with("motews-smoltcp", "deflate", name)
-}
-
-/// A network namespace with a TAP device, removed when dropped.
-struct Namespace(String);
-
-impl Namespace {
-    fn new(name: &str) -> Self {
-        let namespace = Self(format!("motews-{}-{name}", process::id()));
-        let name = namespace.0.as_str();
-        ip(&["netns", "add", name]);
-        ip(&["-n", name, "link", "set", "lo", "up"]);
-        ip(&["-n", name, "tuntap", "add", "tap0", "mode", "tap"]);
-        let address = format!("{HOST}/24");
-        ip(&["-n", name, "address", "add", &address, "dev", "tap0"]);
-        ip(&["-n", name, "link", "set", "tap0", "up"]);
-        namespace
-    }
-
-    /// A command in the namespace.
-    fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0]).arg(program);
-        command
-    }
-
-    /// The same command, in the namespace.
-    fn enter(&self, command: &Command) -> Command {
-        let mut entered = self.command(command.get_program());
-        entered.args(command.get_args()).stdout(Stdio::null());
-        if let Some(folder) = command.get_current_dir() {
-            entered.current_dir(folder);
-        }
-        entered
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    let status = Command::new("ip").args(arguments).status();
-    assert!(
-        status.as_ref().is_ok_and(process::ExitStatus::success),
-        "ip {arguments:?}: {status:?}. It wants root, and Debian's iproute2"
-    );
 }

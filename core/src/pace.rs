@@ -238,21 +238,6 @@ impl core::fmt::Display for Deadline {
 /// The longest wait for the end of the transport when both Closes are through, in milliseconds.
 pub const DRAIN: u32 = 1_000;
 
-/// What the time of an open connection is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watch {
-    /// Nothing is asked of the peer.
-    Heard,
-    /// This side does not read.
-    Paused,
-    /// A keepalive ping is to be written.
-    PingOwed,
-    /// It waits outside, behind other bytes.
-    PingWaits,
-    /// It has left, at `since`, the time that earlier bytes bought included.
-    PingLeft,
-}
-
 /// What is between the session and the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outside {
@@ -285,14 +270,23 @@ pub(crate) enum Cause {
     NoEntropy,
 }
 
+/// Flat, for firmware: one byte to compare, and none to take apart first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The opening handshake, from `since` on.
     Handshake,
     /// A response is being written.
     Response,
-    /// Messages flow.
-    Open(Watch),
+    /// Messages flow, and nothing is asked of the peer.
+    Heard,
+    /// Messages flow, and a keepalive ping is to be written.
+    PingOwed,
+    /// The ping waits outside, behind other bytes.
+    PingWaits,
+    /// The ping has left, at `since`, the time that earlier bytes bought included.
+    PingLeft,
+    /// The connection is open, and this side does not read.
+    Paused,
     /// A Close was queued or received, or the connection failed: seen at `since`. This side's Close
     /// has not left.
     Closing,
@@ -300,10 +294,26 @@ pub(crate) enum Phase {
     Closed,
     /// The connection ends at `since` at the latest, open or closing.
     ClosingBy,
-    /// This side's half has ended. What comes is dropped, until `since` if `true`.
-    Draining(bool),
+    /// This side's half has ended. What comes is dropped, for ever.
+    Draining,
+    /// What comes is dropped, until `since`.
+    DrainingBy,
     /// Nothing is waited for.
-    Over(Cause),
+    Over,
+}
+
+impl Phase {
+    /// Messages flow, with nothing known of the end.
+    pub(crate) const fn is_open(self) -> bool {
+        matches!(
+            self,
+            Self::Heard | Self::PingOwed | Self::PingWaits | Self::PingLeft | Self::Paused
+        )
+    }
+
+    pub(crate) const fn is_draining(self) -> bool {
+        matches!(self, Self::Draining | Self::DrainingBy)
+    }
 }
 
 /// The time of one connection: 20 bytes, without a clock.
@@ -345,6 +355,8 @@ pub struct Pace {
     pub(crate) message: Millis,
     pub(crate) since: Millis,
     pub(crate) phase: Phase,
+    /// Why the session is over.
+    pub(crate) cause: Cause,
     pub(crate) outside: Outside,
     pub(crate) sending: Sending,
 }
@@ -361,6 +373,7 @@ impl Pace {
             message: now,
             since: now,
             phase: Phase::Handshake,
+            cause: Cause::Known,
             outside: Outside::Nothing,
             sending: Sending::Nothing,
         }
@@ -432,8 +445,9 @@ impl Pace {
     }
 
     pub(crate) fn drain_until(&mut self, by: Option<Millis>) {
-        self.phase = Phase::Draining(by.is_some());
+        self.phase = Phase::Draining;
         if let Some(by) = by {
+            self.phase = Phase::DrainingBy;
             self.since = by;
             trace!("drain: armed until {}", by.0);
         }
@@ -453,61 +467,46 @@ impl Pace {
         self.next(timeouts).map(|(at, _)| at)
     }
 
-    /// What is due next, and when. In an open connection, too.
+    /// What is due next, and when.
     pub(crate) fn next(&self, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
-        let (from, timeout, deadline) = match self.phase {
-            Phase::Handshake => (self.since, timeouts.handshake, Deadline::Handshake),
-            Phase::Closed => (self.since, timeouts.close, Deadline::Close),
-            Phase::ClosingBy => (self.since, Some(0), Deadline::Close),
-            Phase::Draining(true) => (self.since, Some(0), Deadline::Drain),
-            Phase::Draining(false) | Phase::Over(_) => return None,
-            Phase::Open(watch) => return self.next_open(watch, timeouts),
-            Phase::Response => (self.busy, timeouts.write, Deadline::Write),
-            // Rule 7: until the Close has left, only rule 2 judges.
-            Phase::Closing => match self.outside {
-                Outside::Nothing => (self.since.max(self.busy), timeouts.close, Deadline::Close),
-                Outside::Unreported => return None,
-                Outside::Waits => (self.busy, timeouts.write, Deadline::Write),
-            },
-        };
-        Some((from.after(clamp(timeout?)), deadline))
-    }
-
-    fn next_open(&self, watch: Watch, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
-        let silence = match watch {
-            // In no time at all, unread input would call for one ping after the other.
-            Watch::Heard => (
-                self.heard,
-                timeouts.keepalive.map(|keepalive| keepalive.max(1)),
-                Deadline::Keepalive,
-            ),
-            Watch::PingLeft => (self.since, timeouts.pong, Deadline::Pong),
-            // Rules 4 and 6.
-            Watch::Paused | Watch::PingOwed | Watch::PingWaits => {
-                (self.heard, None, Deadline::Keepalive)
-            }
-        };
-        let idle = match watch {
-            Watch::Paused => None,
-            _ => timeouts.idle,
-        };
-        let write = match self.is_waiting() {
-            true => timeouts.write,
-            false => None,
-        };
         let mut next: Option<(Millis, Deadline)> = None;
-        for (from, timeout, deadline) in [
-            silence,
-            (self.message, idle, Deadline::Idle),
-            (self.busy, write, Deadline::Write),
-        ] {
-            if let Some(timeout) = timeout {
-                let at = from.after(clamp(timeout));
+        let mut consider = |from: Millis, timeout: &Option<u32>, deadline| {
+            if let Some(timeout) = *timeout {
+                let mut timeout = clamp(timeout);
+                if let Deadline::Keepalive = deadline {
+                    // In no time at all, unread input would call for one ping after the other.
+                    timeout = timeout.max(1);
+                }
+                let at = from.after(timeout);
                 // Of several at once the last counts, which ends more.
                 if next.is_none_or(|(first, _)| first.has_reached(at)) {
                     next = Some((at, deadline));
                 }
             }
+        };
+        let phase = self.phase;
+        let (from, timeout, deadline) = match phase {
+            Phase::Handshake => (self.since, &timeouts.handshake, Deadline::Handshake),
+            Phase::Heard => (self.heard, &timeouts.keepalive, Deadline::Keepalive),
+            Phase::PingLeft => (self.since, &timeouts.pong, Deadline::Pong),
+            // Rule 7: until the Close has left, only rule 2 judges.
+            Phase::Closing if self.is_flushed() => {
+                let from = self.since.max(self.busy);
+                (from, &timeouts.close, Deadline::Close)
+            }
+            Phase::Closed => (self.since, &timeouts.close, Deadline::Close),
+            Phase::ClosingBy => (self.since, &Some(0), Deadline::Close),
+            Phase::DrainingBy => (self.since, &Some(0), Deadline::Drain),
+            // Rules 4 and 6: no deadline of silence.
+            _ => (self.since, &None, Deadline::Drain),
+        };
+        consider(from, timeout, deadline);
+        let is_open = phase.is_open();
+        if is_open && phase != Phase::Paused {
+            consider(self.message, &timeouts.idle, Deadline::Idle);
+        }
+        if phase == Phase::Response || (self.is_waiting() && (is_open || phase == Phase::Closing)) {
+            consider(self.busy, &timeouts.write, Deadline::Write);
         }
         next
     }

@@ -9,7 +9,7 @@ use crate::event::{DataFrame, DataKind, Event, Sent, Step};
 use crate::frame::FrameHeader;
 use crate::log::{debug, trace};
 use crate::message::Message;
-use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Sending, Timeouts, Watch};
+use crate::pace::{Cause, DRAIN, Deadline, Millis, Pace, Phase, Sending, Timeouts};
 use crate::role::Role;
 
 /// What an adapter is to do: a set, returned by [`Session::poll`].
@@ -121,10 +121,12 @@ pub struct Wants {
 /// assert!(session.poll(now, timeouts, false).drop);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+// In this order: firmware reaches what lies in front with shorter instructions.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Session<R, C = ControlSlots> {
-    connection: Connection<R, C>,
     pace: Pace,
+    connection: Connection<R, C>,
 }
 
 impl<R: Role, C: ControlStorage> Session<R, C> {
@@ -143,7 +145,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             pace: Pace {
                 heard: now,
                 message: now,
-                phase: Phase::Open(Watch::Heard),
+                phase: Phase::Heard,
                 ..pace
             },
         }
@@ -155,10 +157,11 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// they are decoded.
     #[inline]
     pub fn received(&mut self, now: Millis) {
-        if let Phase::Open(watch) = &mut self.pace.phase {
-            self.pace.heard = self.pace.heard.max(now);
-            if *watch != Watch::Paused {
-                *watch = Watch::Heard;
+        let pace = &mut self.pace;
+        if pace.phase.is_open() {
+            pace.heard = pace.heard.max(now);
+            if pace.phase != Phase::Paused {
+                pace.phase = Phase::Heard;
             }
         }
     }
@@ -190,7 +193,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
                 return;
             }
             // What is reported afterwards does not change how it ended.
-            Phase::Draining(_) | Phase::Over(_) => return,
+            Phase::Draining | Phase::DrainingBy | Phase::Over => return,
             _ => {}
         }
         pace.sent(now, timeouts, taken, left);
@@ -211,14 +214,17 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         }
         pace.sending = Sending::Nothing;
         match pace.phase {
-            Phase::Open(_) | Phase::Closing if self.connection.has_sent_close() => {
+            phase
+                if (phase.is_open() || phase == Phase::Closing)
+                    && self.connection.has_sent_close() =>
+            {
                 pace.since = now.max(pace.busy);
                 pace.phase = Phase::Closed;
                 trace!("close: armed, the Close has left at {}", now.0);
             }
-            Phase::Open(Watch::PingWaits) => {
+            Phase::PingWaits => {
                 pace.since = now.max(pace.busy);
-                pace.phase = Phase::Open(Watch::PingLeft);
+                pace.phase = Phase::PingLeft;
                 trace!("pong: armed, the ping has left at {}", now.0);
             }
             _ => {}
@@ -237,15 +243,14 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// when the connection is closing or [`close_by`](Self::close_by) was called: then
     /// [`poll`](Self::poll) wants to read in any case, for the peer's Close may be behind other input.
     pub fn reading(&mut self, now: Millis, on: bool) {
-        if let Phase::Open(watch) = &mut self.pace.phase {
-            let was_on = *watch != Watch::Paused;
-            if !(was_on && on) {
-                // Not the later of both: no call was due for as long as this side did not read, so
-                // the clock may have wrapped.
-                self.pace.heard = now;
-                self.pace.message = self.pace.message.max(now);
-                *watch = if on { Watch::Heard } else { Watch::Paused };
-            }
+        let pace = &mut self.pace;
+        let was_on = pace.phase != Phase::Paused;
+        if pace.phase.is_open() && !(was_on && on) {
+            // Not the later of both: no call was due for as long as this side did not read, so
+            // the clock may have wrapped.
+            pace.heard = now;
+            pace.message = pace.message.max(now);
+            pace.phase = if on { Phase::Heard } else { Phase::Paused };
         }
     }
 
@@ -273,7 +278,8 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     pub fn step(&mut self, input: &mut [u8]) -> Result<Step, ProtocolViolation> {
         let step = self.connection.step(input)?;
         if step.is_chunk() {
@@ -352,11 +358,9 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     pub fn close_by(&mut self, at: Millis) {
         let pace = &mut self.pace;
         match pace.phase {
-            Phase::Over(_) => return,
-            Phase::Draining(limited) => {
-                pace.since = if limited { pace.since.min(at) } else { at };
-                pace.phase = Phase::Draining(true);
-            }
+            Phase::Over => return,
+            Phase::DrainingBy => pace.since = pace.since.min(at),
+            Phase::Draining => pace.drain_until(Some(at)),
             _ => {
                 pace.since = at;
                 pace.phase = Phase::ClosingBy;
@@ -392,7 +396,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         if written == Ok(0) && !self.connection.wants_transmit() {
             written = match self.connection.ping(&[], out) {
                 Ok(written) => {
-                    self.pace.phase = Phase::Open(Watch::PingWaits);
+                    self.pace.phase = Phase::PingWaits;
                     Ok(written)
                 }
                 Err(SendError::Entropy) => Err(EntropyError),
@@ -412,7 +416,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// or the message that is waited for, so no deadline of silence passes.
     #[must_use]
     pub fn poll(&mut self, now: Millis, timeouts: &Timeouts, unread: bool) -> Wants {
-        let is_open = matches!(self.pace.phase, Phase::Open(_));
+        let is_open = self.pace.phase.is_open();
         let begins = is_open && self.connection.state() != State::Open;
         if begins {
             self.begin_closing(now);
@@ -460,7 +464,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         while let Some(deadline) = self.pace.poll(now, timeouts) {
             debug!("the deadline has passed: {}", deadline.name());
             match deadline {
-                Deadline::Keepalive => self.pace.phase = Phase::Open(Watch::PingOwed),
+                Deadline::Keepalive => self.pace.phase = Phase::PingOwed,
                 // Rule 4: what lies there may be a message.
                 Deadline::Idle if unread && self.pace.message != now => self.pace.message = now,
                 Deadline::Idle => {
@@ -478,56 +482,37 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
 
     /// Goes on with the end where it has begun, and returns what is to be done.
     fn settle(&mut self, drain_by: impl FnOnce(&Pace, bool) -> Option<Millis>) -> Wants {
-        let drop = Wants {
-            drop: true,
-            ..Wants::default()
-        };
-        let connection = &self.connection;
-        match self.pace.phase {
-            Phase::Over(_) => return drop,
-            Phase::Draining(_) if connection.has_received_eof() => {
-                self.pace.phase = Phase::Over(Cause::Known);
-                // A client was waiting for that [CL07]; a server's half has ended already.
-                let shutdown = R::IS_CLIENT && connection.is_clean();
-                return Wants { shutdown, ..drop };
-            }
-            Phase::Draining(_) => {
-                return Wants {
-                    drain: true,
-                    ..Wants::default()
-                };
-            }
-            _ => {}
-        }
         let transmit = self.wants_transmit();
+        let connection = &self.connection;
+        let ended = connection.has_received_eof();
+        let pace = &mut self.pace;
+        let is_draining = pace.phase.is_draining();
         let is_done = match connection.state() {
             State::Open | State::Closing => false,
-            State::Closed | State::Failed => !transmit && self.pace.is_flushed(),
+            State::Closed | State::Failed => !transmit && pace.is_flushed(),
         };
-        let shutdown = is_done && connection.should_shutdown();
-        let ended = connection.has_received_eof();
-        if is_done && ended {
-            // RFC 6455 §7.1.1: both halves have ended, or the peer has left.
-            self.pace.phase = Phase::Over(Cause::Known);
-            return Wants { shutdown, ..drop };
-        }
-        if is_done {
+        let mut shutdown = false;
+        if is_draining || (is_done && pace.phase != Phase::Over) {
             // RFC 6455 §7.1.1: the server ends its half first, the client waits for it [CL06] [CL07]
-            let by = drain_by(&self.pace, connection.has_received_close());
-            self.pace.drain_until(by);
-            return Wants {
-                shutdown,
-                drain: true,
-                ..Wants::default()
-            };
+            shutdown = connection.should_shutdown()
+                && (!is_draining || (R::IS_CLIENT && connection.is_clean()));
+            if ended {
+                // Both halves have ended, or the peer has left.
+                pace.phase = Phase::Over;
+            } else if !is_draining {
+                let by = drain_by(pace, connection.has_received_close());
+                pace.drain_until(by);
+            }
         }
+        let drop = pace.phase == Phase::Over;
+        let is_draining = pace.phase.is_draining();
         let reads = connection.is_receiving();
         Wants {
-            read: reads && self.pace.phase != Phase::Open(Watch::Paused),
-            transmit,
-            shutdown: false,
-            drain: !reads && !ended,
-            drop: false,
+            read: reads && !is_draining && pace.phase != Phase::Paused,
+            transmit: transmit && !is_draining && !drop,
+            shutdown,
+            drain: (is_draining || !reads) && !ended && !drop,
+            drop,
         }
     }
 
@@ -539,15 +524,14 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// The session ends here: the only place that says why. The first cause counts.
     fn end(&mut self, cause: Cause) {
         let connection = &mut self.connection;
-        let cause = match self.pace.phase {
-            Phase::Over(_) => return,
-            Phase::Draining(_) => Cause::Known,
-            _ if connection.has_received_close() || connection.violation().is_some() => {
-                Cause::Known
-            }
-            _ => cause,
-        };
-        self.pace.phase = Phase::Over(cause);
+        let pace = &mut self.pace;
+        if pace.phase == Phase::Over {
+            return;
+        }
+        if !pace.phase.is_draining() && connection.is_receiving() {
+            pace.cause = cause;
+        }
+        pace.phase = Phase::Over;
         // Nothing is sent or received any more.
         let _ = connection.receive_eof();
     }
@@ -558,10 +542,10 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
         match self.pace.phase {
-            Phase::Over(_) => false,
+            Phase::Over => false,
             // Rule 7: pongs behind the Close would let the peer decide when it has left [CL21].
             Phase::Closing if self.connection.has_sent_close() => false,
-            Phase::Open(Watch::PingOwed) if self.connection.state() == State::Open => true,
+            Phase::PingOwed if self.connection.state() == State::Open => true,
             _ => self.connection.wants_transmit(),
         }
     }
@@ -570,12 +554,10 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     /// have to be drained then: [`poll`](Self::poll) says so.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        let cause = match self.pace.phase {
-            Phase::Over(cause) => cause,
-            Phase::Draining(_) => Cause::Known,
-            _ => return None,
-        };
-        Some(match (cause, self.connection.violation()) {
+        if self.pace.phase != Phase::Over && !self.pace.phase.is_draining() {
+            return None;
+        }
+        Some(match (self.pace.cause, self.connection.violation()) {
             (Cause::TimedOut(deadline), _) => Ended::TimedOut(deadline),
             (Cause::Lost, _) => Ended::Lost,
             (Cause::Aborted, _) => Ended::Aborted,

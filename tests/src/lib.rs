@@ -9,6 +9,7 @@ pub mod browser;
 pub mod deflate;
 pub mod firmware;
 pub mod linux;
+pub mod namespace;
 pub mod raw;
 
 use core::net::SocketAddr;

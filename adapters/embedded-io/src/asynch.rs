@@ -2,7 +2,7 @@
 //!
 //! # Cancel-safe
 //! Any future here may be dropped at any time, by a `select` with a timer or a channel for example:
-//! no octet is lost, no frame is torn, and the next call goes on where it stopped. No state is in a
+//! no byte is lost, no frame is torn, and the next call goes on where it stopped. No state is in a
 //! future: what was read lies in the receive buffer, what is to be written in the transmit buffer, and
 //! each method says what it means that it was dropped.
 //!
@@ -27,9 +27,9 @@ use motews::{
     Server,
 };
 
-use crate::config::Answer;
+use crate::config::Decision;
 use crate::engine::{Io, Next};
-use crate::error::Error;
+use crate::error::{Error, is_for_now};
 use crate::extension::{Extension, Fragment, NoExtension};
 use crate::time::{AsyncTime, Untimed};
 use crate::websocket;
@@ -50,19 +50,19 @@ pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed, X = NoExtension> =
 pub type Reply<'a, T, R, Tx, K = Untimed, X = NoExtension> =
     websocket::Reply<'a, T, R, Tx, K, X, Async>;
 
-/// Awaits the transport, but no longer than until the next deadline.
+/// Awaits the transport for `$io`, but no longer than until the next deadline.
 macro_rules! in_time {
-    ($engine:expr, $io:expr) => {{
-        let at = $engine.wake_at();
-        let mut timer = pin!($engine.time.wait(at));
-        let mut io = pin!($io);
-        poll_fn(move |context| match io.as_mut().poll(context) {
+    ($engine:expr, $io:expr, $future:expr) => {{
+        let at = $engine.wake_at($io);
+        let mut timer = pin!($engine.time.wait_until(at));
+        let mut future = pin!($future);
+        // The transport first: what it has may settle what is due.
+        poll_fn(move |context| match future.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => timer.as_mut().poll(context).map(|()| None),
         })
         .await
         .transpose()
-        .map_err(Error::Io)
     }};
 }
 
@@ -72,15 +72,18 @@ macro_rules! perform {
         if $io == Io::Read {
             let read = in_time!(
                 $websocket.reply.engine,
-                $websocket.reply.transport.read($websocket.rx.spare())
+                Io::Read,
+                $websocket
+                    .reply
+                    .engine
+                    .transport
+                    .read($websocket.rx.spare())
             );
             let engine = &mut $websocket.reply.engine;
             match read {
                 Ok(Some(len)) => engine.read(&mut $websocket.rx, len),
                 Ok(None) => {}
-                // Where both Closes are through, a reset is as good an end as any.
-                Err(_) if engine.is_clean() => engine.read(&mut $websocket.rx, 0),
-                Err(error) => return Err(error),
+                Err(error) => engine.failed(error).map_err(Error::Io)?,
             }
         } else {
             perform_output!($websocket.reply, $io);
@@ -91,15 +94,25 @@ macro_rules! perform {
 /// The same where there is nothing to read.
 macro_rules! perform_output {
     ($reply:expr, $io:expr) => {{
-        if $io == Io::Flush {
-            if in_time!($reply.engine, $reply.transport.flush())?.is_some() {
-                $reply.engine.output.flushed();
-            }
-        } else if let Some(len) = in_time!(
-            $reply.engine,
-            $reply.transport.write($reply.engine.output.unwritten())
-        )? {
-            $reply.engine.written(len)?;
+        let done = if $io == Io::Flush {
+            in_time!($reply.engine, Io::Flush, $reply.engine.transport.flush())
+                .map(|done| done.map(|()| None))
+        } else {
+            in_time!(
+                $reply.engine,
+                Io::Write,
+                $reply
+                    .engine
+                    .transport
+                    .write($reply.engine.output.unwritten())
+            )
+            .map(|len| len.map(Some))
+        };
+        match done {
+            Ok(Some(Some(len))) => $reply.engine.written(len)?,
+            Ok(Some(None)) => $reply.engine.flushed(),
+            Ok(None) => $reply.engine.late()?,
+            Err(error) => $reply.engine.failed(error).map_err(Error::Io)?,
         }
     }};
 }
@@ -117,7 +130,7 @@ where
     /// Cancel-safe: call it again, and it goes on.
     ///
     /// # Errors
-    /// As [`accept_with`](Self::accept_with), but for [`Error::Answered`].
+    /// As [`accept_with`](Self::accept_with).
     pub fn accept(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
         self.accept_with(|_| None)
     }
@@ -126,17 +139,18 @@ where
     /// [`Done`](RequestEvent::Done), or what is wrong with it;
     /// [`NotUpgrade`](HandshakeError::NotUpgrade) is an ordinary HTTP request.
     ///
-    /// With an [`Answer`] the request is answered at once. `None` goes on: a correct request is
+    /// With a [`Decision`] the request is answered at once. `None` goes on: a correct request is
     /// accepted in the end, and a wrong one is told so.
     ///
     /// Cancel-safe: call it again, and it goes on with the next event.
     ///
     /// # Errors
-    /// [`Error::Handshake`] or [`Error::Answered`] once the answer is written, [`Error::Io`],
-    /// [`Error::Lost`], [`Error::TimedOut`].
+    /// [`Error::Ended`]: [`Refused`](motews::Ended::Refused) once a response is written that is no
+    /// upgrade, [`Handshake`](motews::Ended::Handshake) once the client was told what is wrong, or
+    /// the cause if it is gone or too slow. [`Error::Io`].
     pub fn accept_with(
         &mut self,
-        mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+        mut judge: impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
             while let Some(io) =
@@ -165,7 +179,9 @@ where
     /// Cancel-safe: call it again, and it goes on.
     ///
     /// # Errors
-    /// [`Error::Handshake`], [`Error::Io`], [`Error::Lost`], [`Error::TimedOut`].
+    /// [`Error::Ended`]: [`Refused`](motews::Ended::Refused) by another response than an upgrade,
+    /// [`Handshake`](motews::Ended::Handshake) if the response is wrong, or the cause if the server is
+    /// gone or too slow. [`Error::Io`].
     pub fn connect(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
         self.connect_with(|_| ())
     }
@@ -179,7 +195,7 @@ where
     /// As [`connect`](Self::connect).
     pub fn connect_with(
         &mut self,
-        mut look: impl FnMut(ResponseEvent<'_, 'a>),
+        mut look: impl FnMut(ResponseEvent<'_>),
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
             while let Some(io) =
@@ -206,7 +222,8 @@ where
     // ---- receive ----
 
     /// What the peer sends next: a part of a message as it lies in the receive buffer, a ping or a
-    /// pong, the Close. `None`: the connection is closed. Now shut the transport down.
+    /// pong, the Close. `None`: both Closes are through. A server now shuts the transport down for
+    /// writing; then both [`drain`](Self::drain) it, and close it.
     ///
     /// Before it waits for input, it writes all that was sent and all that the protocol owes the
     /// peer: what answers one read leaves in one write.
@@ -214,9 +231,9 @@ where
     /// Cancel-safe: what is received before is told by the next call.
     ///
     /// # Errors
-    /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
-    /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake. With compression
-    /// also [`Error::BufferTooSmall`], where there is no memory for parts.
+    /// [`Error::Ended`] if the connection has failed, and again with each call; if the peer broke the
+    /// protocol, it has been told by then. [`Error::Io`], and [`Error::Send`] before the handshake.
+    /// With compression also [`Error::BufferTooSmall`], if there is no memory for parts.
     pub fn next_event(
         &mut self,
     ) -> impl Future<Output = Result<Option<Event<'_>>, Error<T::Error>>> {
@@ -276,7 +293,6 @@ where
                 Some(found) => self.keep(found, messages),
             }
         };
-        self.reply.engine.time.received_message();
         let violation = match X::push(&mut self.incoming, found, &mut self.rx, messages) {
             Ok(message) => return Ok(message),
             Err(violation) => violation,
@@ -360,7 +376,8 @@ where
     // ---- end ----
 
     /// Closes the connection: sends a Close, and drops what the peer still sends until it has sent
-    /// its own and, to a client, ended the transport.
+    /// its own. A client then waits until the server has ended the transport, for a second at most
+    /// if there is a clock.
     ///
     /// Cancel-safe: call it again, or receive, and it goes on.
     ///
@@ -379,27 +396,41 @@ where
         while let Some(found) = self.step().await? {
             self.discard(found);
         }
-        Ok(())
+        // RFC 6455 §7.1.1: the server ends the transport first, the client waits for that [CL07]
+        match R::IS_CLIENT {
+            true => self.drain().await,
+            false => Ok(()),
+        }
     }
 
-    /// Reads and drops what still comes, until the transport ends: to be called after the
-    /// transport was shut down for writing (RFC 6455 §7.1.1). Some transports tell the peer of a
-    /// reset where something was left unread, and then it may miss the last frames.
+    /// Reads and drops what still comes, until the transport ends. To be called when there is
+    /// nothing more to receive: by a client at once, by a server after it has shut the transport
+    /// down for writing (RFC 6455 §7.1.1). Some transports tell the peer of a reset where something
+    /// was left unread, and then it may miss the last frames.
+    ///
+    /// With a clock it takes a second at most after a clean close, and otherwise
+    /// [`Timeouts::close`](motews::pace::Timeouts::close).
     ///
     /// Cancel-safe: call it again.
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::TimedOut`] after the time for closing.
+    /// [`Error::Io`], and [`Error::Ended`] if the connection was not closed and its time is over.
     pub async fn drain(&mut self) -> Result<(), Error<T::Error>> {
         loop {
-            self.reply
-                .engine
-                .drop_input(&mut self.rx, &mut self.incoming)?;
-            let Reply {
-                transport, engine, ..
-            } = &mut self.reply;
-            if in_time!(engine, transport.read(self.rx.spare()))? == Some(0) {
+            let engine = &mut self.reply.engine;
+            if engine.next_drain(&mut self.rx, &mut self.incoming)? {
                 return Ok(());
+            }
+            match in_time!(engine, Io::Read, engine.transport.read(self.rx.spare())) {
+                Ok(None | Some(1..)) => {}
+                Err(error) if engine.ended().is_none() || is_for_now(&error) => {
+                    return Err(Error::Io(error));
+                }
+                Ok(Some(0)) | Err(_) => {
+                    engine.read(&mut self.rx, 0);
+                    _ = engine.next_drain(&mut self.rx, &mut self.incoming);
+                    return Ok(());
+                }
             }
         }
     }
@@ -409,7 +440,8 @@ where
     fn step(&mut self) -> impl Future<Output = Result<Option<X::Found>, Error<T::Error>>> {
         async move {
             loop {
-                let io = match self.reply.engine.next(&mut self.rx, &mut self.incoming)? {
+                let engine = &mut self.reply.engine;
+                let io = match engine.next(&mut self.rx, &mut self.incoming)? {
                     Next::Event(found) => return Ok(Some(found)),
                     Next::End => return Ok(None),
                     Next::Io(io) => io,
@@ -430,7 +462,8 @@ where
 {
     /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
     /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
-    /// for input.
+    /// for input. While it waits for the transport, nothing is read: see
+    /// [both send at once](crate#both-send-at-once).
     ///
     /// Cancel-safe: when the future is dropped, nothing of the message was sent.
     ///
@@ -438,7 +471,7 @@ where
     /// [`Error::Send`]: [`NoRoom`](SendError::NoRoom) where the frame is longer than the whole
     /// buffer; [`NotOpen`](SendError::NotOpen),
     /// [`MessageInProgress`](SendError::MessageInProgress), [`Entropy`](SendError::Entropy).
-    /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
+    /// [`Error::Ended`], [`Error::Io`]. Nothing of it was sent then.
     pub fn send(
         &mut self,
         message: Message<'_>,
@@ -531,8 +564,8 @@ where
     ///
     /// # Errors
     /// [`Error::Send`]: [`ControlTooLong`](SendError::ControlTooLong),
-    /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy). [`Error::Io`],
-    /// [`Error::TimedOut`].
+    /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy).
+    /// [`Error::Ended`], [`Error::Io`].
     pub fn ping(&mut self, payload: &[u8]) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
             while !self.engine.ping(payload)? {
@@ -547,8 +580,7 @@ where
     /// Cancel-safe: what was not written is still there.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Lost`] where the transport takes nothing, [`Error::TimedOut`],
-    /// [`Error::Entropy`].
+    /// [`Error::Io`], and [`Error::Ended`] if the connection has failed.
     pub fn flush(&mut self) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
             while let Some(io) = self.engine.next_flush()? {

@@ -10,16 +10,17 @@
 //! `std` say `WouldBlock` on Unix, which embedded-io does not know: over its adapter for them, wrap
 //! the socket, and make that `TimedOut`.
 
-use embedded_io::{ErrorKind, Read, Write};
+use embedded_io::{Read, Write};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
+use motews::pace::Millis;
 use motews::{
     Chunk, Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError,
     Server,
 };
 
-use crate::config::Answer;
+use crate::config::Decision;
 use crate::engine::{Io, Next};
-use crate::error::Error;
+use crate::error::{Error, is_for_now};
 use crate::extension::{Extension, Fragment, NoExtension};
 use crate::time::{Time, Untimed};
 use crate::websocket;
@@ -40,18 +41,14 @@ pub type ChunkAndReply<'r, 'a, T, R, Tx, K = Untimed, X = NoExtension> =
 pub type Reply<'a, T, R, Tx, K = Untimed, X = NoExtension> =
     websocket::Reply<'a, T, R, Tx, K, X, Blocking>;
 
-/// `None` where the transport has given up for now, and a deadline tells what to make of that.
+/// `None` if the transport has given up for now, and there is a deadline that judges that.
 fn in_time<V, E: embedded_io::Error>(
     result: Result<V, E>,
-    deadline: bool,
-) -> Result<Option<V>, Error<E>> {
+    deadline: Option<Millis>,
+) -> Result<Option<V>, E> {
     match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if deadline => match error.kind() {
-            ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(None),
-            _ => Err(Error::Io(error)),
-        },
-        Err(error) => Err(Error::Io(error)),
+        Err(error) if deadline.is_some() && is_for_now(&error) => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -66,7 +63,7 @@ where
     /// Accepts the client's opening handshake, whatever it asks for (RFC 6455 §4.2).
     ///
     /// # Errors
-    /// As [`accept_with`](Self::accept_with), but for [`Error::Answered`].
+    /// As [`accept_with`](Self::accept_with).
     pub fn accept(&mut self) -> Result<(), Error<T::Error>> {
         self.accept_with(|_| None)
     }
@@ -75,15 +72,16 @@ where
     /// [`Done`](RequestEvent::Done), or what is wrong with it;
     /// [`NotUpgrade`](HandshakeError::NotUpgrade) is an ordinary HTTP request.
     ///
-    /// With an [`Answer`] the request is answered at once. `None` goes on: a correct request is
+    /// With a [`Decision`] the request is answered at once. `None` goes on: a correct request is
     /// accepted in the end, and a wrong one is told so.
     ///
     /// # Errors
-    /// [`Error::Handshake`] or [`Error::Answered`] once the answer is written, [`Error::Io`],
-    /// [`Error::Lost`], [`Error::TimedOut`].
+    /// [`Error::Ended`]: [`Refused`](motews::Ended::Refused) once a response is written that is no
+    /// upgrade, [`Handshake`](motews::Ended::Handshake) once the client was told what is wrong, or
+    /// the cause if it is gone or too slow. [`Error::Io`].
     pub fn accept_with(
         &mut self,
-        mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+        mut judge: impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
     ) -> Result<(), Error<T::Error>> {
         while let Some(io) =
             self.reply
@@ -108,7 +106,9 @@ where
     /// Sends the request and waits for a response that accepts (RFC 6455 §4.1).
     ///
     /// # Errors
-    /// [`Error::Handshake`], [`Error::Io`], [`Error::Lost`], [`Error::TimedOut`].
+    /// [`Error::Ended`]: [`Refused`](motews::Ended::Refused) by another response than an upgrade,
+    /// [`Handshake`](motews::Ended::Handshake) if the response is wrong, or the cause if the server is
+    /// gone or too slow. [`Error::Io`].
     pub fn connect(&mut self) -> Result<(), Error<T::Error>> {
         self.connect_with(|_| ())
     }
@@ -120,7 +120,7 @@ where
     /// As [`connect`](Self::connect).
     pub fn connect_with(
         &mut self,
-        mut look: impl FnMut(ResponseEvent<'_, 'a>),
+        mut look: impl FnMut(ResponseEvent<'_>),
     ) -> Result<(), Error<T::Error>> {
         while let Some(io) =
             self.reply
@@ -145,15 +145,16 @@ where
     // ---- receive ----
 
     /// What the peer sends next: a part of a message as it lies in the receive buffer, a ping or a
-    /// pong, the Close. `None`: the connection is closed. Now shut the transport down.
+    /// pong, the Close. `None`: both Closes are through. A server now shuts the transport down for
+    /// writing; then both [`drain`](Self::drain) it, and close it.
     ///
     /// Before it waits for input, it writes all that was sent and all that the protocol owes the
     /// peer: what answers one read leaves in one write.
     ///
     /// # Errors
-    /// [`Error::Protocol`] once the peer has been told, and again with each call; [`Error::Io`],
-    /// [`Error::TimedOut`], [`Error::Entropy`], and [`Error::Send`] before the handshake. With compression
-    /// also [`Error::BufferTooSmall`], where there is no memory for parts.
+    /// [`Error::Ended`] if the connection has failed, and again with each call; if the peer broke the
+    /// protocol, it has been told by then. [`Error::Io`], and [`Error::Send`] before the handshake.
+    /// With compression also [`Error::BufferTooSmall`], if there is no memory for parts.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
         self.begin(true)?;
         let found = self.step()?;
@@ -201,7 +202,6 @@ where
                 Some(found) => self.keep(found, messages),
             }
         };
-        self.reply.engine.time.received_message();
         let violation = match X::push(&mut self.incoming, found, &mut self.rx, messages) {
             Ok(message) => return Ok(message),
             Err(violation) => violation,
@@ -276,7 +276,8 @@ where
     // ---- end ----
 
     /// Closes the connection: sends a Close, and drops what the peer still sends until it has sent
-    /// its own and, to a client, ended the transport.
+    /// its own. A client then waits until the server has ended the transport, for a second at most
+    /// if there is a clock.
     ///
     /// # Errors
     /// [`Error::Send`]: [`InvalidCloseCode`](SendError::InvalidCloseCode),
@@ -293,25 +294,40 @@ where
         while let Some(found) = self.step()? {
             self.discard(found);
         }
-        Ok(())
+        // RFC 6455 §7.1.1: the server ends the transport first, the client waits for that [CL07]
+        match R::IS_CLIENT {
+            true => self.drain(),
+            false => Ok(()),
+        }
     }
 
-    /// Reads and drops what still comes, until the transport ends: to be called after the
-    /// transport was shut down for writing (RFC 6455 §7.1.1). Some transports tell the peer of a
-    /// reset where something was left unread, and then it may miss the last frames.
+    /// Reads and drops what still comes, until the transport ends. To be called when there is
+    /// nothing more to receive: by a client at once, by a server after it has shut the transport
+    /// down for writing (RFC 6455 §7.1.1). Some transports tell the peer of a reset where something
+    /// was left unread, and then it may miss the last frames.
+    ///
+    /// With a clock it takes a second at most after a clean close, and otherwise
+    /// [`Timeouts::close`](motews::pace::Timeouts::close).
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::TimedOut`] after the time for closing.
+    /// [`Error::Io`], and [`Error::Ended`] if the connection was not closed and its time is over.
     pub fn drain(&mut self) -> Result<(), Error<T::Error>> {
         loop {
-            self.reply
-                .engine
-                .drop_input(&mut self.rx, &mut self.incoming)?;
-            let Reply {
-                transport, engine, ..
-            } = &mut self.reply;
-            if in_time(transport.read(self.rx.spare()), engine.wake_at().is_some())? == Some(0) {
+            let engine = &mut self.reply.engine;
+            if engine.next_drain(&mut self.rx, &mut self.incoming)? {
                 return Ok(());
+            }
+            let at = engine.wake_at(Io::Read);
+            match in_time(engine.transport.read(self.rx.spare()), at) {
+                Ok(None | Some(1..)) => {}
+                Err(error) if engine.ended().is_none() || is_for_now(&error) => {
+                    return Err(Error::Io(error));
+                }
+                Ok(Some(0)) | Err(_) => {
+                    engine.read(&mut self.rx, 0);
+                    _ = engine.next_drain(&mut self.rx, &mut self.incoming);
+                    return Ok(());
+                }
             }
         }
     }
@@ -320,7 +336,8 @@ where
 
     fn step(&mut self) -> Result<Option<X::Found>, Error<T::Error>> {
         loop {
-            let io = match self.reply.engine.next(&mut self.rx, &mut self.incoming)? {
+            let engine = &mut self.reply.engine;
+            let io = match engine.next(&mut self.rx, &mut self.incoming)? {
                 Next::Event(found) => return Ok(Some(found)),
                 Next::End => return Ok(None),
                 Next::Io(io) => io,
@@ -333,16 +350,12 @@ where
         if io != Io::Read {
             return self.reply.perform(io);
         }
-        let Reply {
-            transport, engine, ..
-        } = &mut self.reply;
-        let read = in_time(transport.read(self.rx.spare()), engine.wake_at().is_some());
-        match read {
+        let engine = &mut self.reply.engine;
+        let at = engine.wake_at(io);
+        match in_time(engine.transport.read(self.rx.spare()), at) {
             Ok(Some(len)) => engine.read(&mut self.rx, len),
             Ok(None) => {}
-            // Where both Closes are through, a reset is as good an end as any.
-            Err(_) if engine.is_clean() => engine.read(&mut self.rx, 0),
-            Err(error) => return Err(error),
+            Err(error) => engine.failed(error).map_err(Error::Io)?,
         }
         Ok(())
     }
@@ -358,13 +371,14 @@ where
 {
     /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
     /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
-    /// for input.
+    /// for input. While it waits for the transport, nothing is read: see
+    /// [both send at once](crate#both-send-at-once).
     ///
     /// # Errors
     /// [`Error::Send`]: [`NoRoom`](SendError::NoRoom) where the frame is longer than the whole
     /// buffer; [`NotOpen`](SendError::NotOpen),
     /// [`MessageInProgress`](SendError::MessageInProgress), [`Entropy`](SendError::Entropy).
-    /// [`Error::Io`], [`Error::TimedOut`]. Nothing of it was sent then.
+    /// [`Error::Ended`], [`Error::Io`]. Nothing of it was sent then.
     pub fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
         self.put_message(message, true)
     }
@@ -439,8 +453,8 @@ where
     ///
     /// # Errors
     /// [`Error::Send`]: [`ControlTooLong`](SendError::ControlTooLong),
-    /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy). [`Error::Io`],
-    /// [`Error::TimedOut`].
+    /// [`NotOpen`](SendError::NotOpen), [`Entropy`](SendError::Entropy).
+    /// [`Error::Ended`], [`Error::Io`].
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Error<T::Error>> {
         while !self.engine.ping(payload)? {
             self.perform(Io::Write)?;
@@ -451,8 +465,7 @@ where
     /// Writes all that was sent, and what the protocol owes the peer.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Lost`] where the transport takes nothing, [`Error::TimedOut`],
-    /// [`Error::Entropy`].
+    /// [`Error::Io`], and [`Error::Ended`] if the connection has failed.
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         while let Some(io) = self.engine.next_flush()? {
             self.perform(io)?;
@@ -461,18 +474,18 @@ where
     }
 
     fn perform(&mut self, io: Io) -> Result<(), Error<T::Error>> {
-        let Self {
-            transport, engine, ..
-        } = self;
-        if io == Io::Flush {
-            if in_time(transport.flush(), engine.wake_at().is_some())?.is_some() {
-                engine.output.flushed();
-            }
-        } else if let Some(len) = in_time(
-            transport.write(engine.output.unwritten()),
-            engine.wake_at().is_some(),
-        )? {
-            engine.written(len)?;
+        let engine = &mut self.engine;
+        let at = engine.wake_at(io);
+        let done = match io {
+            Io::Flush => in_time(engine.transport.flush(), at).map(|done| done.map(|()| None)),
+            _ => in_time(engine.transport.write(engine.output.unwritten()), at)
+                .map(|len| len.map(Some)),
+        };
+        match done {
+            Ok(Some(Some(len))) => engine.written(len)?,
+            Ok(Some(None)) => engine.flushed(),
+            Ok(None) => engine.late()?,
+            Err(error) => engine.failed(error).map_err(Error::Io)?,
         }
         Ok(())
     }

@@ -2,10 +2,10 @@
 
 use core::fmt::Debug;
 
-use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
+use motews::handshake::{Agreed, Offers};
 use motews::{
-    Chunk, Config, Connection, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role,
-    SendError, Step, Window,
+    Chunk, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError, Session,
+    Step, Window,
 };
 
 use crate::config::BufferTooSmall;
@@ -20,9 +20,8 @@ pub struct NoExtension;
 
 pub(crate) mod sealed {
     use super::{
-        BufferTooSmall, Chunk, Config, Connection, DataKind, Debug, Event, HandshakeError, Message,
-        MessageBuffer, ProtocolViolation, Request, RequestEvent, ResponseEvent, Role, SendError,
-        Upgrade, Window,
+        Agreed, BufferTooSmall, Chunk, DataKind, Debug, Event, Message, MessageBuffer, Offers,
+        ProtocolViolation, Role, SendError, Session, Window,
     };
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
@@ -31,49 +30,20 @@ pub(crate) mod sealed {
         type Incoming: Debug;
         /// What stands between messages and the frames sent.
         type Outgoing: Debug;
-        /// What a client offers, as its request arrives.
-        type Offers: Debug + Default;
-        /// What of it is accepted, for the response.
-        type Accepted: Debug + Default;
         /// An event, which lies in the receive window or in [`Self::Incoming`].
         type Found;
 
         // ---- the opening handshake ----
 
-        fn gather(offers: &mut Self::Offers, event: &RequestEvent<'_, '_>);
-        /// A server accepts.
-        fn accept(
-            outgoing: &mut Self::Outgoing,
-            offers: &Self::Offers,
-            upgrade: &Upgrade<'_>,
-        ) -> Self::Accepted;
-        /// [`Upgrade::emit_from`], with what is accepted.
-        fn emit_upgrade(
-            accepted: &Self::Accepted,
-            upgrade: &Upgrade<'_>,
-            at: usize,
-            out: &mut [u8],
-        ) -> usize;
-        /// [`Request::emit_from`], with the offer.
-        fn emit_request(
-            outgoing: &Self::Outgoing,
-            request: &Request<'_>,
-            at: usize,
-            out: &mut [u8],
-        ) -> usize;
-        /// The request whose response is awaited: what it offers, by name.
-        fn offered<'a>(request: Request<'a>) -> Request<'a>;
-        /// A client reads the response.
-        fn look(
-            outgoing: &mut Self::Outgoing,
-            event: &ResponseEvent<'_, '_>,
-        ) -> Result<(), HandshakeError>;
-        /// The handshake is complete: what the connection is to know.
+        /// What is offered, or accepted, beside these.
+        fn offers<'a>(outgoing: &Self::Outgoing, offers: Offers<'a>) -> Offers<'a>;
+        /// The handshake is complete, and this agreed on.
         fn open(
             incoming: &mut Self::Incoming,
             outgoing: &mut Self::Outgoing,
+            agreed: &Agreed,
             max_message_len: u64,
-        ) -> Config;
+        );
 
         // ---- receive ----
 
@@ -82,7 +52,7 @@ pub(crate) mod sealed {
         /// The next event in the receive window, which is empty where there is none.
         fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
             incoming: &mut Self::Incoming,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             rx: &mut Window<Rx>,
         ) -> Option<Self::Found>;
         fn is_chunk(found: &Self::Found) -> bool;
@@ -116,7 +86,7 @@ pub(crate) mod sealed {
         /// A message as one frame, compressed if it may be. `whole`: more room there never is.
         fn send<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             message: Message<'_>,
             compress: bool,
             out: &mut [u8],
@@ -125,7 +95,7 @@ pub(crate) mod sealed {
         /// The next frame of a message: the octets taken, and those written.
         fn send_fragment<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             fragment: Fragment<'_>,
             out: &mut [u8],
         ) -> Result<(usize, usize), SendError>;
@@ -134,7 +104,7 @@ pub(crate) mod sealed {
         /// The next frame of it.
         fn end<R: Role>(
             outgoing: &mut Self::Outgoing,
-            connection: &mut Connection<R>,
+            session: &mut Session<R>,
             out: &mut [u8],
         ) -> Result<usize, SendError>;
     }
@@ -166,41 +136,15 @@ impl<X: sealed::Extension> Extension for X {}
 impl sealed::Extension for NoExtension {
     type Incoming = ();
     type Outgoing = ();
-    type Offers = ();
-    type Accepted = ();
     type Found = Step;
 
-    fn gather((): &mut (), _: &RequestEvent<'_, '_>) {}
-
-    fn accept((): &mut (), (): &(), _: &Upgrade<'_>) {}
-
     #[inline]
-    fn emit_upgrade((): &(), upgrade: &Upgrade<'_>, at: usize, out: &mut [u8]) -> usize {
-        upgrade.emit_from(at, out)
+    fn offers<'a>((): &(), offers: Offers<'a>) -> Offers<'a> {
+        offers
     }
 
     #[inline]
-    fn emit_request((): &(), request: &Request<'_>, at: usize, out: &mut [u8]) -> usize {
-        request.emit_from(at, out)
-    }
-
-    #[inline]
-    fn offered<'a>(request: Request<'a>) -> Request<'a> {
-        request
-    }
-
-    #[inline]
-    fn look((): &mut (), _: &ResponseEvent<'_, '_>) -> Result<(), HandshakeError> {
-        Ok(())
-    }
-
-    #[inline]
-    fn open((): &mut (), (): &mut (), max_message_len: u64) -> Config {
-        Config {
-            max_message_len,
-            ..Config::default()
-        }
-    }
+    fn open((): &mut (), (): &mut (), _: &Agreed, _: u64) {}
 
     #[inline]
     fn begin((): &mut (), _: bool) -> Result<(), BufferTooSmall> {
@@ -210,10 +154,10 @@ impl sealed::Extension for NoExtension {
     #[inline]
     fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         rx: &mut Window<Rx>,
     ) -> Option<Step> {
-        receive(connection, rx)
+        receive(session, rx)
     }
 
     #[inline]
@@ -264,23 +208,23 @@ impl sealed::Extension for NoExtension {
     #[inline]
     fn send<R: Role>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         message: Message<'_>,
         _: bool,
         out: &mut [u8],
         _: bool,
     ) -> Result<usize, SendError> {
-        connection.send(message, out)
+        session.send(message, out)
     }
 
     #[inline]
     fn send_fragment<R: Role>(
         (): &mut (),
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         fragment: Fragment<'_>,
         out: &mut [u8],
     ) -> Result<(usize, usize), SendError> {
-        send_plain(connection, fragment, out)
+        send_plain(session, fragment, out)
     }
 
     #[inline]
@@ -289,7 +233,7 @@ impl sealed::Extension for NoExtension {
     }
 
     #[inline]
-    fn end<R: Role>((): &mut (), _: &mut Connection<R>, _: &mut [u8]) -> Result<usize, SendError> {
+    fn end<R: Role>((): &mut (), _: &mut Session<R>, _: &mut [u8]) -> Result<usize, SendError> {
         Ok(0)
     }
 }
@@ -297,13 +241,13 @@ impl sealed::Extension for NoExtension {
 /// The next event in the receive window, which is empty where there is none.
 #[inline]
 pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     rx: &mut Window<Rx>,
 ) -> Option<Step> {
     if rx.is_empty() {
         return None;
     }
-    match connection.step(rx.unread()) {
+    match session.step(rx.unread()) {
         Ok(step) if step.is_event() => return Some(step),
         Ok(step) => _ = rx.take(step.consumed()),
         Err(_) => _ = rx.take(usize::MAX), // Nothing more is received.
@@ -313,10 +257,10 @@ pub(crate) fn receive<R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
 
 #[inline]
 pub(crate) fn send_plain<R: Role>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     fragment: Fragment<'_>,
     out: &mut [u8],
 ) -> Result<(usize, usize), SendError> {
-    let sent = connection.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
+    let sent = session.send_fragment(fragment.kind, fragment.payload, fragment.fin, out)?;
     Ok((sent.consumed, sent.written))
 }

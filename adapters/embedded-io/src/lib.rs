@@ -7,7 +7,7 @@
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
-//! | [`Clock`], [`Timer`] | the time, from the caller; without it no deadline is kept |
+//! | [`Clock`], [`Timer`] | the time, from the caller; without it no deadline is kept, and none is linked |
 #![cfg_attr(
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
@@ -48,7 +48,7 @@
 //! use motews_embedded_io::blocking::WebSocket;
 //!
 //! fn ask<T: Read + Write>(transport: T, entropy: &mut impl Entropy) -> Result<(), Error<T::Error>> {
-//!     let request = Request::new("example.com", "/chat", entropy).expect("they are right");
+//!     let request = Request::new("example.com", "/chat")?;
 //!     let mut ws = WebSocket::client(transport, [0; 128], [0; 128], request, entropy)?;
 //!     ws.connect()?;
 //!     ws.send(Message::Text("Hello"))?;
@@ -63,12 +63,22 @@
 //! # Good to know
 //! - `send` puts a frame into the transmit buffer. It goes out when the buffer is full, with `flush`,
 //!   or when the next call waits for input: whoever sends without receiving must flush.
-//! - Someone has to receive, too: pings, the peer's Close and the deadlines are seen to then. With a
-//!   clock, who only sends for longer than `keepalive` and `pong`, or comes back that late, is told
-//!   [`TimedOut`](Error::TimedOut), for the pong lies unread.
+//! - Someone has to receive, too: pings, the peer's Close and most deadlines are seen to then. You may
+//!   come back late: a deadline counts only after the transport was asked for what it has.
 //! - A message longer than the transmit buffer goes out with `send_fragment`.
-//! - embedded-io cannot shut a transport down, so that is the caller's part (RFC 6455 §7.1.1): when
-//!   there is nothing more to receive, shut it down for writing, `drain` it, and close it.
+//! - embedded-io cannot shut a transport down, so that is the caller's part (RFC 6455 §7.1.1), when
+//!   there is nothing more to receive. A server shuts it down for writing, `drain`s it, and closes it.
+//!   A client `drain`s it first, for the server is to end it, and closes it then.
+//! - `ended` says how it ended, and why. What is sent after the first Close is refused with
+//!   [`NotOpen`](motews::SendError::NotOpen): receive on, or call `close`, and see it to its end.
+//!
+//! # Both send at once
+//! `Read` and `Write` want the same transport, so a WebSocket that writes does not read meanwhile.
+//! If the peer does the same, and both have sent more than the buffers between them hold, each waits
+//! for the other. With a clock that ends with the time for writing
+//! ([`Timeouts::write`](motews::pace::Timeouts::write)); without one it does not. A peer that reads
+//! while it sends, as browsers do, is never stuck. Nor are two of these if one of them is
+//! [`split`](asynch::WebSocket::split): its halves read while they write.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -87,9 +97,9 @@ mod split;
 mod time;
 mod websocket;
 
-pub use config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
+pub use config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
 pub use error::Error;
 pub use extension::{Extension, NoExtension};
 pub use split::{Duplex, Halves, Receiver, Sender};
-pub use time::{AsyncTime, Clock, Time, Timed, Timer, Untimed};
+pub use time::{AsyncTime, Clock, Time, Timer, Untimed};
 pub use websocket::{Reply, WebSocket};

@@ -1,6 +1,6 @@
 //! What is on its way to the transport: whole frames in the caller's transmit buffer.
 
-use motews::{Connection, EntropyError, MAX_CONTROL_LEN, Message, Role, SendError, Window};
+use motews::{EntropyError, MAX_CONTROL_LEN, Message, Role, SendError, Session, Window};
 
 use crate::config::MIN_BUFFER;
 use crate::engine::Io;
@@ -8,6 +8,25 @@ use crate::extension::{Extension, Fragment};
 
 /// The octets of the longest control frame that the smallest buffer has no room for.
 const OVERHANG: usize = MAX_CONTROL_LEN - MIN_BUFFER;
+
+/// Whether a deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    No,
+    /// One has. The transport may have what would have settled it.
+    Yes,
+    /// It was asked since.
+    Asked,
+}
+
+impl Late {
+    /// The transport is asked for input.
+    pub(crate) fn ask(&mut self) {
+        if *self == Self::Yes {
+            *self = Self::Asked;
+        }
+    }
+}
 
 /// The transmit buffer, and what messages pass through on their way into it.
 #[derive(Debug)]
@@ -20,8 +39,8 @@ pub(crate) struct Output<Tx, X: Extension> {
     end: u8,
     /// Something was written that the transport may have kept back.
     unflushed: bool,
-    /// A ping is due that has found no room yet.
-    ping: bool,
+    /// Whether a deadline has passed: here because there is room for it.
+    pub(crate) late: Late,
 }
 
 #[cfg(feature = "deflate")]
@@ -35,7 +54,7 @@ impl<Tx, X: Extension> Output<Tx, X> {
             start: self.start,
             end: self.end,
             unflushed: self.unflushed,
-            ping: self.ping,
+            late: self.late,
         }
     }
 }
@@ -49,13 +68,8 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Output<Tx, X> {
             start: 0,
             end: 0,
             unflushed: false,
-            ping: false,
+            late: Late::No,
         }
-    }
-
-    /// A ping goes out with the next of what is owed.
-    pub(crate) const fn owe_ping(&mut self) {
-        self.ping = true;
     }
 
     /// What is to be written next.
@@ -88,6 +102,13 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Output<Tx, X> {
         }
     }
 
+    /// How many bytes the transport has not taken: as long as it has to be flushed, at least one.
+    pub(crate) const fn left(&self, flush: bool) -> usize {
+        let overhang = self.end.saturating_sub(self.start) as usize;
+        let unflushed = (self.unflushed && flush) as usize;
+        self.window.len().saturating_add(overhang + unflushed)
+    }
+
     /// The whole buffer, where nothing is on its way.
     pub(crate) fn idle(&mut self) -> (&mut [u8], &mut X::Outgoing) {
         (self.window.spare(), &mut self.outgoing)
@@ -114,23 +135,23 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Output<Tx, X> {
     /// The same with a message as one frame.
     pub(crate) fn put_message<R: Role>(
         &mut self,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         message: Message<'_>,
         compress: bool,
     ) -> Result<bool, SendError> {
         let idle = self.window.is_empty();
-        self.put(|out, outgoing| X::send(outgoing, connection, message, compress, out, idle))
+        self.put(|out, outgoing| X::send(outgoing, session, message, compress, out, idle))
     }
 
     /// The same with a fragment, and as much of it as there is room for, which is told.
     pub(crate) fn put_fragment<R: Role>(
         &mut self,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
         fragment: Fragment<'_>,
     ) -> Result<Option<usize>, SendError> {
         let mut taken = 0;
         let put = self.put(|out, outgoing| {
-            let (consumed, written) = X::send_fragment(outgoing, connection, fragment, out)?;
+            let (consumed, written) = X::send_fragment(outgoing, session, fragment, out)?;
             taken = consumed;
             Ok(written)
         })?;
@@ -167,33 +188,26 @@ impl<Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Output<Tx, X> {
         Ok(true)
     }
 
-    /// Takes what is owed to the peer, by the protocol, as a ping, or as the end of a message, and
-    /// tells whether nothing is owed any more: `false` means to write first.
+    /// Takes what is owed to the peer, by the protocol or as the end of a message, and returns whether
+    /// nothing is owed any more: `false` means to write first.
     pub(crate) fn put_owed<R: Role>(
         &mut self,
-        connection: &mut Connection<R>,
+        session: &mut Session<R>,
     ) -> Result<bool, EntropyError> {
-        while connection.wants_transmit() || self.ping {
-            let ping = !connection.wants_transmit();
-            let put = self.put_control(|out| {
-                if ping {
-                    return connection.ping(&[], out);
-                }
-                match connection.poll_transmit(out) {
-                    Ok(0) => Err(SendError::NoRoom),
-                    Ok(len) => Ok(len),
-                    Err(EntropyError) => Err(SendError::Entropy),
-                }
+        while session.wants_transmit() {
+            let put = self.put_control(|out| match session.poll_transmit(out) {
+                Ok(0) => Err(SendError::NoRoom),
+                Ok(len) => Ok(len),
+                Err(EntropyError) => Err(SendError::Entropy),
             });
             match put {
+                Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(SendError::Entropy) => return Err(EntropyError),
-                // Where the connection is closing, the ping is of no use any more.
-                _ => self.ping &= !ping,
+                Err(_) => return Err(EntropyError), // There is room for it.
             }
         }
         while X::is_ending(&self.outgoing) {
-            match self.put(|out, outgoing| X::end(outgoing, connection, out)) {
+            match self.put(|out, outgoing| X::end(outgoing, session, out)) {
                 Ok(true) => {}
                 Err(SendError::Entropy) => return Err(EntropyError),
                 _ => return Ok(false),

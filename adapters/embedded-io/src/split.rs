@@ -11,15 +11,18 @@ use core::task::{Poll, Waker};
 
 use embedded_io_async::{ErrorType, Read, Write};
 use motews::{
-    CloseCode, Connection, DataKind, Event, Message, MessageBuffer, Role, SendError, Window,
+    CloseCode, DataKind, Ended, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError,
+    Session, Window,
 };
 
 use crate::asynch::WebSocket;
 use crate::config::Config;
-use crate::engine::{Io, Next, at_rest, due, put_fragment, start_close};
-use crate::error::{Error, Failure};
+use crate::engine::{
+    Io, Next, at_rest, check_ended, not_ended, poll, put_fragment, report, start_close,
+};
+use crate::error::{Error, Failure, is_gone};
 use crate::extension::{Extension, Fragment, NoExtension};
-use crate::output::Output;
+use crate::output::{Late, Output};
 use crate::time::AsyncTime;
 
 /// A transport in two halves: reads from the one, writes to the other. A [`WebSocket`] over it can
@@ -82,7 +85,8 @@ where
     /// # Example
     /// ```
     /// # use embedded_io_async::{Read, Write};
-    /// # use motews::{Event, Message, Server};
+    /// # use motews::{Event, Message, SendError, Server};
+    /// # use core::future::pending;
     /// # use motews_embedded_io::{Duplex, Error, asynch::WebSocket};
     /// # type Ws<'a, Rd, Wr> = WebSocket<'a, Duplex<Rd, Wr>, Server, [u8; 64], [u8; 64]>;
     /// # async fn push<Rd: Read, Wr: Write<Error = Rd::Error>>(
@@ -95,37 +99,45 @@ where
     ///     while let Some(event) = receiver.next_event().await? {
     ///         if let Event::Data(command) = event { /* obey */ }
     ///     }
-    ///     Ok::<(), Error<Rd::Error>>(())
+    ///     Ok::<(), Error<Rd::Error>>(()) // a clean end
     /// };
     /// let send = async {
     ///     loop {
-    ///         sender.send(Message::Text(&reading().await)).await?;
+    ///         match sender.send(Message::Text(&reading().await)).await {
+    ///             // Someone has sent a Close. The receiver sees it through, and says how it ended.
+    ///             Err(Error::Send(SendError::NotOpen) | Error::Ended(_)) => pending().await,
+    ///             sent => sent?,
+    ///         }
     ///     }
     /// };
-    /// tokio::select! { end = receive => end, end = send => end }
+    /// let end = tokio::select! { end = receive => end, end = send => end };
+    /// drop(halves);
+    /// // Here a server shuts the transport down for writing.
+    /// end.and(ws.drain().await)
     /// # }
     /// ```
     pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K, X>, Error<E>> {
         let engine = &mut self.reply.engine;
         let ending = X::is_ending(&engine.output.outgoing);
-        let Duplex { reader, writer } = &mut self.reply.transport;
+        let Duplex { reader, writer } = &mut engine.transport;
         Ok(Halves {
             rx: &mut self.rx,
             incoming: &mut self.incoming,
             reader,
             time: &mut engine.time,
             shared: Shared {
-                connection: RefCell::new(engine.phase.open()?),
+                session: RefCell::new(engine.phase.open()?),
+                left: Cell::new(engine.output.left(engine.config.flush)),
                 writing: RefCell::new(Writing {
                     output: &mut engine.output,
                     writer,
                 }),
                 config: engine.config,
                 ending: Cell::new(ending),
+                taken: Cell::new(0),
                 receiver: Cell::new(None),
                 sender: Cell::new(None),
                 news: Cell::new(false),
-                ping: Cell::new(false),
             },
         })
     }
@@ -149,20 +161,22 @@ pub struct Halves<'s, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
 /// What both halves use.
 struct Shared<'s, Wr, R, Tx, X: Extension> {
     /// Never borrowed over an await.
-    connection: RefCell<&'s mut Connection<R>>,
+    session: RefCell<&'s mut Session<R>>,
     /// Borrowed by the half that writes, as long as it does.
     writing: RefCell<Writing<'s, Wr, Tx, X>>,
     config: &'s Config<'s>,
     /// The end of a message waits for room, as whoever wrote last has left it.
     ending: Cell<bool>,
+    /// How many bytes the transport has taken since the receiver, which has the clock, was told.
+    taken: Cell<usize>,
+    /// How many bytes wait for the transport.
+    left: Cell<usize>,
     /// The receiver, which waits for input or for `news`.
     receiver: Cell<Option<Waker>>,
-    /// The sender, which waits for `writing`.
+    /// The sender, which waits for `writing`, or for the transport.
     sender: Cell<Option<Waker>>,
     /// The sender has done something that the receiver should look at.
     news: Cell<bool>,
-    /// A ping became due while the sender had `writing`.
-    ping: Cell<bool>,
 }
 
 struct Writing<'s, Wr, Tx, X: Extension> {
@@ -185,6 +199,7 @@ impl<'s, Rd, Wr, R, Rx, Tx, K, X: Extension> Halves<'s, Rd, Wr, R, Rx, Tx, K, X>
             time: self.time,
             shared: &self.shared,
             ended: false,
+            late: Late::No,
         };
         let sender = Sender {
             shared: &self.shared,
@@ -193,42 +208,61 @@ impl<'s, Rd, Wr, R, Rx, Tx, K, X: Extension> Halves<'s, Rd, Wr, R, Rx, Tx, K, X>
     }
 }
 
-impl<Wr, R, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
-    /// Has `look` look at the connection.
-    fn connection<V>(
+impl<Wr, R: Role, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
+    /// Has `look` look at the session.
+    fn session<V>(
         &self,
-        look: impl FnOnce(&mut Connection<R>) -> Result<V, Failure>,
+        look: impl FnOnce(&mut Session<R>) -> Result<V, Failure>,
     ) -> Result<V, Failure> {
-        match self.connection.try_borrow_mut() {
-            Ok(mut connection) => look(&mut connection),
-            Err(_) => Err(Failure::Lost), // It is never borrowed for longer than this.
+        match self.session.try_borrow_mut() {
+            Ok(mut session) => look(&mut session),
+            Err(_) => Err(Failure::Ended(Ended::Lost)), // It is never borrowed for longer than this.
         }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.session(|session| Ok(session.ended())).ok().flatten()
+    }
+
+    fn fail(&self, violation: ProtocolViolation) {
+        _ = self.session(|session| {
+            session.fail(violation);
+            Ok(())
+        });
     }
 
     fn tell_receiver(&self) {
         drop(Tell::Receiver(&self.receiver, &self.news));
     }
+
+    /// The transport failed. `Ok`: that is as good an end as any.
+    fn failed<E: embedded_io_async::Error>(&self, error: E) -> Result<(), Error<E>> {
+        let is_end = is_gone(&error)
+            && self
+                .session(|session| {
+                    session.lost();
+                    check_ended(session)
+                })
+                .is_ok();
+        match is_end {
+            true => Ok(()),
+            false => Err(Error::Io(error)),
+        }
+    }
 }
 
 impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr, R, Tx, X> {
     /// The right to write, for the receiver; `None` while the sender has it.
-    fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, Tx, X>> {
+    fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, R, Tx, X>> {
         Some(Right {
             writing: self.writing.try_borrow_mut().ok()?,
-            ending: &self.ending,
+            shared: self,
             _tell: Tell::Sender(&self.sender),
         })
     }
 
-    /// The ping that became due meanwhile, for whoever writes.
-    fn hand_over_ping(&self, output: &mut Output<Tx, X>) {
-        if self.ping.take() {
-            output.owe_ping();
-        }
-    }
-
     /// The right to write, for the sender, as soon as the receiver has no use for it.
-    async fn sender_writes(&self) -> Right<'_, 's, Wr, Tx, X> {
+    async fn sender_writes(&self) -> Right<'_, 's, Wr, R, Tx, X> {
         let writing = poll_fn(|context| match self.writing.try_borrow_mut() {
             Ok(writing) => Poll::Ready(writing),
             Err(_) => {
@@ -238,7 +272,7 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr
         });
         Right {
             writing: writing.await,
-            ending: &self.ending,
+            shared: self,
             _tell: Tell::Receiver(&self.receiver, &self.news),
         }
     }
@@ -251,15 +285,26 @@ fn wake(waker: &Cell<Option<Waker>>) {
 }
 
 /// The right to write. When it is given back, the other half is told, in this order.
-struct Right<'l, 's, Wr, Tx, X: Extension> {
+struct Right<'l, 's, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> {
     writing: RefMut<'l, Writing<'s, Wr, Tx, X>>,
-    ending: &'l Cell<bool>,
+    shared: &'l Shared<'s, Wr, R, Tx, X>,
     _tell: Tell<'l>,
 }
 
-impl<Wr, Tx, X: Extension> Drop for Right<'_, '_, Wr, Tx, X> {
+impl<Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Right<'_, '_, Wr, R, Tx, X> {
+    /// Says how much waits for the transport.
+    fn note(&self) {
+        let output = &self.writing.output;
+        self.shared.left.set(output.left(self.shared.config.flush));
+        self.shared.ending.set(X::is_ending(&output.outgoing));
+    }
+}
+
+impl<Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Drop
+    for Right<'_, '_, Wr, R, Tx, X>
+{
     fn drop(&mut self) {
-        self.ending.set(X::is_ending(&self.writing.output.outgoing));
+        self.note();
     }
 }
 
@@ -280,22 +325,53 @@ impl Drop for Tell<'_> {
     }
 }
 
-impl<Wr: Write, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Writing<'_, Wr, Tx, X> {
-    /// Writes a part, or flushes.
+impl<Wr: Write, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Right<'_, '_, Wr, R, Tx, X> {
+    /// Writes a part, or flushes, and notes what came of it.
     async fn perform(&mut self, io: Io) -> Result<(), Error<Wr::Error>> {
-        if io == Io::Flush {
-            self.writer.flush().await.map_err(Error::Io)?;
-            self.output.flushed();
-            return Ok(());
-        }
-        match self.writer.write(self.output.unwritten()).await {
-            Ok(0) => Err(Error::Lost),
-            Ok(len) => {
-                self.output.written(len);
-                Ok(())
+        let Writing { output, writer } = &mut *self.writing;
+        let done = match io {
+            Io::Flush => writer.flush().await.map(|()| None),
+            _ => writer.write(output.unwritten()).await.map(Some),
+        };
+        match done {
+            Ok(None) => output.flushed(),
+            // It is not meant to do so, and it would go on for ever.
+            Ok(Some(0)) => {
+                return Ok(self.shared.session(|session| {
+                    session.lost();
+                    check_ended(session)
+                })?);
             }
-            Err(error) => Err(Error::Io(error)),
+            Ok(Some(len)) => {
+                output.written(len);
+                let taken = &self.shared.taken;
+                taken.set(taken.get().saturating_add(len));
+            }
+            Err(error) => return self.shared.failed(error),
         }
+        self.note();
+        Ok(())
+    }
+
+    /// The same for the sender, who has no clock: the receiver reports it, and ends it in time.
+    async fn perform_for_sender(&mut self, io: Io) -> Result<(), Error<Wr::Error>> {
+        self.note();
+        let shared = self.shared;
+        shared.tell_receiver();
+        let mut write = pin!(self.perform(io));
+        let done = poll_fn(|context| {
+            if let Poll::Ready(done) = write.as_mut().poll(context) {
+                return Poll::Ready(done);
+            }
+            shared.sender.set(Some(context.waker().clone()));
+            match shared.session(|session| not_ended(session)) {
+                Ok(()) => Poll::Pending,
+                Err(failure) => Poll::Ready(Err(failure.into())),
+            }
+        })
+        .await;
+        shared.tell_receiver();
+        done
     }
 }
 
@@ -303,7 +379,8 @@ impl<Wr: Write, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Writing<'_, Wr, Tx,
 ///
 /// It also answers pings and Closes, writes out what the other half has sent, and keeps the
 /// deadlines. All of that happens while one of its methods is being awaited, and goes on while the
-/// sender waits for the transport.
+/// sender waits for the transport: so two peers that both send more than the buffers between them
+/// hold both come to their end.
 pub struct Receiver<'h, 's, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
     rx: &'h mut Window<Rx>,
     incoming: &'h mut X::Incoming,
@@ -312,13 +389,16 @@ pub struct Receiver<'h, 's, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
     shared: &'h Shared<'s, Wr, R, Tx, X>,
     /// The transport has ended.
     ended: bool,
+    late: Late,
 }
 
 /// What came of waiting.
 enum Done<E> {
     Read(Result<usize, E>),
     Written(Result<(), Error<E>>),
-    Other,
+    News,
+    /// There was nothing to read until the next deadline.
+    Late,
 }
 
 impl<Rd, Wr, R, Rx, Tx, K, X> Receiver<'_, '_, Rd, Wr, R, Rx, Tx, K, X>
@@ -360,14 +440,10 @@ where
             if X::ends_message(&found) {
                 break found;
             }
-            if X::is_chunk(&found) {
-                self.time.received_message();
-            }
             if let Err(violation) = X::push(self.incoming, found, self.rx, messages) {
                 self.shared.fail(violation);
             }
         };
-        self.time.received_message();
         let violation = match X::push(self.incoming, found, self.rx, messages) {
             Ok(message) => return Ok(message),
             Err(violation) => violation,
@@ -381,20 +457,27 @@ where
             time: self.time,
             shared: self.shared,
             ended: self.ended,
+            late: self.late,
         };
         failed.step().await.map(|_| None)
     }
 
+    /// As [`WebSocket::ended`](crate::WebSocket::ended).
+    pub fn ended(&self) -> Option<Ended> {
+        self.shared.ended()
+    }
+
     fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
-        if X::is_chunk(&found) {
-            self.time.received_message();
-        }
         X::lend(self.incoming, found, self.rx)
     }
 
     async fn step(&mut self) -> Result<Option<X::Found>, Error<Rd::Error>> {
         loop {
-            match self.next()? {
+            let next = self.next();
+            if !matches!(next, Ok(Next::Io(_) | Next::Event(_))) {
+                wake(&self.shared.sender); // It may wait for the transport, in vain.
+            }
+            match next? {
                 Next::Event(found) => return Ok(Some(found)),
                 Next::End => return Ok(None),
                 Next::Io(io) => self.perform(io).await?,
@@ -408,33 +491,39 @@ where
             time,
             rx,
             incoming,
+            late,
             ..
         } = self;
+        let config = shared.config;
         let mut right = shared.try_receiver_writes();
         let mut output = right.as_mut().map(|right| &mut *right.writing.output);
-        if let Some(output) = &mut output {
-            shared.hand_over_ping(output);
-        }
-        shared.connection(|connection| {
+        shared.session(|session| {
             loop {
-                let output_or_ping = output.as_deref_mut().ok_or(&shared.ping);
-                if due(connection, output_or_ping, *time, shared.config)? {
-                    return Ok(Next::End);
+                let left = match &output {
+                    Some(output) => output.left(config.flush),
+                    None => shared.left.get(),
+                };
+                let taken = shared.taken.take();
+                if taken > 0 {
+                    report(session, *time, &config.timeouts, taken, left);
+                }
+                if poll(session, *time, config, late, !rx.is_empty(), left).drop {
+                    return at_rest(session, None);
                 }
                 // Where there is no room, reading goes on: the pong to the newest ping will do.
                 let all = match &mut output {
-                    Some(output) => output.put_owed(connection)?,
-                    None => !connection.wants_transmit(),
+                    Some(output) => output.put_owed(session)?,
+                    None => !session.wants_transmit(),
                 };
-                if let Some(found) = X::receive(incoming, connection, rx) {
+                if let Some(found) = X::receive(incoming, session, rx) {
                     return Ok(Next::Event(found));
                 }
                 if !rx.is_empty() {
                     continue;
                 }
                 return match &output {
-                    Some(_) if all && connection.wants_transmit() => continue,
-                    Some(output) => at_rest(connection, output, shared.config),
+                    Some(_) if all && session.wants_transmit() => continue,
+                    Some(output) => at_rest(session, output.pending(config.flush)),
                     None => Ok(Next::Io(Io::Read)),
                 };
             }
@@ -450,11 +539,19 @@ where
             time,
             shared,
             ended,
+            late,
             ..
         } = self;
-        let at = time.next(&shared.config.timeouts);
+        let timeouts = &shared.config.timeouts;
+        let at = shared.session(|session| {
+            report(session, *time, timeouts, 0, shared.left.get());
+            Ok(match K::IS_TIMED {
+                true => session.poll_at(timeouts),
+                false => None,
+            })
+        })?;
         let done = {
-            let mut timer = pin!(time.wait(at));
+            let mut timer = pin!(time.wait_until(at));
             let mut read = pin!(reader.read(rx.spare()));
             let mut right = match io {
                 Io::Read => None,
@@ -462,7 +559,7 @@ where
             };
             let mut write = pin!(async {
                 match &mut right {
-                    Some((right, io)) => right.writing.perform(*io).await,
+                    Some((right, io)) => right.perform(*io).await,
                     None => core::future::pending().await,
                 }
             });
@@ -471,42 +568,40 @@ where
                     return Poll::Ready(Done::Written(result));
                 }
                 if shared.news.take() {
-                    return Poll::Ready(Done::Other);
+                    return Poll::Ready(Done::News);
                 }
                 shared.receiver.set(Some(context.waker().clone()));
                 if !*ended && let Poll::Ready(result) = read.as_mut().poll(context) {
                     return Poll::Ready(Done::Read(result));
                 }
-                timer.as_mut().poll(context).map(|()| Done::Other)
+                timer.as_mut().poll(context).map(|()| Done::Late)
             })
             .await
         };
         match done {
+            Done::Written(result) => result?,
+            Done::News => {}
+            Done::Late => late.ask(),
             Done::Read(Ok(0)) => {
+                late.ask();
                 *ended = true;
-                // A violation, unless a Close came before; the next step tells.
-                shared.connection(|connection| {
-                    _ = connection.receive_eof();
+                shared.session(|session| {
+                    session.receive_eof();
                     Ok(())
                 })?;
             }
             Done::Read(Ok(len)) => {
+                late.ask();
                 rx.fill(len);
-                time.received();
-            }
-            Done::Read(Err(error)) => {
-                let is_clean = shared.connection(|connection| Ok(connection.is_clean()))?;
-                if !is_clean {
-                    return Err(Error::Io(error));
+                if K::IS_TIMED {
+                    let now = time.time();
+                    shared.session(|session| {
+                        session.received(now);
+                        Ok(())
+                    })?;
                 }
-                *ended = true;
-                shared.connection(|connection| {
-                    _ = connection.receive_eof();
-                    Ok(())
-                })?;
             }
-            Done::Written(result) => result?,
-            Done::Other => {}
+            Done::Read(Err(error)) => shared.failed(error)?,
         }
         Ok(())
     }
@@ -514,7 +609,8 @@ where
 
 /// The half of a [`WebSocket`] that sends.
 ///
-/// What it sends goes out when the receiver waits for input, or with a [`flush`](Self::flush).
+/// What it sends goes out when the receiver waits for input, or with a [`flush`](Self::flush). It has
+/// no clock: the receiver keeps the time for it, and if that is over, ends what it waits for.
 pub struct Sender<'h, 's, Wr, R, Tx, X: Extension = NoExtension> {
     shared: &'h Shared<'s, Wr, R, Tx, X>,
 }
@@ -529,7 +625,7 @@ where
     /// As [`Reply::send`](crate::asynch::Reply), cancel-safe too: a dropped future has sent nothing.
     ///
     /// # Errors
-    /// The same, but for [`Error::TimedOut`], which the receiver tells.
+    /// The same.
     pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<Wr::Error>> {
         self.put_message(message, true).await
     }
@@ -549,7 +645,7 @@ where
     /// As [`Reply::send_fragment`](crate::asynch::Reply), cancel-safe too.
     ///
     /// # Errors
-    /// The same, but for [`Error::TimedOut`], which the receiver tells.
+    /// The same.
     pub async fn send_fragment(
         &mut self,
         kind: DataKind,
@@ -588,11 +684,11 @@ where
     /// As [`Reply::ping`](crate::asynch::Reply), cancel-safe too.
     ///
     /// # Errors
-    /// The same, but for [`Error::TimedOut`], which the receiver tells.
+    /// The same.
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<Wr::Error>> {
-        self.put(|connection, output| {
-            let put = output.put_owed(connection)?
-                && output.put_control(|out| connection.ping(payload, out))?;
+        self.put(|session, output| {
+            let put = output.put_owed(session)?
+                && output.put_control(|out| session.ping(payload, out))?;
             Ok(put.then_some(()))
         })
         .await
@@ -602,18 +698,19 @@ where
     /// written is still there.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Lost`], [`Error::Entropy`].
+    /// [`Error::Io`], and [`Error::Ended`] if the connection has failed.
     pub async fn flush(&mut self) -> Result<(), Error<Wr::Error>> {
         let mut right = self.shared.sender_writes().await;
         loop {
             let output = &mut *right.writing.output;
-            self.shared.hand_over_ping(output);
-            self.shared
-                .connection(|connection| Ok(output.put_owed(connection)?))?;
+            self.shared.session(|session| {
+                check_ended(session)?;
+                Ok(output.put_owed(session)?)
+            })?;
             let Some(io) = output.pending(self.shared.config.flush) else {
                 return Ok(());
             };
-            right.writing.perform(io).await?;
+            right.perform_for_sender(io).await?;
         }
     }
 
@@ -627,18 +724,23 @@ where
     /// was sent in fragments has not found room yet: flush first.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<Wr::Error>> {
         let mut writing = self.shared.writing.try_borrow_mut().ok();
-        self.shared.connection(|connection| match &mut writing {
-            Some(writing) => start_close(connection, writing.output, code, reason),
+        self.shared.session(|session| match &mut writing {
+            Some(writing) => start_close(session, writing.output, code, reason),
             None if self.shared.ending.get() => Err(Failure::Send(SendError::MessageInProgress)),
-            None => Ok(connection.close(code, reason)?),
+            None => Ok(session.close(code, reason)?),
         })?;
         drop(writing);
         self.shared.tell_receiver();
         Ok(())
     }
 
+    /// As [`WebSocket::ended`](crate::WebSocket::ended).
+    pub fn ended(&self) -> Option<Ended> {
+        self.shared.ended()
+    }
+
     async fn put_fragment(&mut self, fragment: Fragment<'_>) -> Result<usize, Error<Wr::Error>> {
-        self.put(|connection, output| put_fragment(connection, output, fragment))
+        self.put(|session, output| put_fragment(session, output, fragment))
             .await
     }
 
@@ -647,9 +749,9 @@ where
         message: Message<'_>,
         compress: bool,
     ) -> Result<(), Error<Wr::Error>> {
-        self.put(|connection, output| {
-            let put = output.put_owed(connection)?
-                && output.put_message(connection, message, compress)?;
+        self.put(|session, output| {
+            let put =
+                output.put_owed(session)? && output.put_message(session, message, compress)?;
             Ok(put.then_some(()))
         })
         .await
@@ -658,28 +760,19 @@ where
     /// Has `put` put something into the transmit buffer, as soon as there is room.
     async fn put<V>(
         &mut self,
-        mut put: impl FnMut(&mut Connection<R>, &mut Output<Tx, X>) -> Result<Option<V>, Failure>,
+        mut put: impl FnMut(&mut Session<R>, &mut Output<Tx, X>) -> Result<Option<V>, Failure>,
     ) -> Result<V, Error<Wr::Error>> {
         let mut right = self.shared.sender_writes().await;
         loop {
             let output = &mut *right.writing.output;
-            self.shared.hand_over_ping(output);
-            let done = self
-                .shared
-                .connection(|connection| put(connection, output))?;
+            let done = self.shared.session(|session| {
+                not_ended(session)?;
+                put(session, output)
+            })?;
             if let Some(value) = done {
                 return Ok(value);
             }
-            right.writing.perform(Io::Write).await?;
+            right.perform_for_sender(Io::Write).await?;
         }
-    }
-}
-
-impl<Wr, R: Role, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
-    fn fail(&self, violation: motews::ProtocolViolation) {
-        _ = self.connection(|connection| {
-            connection.fail(violation);
-            Ok(())
-        });
     }
 }

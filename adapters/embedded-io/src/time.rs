@@ -2,19 +2,20 @@
 
 use core::future::{Future, pending};
 
-use motews::{Deadlines, Due, Millis, Timeouts};
+use motews::pace::Millis;
 
-/// A source of time. A closure that tells the time is one.
+/// A source of time. A closure that returns the time is one.
 ///
 /// ```
-/// use motews::Millis;
+/// use motews::pace::Millis;
 /// # fn milliseconds() -> u64 { 0 }
-/// let clock = || Millis(milliseconds());
+/// let clock = || Millis(milliseconds() as u32);
 /// # fn is_clock(_: impl motews_embedded_io::Clock) {}
 /// # is_clock(clock);
 /// ```
 pub trait Clock {
-    /// Milliseconds since any fixed point. They must not go backwards.
+    /// Returns the milliseconds since any fixed point. They wrap every 49.7 days, and may; they must
+    /// not go backwards.
     fn now(&mut self) -> Millis;
 }
 
@@ -27,7 +28,7 @@ impl<F: FnMut() -> Millis> Clock for F {
 /// A source of time that can wait.
 ///
 /// ```
-/// use motews::Millis;
+/// use motews::pace::Millis;
 /// use motews_embedded_io::{Clock, Timer};
 /// use std::time::{Duration, Instant};
 ///
@@ -35,65 +36,46 @@ impl<F: FnMut() -> Millis> Clock for F {
 ///
 /// impl Clock for Tokio {
 ///     fn now(&mut self) -> Millis {
-///         Millis(self.0.elapsed().as_millis() as u64)
+///         Millis(self.0.elapsed().as_millis() as u32)
 ///     }
 /// }
 ///
 /// impl Timer for Tokio {
-///     async fn wait_until(&mut self, at: Millis) {
-///         let at = self.0 + Duration::from_millis(at.0);
-///         tokio::time::sleep_until(at.into()).await;
+///     async fn wait(&mut self, millis: u32) {
+///         tokio::time::sleep(Duration::from_millis(millis.into())).await;
 ///     }
 /// }
 /// ```
 pub trait Timer: Clock {
-    /// Waits until that time has come.
-    fn wait_until(&mut self, at: Millis) -> impl Future<Output = ()>;
+    /// Waits for so many milliseconds. The future may be dropped at any time.
+    fn wait(&mut self, millis: u32) -> impl Future<Output = ()>;
 }
 
-/// No source of time: no deadline is kept.
+/// No source of time: no deadline is kept, and nothing of them is linked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Untimed;
 
-/// A source of time, and what is due when.
-#[derive(Clone, Copy, Debug)]
-pub struct Timed<K> {
-    clock: K,
-    deadlines: Deadlines,
-}
-
-impl<K: Clock> Timed<K> {
-    pub(crate) fn new(mut clock: K) -> Self {
-        let deadlines = Deadlines::new(clock.now());
-        Self { clock, deadlines }
-    }
-}
-
-/// What a WebSocket does with the time. Sealed: [`Untimed`] or [`Timed`].
+/// What a WebSocket has of the time. Sealed: [`Untimed`] or a [`Clock`].
 pub trait Time: sealed::Time {}
 
-/// The same where it can wait for it. Sealed.
+/// The same if it can wait: [`Untimed`] or a [`Timer`]. Sealed.
 pub trait AsyncTime: sealed::AsyncTime {}
 
 mod sealed {
-    use super::{Due, Future, Millis, Timeouts};
+    use super::{Future, Millis};
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
     pub trait Time {
-        /// When something is due next.
-        fn next(&self, timeouts: &Timeouts) -> Option<Millis>;
-        /// What is due now.
-        fn poll(&mut self, timeouts: &Timeouts) -> Option<Due>;
-        fn opened(&mut self);
-        fn received(&mut self);
-        fn received_message(&mut self);
-        fn closing(&mut self);
+        /// Whether deadlines are kept.
+        const IS_TIMED: bool;
+
+        fn time(&mut self) -> Millis;
     }
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
     pub trait AsyncTime: Time {
         /// Waits until that time, or for ever.
-        fn wait(&mut self, at: Option<Millis>) -> impl Future<Output = ()>;
+        fn wait_until(&mut self, at: Option<Millis>) -> impl Future<Output = ()>;
     }
 }
 
@@ -101,49 +83,36 @@ impl<T: sealed::Time> Time for T {}
 impl<T: sealed::AsyncTime> AsyncTime for T {}
 
 impl sealed::Time for Untimed {
-    fn next(&self, _: &Timeouts) -> Option<Millis> {
-        None
+    const IS_TIMED: bool = false;
+
+    #[inline]
+    fn time(&mut self) -> Millis {
+        Millis(0)
     }
-    fn poll(&mut self, _: &Timeouts) -> Option<Due> {
-        None
-    }
-    fn opened(&mut self) {}
-    fn received(&mut self) {}
-    fn received_message(&mut self) {}
-    fn closing(&mut self) {}
 }
 
 impl sealed::AsyncTime for Untimed {
-    fn wait(&mut self, _: Option<Millis>) -> impl Future<Output = ()> {
+    fn wait_until(&mut self, _: Option<Millis>) -> impl Future<Output = ()> {
         pending()
     }
 }
 
-impl<K: Clock> sealed::Time for Timed<K> {
-    fn next(&self, timeouts: &Timeouts) -> Option<Millis> {
-        self.deadlines.next(timeouts)
-    }
-    fn poll(&mut self, timeouts: &Timeouts) -> Option<Due> {
-        self.deadlines.poll(self.clock.now(), timeouts)
-    }
-    fn opened(&mut self) {
-        self.deadlines.opened(self.clock.now());
-    }
-    fn received(&mut self) {
-        self.deadlines.received(self.clock.now());
-    }
-    fn received_message(&mut self) {
-        self.deadlines.received_message(self.clock.now());
-    }
-    fn closing(&mut self) {
-        self.deadlines.closing(self.clock.now());
+impl<K: Clock> sealed::Time for K {
+    const IS_TIMED: bool = true;
+
+    #[inline]
+    fn time(&mut self) -> Millis {
+        self.now()
     }
 }
 
-impl<K: Timer> sealed::AsyncTime for Timed<K> {
-    async fn wait(&mut self, at: Option<Millis>) {
+impl<K: Timer> sealed::AsyncTime for K {
+    async fn wait_until(&mut self, at: Option<Millis>) {
         match at {
-            Some(at) => self.clock.wait_until(at).await,
+            Some(at) => {
+                let millis = at.since(self.now());
+                self.wait(millis).await;
+            }
             None => pending().await,
         }
     }

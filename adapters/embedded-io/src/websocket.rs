@@ -3,16 +3,17 @@
 use core::marker::PhantomData;
 
 use motews::handshake::Request;
+use motews::pace::Pace;
 use motews::{
-    Chunk, Client, CloseCode, Connection, Entropy, Event, MessageBuffer, ProtocolViolation, Role,
-    Server, Window,
+    Chunk, Client, CloseCode, Connection, Ended, Entropy, Event, MessageBuffer, ProtocolViolation,
+    Role, Server, Window,
 };
 
 use crate::config::{BufferTooSmall, Config};
 use crate::engine::{Engine, Phase, check};
 use crate::error::{Error, Failure};
 use crate::extension::{Extension, NoExtension, chunk};
-use crate::time::{Clock, Time, Timed, Untimed};
+use crate::time::{Clock, Time, Untimed};
 
 /// A WebSocket over a transport, from the opening handshake to the end.
 ///
@@ -29,8 +30,7 @@ pub struct WebSocket<'a, T, R, Rx, Tx, K, X: Extension, M> {
 /// The sending side of a [`WebSocket`], while an event that lies in its receive buffer is at hand.
 #[derive(Debug)]
 pub struct Reply<'a, T, R, Tx, K, X: Extension, M> {
-    pub(crate) transport: T,
-    pub(crate) engine: Engine<'a, R, Tx, K, X>,
+    pub(crate) engine: Engine<'a, T, R, Tx, K, X>,
     mode: PhantomData<M>,
 }
 
@@ -50,8 +50,8 @@ where
     /// [`BufferTooSmall`] below [`MIN_BUFFER`](crate::MIN_BUFFER) bytes.
     pub fn server(transport: T, rx: Rx, tx: Tx) -> Result<Self, BufferTooSmall> {
         check(&rx).and(check(&tx))?;
-        let engine = Engine::server(&DEFAULT, tx, Untimed);
-        Ok(Self::new(transport, rx, engine))
+        let engine = Engine::server(&DEFAULT, transport, tx, Untimed);
+        Ok(Self::new(rx, engine))
     }
 }
 
@@ -76,8 +76,8 @@ where
         entropy: E,
     ) -> Result<Self, BufferTooSmall> {
         check(&rx).and(check(&tx))?;
-        let engine = Engine::client(&DEFAULT, tx, request, entropy, Untimed);
-        Ok(Self::new(transport, rx, engine))
+        let engine = Engine::client(&DEFAULT, transport, tx, request, entropy, Untimed);
+        Ok(Self::new(rx, engine))
     }
 }
 
@@ -86,19 +86,22 @@ where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
 {
-    /// Keeps deadlines, those of [`Config::timeouts`]. The time for the opening handshake begins
-    /// now.
-    pub fn with_clock<C: Clock>(self, clock: C) -> WebSocket<'a, T, R, Rx, Tx, Timed<C>, X, M> {
-        let engine = self.reply.engine;
+    /// Keeps deadlines, those of [`Config::timeouts`]. To be called before the handshake, whose time
+    /// begins now.
+    pub fn with_clock<C: Clock>(self, mut clock: C) -> WebSocket<'a, T, R, Rx, Tx, C, X, M> {
+        let mut engine = self.reply.engine;
+        if let Some(pace) = engine.phase.pace() {
+            *pace = Pace::new(clock.now());
+        }
         WebSocket {
             rx: self.rx,
             incoming: self.incoming,
             reply: Reply {
-                transport: self.reply.transport,
                 engine: Engine {
+                    transport: engine.transport,
                     output: engine.output,
                     phase: engine.phase,
-                    time: Timed::new(clock),
+                    time: clock,
                     config: engine.config,
                     subprotocol: engine.subprotocol,
                 },
@@ -113,12 +116,11 @@ where
     Rx: AsRef<[u8]> + AsMut<[u8]>,
     Tx: AsRef<[u8]> + AsMut<[u8]>,
 {
-    const fn new(transport: T, rx: Rx, engine: Engine<'a, R, Tx, K, NoExtension>) -> Self {
+    const fn new(rx: Rx, engine: Engine<'a, T, R, Tx, K, NoExtension>) -> Self {
         Self {
             rx: Window::new(rx),
             incoming: (),
             reply: Reply {
-                transport,
                 engine,
                 mode: PhantomData,
             },
@@ -131,17 +133,16 @@ where
         self,
         incoming: X::Incoming,
         outgoing: X::Outgoing,
-        phase: impl FnOnce(Phase<'a, R, NoExtension>) -> Phase<'a, R, X>,
     ) -> WebSocket<'a, T, R, Rx, Tx, K, X, M> {
         let engine = self.reply.engine;
         WebSocket {
             rx: self.rx,
             incoming,
             reply: Reply {
-                transport: self.reply.transport,
                 engine: Engine {
+                    transport: engine.transport,
                     output: engine.output.with_extension(outgoing),
-                    phase: phase(engine.phase),
+                    phase: engine.phase,
                     time: engine.time,
                     config: engine.config,
                     subprotocol: engine.subprotocol,
@@ -172,7 +173,7 @@ where
     /// The connection's state, close code and violation; `None` before it is open.
     pub const fn connection(&self) -> Option<&Connection<R>> {
         match &self.reply.engine.phase {
-            Phase::Open(connection) => Some(connection),
+            Phase::Open(session) => Some(session.connection()),
             _ => None,
         }
     }
@@ -181,8 +182,14 @@ where
     pub const fn is_open(&self) -> bool {
         matches!(
             &self.reply.engine.phase,
-            Phase::Open(connection) if matches!(connection.state(), motews::State::Open)
+            Phase::Open(session) if matches!(session.connection().state(), motews::State::Open)
         )
+    }
+
+    /// Returns how it ended, if the opening handshake failed, or both Closes are through, or the
+    /// connection has failed; `None` as long as that is not certain. It does not change any more.
+    pub fn ended(&self) -> Option<Ended> {
+        self.reply.engine.ended()
     }
 
     /// The subprotocol of this connection, if the peers agreed on one.
@@ -192,18 +199,18 @@ where
 
     /// The transport.
     pub const fn transport(&self) -> &T {
-        &self.reply.transport
+        &self.reply.engine.transport
     }
 
     /// The transport, to shut it down when the connection has ended. What is read from it or
     /// written to it by others is missing here.
     pub const fn transport_mut(&mut self) -> &mut T {
-        &mut self.reply.transport
+        &mut self.reply.engine.transport
     }
 
     /// The transport. What was received but not read, and what was sent but not written, is gone.
     pub fn into_transport(self) -> T {
-        self.reply.transport
+        self.reply.engine.transport
     }
 
     // ---- without waiting ----
@@ -223,8 +230,8 @@ where
 
     /// Fails the connection (RFC 6455 §7.1.7) for a violation that the caller found.
     pub fn fail(&mut self, violation: ProtocolViolation) {
-        if let Phase::Open(connection) = &mut self.reply.engine.phase {
-            connection.fail(violation);
+        if let Phase::Open(session) = &mut self.reply.engine.phase {
+            session.fail(violation);
         }
     }
 
@@ -237,9 +244,6 @@ where
 
     /// What was found.
     pub(crate) fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
-        if X::is_chunk(&found) {
-            self.reply.engine.time.received_message();
-        }
         X::lend(&mut self.incoming, found, &mut self.rx)
     }
 
@@ -252,7 +256,6 @@ where
         &mut self,
         found: X::Found,
     ) -> Option<(Chunk<'_>, &mut Reply<'a, T, R, Tx, K, X, M>)> {
-        self.reply.engine.time.received_message();
         let chunk = chunk(X::lend(&mut self.incoming, found, &mut self.rx))?;
         Some((chunk, &mut self.reply))
     }
@@ -267,21 +270,35 @@ where
     where
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        if X::is_chunk(&found) {
-            self.reply.engine.time.received_message();
-        }
         if let Err(violation) = X::push(&mut self.incoming, found, &mut self.rx, messages) {
             self.reply.refuse(violation);
         }
     }
 }
 
+impl<T, Rx, Tx, K, X, M> WebSocket<'_, T, Server, Rx, Tx, K, X, M>
+where
+    X: Extension,
+    Tx: AsRef<[u8]> + AsMut<[u8]>,
+    K: Time,
+{
+    /// Returns whether the client has sent anything yet.
+    ///
+    /// A device has few sockets, and anyone may open a TCP connection and say nothing. So a listener
+    /// that has no socket left for a newcomer drops the future of `accept`, which is cancel-safe,
+    /// and if this is `false` drops the WebSocket, too: it has cost the client nothing but a
+    /// connection. If it is `true`, `accept` goes on where it was.
+    pub const fn has_heard(&self) -> bool {
+        self.reply.engine.has_heard()
+    }
+}
+
 impl<T, R: Role, Tx, K, X: Extension, M> Reply<'_, T, R, Tx, K, X, M> {
     /// The message cannot be received whole: the connection fails.
     pub(crate) fn refuse(&mut self, violation: ProtocolViolation) -> Failure {
-        if let Phase::Open(connection) = &mut self.engine.phase {
-            connection.fail(violation);
+        if let Phase::Open(session) = &mut self.engine.phase {
+            session.fail(violation);
         }
-        Failure::Protocol(violation)
+        violation.into()
     }
 }

@@ -11,7 +11,7 @@ mod tap;
 
 use motews::Event;
 use motews::handshake::{HandshakeError, RequestEvent, Response};
-use motews_smoltcp::{Config, ServerEvent, ServerSocket};
+use motews_smoltcp::{Config, ServerEvent, ServerSocket, gives_way};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
@@ -45,7 +45,13 @@ fn main() -> Result<(), tap::Error> {
         for (handle, server) in &mut servers {
             poll_echo(server, host.sockets.get_mut(*handle))?;
         }
-        let deadline = servers.iter().filter_map(|(_, server)| server.poll_at());
+        let now = Instant::now();
+        if let Some(index) = gives_way(servers.iter().map(|(_, server)| server), now) {
+            let (handle, server) = &mut servers[index];
+            server.give_way(host.sockets.get_mut(*handle), now);
+            continue; // The reset goes out, and the socket listens again.
+        }
+        let deadline = servers.iter().filter_map(|(_, server)| server.poll_at(now));
         host.wait(deadline.min())?;
     }
 }
@@ -70,7 +76,7 @@ fn poll_echo(server: &mut ServerSocket<'static>, tcp: &mut Socket<'_>) -> Result
                 // Not open any more, if this side is closing: then there is no answer.
                 _ = server.send_fragment(tcp, kind, &part[..len], last);
             }
-            ServerEvent::Ended(end) => eprintln!("ended: {end:?}"),
+            ServerEvent::Ended(end) => eprintln!("ended: {end}"),
             _ => {}
         }
     }

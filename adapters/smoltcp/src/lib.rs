@@ -6,7 +6,7 @@
 //! | [`ServerSocket`] | a listening socket: handshake, pages and refusals, the connection, and the next one |
 //! | [`ClientSocket`] | a connecting socket: handshake and one connection |
 //! | [`WebSocket`] | what both have: `send`, `send_fragment`, `ping`, `close` |
-//! | [`Config`] | deadlines, limits, subprotocols: once, for all sockets |
+//! | [`Config`] | deadlines, limits, subprotocols, compression: once, for all sockets |
 //! | `deflate` | compression (RFC 7692), a feature, in memory that is the caller's |
 //!
 //! What arrives is unmasked in the receive ring and lent from there; what is sent is written and
@@ -48,12 +48,23 @@
 //! [`MessageBuffer`](motews::MessageBuffer), and polls with a `limit` of `usize::MAX`.
 //!
 //! # Good to know
+//! - **Time** follows the rules of [`motews::pace`]. What the peer has acknowledged counts as taken, and
+//!   buys it time: a reader of 200 bytes a second gets all of a transmit ring of 8 KiB, and the Close
+//!   behind it.
+//! - Call `poll` after the interface has changed something, after sending, and when
+//!   [`poll_at`](ServerSocket::poll_at) says so. A clock of milliseconds may wrap at 2^32.
+//! - With a `limit` of 0 nothing is read. As long as there is something to read then, no silence counts
+//!   against the peer, and no ping is sent. That TCP has ended is noticed all the same.
+//! - [`Ended`](motews::Ended) comes when TCP has ended too. After [`close`](WebSocket::close) what was
+//!   sent before goes first, then the Close, then the FIN; what still arrives is read and dropped, for a
+//!   limited time. A response that is no upgrade, a page for example, is finished as long as it is read.
+//! - A TCP socket serves one connection at a time, and smoltcp refuses whoever calls while none listens.
+//!   Have as many listen at the same port as there may be connections, and one more that answers with
+//!   503. With [`gives_way`] a peer that has connected and sent nothing keeps no one out: the first of
+//!   them to have come is reset. That may be a peer whose request is on its way, if all sockets are taken
+//!   at the same moment.
 //! - A small message waits for the acknowledgement of the one before it, unless
 //!   [`set_nagle_enabled(false)`](smoltcp::socket::tcp::Socket::set_nagle_enabled) is called.
-//! - A TCP socket serves one connection at a time. Have as many listen at the same port as there may
-//!   be connections, and one more that answers with 503.
-//! - The time for a pong runs from the ping on, and ends when it is read. Poll more often than that,
-//!   with a `limit` above 0: a pong that waits in the ring all the time counts for nothing.
 //! - After a connection the socket listens again at once, and does not wait in TIME-WAIT.
 //! - Where packets are lost, a transmit ring should be no larger than the peer's receive window. After
 //!   three duplicate acknowledgements smoltcp 0.14 repeats as much of the transmit ring as a segment
@@ -66,12 +77,11 @@
 mod client;
 #[cfg(feature = "deflate")]
 pub mod deflate;
-mod extension;
 mod log;
 mod ring;
 mod server;
 mod socket;
 
 pub use client::{ClientEvent, ClientSocket, Connecting};
-pub use server::{Accepting, ServerEvent, ServerSocket};
-pub use socket::{Config, End, WebSocket};
+pub use server::{Accepting, ServerEvent, ServerSocket, gives_way};
+pub use socket::{Config, WebSocket};

@@ -5,8 +5,7 @@
 
 use motews::handshake::HandshakeError;
 use motews::{
-    Connection, DataFrame, DataKind, EntropyError, FrameHeader, MAX_CONTROL_LEN, Mask, Role,
-    SendError,
+    DataFrame, DataKind, FrameHeader, MAX_CONTROL_LEN, Mask, Role, SendError, Session, State,
 };
 use smoltcp::socket::tcp::{RecvError, SendError as TcpSendError, Socket};
 
@@ -73,25 +72,26 @@ pub(crate) fn payload_room(free: usize) -> usize {
     }
 }
 
-/// Writes a data frame.
+/// Writes a data frame, and returns its length.
 pub(crate) fn put_data<R: Role>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     socket: &mut Socket<'_>,
     kind: DataKind,
     payload: &[u8],
     fin: bool,
-) -> Result<(), SendError> {
+) -> Result<usize, SendError> {
     if !socket.may_send() {
         return Err(SendError::NotOpen);
     }
     let free = free(socket);
     let room = payload_room(free);
     // What the protocol owes goes first, however busy the caller is.
+    let connection = session.connection();
     let fits = payload.len() <= room && free >= 6 && !connection.wants_transmit();
-    if !fits && connection.state() == motews::State::Open {
+    if !fits && connection.state() == State::Open {
         return Err(SendError::NoRoom);
     }
-    let header = connection.start_frame(DataFrame {
+    let header = session.start_frame(DataFrame {
         kind,
         fin,
         compressed: false,
@@ -102,37 +102,38 @@ pub(crate) fn put_data<R: Role>(
     put(socket, octets.get(..len).unwrap_or_default(), None);
 
     put(socket, payload, header.mask.map(Mask::new));
-    Ok(())
+    Ok(len.wrapping_add(payload.len()))
 }
 
-/// Writes a ping.
+/// Writes a ping, and returns its length.
 pub(crate) fn put_ping<R: Role>(
-    connection: &mut Connection<R>,
+    session: &mut Session<R>,
     socket: &mut Socket<'_>,
     payload: &[u8],
-) -> Result<(), SendError> {
+) -> Result<usize, SendError> {
     let mut frame = [0; MAX_CONTROL_LEN];
     let room = free(socket).min(frame.len());
-    let len = connection.ping(payload, frame.get_mut(..room).unwrap_or_default())?;
+    let len = session.ping(payload, frame.get_mut(..room).unwrap_or_default())?;
     put(socket, frame.get(..len).unwrap_or_default(), None);
-    Ok(())
+    Ok(len)
 }
 
-/// Writes the control frames that the protocol owes the peer, as far as there is room.
-pub(crate) fn put_owed<R: Role>(
-    connection: &mut Connection<R>,
-    socket: &mut Socket<'_>,
-) -> Result<(), EntropyError> {
-    while connection.wants_transmit() {
+/// Writes the control frames that the protocol owes the peer, as far as there is room, and returns
+/// their length.
+pub(crate) fn put_owed<R: Role>(session: &mut Session<R>, socket: &mut Socket<'_>) -> usize {
+    let mut total = 0_usize;
+    loop {
         let mut frame = [0; MAX_CONTROL_LEN];
         let room = free(socket).min(frame.len());
-        let len = connection.poll_transmit(frame.get_mut(..room).unwrap_or_default())?;
+        let frame = frame.get_mut(..room).unwrap_or_default();
+        // For want of a masking key the session ends by itself.
+        let len = session.poll_transmit(frame).unwrap_or_default();
         if len == 0 {
-            break;
+            return total;
         }
         put(socket, frame.get(..len).unwrap_or_default(), None);
+        total = total.wrapping_add(len);
     }
-    Ok(())
 }
 
 /// Writes octets that there is room for.

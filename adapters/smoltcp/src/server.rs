@@ -1,15 +1,13 @@
 //! The server's side: from a listening TCP socket to an open connection, and back.
 
-use core::time::Duration;
-
-use motews::handshake::{HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
-use motews::{Deadlines, Millis, Server};
+use motews::handshake::{Answer, HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
+use motews::pace::Millis;
+use motews::{Ended, Pace, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
 use crate::ring;
-use crate::socket::{Config, End, Phase, WebSocket, instant, millis};
+use crate::socket::{Config, Outside, Phase, WebSocket, instant, millis};
 
 /// A server's socket: one connection at a time, and then the next.
 ///
@@ -40,26 +38,28 @@ pub struct Accepting<'a, const LINE: usize>(Stage<'a, LINE>);
 enum Stage<'a, const LINE: usize> {
     /// No one has called yet.
     Listening,
+    /// A peer has called, and has sent nothing since.
+    Silent(Millis),
     /// The request is arriving; or it is done, and the caller's decision is due.
-    Request(ServerHandshake<'a, [u8; LINE]>),
+    Request(ServerHandshake<[u8; LINE]>),
     /// The answer goes out; so many octets of it are through.
-    Answering(Answer<'a>, usize),
+    Answering(Decision<'a>, usize),
 }
 
 #[derive(Clone, Debug)]
-enum Answer<'a> {
-    Accept(Upgrade<'a>, Extension),
+enum Decision<'a> {
+    Accept(Upgrade, Answer<'a>),
     Respond(Response<'a>),
 }
 
 /// What a [`ServerSocket`] comes to.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ServerEvent<'s, 'a> {
+pub enum ServerEvent<'s> {
     /// The request, as it arrives: first its line, then each header, then
     /// [`Done`](RequestEvent::Done). That is the caller's to decide: [`ServerSocket::accept`] or
     /// [`ServerSocket::respond`], now or later; until then nothing happens, but for the deadline.
-    Request(RequestEvent<'s, 'a>),
+    Request(RequestEvent<'s>),
     /// The request's head has ended, and it is not a correct opening handshake.
     /// [`HandshakeError::NotUpgrade`] is an ordinary HTTP request, for which
     /// [`ServerSocket::respond`] has a page, if it is called before the next poll. Otherwise the
@@ -69,7 +69,7 @@ pub enum ServerEvent<'s, 'a> {
     /// which may leave no room for a reply to the first one.
     Received(motews::Event<'s>),
     /// The connection has ended, TCP included. From the next poll on the socket listens again.
-    Ended(End),
+    Ended(Ended),
 }
 
 impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
@@ -92,13 +92,17 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         socket: &'s mut Socket<'_>,
         now: Instant,
         limit: usize,
-    ) -> Option<ServerEvent<'s, 'a>> {
+    ) -> Option<ServerEvent<'s>> {
         let now = millis(now);
         if let Phase::Over(since) = self.phase {
             if !listen_again(socket, now.since(since)) {
                 return None;
             }
-            self.phase = Phase::Opening(Accepting(Stage::Listening));
+            self.queued = 0;
+            self.phase = Phase::Outside(
+                Outside::Opening(Accepting(Stage::Listening)),
+                Pace::new(now),
+            );
         }
         if !self.poll_opening(socket, now) {
             return None;
@@ -107,8 +111,11 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             Ok(false) => {}
             Ok(true) => return self.request_event(),
             Err(error) => {
-                let answer = Answer::Respond(error.response());
-                self.phase = Phase::Opening(Accepting(Stage::Answering(answer, 0)));
+                let is_head = self.is_head();
+                if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase {
+                    let response = error.response().head(is_head);
+                    *stage = Stage::Answering(Decision::Respond(response), 0);
+                }
                 return Some(ServerEvent::Http(error));
             }
         }
@@ -124,17 +131,18 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect when no decision is
     /// due. An upgrade answers its own request only: keep none beyond its connection.
-    pub fn accept(&mut self, upgrade: Upgrade<'a>) {
-        self.accept_with(upgrade, Extension::default());
+    pub fn accept(&mut self, upgrade: Upgrade) {
+        self.accept_with(upgrade, upgrade.answer(&self.config.offers));
     }
 
+    /// The same with headers of the caller's own, or another subprotocol, in the answer.
     #[inline(never)] // a second copy of it, where it is called, costs more than the call
-    pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
-        if let Phase::Opening(Accepting(stage)) = &mut self.phase
+    pub fn accept_with(&mut self, upgrade: Upgrade, answer: Answer<'a>) {
+        if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase
             && let Stage::Request(handshake) = stage
             && handshake.is_done()
         {
-            *stage = Stage::Answering(Answer::Accept(upgrade, extension), 0);
+            *stage = Stage::Answering(Decision::Accept(upgrade, answer), 0);
         }
     }
 
@@ -154,70 +162,111 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// # Ok(()) }
     /// ```
     pub fn respond(&mut self, response: Response<'a>) {
-        let Phase::Opening(Accepting(stage)) = &mut self.phase else {
+        let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase else {
             return;
         };
         // In place of the answer that an error has, too.
-        let is_due = match stage {
-            Stage::Request(handshake) => handshake.is_done(),
-            Stage::Answering(Answer::Respond(_), sent) => *sent == 0,
-            _ => false,
+        let is_head = match stage {
+            Stage::Request(handshake) if handshake.is_done() => handshake.is_head(),
+            Stage::Answering(Decision::Respond(response), 0) => response.is_head(),
+            _ => return,
         };
-        if is_due {
-            *stage = Stage::Answering(Answer::Respond(response), 0);
-        }
+        *stage = Stage::Answering(Decision::Respond(response.head(is_head)), 0);
     }
 
     /// When to poll next, unless the TCP socket has something new before; `None`: never.
     #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
+    pub fn poll_at(&self, now: Instant) -> Option<Instant> {
         match self.phase {
-            Phase::Opening(Accepting(Stage::Listening)) => None,
-            Phase::Over(since) => instant(since.after(RESET_TIME)),
-            _ => self.deadline(),
+            Phase::Outside(Outside::Opening(Accepting(Stage::Listening)), _) => None,
+            Phase::Over(since) => Some(instant(since.after(RESET_TIME), now)),
+            Phase::Outside(Outside::Opening(Accepting(Stage::Silent(since))), _)
+                if millis(now).since(since) < SILENCE =>
+            {
+                let gives_way = instant(since.after(SILENCE), now);
+                Some(self.deadline(now).map_or(gives_way, |at| at.min(gives_way)))
+            }
+            _ => self.deadline(now),
+        }
+    }
+
+    /// Returns since when a peer is connected that has sent nothing, as of the last
+    /// [`poll`](Self::poll), in milliseconds that wrap.
+    pub(crate) const fn silent_since(&self) -> Option<Millis> {
+        match &self.phase {
+            Phase::Outside(Outside::Opening(Accepting(Stage::Silent(since))), _) => Some(*since),
+            _ => None,
+        }
+    }
+
+    /// Resets the connection of a peer that has sent nothing, so that the socket listens again: the
+    /// next [`poll`](Self::poll) returns [`Ended::Aborted`], and the first one after the interface has
+    /// sent the reset has the socket listen. Of no effect if the peer has sent something by now. See
+    /// [`gives_way`], which finds the socket.
+    pub fn give_way(&mut self, socket: &mut Socket<'_>, now: Instant) {
+        if self.silent_since().is_some() && !socket.can_recv() {
+            socket.abort();
+            self.end(socket, Ended::Aborted, millis(now));
         }
     }
 
     /// Whether no one has called: the socket listens, or will.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        let listening = matches!(self.phase, Phase::Opening(Accepting(Stage::Listening)));
+        let listening = matches!(
+            self.phase,
+            Phase::Outside(Outside::Opening(Accepting(Stage::Listening)), _)
+        );
         listening || matches!(self.phase, Phase::Over(_))
     }
 
     /// From the first segment to the last octet of the answer, but for the request's reading.
     #[inline(never)] // the same
     fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) -> bool {
-        let Phase::Opening(Accepting(stage)) = &mut self.phase else {
+        let Phase::Outside(Outside::Opening(Accepting(stage)), pace) = &mut self.phase else {
             return true;
         };
         if let Stage::Listening = stage {
             if !socket.is_active() {
                 return false;
             }
-            self.deadlines = Deadlines::new(now);
-            let handshake = ServerHandshake::with_config([0; LINE], self.config.head);
-            *stage = Stage::Request(handshake.subprotocols(self.config.subprotocols));
+            *pace = Pace::new(now);
+            *stage = Stage::Silent(now);
+        }
+        if let Stage::Silent(_) = stage
+            && (socket.can_recv() || socket.state() == Tcp::CloseWait)
+        {
+            let handshake = ServerHandshake::with_limits([0; LINE], self.config.limits);
+            *stage = Stage::Request(handshake);
         }
         if socket.is_listening() {
             *stage = Stage::Listening; // The connection was reset before it was established.
             return false;
         }
         if !socket.is_active() {
-            self.phase = Phase::Ending(End::Lost);
+            self.end(socket, Ended::Lost, now);
         } else if let Stage::Answering(answer, sent) = stage {
+            let before = *sent;
+            if before == 0 {
+                pace.responding(now);
+            }
             let all = ring::put_text(socket, sent, |at, out| match &*answer {
-                Answer::Accept(upgrade, extension) => extension.emit_from(upgrade, at, out),
-                Answer::Respond(response) => response.emit_from(at, out),
+                Decision::Accept(upgrade, answer) => upgrade.emit_from(at, out, answer),
+                Decision::Respond(response) => response.emit_from(at, out),
             });
+            self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
+            let pace = *pace;
             match (all, answer) {
                 (Ok(false), _) => {}
-                (Ok(true), Answer::Accept(_, extension)) => {
-                    let agreed = extension.agreed();
-                    self.opened(Server, agreed, now);
+                (Ok(true), Decision::Accept(upgrade, _)) => {
+                    let agreed = upgrade.agreed();
+                    self.opened(Server, agreed, pace, now);
                 }
-                (Ok(true), Answer::Respond(_)) => self.end(socket, End::Answered, now),
-                (Err(_), _) => self.end(socket, End::Lost, now),
+                (Ok(true), Decision::Respond(response)) => {
+                    let ended = Ended::Refused(response.status());
+                    self.end(socket, ended, now);
+                }
+                (Err(_), _) => self.end(socket, Ended::Lost, now),
             }
         }
         true
@@ -230,25 +279,37 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         socket: &mut Socket<'_>,
         now: Millis,
     ) -> Result<bool, HandshakeError> {
-        let Phase::Opening(Accepting(Stage::Request(handshake))) = &mut self.phase else {
+        let Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) =
+            &mut self.phase
+        else {
             return Ok(false);
         };
         if socket.state() == Tcp::SynReceived {
             return Ok(false);
         }
-        match ring::feed(socket, |input| handshake.step(input)) {
+        match ring::feed(socket, |input| handshake.step(input, &self.config.offers)) {
             Some(found) => found,
             None => {
-                self.end(socket, End::Lost, now);
+                self.end(socket, Ended::Lost, now);
                 Ok(false)
             }
         }
     }
 
+    /// Whether the request that is being read is for a head alone.
+    const fn is_head(&self) -> bool {
+        match &self.phase {
+            Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
+                handshake.is_head()
+            }
+            _ => false,
+        }
+    }
+
     /// What the request has come to.
-    fn request_event(&mut self) -> Option<ServerEvent<'_, 'a>> {
+    fn request_event(&mut self) -> Option<ServerEvent<'_>> {
         match &mut self.phase {
-            Phase::Opening(Accepting(Stage::Request(handshake))) => {
+            Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
                 handshake.event().map(ServerEvent::Request)
             }
             _ => None,
@@ -256,11 +317,54 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     }
 }
 
-/// How long a peer is being told that its connection was reset.
-const RESET_TIME: Duration = Duration::from_secs(1);
+/// How long the only peer that has sent nothing is waited for, in milliseconds.
+const SILENCE: u32 = 1_000;
+
+/// Returns which of several sockets at one port is to [give way](ServerSocket::give_way), so that one
+/// of them listens: smoltcp refuses whoever calls while none does. It is the one whose peer connected
+/// first of those that have sent nothing yet. `None` if a socket listens, or if none has to.
+///
+/// To be called after all have been polled. The only one that is silent has a second, for it may be the
+/// newcomer whose request is on its way; [`ServerSocket::poll_at`] knows of that.
+///
+/// ```
+/// # use motews_smoltcp::{ServerSocket, gives_way};
+/// # use smoltcp::{iface::{SocketHandle, SocketSet}, socket::tcp, time::Instant};
+/// # fn f(servers: &mut [(SocketHandle, ServerSocket<'_>)], sockets: &mut SocketSet<'_>, now: Instant) {
+/// if let Some(index) = gives_way(servers.iter().map(|(_, server)| server), now) {
+///     let (handle, server) = &mut servers[index];
+///     server.give_way(sockets.get_mut::<tcp::Socket<'_>>(*handle), now);
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn gives_way<'s, 'a: 's, const LINE: usize>(
+    servers: impl IntoIterator<Item = &'s ServerSocket<'a, LINE>>,
+    now: Instant,
+) -> Option<usize> {
+    let now = millis(now);
+    let mut first: Option<(usize, Millis)> = None;
+    let mut silent = 0_usize;
+    for (index, server) in servers.into_iter().enumerate() {
+        if server.is_idle() {
+            return None;
+        }
+        if let Some(since) = server.silent_since() {
+            silent = silent.saturating_add(1);
+            if first.is_none_or(|(_, at)| now.since(since) > now.since(at)) {
+                first = Some((index, since));
+            }
+        }
+    }
+    let (index, since) = first?;
+    (silent > 1 || now.since(since) >= SILENCE).then_some(index)
+}
+
+/// How long a peer is being told that its connection was reset, in milliseconds.
+const RESET_TIME: u32 = 1_000;
 
 /// Has the socket listen again where it listened before.
-fn listen_again(socket: &mut Socket<'_>, since: Duration) -> bool {
+fn listen_again(socket: &mut Socket<'_>, since: u32) -> bool {
     // After a reset the socket first tells the peer so, if it can: a peer that is unplugged has no
     // address on the link any more.
     let resetting = socket.state() == Tcp::Closed && socket.local_endpoint().is_some();

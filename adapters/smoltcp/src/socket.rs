@@ -1,50 +1,49 @@
 //! What both roles share: the open connection, and how TCP ends.
 
+#[cfg(feature = "deflate")]
+use motews::deflate::DeflateParams;
+use motews::handshake::{Agreed, Offers};
+use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{
-    CloseCode, Connection, DataKind, Deadlines, Due, Event, Message, Millis, ProtocolViolation,
-    Role, SendError, State, Timeouts,
-    handshake::{HandshakeError, HeadConfig},
+    CloseCode, DataKind, Ended, Event, Limits, Message, Pace, ProtocolViolation, Role, SendError,
+    Session, State, Wants,
 };
-use smoltcp::socket::tcp::Socket;
+use smoltcp::socket::tcp::{RecvError, Socket};
 use smoltcp::time::Instant;
 
-use crate::extension::Agreed;
 use crate::log::debug;
 use crate::ring;
 
 /// What is decided once, for any number of sockets.
 ///
 /// ```
+/// use motews::handshake::Offers;
 /// use motews_smoltcp::Config;
 ///
 /// static CONFIG: Config<'static> = Config {
-///     subprotocols: &["chat"],
+///     offers: Offers::new().subprotocols(&["chat"]),
 ///     ..Config::DEFAULT
 /// };
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {
-    /// How long to wait for what. That for the handshake counts from the peer's first segment to
-    /// the end of the answer, however long a page that is; that for closing holds until TCP has
-    /// ended on both sides.
+    /// How long to wait for what: see [`motews::pace`]. The time for the handshake runs from the peer's
+    /// first segment to the end of its request, or of the server's response. What the peer has
+    /// acknowledged counts as taken.
     pub timeouts: Timeouts,
-    /// The longest message accepted, in octets; `u64::MAX`, the default, means no limit, for the
-    /// adapter keeps nothing of it.
-    pub max_message_len: u64,
-    /// The limits on the head of the peer's handshake.
-    pub head: HeadConfig,
-    /// The subprotocols that a server speaks, the one it likes best first. A client offers those
-    /// of its [`Request`](motews::handshake::Request).
-    pub subprotocols: &'a [&'a str],
+    /// What the peer may send. There is no limit on messages by default, for the adapter keeps nothing
+    /// of them.
+    pub limits: Limits,
+    /// The subprotocols and the compression that a client offers, and a server chooses from.
+    pub offers: Offers<'a>,
 }
 
 impl Config<'_> {
-    /// The defaults of the core, and no subprotocol.
+    /// The defaults of the core, no subprotocol, no compression.
     pub const DEFAULT: Self = Self {
         timeouts: Timeouts::DEFAULT,
-        max_message_len: u64::MAX,
-        head: HeadConfig::DEFAULT,
-        subprotocols: &[],
+        limits: Limits::DEFAULT,
+        offers: Offers::new(),
     };
 }
 
@@ -54,37 +53,17 @@ impl Default for Config<'_> {
     }
 }
 
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum End {
-    /// The closing handshake was completed (§7.1.4), and the peer's Close had this code; 1005 where
-    /// it had none.
-    Closed(CloseCode),
-    /// The peer broke the protocol, or TCP ended without a closing handshake.
-    Failed(ProtocolViolation),
-    /// There was no upgrade, but an ordinary HTTP response.
-    Answered,
-    /// The server's response was wrong, or none that accepts.
-    Refused(HandshakeError),
-    /// TCP ended before there was a WebSocket.
-    Lost,
-    /// A deadline passed, and TCP was reset.
-    TimedOut(Due),
-    /// A client had no masking key, without which nothing may be sent; TCP was reset.
-    NoEntropy,
-}
-
 /// A WebSocket over a TCP socket, which stays with the caller and is lent to each call. See
 /// [`ServerSocket`](crate::ServerSocket) and [`ClientSocket`](crate::ClientSocket).
 #[derive(Debug)]
 pub struct WebSocket<'a, R, H> {
     pub(crate) config: &'a Config<'a>,
     pub(crate) phase: Phase<R, H>,
-    pub(crate) deadlines: Deadlines,
+    /// Bytes that lay in the transmit ring when they were counted last, and those put there since.
+    pub(crate) queued: usize,
     /// Of the open connection.
-    pub(crate) agreed: Agreed,
+    #[cfg(feature = "deflate")]
+    pub(crate) agreed: Option<DeflateParams>,
 }
 
 /// The phases follow each other and share their memory.
@@ -94,22 +73,29 @@ pub struct WebSocket<'a, R, H> {
 )]
 #[derive(Debug)]
 pub(crate) enum Phase<R, H> {
-    /// Before the connection is open.
-    Opening(H),
-    Open(Connection<R>),
-    /// The WebSocket has ended, and TCP has not.
-    Ending(End),
+    /// There is no WebSocket yet, or no more.
+    Outside(Outside<H>, Pace),
+    Open(Session<R>),
     /// TCP has ended as well, at that time.
     Over(Millis),
+}
+
+/// What there is outside of a WebSocket.
+#[derive(Debug)]
+pub(crate) enum Outside<H> {
+    Opening(H),
+    /// TCP has not ended.
+    Ending(Ended),
 }
 
 impl<'a, R: Role, H> WebSocket<'a, R, H> {
     pub(crate) const fn with_opening(config: &'a Config<'a>, opening: H, now: Millis) -> Self {
         Self {
             config,
-            phase: Phase::Opening(opening),
-            deadlines: Deadlines::new(now),
-            agreed: Agreed::NONE,
+            phase: Phase::Outside(Outside::Opening(opening), Pace::new(now)),
+            queued: 0,
+            #[cfg(feature = "deflate")]
+            agreed: None,
         }
     }
 
@@ -122,14 +108,16 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// waits for room; [`SendError::NotOpen`] before the handshake and after a Close;
     /// [`SendError::MessageInProgress`] or [`SendError::Entropy`]. Nothing has changed then.
     pub fn send(&mut self, socket: &mut Socket<'_>, message: Message<'_>) -> Result<(), SendError> {
-        let connection = self.connection()?;
+        let session = self.session()?;
         // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS07]. The core tells
         // so first, and then that no octet of room is not enough.
-        match connection.send(Message::Binary(&[]), &mut []) {
+        match session.send(Message::Binary(&[]), &mut []) {
             Err(SendError::NoRoom) | Ok(_) => {}
             Err(error) => return Err(error),
         }
-        ring::put_data(connection, socket, message.kind(), message.as_bytes(), true)
+        let put = ring::put_data(session, socket, message.kind(), message.as_bytes(), true)?;
+        self.queued = self.queued.wrapping_add(put);
+        Ok(())
     }
 
     /// Writes the next frame of a message into the transmit ring, with as much of `payload` as
@@ -149,14 +137,15 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         payload: &[u8],
         fin: bool,
     ) -> Result<usize, SendError> {
-        let connection = self.connection()?;
+        let session = self.session()?;
         let room = ring::payload_room(ring::free(socket));
         let (part, fin) = match payload.get(..room) {
             Some([]) if !payload.is_empty() => (payload, fin), // No room, or not open.
             Some(part) if part.len() < payload.len() => (part, false),
             _ => (payload, fin),
         };
-        ring::put_data(connection, socket, kind, part, fin)?;
+        let put = ring::put_data(session, socket, kind, part, fin)?;
+        self.queued = self.queued.wrapping_add(put);
         Ok(part.len())
     }
 
@@ -166,13 +155,13 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// reads must read on then, for the peer's Close comes last.
     #[must_use]
     pub fn send_room(&self, socket: &Socket<'_>) -> usize {
-        let connection = match &self.phase {
-            Phase::Open(connection) if self.is_open() && socket.may_send() => connection,
+        let session = match &self.phase {
+            Phase::Open(session) if self.is_open() && socket.may_send() => session,
             _ => return usize::MAX,
         };
         let free = ring::free(socket);
         let sliver = motews::MAX_CONTROL_LEN.min(socket.send_capacity() / 2);
-        match connection.wants_transmit() || free < sliver {
+        match session.connection().wants_transmit() || free < sliver {
             true => 0,
             false => ring::payload_room(free),
         }
@@ -184,11 +173,13 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or
     /// [`SendError::Entropy`]. Nothing has changed then.
     pub fn ping(&mut self, socket: &mut Socket<'_>, payload: &[u8]) -> Result<(), SendError> {
-        let connection = self.connection()?;
+        let session = self.session()?;
         if !socket.may_send() {
             return Err(SendError::NotOpen);
         }
-        ring::put_ping(connection, socket, payload)
+        let put = ring::put_ping(session, socket, payload)?;
+        self.queued = self.queued.wrapping_add(put);
+        Ok(())
     }
 
     /// Begins the closing handshake: the Close goes out with the next polls, and then TCP ends in
@@ -197,14 +188,14 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// # Errors
     /// [`SendError::NotOpen`], [`SendError::InvalidCloseCode`] or [`SendError::ReasonTooLong`].
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.connection()?.close(code, reason)
+        self.session()?.close(code, reason)
     }
 
     /// Fails the connection (§7.1.7) for a violation that the caller found: a message too big for
     /// its [`MessageBuffer`](motews::MessageBuffer), for example.
     pub fn fail(&mut self, violation: ProtocolViolation) {
-        if let Phase::Open(connection) = &mut self.phase {
-            connection.fail(violation);
+        if let Phase::Open(session) = &mut self.phase {
+            session.fail(violation);
         }
     }
 
@@ -213,164 +204,171 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// Whether messages can be sent.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(&self.phase, Phase::Open(connection) if matches!(connection.state(), State::Open))
+        matches!(&self.phase, Phase::Open(session) if matches!(session.connection().state(), State::Open))
     }
 
     // ---- for both roles ----
 
-    /// The next deadline of a connection.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        instant(self.deadlines.next(&self.config.timeouts)?)
-    }
-
-    pub(crate) fn connection(&mut self) -> Result<&mut Connection<R>, SendError> {
+    pub(crate) fn session(&mut self) -> Result<&mut Session<R>, SendError> {
         match &mut self.phase {
-            Phase::Open(connection) => Ok(connection),
+            Phase::Open(session) => Ok(session),
             _ => Err(SendError::NotOpen),
         }
     }
 
+    /// Returns the time of the next deadline.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let timeouts = &self.config.timeouts;
+        let at = match &self.phase {
+            Phase::Outside(_, pace) => pace.poll_at(timeouts),
+            Phase::Open(session) => session.poll_at(timeouts),
+            Phase::Over(_) => None,
+        };
+        Some(instant(at?, now))
+    }
+
     /// The opening handshake is complete.
-    pub(crate) fn opened(&mut self, role: R, agreed: Agreed, now: Millis) {
-        self.deadlines.opened(now);
-        self.agreed = agreed;
-        let config = agreed.config(self.config.max_message_len);
-        self.phase = Phase::Open(Connection::with_config(role, config));
+    pub(crate) fn opened(&mut self, role: R, agreed: Agreed, pace: Pace, now: Millis) {
+        #[cfg(feature = "deflate")]
+        {
+            self.agreed = agreed.deflate;
+        }
+        self.phase = Phase::Open(Session::with_pace(role, agreed.config, pace, now));
     }
 
-    /// The WebSocket has ended. RFC 6455 §7.1.1: TCP is shut down for writing; then what still
-    /// comes is read and dropped until the peer has done the same.
-    pub(crate) fn end(&mut self, socket: &mut Socket<'_>, end: End, now: Millis) {
+    /// There is no WebSocket. TCP is shut down for writing, behind what waits; then what still comes
+    /// is read and dropped until the peer has done the same.
+    pub(crate) fn end(&mut self, socket: &mut Socket<'_>, ended: Ended, now: Millis) {
         socket.close();
-        self.deadlines.closing(now);
-        self.phase = Phase::Ending(end);
+        if let Phase::Outside(outside, pace) = &mut self.phase {
+            *outside = Outside::Ending(ended);
+            if socket.send_queue() == 0 {
+                pace.draining(now, &self.config.timeouts);
+            }
+        }
     }
 
-    /// TCP is reset.
-    #[inline(never)] // It is called from many places, and none of them is hot.
-    pub(crate) fn abort(&mut self, socket: &mut Socket<'_>, end: End) {
-        socket.abort();
-        self.phase = Phase::Ending(end);
-    }
-
-    /// Sees to the deadlines, takes an open or ending connection as far as it goes without the
-    /// caller, and tells what was `received`, or how it `ended`.
+    /// Takes an open or ending connection as far as it goes without the caller, and returns what was
+    /// `received`, or how it `ended`.
     pub(crate) fn poll_open<'s, T>(
         &mut self,
         socket: &'s mut Socket<'_>,
         now: Millis,
         limit: usize,
         received: impl Fn(Event<'s>) -> T,
-        ended: impl Fn(End) -> T,
+        ended: impl Fn(Ended) -> T,
     ) -> Option<T> {
+        let timeouts = &self.config.timeouts;
         loop {
-            let due = self.deadlines.poll(now, &self.config.timeouts);
-            let connection = match &mut self.phase {
-                Phase::Open(connection) => connection,
-                Phase::Ending(end) => {
-                    let end = *end;
-                    // Read and dropped until TCP has ended.
-                    while socket.can_recv() && ring::received(socket, usize::MAX).is_ok() {}
-                    if socket.is_open() {
-                        due?;
-                        socket.abort();
-                    }
+            let unread = socket.can_recv();
+            let left = socket.send_queue();
+            let session = match &mut self.phase {
+                Phase::Open(session) => session,
+                Phase::Outside(outside, pace) => {
+                    let taken = self.queued.wrapping_sub(left);
+                    self.queued = left;
+                    pace.sent(now, timeouts, taken, left);
+                    let end = match outside {
+                        Outside::Ending(end) => {
+                            // Read and dropped until TCP has ended.
+                            while socket.can_recv() && ring::received(socket, usize::MAX).is_ok() {}
+                            if taken > 0 && left == 0 {
+                                pace.draining(now, timeouts);
+                            }
+                            Some(*end)
+                        }
+                        Outside::Opening(_) => None,
+                    };
+                    let end = match end {
+                        Some(end) if !socket.is_open() => end,
+                        end => {
+                            let deadline = pace.poll(now, timeouts)?;
+                            socket.abort();
+                            match end {
+                                Some(end) if deadline == Deadline::Drain => end,
+                                // That of the opening handshake [HS22] [HC25], or a response is no
+                                // longer read.
+                                _ => Ended::TimedOut(deadline),
+                            }
+                        }
+                    };
                     self.phase = Phase::Over(now);
                     return Some(ended(end));
                 }
-                Phase::Opening(_) if due.is_some() => {
-                    // The deadline of the opening handshake has passed [HS22] [HC25]
-                    self.abort(socket, End::TimedOut(due?));
-                    continue;
-                }
-                Phase::Opening(_) | Phase::Over(_) => return None,
+                Phase::Over(_) => return None,
             };
-            match due {
-                // What is read now shows that the peer is there, and needs the room for its answer.
-                Some(Due::Ping) if socket.can_recv() => {}
-                // No room: the peer has not read for long, and its time runs.
-                Some(Due::Ping) => _ = ring::put_ping(connection, socket, &[]),
-                Some(Due::Idle) => _ = connection.close(CloseCode::GOING_AWAY, ""),
-                Some(due) => {
-                    let end = match connection.is_clean() {
-                        true => End::Closed(connection.close_code()),
-                        false => End::TimedOut(due),
-                    };
-                    self.abort(socket, end);
-                    continue;
+            // What can be read is read first: it may be what a deadline waits for.
+            let wants = match unread && limit > 0 {
+                true => {
+                    session.received(now);
+                    Wants::default()
                 }
-                None => {}
+                false => session.poll(now, timeouts, unread),
+            };
+            // What the protocol owes goes before anything else, however busy the caller is.
+            let put = ring::put_owed(session, socket);
+            let taken = self.queued.wrapping_sub(left);
+            self.queued = left.wrapping_add(put);
+            session.sent(now, timeouts, taken, self.queued);
+            if taken > 0 {
+                continue; // The last byte may have been what the end waited for.
             }
-            if ring::put_owed(connection, socket).is_err() {
-                self.abort(socket, End::NoEntropy);
-                continue;
+            // smoltcp's FIN goes behind what waits [CL06] [CL07]
+            if session.connection().should_shutdown() {
+                socket.close();
             }
-            let state = connection.state();
-            if state != State::Open {
-                self.deadlines.closing(now);
-            }
-            if connection.should_shutdown() {
-                // RFC 6455 §7.1.1: the server first [CL06], the client after it [CL07]
-                let end = match connection.violation() {
-                    Some(violation) => End::Failed(violation),
-                    None => End::Closed(connection.close_code()),
-                };
-                debug!(
-                    "the connection ended with the code {}",
-                    connection.close_code()
-                );
+            if wants.drop {
+                let end = session.ended().unwrap_or(Ended::Lost);
+                debug!("the connection ended with the code {}", end.code());
+                if socket.may_recv() || left > 0 {
+                    socket.abort();
+                }
+                self.phase = Phase::Outside(Outside::Ending(end), Pace::new(now));
                 self.end(socket, end, now);
                 continue;
             }
-            let limit = match state {
-                // There is only the end of TCP to wait for.
-                State::Closed => usize::MAX,
-                State::Failed => 0,
-                State::Open | State::Closing => limit,
-            };
-            if limit == 0 {
-                return None;
-            }
-            let Ok(bytes) = ring::received(socket, 0) else {
-                // A violation, unless a Close came before.
-                _ = connection.receive_eof();
-                if !connection.should_shutdown() {
-                    return None;
-                }
-                continue;
-            };
-            let len = bytes.len().min(limit);
-            if len == 0 {
-                return None;
-            }
-            match connection.step(bytes.get_mut(..len).unwrap_or_default()) {
-                Ok(step) => {
-                    self.deadlines.received(now);
-                    let consumed = step.consumed();
-                    if !step.is_event() {
-                        _ = ring::received(socket, consumed);
-                        continue;
+            match ring::received(socket, 0) {
+                Ok(bytes) => {
+                    let len = match wants.drain {
+                        true => bytes.len(),
+                        false => bytes.len().min(limit),
+                    };
+                    if len == 0 {
+                        return None;
                     }
-                    let bytes = ring::received(socket, consumed).unwrap_or_default();
-                    let event = step.resolve(bytes)?;
-                    if matches!(event, Event::Data(_)) {
-                        self.deadlines.received_message(now);
-                    }
-                    return Some(received(event));
+                    let consumed = match session.step(bytes.get_mut(..len).unwrap_or_default()) {
+                        Ok(step) if step.is_event() => {
+                            let bytes = ring::received(socket, step.consumed()).unwrap_or_default();
+                            return step.resolve(bytes).map(received);
+                        }
+                        Ok(step) => step.consumed(),
+                        Err(violation) => {
+                            debug!("the peer broke the protocol: {}", violation);
+                            len
+                        }
+                    };
+                    _ = ring::received(socket, consumed);
                 }
-                Err(violation) => debug!("the peer broke the protocol: {}", violation),
+                Err(_) if !wants.read && !wants.drain => return None,
+                Err(RecvError::Finished) => session.receive_eof(),
+                Err(RecvError::InvalidState) => session.lost(),
             }
         }
     }
 }
 
-/// The core's time as smoltcp's; `None` beyond its end.
-pub(crate) fn instant(at: Millis) -> Option<Instant> {
-    i64::try_from(at.0).ok().map(Instant::from_millis)
+/// Returns the core's time as smoltcp's, which is the same as `now` or later.
+pub(crate) fn instant(at: Millis, now: Instant) -> Instant {
+    let millis = at.since(millis(now));
+    Instant::from_millis(total_millis(now).wrapping_add(millis.into()).cast_signed())
 }
 
-/// smoltcp's time as the core's.
+/// Returns smoltcp's time as the core's, which wraps.
 pub(crate) fn millis(now: Instant) -> Millis {
+    Millis(total_millis(now) as u32)
+}
+
+fn total_millis(now: Instant) -> u64 {
     // Unsigned, for that division is in every image that has smoltcp in it.
-    Millis(u64::try_from(now.total_micros()).unwrap_or_default() / 1000)
+    now.total_micros().cast_unsigned() / 1000
 }

@@ -12,7 +12,7 @@ use motews::{ControlPayload, DataKind, Ended, Event, Role, Side, State, Window};
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
 use crate::outcome::{Outcome, Received};
-use crate::shared::{Goal, Inner, Port, Shared, has_input};
+use crate::shared::{Goal, Inner, Port, Shared, cost, has_input};
 use crate::transport::{Interest, Ready, Transport};
 
 /// How much a call that must not wait reads at most, in bytes.
@@ -92,7 +92,8 @@ pub(crate) struct Reader<S> {
     /// What they take, in bytes of memory.
     queued: usize,
     max_inbound: usize,
-    /// How much more was sent than received, in bytes of memory.
+    /// How much more was sent than received, in bytes of memory. Of two peers whose queues are full,
+    /// one at the least is ahead by its queue.
     ahead: usize,
     /// Who sent a Close first, if the peer has sent one.
     closed_by: Option<Side>,
@@ -100,11 +101,6 @@ pub(crate) struct Reader<S> {
     pub(crate) pong: Option<(Instant, ControlPayload)>,
     /// The session is over, and this side's half of the stream has ended.
     pub(crate) over: bool,
-}
-
-/// What a message in the queue costs, in bytes of memory: an empty one is not free.
-const fn cost(len: usize) -> usize {
-    size_of::<Message>() + len
 }
 
 impl<S: Transport> Reader<S> {
@@ -176,6 +172,12 @@ impl<S: Transport> Reader<S> {
         };
         self.ahead = self.ahead.saturating_sub(cost(message.len()));
         Ok(Received::Message(message))
+    }
+
+    /// Counts what senders have sent.
+    fn note_others<R>(&mut self, inner: &mut Inner<R>) {
+        let others = core::mem::take(&mut inner.sent_by_others);
+        self.ahead = self.ahead.saturating_add(others);
     }
 
     /// A message of this length was sent, or a part of one.
@@ -267,6 +269,7 @@ impl<S: Transport> Reader<S> {
         let mut found = None;
         let mut answers = false;
         let mut inner = shared.lock();
+        self.note_others(&mut inner);
         if core::mem::take(&mut self.fresh) {
             inner.session.received(shared.clock.now());
         }
@@ -530,10 +533,15 @@ impl<S: Transport, R: Role> Port<R> for Reader<S> {
         Self::has_input(self)
     }
 
+    fn reads(&self) -> bool {
+        true
+    }
+
     fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError> {
         self.enqueue(shared);
         let mut inner = shared.lock();
         shared.wake_up(&mut inner);
+        self.note_others(&mut inner);
         let wants = shared.keep_time(&mut inner, self);
         if self.end(&mut inner) || inner.lost || has_reached(&inner, goal) {
             return Ok(());
@@ -544,14 +552,10 @@ impl<S: Transport, R: Role> Port<R> for Reader<S> {
         // waits for, and has to receive.
         let gives_up = self.is_full() && self.ahead >= self.max_inbound.max(1);
         let room = goal == Goal::Room;
-        let turn = match goal {
-            Goal::Turn(streams) => Some(streams),
-            Goal::Room => None,
-        };
         let interest = Interest {
             read: (wants.read || wants.drain) && !has_unread && (gives_up || !self.is_full()),
             write: room,
-            wake: shared.fall_asleep(&mut inner, room, turn),
+            wake: shared.fall_asleep(&mut inner, room, Some(goal)),
         };
         let timeout = match has_unread && gives_up {
             true => Some(Duration::ZERO),

@@ -20,6 +20,7 @@ use motews::{
 };
 
 use crate::error::{Lost, SendError};
+use crate::message::Message;
 use crate::transport::{Interest, Share};
 use crate::wake::Wake;
 
@@ -47,6 +48,8 @@ pub(crate) trait Port<R> {
     fn flush_now(&mut self) -> io::Result<()>;
     /// Whether there is something to read, as far as can be told without reading.
     fn has_input(&self) -> bool;
+    /// Whether it is the owner's, who reads while it waits.
+    fn reads(&self) -> bool;
     /// Waits until the goal may be reached, or the next deadline has passed and is seen to. Called
     /// only if the stream can be waited for.
     fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError>;
@@ -70,6 +73,10 @@ impl<S: Share, R: Role> Port<R> for Handle<'_, S> {
 
     fn has_input(&self) -> bool {
         self.0.can_wait() && has_input(self.0)
+    }
+
+    fn reads(&self) -> bool {
+        false
     }
 
     fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError> {
@@ -172,6 +179,8 @@ pub(crate) struct Inner<R> {
     pub(crate) shutdown: bool,
     /// The session is over.
     pub(crate) over: bool,
+    /// What senders have sent since the owner looked, in bytes of memory.
+    pub(crate) sent_by_others: usize,
     /// What the owner waits for, if it waits.
     sleep: Option<Sleep>,
     /// The owner's wait was ended.
@@ -192,8 +201,8 @@ struct OpenFrame {
 #[derive(Clone, Copy, Debug)]
 struct Sleep {
     room: bool,
-    /// See [`Goal::Turn`].
-    turn: Option<bool>,
+    /// It waits to send, for this.
+    goal: Option<Goal>,
     due: Option<Millis>,
     state: State,
     lost: bool,
@@ -231,6 +240,7 @@ impl<R: Role> Shared<R> {
                 error: None,
                 shutdown: false,
                 over: false,
+                sent_by_others: 0,
                 sleep: None,
                 woken: false,
                 #[cfg(feature = "deflate")]
@@ -258,17 +268,17 @@ impl<R: Role> Shared<R> {
         Ok(())
     }
 
-    /// The owner is about to wait: for room to write if `room`, and for its turn.
+    /// The owner is about to wait: for room to write if `room`, and to send if there is a `goal`.
     pub(crate) fn fall_asleep(
         &self,
         inner: &mut Inner<R>,
         room: bool,
-        turn: Option<bool>,
+        goal: Option<Goal>,
     ) -> Option<&Wake> {
         let wake = self.wake.get()?;
         inner.sleep = Some(Sleep {
             room,
-            turn,
+            goal,
             due: inner.session.poll_at(&self.clock.timeouts),
             state: inner.session.connection().state(),
             lost: inner.lost,
@@ -303,8 +313,10 @@ impl<R: Role> Shared<R> {
             || sleep.lost != inner.lost
             || inner.over;
         let room = !sleep.room && inner.wants_room();
-        let turn = sleep.turn.is_some_and(|streams| inner.is_turn(streams));
-        if due || changed || room || turn {
+        let turn = matches!(sleep.goal, Some(Goal::Turn(streams)) if inner.is_turn(streams));
+        // It may be ahead of the peer now: see `Reader::wait`.
+        let ahead = sleep.goal.is_some() && inner.sent_by_others > 0;
+        if due || changed || room || turn || ahead {
             inner.sleep = None;
             inner.woken = true;
             if let Some(wake) = self.wake.get() {
@@ -431,6 +443,11 @@ impl<R: Role> Shared<R> {
             }
         })?;
         inner.message_open = !fin;
+        if !port.reads() {
+            let sent = &mut inner.sent_by_others;
+            *sent = sent.saturating_add(cost(payload.len()));
+            self.wake_owner(&mut inner);
+        }
         let mut head = [0; FrameHeader::MAX_LEN];
         let len = header.emit(&mut head).map_err(motews::SendError::from)?;
         inner.out.extend_from_slice(&head[..len]);
@@ -733,6 +750,11 @@ impl<R: Role> Shared<R> {
         self.notify(inner);
         told
     }
+}
+
+/// What a message costs that is kept, in bytes of memory: an empty one is not free.
+pub(crate) const fn cost(len: usize) -> usize {
+    size_of::<Message>() + len
 }
 
 fn would_block() -> SendError {

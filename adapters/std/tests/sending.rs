@@ -167,6 +167,61 @@ fn open_inbound_limit_at_its_ends_holds() {
     }
 }
 
+/// Sends as much as it receives, with other threads that send as well, and returns when it has
+/// received so many messages and sent its own.
+fn exchange<R>(mut ws: WebSocket<TcpStream, R>, count: usize) -> WebSocket<TcpStream, R>
+where
+    R: motews::Role + Send + 'static,
+{
+    let senders: Vec<_> = (0..3)
+        .map(|_| {
+            let sender = ws.sender().unwrap();
+            std::thread::spawn(move || {
+                for _ in 0..count {
+                    sender.send(vec![1; 300_000]).unwrap();
+                }
+            })
+        })
+        .collect();
+    let (mut sent, mut received) = (0, 0);
+    while sent < count || received < 4 * count {
+        if sent < count {
+            match ws.send(vec![2; 300_000]) {
+                Ok(()) => sent += 1,
+                Err(SendError::InboundFull) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        if received < 4 * count {
+            match ws.recv_timeout(Duration::from_millis(1)).unwrap() {
+                Received::Message(_) => received += 1,
+                Received::Nothing => {}
+                Received::Closed => panic!("closed"),
+            }
+        }
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    ws
+}
+
+/// What other threads have sent counts as well: one of two peers that wait for each other is told.
+#[test]
+fn open_both_peers_send_from_many_threads_all_arrives() {
+    let builder = Builder::new().max_inbound(10_000);
+    let (client, server) = ws_pair_with(&builder);
+    let start = Instant::now();
+    let other = std::thread::spawn(move || {
+        let mut server = exchange(server, 20);
+        assert_eq!(server.recv().unwrap(), None);
+    });
+    let mut client = exchange(client, 20);
+    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    other.join().unwrap();
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
 /// What comes while a long message is on its way is seen to behind it.
 #[test]
 fn open_sending_long_pings_and_the_peers_close_are_answered_behind() {

@@ -278,10 +278,10 @@ fn wss_slow_peer_gets_all_of_a_long_echo() {
 #[test]
 fn open_slow_peer_with_compression_gets_all_of_a_long_answer() {
     let told = Told::new();
-    let builder = builder().deflate(motews_std::Deflate::default());
+    let builder = builder().deflate(motews_std::DeflateConfig::default());
     let server = start(builder, told.clone());
     let mut client = motews_std::Builder::new()
-        .deflate(motews_std::Deflate::default())
+        .deflate(motews_std::DeflateConfig::default())
         .timeouts(Timeouts::NONE)
         .connect_over(Slow::new(socket(&server)), &server.url())
         .unwrap();

@@ -4,8 +4,8 @@ use core::fmt::Write;
 
 use heapless::String;
 use motews::handshake::Request;
-use motews::{CloseCode, DataKind, Event};
-use motews_smoltcp::{ClientEvent, ClientSocket, Config, End};
+use motews::{CloseCode, DataKind, Ended, Event};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
@@ -80,7 +80,9 @@ impl Caller {
             return;
         }
         self.outcome.clear();
-        let Ok(request) = Request::new(HOST, "/", random) else {
+        let client = Request::new(HOST, "/")
+            .and_then(|request| ClientSocket::new(&CONFIG, request, random.fork(), now));
+        let Ok(client) = client else {
             _ = self.outcome.push_str("no seed for masking keys");
             self.calls += 1;
             return;
@@ -94,7 +96,7 @@ impl Caller {
         }
         _ = self.outcome.push_str("calling the host");
         *self = Self {
-            client: Some(ClientSocket::new(&CONFIG, request, random.fork(), now)),
+            client: Some(client),
             since: now,
             calls: self.calls,
             outcome: core::mem::take(&mut self.outcome),
@@ -135,12 +137,16 @@ impl Caller {
                     let millis = (now - self.since).total_millis();
                     let octets: usize = LENGTHS.iter().take(self.echoed).sum();
                     _ = match end {
-                        End::Closed(CloseCode::NORMAL) => write!(
+                        Ended::Closed {
+                            code: CloseCode::NORMAL,
+                            clean: true,
+                            ..
+                        } => write!(
                             self.outcome,
                             "the host echoed {} messages, {octets} octets, in {millis} ms",
                             self.echoed
                         ),
-                        End::Lost | End::TimedOut(_) => {
+                        Ended::Lost | Ended::TimedOut(_) => {
                             self.outcome.write_str("the host does not answer")
                         }
                         _ => self.outcome.write_str("the call failed"),

@@ -12,7 +12,7 @@ use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_time::Instant;
 use embassy_time_queue_utils::Queue;
-use motews::Millis;
+use motews::pace::Millis;
 use motews_embedded_io::{Clock, Timer};
 use static_cell::StaticCell;
 
@@ -110,13 +110,13 @@ pub struct Time;
 
 impl Clock for Time {
     fn now(&mut self) -> Millis {
-        Millis(Instant::now().as_millis())
+        Millis(Instant::now().as_millis() as u32)
     }
 }
 
 impl Timer for Time {
-    fn wait_until(&mut self, at: Millis) -> impl Future<Output = ()> {
-        embassy_time::Timer::at(Instant::from_millis(at.0))
+    fn wait(&mut self, millis: u32) -> impl Future<Output = ()> {
+        embassy_time::Timer::after_millis(millis.into())
     }
 }
 

@@ -25,7 +25,7 @@ use firmware::board::{self, Board};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use heapless::{String, Vec};
-use motews_smoltcp::ServerSocket;
+use motews_smoltcp::{ServerSocket, gives_way};
 use smoltcp::iface::{PollIngressSingleResult, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::time::Duration;
@@ -124,6 +124,12 @@ fn main() -> ! {
                 None => continue,
             }
             defmt::info!("a visitor's command: {}", command);
+        }
+        // A browser that has connected in advance, or a scanner, keeps no one out.
+        if let Some(index) = gives_way(visitors.iter().map(Visitor::server), now)
+            && let Some(visitor) = visitors.get_mut(index)
+        {
+            visitor.give_way(&mut sockets, now);
         }
         caller.poll(&mut sockets, now);
 

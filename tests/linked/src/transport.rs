@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::task::Poll;
 
-use motews::Millis;
+use motews::pace::Millis;
 use motews_embedded_io::{Clock, Timer};
 
 use crate::machine::{any, used};
@@ -20,8 +20,8 @@ impl Clock for Watch {
 }
 
 impl Timer for Watch {
-    async fn wait_until(&mut self, at: Millis) {
-        used(at);
+    async fn wait(&mut self, millis: u32) {
+        used(millis);
         wait().await;
     }
 }

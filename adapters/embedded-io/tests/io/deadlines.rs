@@ -1,25 +1,28 @@
 //! Deadlines, with a time that passes when the test says so.
 
 use core::task::Poll;
-use core::time::Duration;
 
-use motews::{CloseCode, Due, Event, Message, Server, Timeouts};
-use motews_embedded_io::{Config, Error, Timed, asynch, blocking};
+use motews::pace::{Deadline, Millis, Timeouts};
+use motews::{CloseCode, Ended, Event, Message, Server};
+use motews_embedded_io::{Config, Error, asynch, blocking};
 
 use crate::support::{Got, Hand, NotNow, REQUEST, Script, frame, poll, read_by_client};
 
 static CONFIG: Config<'static> = Config {
     timeouts: Timeouts {
-        handshake: Some(Duration::from_secs(10)),
-        idle: Some(Duration::from_secs(100)),
-        keepalive: Some(Duration::from_secs(30)),
-        pong: Some(Duration::from_secs(5)),
-        close: Some(Duration::from_secs(3)),
+        handshake: Some(10_000),
+        idle: Some(100_000),
+        keepalive: Some(30_000),
+        pong: Some(5_000),
+        close: Some(3_000),
+        // Bytes buy nothing here: `slow.rs` has what they buy.
+        max_grace: 0,
+        ..Timeouts::DEFAULT
     },
     ..Config::DEFAULT
 };
 
-type Ws<K> = asynch::WebSocket<'static, Script, Server, [u8; 64], [u8; 64], Timed<K>>;
+type Ws<K> = asynch::WebSocket<'static, Script, Server, [u8; 64], [u8; 64], K>;
 
 /// A server whose client says `incoming` and is silent then.
 fn server(incoming: &[u8]) -> (Ws<Hand>, Script, Hand) {
@@ -42,8 +45,8 @@ fn next(ws: &mut Ws<Hand>) -> Poll<Result<bool, Error<NotNow>>> {
     poll(ws.next_event()).map(|event| event.map(|event| event.is_some()))
 }
 
-fn late(due: Due) -> Poll<Result<bool, Error<NotNow>>> {
-    Poll::Ready(Err(Error::TimedOut(due)))
+fn late(deadline: Deadline) -> Poll<Result<bool, Error<NotNow>>> {
+    Poll::Ready(Err(Error::Ended(Ended::TimedOut(deadline))))
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn server_awaits_a_request_gives_up_in_time() {
         hand.pass(9_999);
         assert_eq!(poll(ws.accept()), Poll::Pending);
         hand.pass(1);
-        let late = Poll::Ready(Err(Error::TimedOut(Due::Handshake)));
+        let late = Poll::Ready(Err(Error::Ended(Ended::TimedOut(Deadline::Handshake))));
         assert_eq!(poll(ws.accept()), late);
         assert_eq!(poll(ws.accept()), late, "and so it stays");
     }
@@ -65,11 +68,13 @@ fn server_cannot_write_its_answer_gives_up_in_time() {
     let (mut ws, script, hand) = server(REQUEST);
     script.window(0);
     assert_eq!(poll(ws.accept()), Poll::Pending);
-    hand.pass(10_000);
-    assert_eq!(
-        poll(ws.accept()),
-        Poll::Ready(Err(Error::TimedOut(Due::Handshake)))
-    );
+    // From here on it is the client's time to read.
+    hand.pass(29_999);
+    assert_eq!(poll(ws.accept()), Poll::Pending);
+    hand.pass(1);
+    let late = Error::Ended(Ended::TimedOut(Deadline::Write));
+    assert_eq!(poll(ws.accept()), Poll::Ready(Err(late)));
+    assert_eq!(ws.ended(), Some(Ended::TimedOut(Deadline::Write)));
 }
 
 #[test]
@@ -88,8 +93,8 @@ fn peer_is_silent_is_pinged_and_given_up() {
     hand.pass(30_000);
     assert_eq!(next(&mut ws), Poll::Pending);
     hand.pass(5_000);
-    assert_eq!(next(&mut ws), late(Due::Pong));
-    assert_eq!(next(&mut ws), late(Due::Pong), "and so it stays");
+    assert_eq!(next(&mut ws), late(Deadline::Pong));
+    assert_eq!(next(&mut ws), late(Deadline::Pong), "and so it stays");
 }
 
 #[test]
@@ -104,14 +109,14 @@ fn peer_sends_no_message_is_closed() {
     assert_eq!(next(&mut ws), Poll::Pending);
     assert_eq!(
         read_by_client(&script.written(), head),
-        [Got::Close(Some((CloseCode::GOING_AWAY, String::new())))]
+        [Got::Close(Some((CloseCode::GOING_AWAY, "idle".into())))]
     );
     // Pings do not lengthen the time for closing.
     hand.pass(2_999);
     script.say(&frame(0x89, b"", Some([0; 4])));
     assert_eq!(next(&mut ws), Poll::Ready(Ok(true)));
     hand.pass(1);
-    assert_eq!(next(&mut ws), late(Due::Close));
+    assert_eq!(next(&mut ws), late(Deadline::Close));
 }
 
 #[test]
@@ -121,7 +126,7 @@ fn peer_does_not_close_is_given_up() {
     hand.pass(3_000);
     assert_eq!(
         poll(ws.close(CloseCode::NORMAL, "")),
-        Poll::Ready(Err(Error::TimedOut(Due::Close)))
+        Poll::Ready(Err(Error::Ended(Ended::TimedOut(Deadline::Close))))
     );
 }
 
@@ -135,12 +140,17 @@ fn peer_does_not_end_the_transport_is_given_up() {
         Poll::Ready(Ok(false)),
         "a server is at its end"
     );
+    assert!(ws.ended().is_some_and(Ended::is_clean));
     assert_eq!(poll(ws.drain()), Poll::Pending);
-    hand.pass(3_000);
+    hand.pass(999);
+    assert_eq!(poll(ws.drain()), Poll::Pending);
+    hand.pass(1);
     assert_eq!(
         poll(ws.drain()),
-        Poll::Ready(Err(Error::TimedOut(Due::Close)))
+        Poll::Ready(Ok(())),
+        "both Closes are through"
     );
+    assert!(ws.ended().is_some_and(Ended::is_clean));
 }
 
 #[test]
@@ -152,17 +162,13 @@ fn peer_does_not_read_is_given_up() {
         Poll::Ready(Ok(()))
     );
     assert_eq!(poll(ws.send(Message::Binary(&[0; 60]))), Poll::Pending);
-    hand.pass(30_000);
-    assert_eq!(
-        poll(ws.flush()),
-        Poll::Pending,
-        "a ping has no room, but its time runs"
-    );
-    hand.pass(5_000);
-    assert_eq!(
-        poll(ws.flush()),
-        Poll::Ready(Err(Error::TimedOut(Due::Pong)))
-    );
+    hand.pass(29_999);
+    assert_eq!(poll(ws.flush()), Poll::Pending);
+    hand.pass(1);
+    let late = Poll::Ready(Err(Error::Ended(Ended::TimedOut(Deadline::Write))));
+    assert_eq!(poll(ws.flush()), late);
+    assert_eq!(poll(ws.send(Message::Text(""))), late, "and so it stays");
+    assert_eq!(poll(ws.drain()), late, "there is nothing to wait for");
 }
 
 #[test]
@@ -206,21 +212,24 @@ fn blocking_peer_is_silent_is_pinged_and_given_up() {
     // A tenth of a second for each look at the clock.
     let clock = move || {
         time += 100;
-        motews::Millis(time)
+        Millis(time)
     };
     let ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
     let mut ws = ws.with_config(&CONFIG).with_clock(clock);
     assert_eq!(ws.accept(), Ok(()));
     let head = script.written().len();
-    assert_eq!(ws.next_event().map(|_| ()), Err(Error::TimedOut(Due::Pong)));
+    assert_eq!(
+        ws.next_event().map(|_| ()),
+        Err(Error::Ended(Ended::TimedOut(Deadline::Pong)))
+    );
     assert_eq!(read_by_client(&script.written(), head), [Got::Ping(vec![])]);
 }
 
 #[test]
-fn peer_reads_nothing_and_is_idle_is_given_up() {
+fn peer_reads_nothing_is_not_idle_but_given_up() {
     static IDLE: Config<'static> = Config {
         timeouts: Timeouts {
-            idle: Some(Duration::from_secs(1)),
+            idle: Some(1_000),
             keepalive: None,
             ..CONFIG.timeouts
         },
@@ -233,28 +242,27 @@ fn peer_reads_nothing_and_is_idle_is_given_up() {
         poll(ws.send(Message::Binary(&[0; 60]))),
         Poll::Ready(Ok(()))
     );
-    hand.pass(1_000);
-    assert_eq!(poll(ws.flush()), Poll::Pending);
-    hand.pass(2_999);
-    assert_eq!(poll(ws.flush()), Poll::Pending);
-    hand.pass(1);
-    assert_eq!(
-        poll(ws.flush()),
-        Poll::Ready(Err(Error::TimedOut(Due::Close)))
-    );
+    for _ in 0..30 {
+        assert_eq!(next(&mut ws), Poll::Pending);
+        hand.pass(1_000);
+    }
+    assert_eq!(next(&mut ws), late(Deadline::Write));
 }
 
 #[test]
-fn ping_finds_no_room_goes_out_later() {
+fn write_waits_beyond_keepalive_ping_goes_out_after_it() {
     let (mut ws, script, hand, head) = open();
     script.window(0);
     assert_eq!(
         poll(ws.send(Message::Binary(&[0; 62]))),
         Poll::Ready(Ok(()))
     );
-    hand.pass(30_000);
     assert_eq!(next(&mut ws), Poll::Pending);
+    hand.pass(29_999);
+    assert_eq!(next(&mut ws), Poll::Pending);
+    assert_eq!(script.written().len(), head);
     script.window(usize::MAX);
+    hand.pass(1);
     assert_eq!(next(&mut ws), Poll::Pending);
     assert_eq!(
         read_by_client(&script.written(), head).last(),

@@ -1,7 +1,7 @@
 //! What is too small, too big, or not there.
 
 use motews::handshake::Request;
-use motews::{Client, MessageBuffer, ProtocolViolation, SendError, Server};
+use motews::{Client, Ended, Limits, MessageBuffer, ProtocolViolation, SendError, Server};
 use motews_embedded_io::{BufferTooSmall, Config, Error, MIN_BUFFER, asynch, blocking};
 
 use crate::support::{Keys, REQUEST, Script, block_on, frame};
@@ -22,7 +22,7 @@ fn open(
 #[test]
 fn buffers_below_the_minimum_are_refused_and_at_it_taken() {
     let script = || Script::new(REQUEST, 1, false);
-    let request = Request::new("h", "/", &mut Keys::new()).expect("right");
+    let request = Request::new("h", "/").expect("right");
     for (rx, tx, fits) in [
         (MIN_BUFFER, MIN_BUFFER, true),
         (MIN_BUFFER - 1, MIN_BUFFER, false),
@@ -89,7 +89,7 @@ fn message_of_the_buffers_length_is_received_and_one_octet_more_fails() {
         if len <= 100 {
             assert_eq!(received, Ok(Some(len)));
         } else {
-            let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+            let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
             assert_eq!(received, Err(too_big));
             assert_eq!(ws.transport().written()[head..], [0x88, 2, 3, 241], "1009");
             let again = ws.recv(&mut messages).map(|_| ());
@@ -98,18 +98,25 @@ fn message_of_the_buffers_length_is_received_and_one_octet_more_fails() {
     }
 }
 
+const fn limited(message: u64) -> Limits {
+    Limits {
+        message,
+        ..Limits::DEFAULT
+    }
+}
+
 #[test]
 fn message_of_the_configured_length_is_received_and_one_octet_more_fails() {
     static NONE: Config<'static> = Config {
-        max_message_len: 0,
+        limits: limited(0),
         ..Config::DEFAULT
     };
     static ONE: Config<'static> = Config {
-        max_message_len: 1,
+        limits: limited(1),
         ..Config::DEFAULT
     };
     static MOST: Config<'static> = Config {
-        max_message_len: u64::MAX,
+        limits: limited(u64::MAX),
         ..Config::DEFAULT
     };
     for (config, len, fits) in [
@@ -121,7 +128,7 @@ fn message_of_the_configured_length_is_received_and_one_octet_more_fails() {
     ] {
         let mut ws = open(&frame(0x82, &vec![0; len], Some([1; 4])), config);
         let event = ws.next_event().map(|event| event.is_some());
-        let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+        let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
         assert_eq!(event, if fits { Ok(true) } else { Err(too_big) });
     }
 }
@@ -139,10 +146,10 @@ fn receiver_before_the_handshake_and_after_the_end() {
     assert_eq!(ws.accept(), Ok(()));
     assert_eq!(ws.accept(), Ok(()), "it is open");
     // The peer leaves without a Close.
-    let left = Error::Protocol(ProtocolViolation::UnexpectedEof);
+    let left = Error::Ended(Ended::Violation(ProtocolViolation::UnexpectedEof));
     assert_eq!(ws.next_event().map(|_| ()), Err(left));
     assert_eq!(ws.next_event().map(|_| ()), Err(left));
-    assert_eq!(ws.ping(b""), Err(not_open));
+    assert_eq!(ws.ping(b""), Err(left));
 }
 
 #[test]
@@ -166,7 +173,7 @@ fn transport_that_takes_nothing_is_lost() {
     }
     let transport = Full(Script::new(REQUEST, 10, false));
     let mut ws = blocking::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
-    assert_eq!(ws.accept(), Err(Error::Lost));
+    assert_eq!(ws.accept(), Err(Error::Ended(Ended::Lost)));
 }
 
 /// What a WebSocket takes beside its buffers, in bytes, with the feature `deflate` and without: what
@@ -175,5 +182,5 @@ fn transport_that_takes_nothing_is_lost() {
 #[cfg(target_pointer_width = "64")]
 fn connection_without_compression_takes_nothing_for_it() {
     type Ws = asynch::WebSocket<'static, (), Server, [u8; 0], [u8; 0]>;
-    assert_eq!(size_of::<Ws>(), 448);
+    assert_eq!(size_of::<Ws>(), 472);
 }

@@ -6,7 +6,10 @@ mod deadlines;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;
+mod ends;
 mod handshake;
 mod limits;
+mod link;
+mod slow;
 mod split;
 mod support;

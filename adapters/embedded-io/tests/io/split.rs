@@ -3,13 +3,14 @@
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use core::time::Duration;
 use std::sync::Arc;
 use std::task::Wake;
 
-use motews::{CloseCode, DataKind, Due, Event, Message, MessageBuffer, ProtocolViolation, Server};
+use motews::{
+    CloseCode, DataKind, Deadline, Ended, Event, Message, MessageBuffer, ProtocolViolation, Server,
+};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Config, Duplex, Error, Timed};
+use motews_embedded_io::{Config, Duplex, Error};
 
 use crate::support::{
     Got, Hand, REQUEST, Script, binary, block_on, frame, poll, read_by_client, text,
@@ -255,7 +256,7 @@ fn receiver_receives_whole_messages_and_refuses_what_is_too_big() {
     let mut messages = MessageBuffer::new([0; 100]);
     let hello = block_on(receiver.recv(&mut messages));
     assert_eq!(hello, Ok(Some(Message::Text("Hello"))));
-    let too_big = Error::Protocol(ProtocolViolation::MessageTooBig);
+    let too_big = Error::Ended(Ended::Violation(ProtocolViolation::MessageTooBig));
     assert_eq!(block_on(receiver.recv(&mut messages)), Err(too_big));
     assert_eq!(
         read_by_client(&script.written(), head),
@@ -308,22 +309,24 @@ fn silent_peer_is_pinged_and_given_up_by_the_receiver() {
     };
     let hand = Hand::default();
     let ws = WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
-    let mut ws: WebSocket<'_, _, _, _, _, Timed<Hand>> =
+    let mut ws: WebSocket<'_, _, _, _, _, Hand> =
         ws.with_config(&Config::DEFAULT).with_clock(hand.clone());
     assert_eq!(block_on(ws.accept()), Ok(()));
     let head = script.written().len();
     let mut halves = ws.split::<()>().expect("it is open");
     let (mut receiver, _) = halves.both();
     let times = Config::DEFAULT.timeouts;
-    let millis = |duration: Option<Duration>| duration.expect("there is one").as_millis() as u64;
     assert!(poll(receiver.next_event()).is_pending());
-    hand.pass(millis(times.keepalive));
+    hand.pass(times.keepalive.expect("there is one"));
     assert!(poll(receiver.next_event()).is_pending());
     assert_eq!(read_by_client(&script.written(), head), [Got::Ping(vec![])]);
-    hand.pass(millis(times.pong));
+    // The ping has bought some time: two bytes at 128 bytes per second.
+    hand.pass(times.pong.expect("there is one"));
+    assert!(poll(receiver.next_event()).is_pending());
+    hand.pass(16);
     assert!(matches!(
         poll(receiver.next_event()),
-        Poll::Ready(Err(Error::TimedOut(Due::Pong)))
+        Poll::Ready(Err(Error::Ended(Ended::TimedOut(Deadline::Pong))))
     ));
 }
 

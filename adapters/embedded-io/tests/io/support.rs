@@ -6,9 +6,9 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use std::rc::Rc;
 
+use motews::pace::Millis;
 use motews::{
-    Client, CloseCode, Config, Connection, DataKind, Entropy, EntropyError, Event, Message, Millis,
-    Server,
+    Client, CloseCode, Config, Connection, DataKind, Entropy, EntropyError, Event, Message, Server,
 };
 use motews_embedded_io::{Clock, Timer};
 pub(crate) use motews_testkit::frame::encode as frame;
@@ -47,30 +47,34 @@ impl Entropy for Keys {
     }
 }
 
-/// A time that passes when the test says so.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Hand(pub(crate) Rc<Cell<u64>>);
+/// A time that passes when the test says so. It wraps within most tests.
+#[derive(Clone, Debug)]
+pub(crate) struct Hand(Rc<Cell<Millis>>);
+
+impl Default for Hand {
+    fn default() -> Self {
+        Self(Rc::new(Cell::new(Millis(u32::MAX - 20_000))))
+    }
+}
 
 impl Hand {
-    pub(crate) fn pass(&self, millis: u64) {
-        self.0.set(self.0.get() + millis);
+    pub(crate) fn pass(&self, millis: u32) {
+        self.0.set(self.0.get().after(millis));
     }
 }
 
 impl Clock for Hand {
     fn now(&mut self) -> Millis {
-        Millis(self.0.get())
+        self.0.get()
     }
 }
 
 impl Timer for Hand {
-    async fn wait_until(&mut self, at: Millis) {
-        poll_fn(|_| {
-            if self.0.get() >= at.0 {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+    async fn wait(&mut self, millis: u32) {
+        let at = self.now().after(millis);
+        poll_fn(|_| match self.now().has_reached(at) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         })
         .await;
     }

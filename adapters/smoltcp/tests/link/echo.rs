@@ -1,14 +1,15 @@
 //! Messages through an echo, both roles.
 
+use motews::Side::{Local, Remote};
 use motews::handshake::{Request, ResponseEvent};
-use motews::{CloseCode, DataKind, Event};
-use motews_smoltcp::{ClientEvent, ClientSocket, End, ServerSocket};
+use motews::{CloseCode, DataKind, Ended, Event};
+use motews_smoltcp::{ClientEvent, ClientSocket, ServerSocket};
 use motews_testkit::frame::Frame;
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::{Duration, Instant};
 
 use crate::support::{
-    ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig, Server, masked, poll_echo,
+    ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig, Server, closed, masked, poll_echo,
 };
 
 /// A client that sends messages one after the other, and demands each back whole.
@@ -17,7 +18,7 @@ pub(crate) struct Sender {
     pub(crate) sent: (usize, usize),
     pub(crate) received: Vec<(DataKind, Vec<u8>)>,
     whole: bool,
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<Ended>,
 }
 
 impl Sender {
@@ -56,8 +57,8 @@ impl Sender {
                         assert!(self.received.last() == self.messages.get(self.received.len() - 1));
                     }
                 }
-                ClientEvent::Response(ResponseEvent::Done { subprotocol }) => {
-                    assert_eq!(subprotocol, None);
+                ClientEvent::Response(ResponseEvent::Done(agreed)) => {
+                    assert_eq!(agreed.subprotocol, None);
                 }
                 ClientEvent::Ended(end) => self.end = Some(end),
                 _ => {}
@@ -111,9 +112,10 @@ fn echo(rings: [usize; 4], messages: Vec<(DataKind, Vec<u8>)>) {
     net.client.connect(socket, address, 80);
 
     let mut server: ServerSocket<'_> = ServerSocket::new(&CONFIG);
-    let mut random = Random(7);
-    let request = Request::new("10.0.0.1", "/echo", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(7);
+    let request = Request::new("10.0.0.1", "/echo").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let mut sender = Sender::new(messages);
     let mut end = None;
     let done = net.run(Duration::from_secs(3600), |net| {
@@ -128,8 +130,8 @@ fn echo(rings: [usize; 4], messages: Vec<(DataKind, Vec<u8>)>) {
         sender.end
     );
     assert_eq!(sender.back(), sender.messages.len());
-    assert_eq!(sender.end, Some(End::Closed(CloseCode::NORMAL)));
-    assert_eq!(end, Some(End::Closed(CloseCode::NORMAL)));
+    assert_eq!(sender.end, Some(closed(Local, CloseCode::NORMAL)));
+    assert_eq!(end, Some(closed(Remote, CloseCode::NORMAL)));
 }
 
 #[test]
@@ -182,7 +184,7 @@ fn raw_client_every_split_gets_the_same_answer() {
         let quiet = rig.net.now + Duration::from_millis(20);
         rig.run(1, |rig| rig.net.now > quiet);
         rig.raw.send(two);
-        assert_eq!(rig.run_to_end(2), End::Closed(CloseCode::NORMAL));
+        assert_eq!(rig.run_to_end(2), closed(Remote, CloseCode::NORMAL));
         let answer = rig.raw.take();
         let frames = answer.strip_prefix(ACCEPTED.as_bytes()).unwrap();
         let (messages, pongs) = unframe(frames);
@@ -234,7 +236,7 @@ fn open_ping_within_a_large_message_is_answered_at_once() {
     rig.raw.send(masked(0x88, &[]));
     assert_eq!(
         rig.run_to_end(1),
-        End::Closed(CloseCode::NO_STATUS_RECEIVED)
+        closed(Remote, CloseCode::NO_STATUS_RECEIVED)
     );
 }
 
@@ -254,7 +256,7 @@ fn open_peer_that_does_not_read_is_held_back() {
 
     rig.raw.reads = true;
     rig.raw.send(masked(0x88, &[0x03, 0xe8]));
-    assert_eq!(rig.run_to_end(10), End::Closed(CloseCode::NORMAL));
+    assert_eq!(rig.run_to_end(10), closed(Remote, CloseCode::NORMAL));
     let (messages, _) = unframe(&rig.raw.take());
     assert!(messages == [[9; 100_000]]);
 }
@@ -272,9 +274,10 @@ fn sockets_side_by_side_do_not_disturb_each_other() {
         let address = net.server.address;
         net.client.connect(socket, address, 80);
         let mut random = Random(11 + i as u64);
-        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+        let request = Request::new("10.0.0.1", "/").unwrap();
         let sender = Sender::new(messages(20, 900, &mut random));
-        let client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+        let client: ClientSocket<'_, _> =
+            ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
         clients.push((socket, client, sender));
     }
     let done = net.run(Duration::from_secs(60), |net| {
@@ -289,7 +292,7 @@ fn sockets_side_by_side_do_not_disturb_each_other() {
     });
     assert!(done);
     for (_, _, sender) in &clients {
-        assert_eq!(sender.end, Some(End::Closed(CloseCode::NORMAL)));
+        assert_eq!(sender.end, Some(closed(Local, CloseCode::NORMAL)));
         assert_eq!(sender.back(), 20);
     }
 }
@@ -302,7 +305,7 @@ fn ended_socket_listens_again() {
         rig.raw.send(masked(0x88, &[]));
         assert_eq!(
             rig.run_to_end(1),
-            End::Closed(CloseCode::NO_STATUS_RECEIVED)
+            closed(Remote, CloseCode::NO_STATUS_RECEIVED)
         );
         let old = rig.raw.handle;
         rig.raw = Raw::connect(&mut rig.net, 4096);

@@ -1,12 +1,13 @@
 //! Bad wires: every message comes through whole, or the connection fails and says so.
 
+use motews::Side::Local;
 use motews::handshake::Request;
-use motews::{CloseCode, DataKind};
-use motews_smoltcp::{ClientSocket, End};
+use motews::{CloseCode, DataKind, Ended};
+use motews_smoltcp::ClientSocket;
 use smoltcp::time::Duration;
 
 use crate::echo::{Sender, messages};
-use crate::support::{CONFIG, Faults, Net, Random, Server, poll_echo};
+use crate::support::{CONFIG, Faults, Net, Random, Server, closed, poll_echo};
 
 /// So much simulated time of messages over a bad wire, connection after connection. Returns how
 /// many messages came back, and how many connections there were, clean and failed.
@@ -22,10 +23,10 @@ fn hour(faults: Faults, mtu: usize, rings: [usize; 2], seed: u64) -> (usize, usi
         let socket = net.client.socket(rx, tx);
         let address = net.server.address;
         net.client.connect(socket, address, 80);
-        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+        let request = Request::new("10.0.0.1", "/").unwrap();
         let mut sender = Sender::new(messages(30, 600, &mut random));
         let mut client: ClientSocket<'_, _> =
-            ClientSocket::new(&CONFIG, request, random.clone(), net.now);
+            ClientSocket::new(&CONFIG, request, random.clone(), net.now).unwrap();
         let done = net.run(Duration::from_secs(600), |net| {
             for (server, listener) in servers.iter_mut().zip(listeners) {
                 _ = poll_echo(server, net.server.tcp(listener), net.now);
@@ -37,15 +38,15 @@ fn hour(faults: Faults, mtu: usize, rings: [usize; 2], seed: u64) -> (usize, usi
         assert!(done, "it ends, well or badly");
         back += sender.back();
         match sender.end {
-            Some(End::Closed(code)) => {
-                assert_eq!(code, CloseCode::NORMAL);
+            Some(end) if end.is_clean() => {
+                assert_eq!(end, closed(Local, CloseCode::NORMAL));
                 assert_eq!(sender.back(), sender.messages.len());
                 clean += 1;
             }
             Some(
-                End::TimedOut(_)
-                | End::Lost
-                | End::Failed(motews::ProtocolViolation::UnexpectedEof),
+                Ended::TimedOut(_)
+                | Ended::Lost
+                | Ended::Violation(motews::ProtocolViolation::UnexpectedEof),
             ) => {
                 failed += 1;
             }
@@ -146,9 +147,10 @@ fn bad_wire_empty_messages_are_counted() {
     let address = net.server.address;
     net.client.connect(socket, address, 80);
     let mut server = Server::new(&CONFIG);
-    let mut random = Random(7);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(7);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let mut sender = Sender::new(vec![(DataKind::Text, Vec::new()); 50]);
     net.run(Duration::from_secs(600), |net| {
         _ = poll_echo(&mut server, net.server.tcp(listener), net.now);

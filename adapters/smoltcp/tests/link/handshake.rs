@@ -1,8 +1,8 @@
 //! Requests and answers.
 
-use motews::handshake::{HandshakeError, Request, RequestEvent, Response, ResponseEvent};
-use motews::{Due, Message};
-use motews_smoltcp::{ClientEvent, ClientSocket, Config, End, ServerEvent, ServerSocket};
+use motews::handshake::{HandshakeError, Offers, Request, RequestEvent, Response, ResponseEvent};
+use motews::{Deadline, Ended, Message};
+use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, ServerSocket};
 use smoltcp::time::{Duration, Instant};
 
 use crate::support::{ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig};
@@ -14,7 +14,7 @@ fn answer<'a>(
     rings: (usize, usize),
     request: &[u8],
     mut handle: impl FnMut(&mut ServerSocket<'a>, &str) -> Option<Response<'a>>,
-) -> (Vec<u8>, Vec<String>, Option<End>) {
+) -> (Vec<u8>, Vec<String>, Option<Ended>) {
     let listener = net.server.listener(rings.0, rings.1, 80);
     let mut server: ServerSocket<'_> = ServerSocket::new(config);
     let mut raw = Raw::connect(net, 1000);
@@ -96,13 +96,41 @@ fn request_for_a_page_streams_it_through_a_tiny_ring() {
         assert_eq!(what, "not an upgrade");
         Some(Response::new(200).unwrap().body(&PAGE))
     });
-    assert_eq!(end, Some(End::Answered));
+    assert_eq!(end, Some(Ended::Refused(200)));
     assert_eq!(lines, ["/", "Hostx", "Accept*/*"]);
     let text = String::from_utf8(bytes).unwrap();
     assert!(
         text.starts_with("HTTP/1.1 200 \r\nConnection: close\r\nContent-Length: 20000\r\n\r\nxx")
     );
     assert!(text.ends_with(&"x".repeat(20_000)));
+}
+
+/// RFC 9110 §6.4.1, §9.3.2: no body where there is none, whoever answers; and a whole head.
+#[test]
+fn request_for_a_head_or_a_bodiless_status_gets_no_body() {
+    let ask = |request: &[u8], response: Option<Response<'static>>| {
+        let mut net = Net::new(Faults::default(), 1);
+        let (bytes, _, end) = answer(&mut net, &CONFIG, (64, 131), request, |_, _| response);
+        assert!(matches!(end, Some(Ended::Refused(_))), "{end:?}");
+        String::from_utf8(bytes).unwrap()
+    };
+    let (get, head) = (b"GET / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n");
+    let page = Response::new(200).unwrap().body(b"a page");
+    let start = "HTTP/1.1 200 \r\nConnection: close\r\nContent-Length: 6\r\n\r\n";
+    assert_eq!(ask(get, Some(page)), format!("{start}a page"));
+    assert_eq!(ask(head, Some(page)), start);
+    for status in [204, 304] {
+        let response = Response::new(status).unwrap().body(b"gone");
+        for request in [&get[..], head] {
+            let text = format!("HTTP/1.1 {status} \r\nConnection: close\r\n\r\n");
+            assert_eq!(ask(request, Some(response)), text);
+        }
+    }
+    // The adapter's own answer to what is wrong.
+    let wrong = REQUEST.replace("GET ", "HEAD ");
+    let text = ask(wrong.as_bytes(), None);
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    assert!(text.ends_with("\r\nContent-Length: 6\r\n\r\n"), "{text}");
 }
 
 #[test]
@@ -112,7 +140,7 @@ fn request_beyond_what_there_is_room_for_gets_503() {
     let (bytes, _, end) = answer(&mut net, &CONFIG, (200, 200), REQUEST.as_bytes(), |_, _| {
         Some(refusal)
     });
-    assert_eq!(end, Some(End::Answered));
+    assert_eq!(end, Some(Ended::Refused(503)));
     let text = "HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(String::from_utf8(bytes).unwrap(), text);
 }
@@ -129,7 +157,7 @@ fn request_that_is_wrong_gets_the_error_s_own_response() {
         let (bytes, _, end) = answer(&mut net, &CONFIG, (200, 200), request.as_bytes(), |_, _| {
             None
         });
-        assert_eq!(end, Some(End::Answered));
+        assert_eq!(end, Some(Ended::Refused(status.parse().unwrap())));
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
     }
@@ -138,7 +166,7 @@ fn request_that_is_wrong_gets_the_error_s_own_response() {
 #[test]
 fn request_that_offers_subprotocols_gets_the_server_s_choice() {
     let config = Config {
-        subprotocols: &["b", "a"],
+        offers: Offers::new().subprotocols(&["b", "a"]),
         ..Config::DEFAULT
     };
     let offer = REQUEST.replace("Upgrade: w", "Sec-WebSocket-Protocol: a, b\r\nUpgrade: w");
@@ -165,7 +193,7 @@ fn request_that_trickles_is_reset_after_its_time() {
         rig.end.is_some()
     });
     assert!(ended);
-    assert_eq!(rig.end, Some(End::TimedOut(Due::Handshake)));
+    assert_eq!(rig.end, Some(Ended::TimedOut(Deadline::Handshake)));
     assert!(
         (10_000..10_200).contains(&rig.net.now.total_millis()),
         "{}",
@@ -179,22 +207,23 @@ fn request_that_breaks_off_is_lost_and_the_next_one_served() {
     rig.raw.send(&REQUEST[..50]);
     assert!(rig.run(1, |rig| rig.raw.out.is_empty()));
     rig.net.client.tcp(rig.raw.handle).close();
-    assert_eq!(rig.run_to_end(1), End::Lost);
+    assert_eq!(rig.run_to_end(1), Ended::Lost);
     rig.raw = Raw::connect(&mut rig.net, 500);
     rig.raw.send(REQUEST);
     assert!(rig.run(5, |rig| rig.raw.received == ACCEPTED.as_bytes()));
 }
 
 /// What a client comes to, given a server's answer to its request.
-fn client(answer: &str) -> (Vec<String>, Option<End>, Instant) {
+fn client(answer: &str) -> (Vec<String>, Option<Ended>, Instant) {
     let mut net = Net::new(Faults::default(), 1);
     let mut raw = Raw::new(net.server.listener(500, 500, 80));
     let socket = net.client.socket(50, 131);
     let address = net.server.address;
     net.client.connect(socket, address, 80);
-    let mut random = Random(3);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(3);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let (mut events, mut end) = (Vec::new(), None);
     net.run(Duration::from_secs(40), |net| {
         raw.poll(&mut net.server);
@@ -234,10 +263,7 @@ fn response_of_another_status_is_told_and_refused() {
     assert_eq!(events.len(), 3);
     assert_eq!(events[0], "302");
     assert!(events[1].contains("/elsewhere"));
-    assert_eq!(
-        end,
-        Some(End::Refused(HandshakeError::UnexpectedStatus(302)))
-    );
+    assert_eq!(end, Some(Ended::Refused(302)));
 }
 
 /// HC16
@@ -245,7 +271,7 @@ fn response_of_another_status_is_told_and_refused() {
 fn response_with_the_wrong_accept_is_refused() {
     let (events, end, _) = client(ACCEPTED);
     assert_eq!(events.len(), 4);
-    assert_eq!(end, Some(End::Refused(HandshakeError::Accept)));
+    assert_eq!(end, Some(Ended::Handshake(HandshakeError::Accept)));
 }
 
 /// HC25
@@ -253,7 +279,7 @@ fn response_with_the_wrong_accept_is_refused() {
 fn response_that_never_comes_times_out() {
     let (events, end, now) = client("");
     assert!(events.is_empty());
-    assert_eq!(end, Some(End::TimedOut(Due::Handshake)));
+    assert_eq!(end, Some(Ended::TimedOut(Deadline::Handshake)));
     assert!((10_000..10_200).contains(&now.total_millis()));
 }
 
@@ -263,12 +289,13 @@ fn client_that_no_one_answers_is_lost() {
     let socket = net.client.socket(50, 131);
     let address = net.server.address;
     net.client.connect(socket, address, 81);
-    let mut random = Random(3);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(3);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let lost = net.run(Duration::from_secs(1), |net| {
         let event = client.poll(net.client.tcp(socket), net.now, 0);
-        matches!(event, Some(ClientEvent::Ended(End::Lost)))
+        matches!(event, Some(ClientEvent::Ended(Ended::Lost)))
     });
     assert!(lost);
 }
@@ -277,15 +304,15 @@ fn client_that_no_one_answers_is_lost() {
 #[test]
 fn listening_poll_at_is_never() {
     let mut rig = Rig::new(100, 200);
-    assert_eq!(rig.server.poll_at(), None);
+    assert_eq!(rig.server.poll_at(rig.net.now), None);
     rig.raw.send(REQUEST);
     assert!(rig.run(1, |rig| rig.raw.received == ACCEPTED.as_bytes()));
-    assert!(rig.server.poll_at().is_some());
+    assert!(rig.server.poll_at(rig.net.now).is_some());
     rig.net.client.tcp(rig.raw.handle).abort();
     rig.run_to_end(1);
     rig.run(1, |_| false);
     assert!(rig.server.is_idle());
-    assert_eq!(rig.server.poll_at(), None);
+    assert_eq!(rig.server.poll_at(rig.net.now), None);
 }
 
 /// HS13: an upgrade answers no request that is not there.

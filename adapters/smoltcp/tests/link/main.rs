@@ -3,9 +3,11 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 mod closing;
+mod conformance;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;
 mod faults;
 mod handshake;
+mod pace;
 mod support;

@@ -5,8 +5,9 @@ use core::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use motews::{Entropy, EntropyError, Event, SendError, handshake::RequestEvent};
-use motews_smoltcp::{Config, End, ServerEvent, ServerSocket};
+use motews::handshake::RequestEvent;
+use motews::{CloseCode, Ended, Entropy, EntropyError, Event, SendError, Side};
+use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 pub(crate) use motews_testkit::frame::masked;
 pub(crate) use motews_testkit::head::{REQUEST, RESPONSE as ACCEPTED};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, PollResult, SocketHandle, SocketSet};
@@ -254,7 +255,7 @@ pub(crate) fn poll_echo(
     server: &mut ServerSocket<'_>,
     tcp: &mut Socket<'_>,
     now: Instant,
-) -> Option<End> {
+) -> Option<Ended> {
     let mut part = [0; 300];
     loop {
         let room = server.send_room(tcp).min(part.len());
@@ -270,6 +271,12 @@ pub(crate) fn poll_echo(
             _ => {}
         }
     }
+}
+
+/// The end of a complete closing handshake that `by` began.
+pub(crate) const fn closed(by: Side, code: CloseCode) -> Ended {
+    let clean = true;
+    Ended::Closed { code, by, clean }
 }
 
 /// A server's socket with the usual room for a line.
@@ -340,7 +347,7 @@ pub(crate) struct Rig {
     pub(crate) listener: SocketHandle,
     pub(crate) server: ServerSocket<'static>,
     pub(crate) raw: Raw,
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<Ended>,
     /// When it came to the end, since the last time the clock was set.
     pub(crate) ended_at: Instant,
 }
@@ -391,7 +398,7 @@ impl Rig {
         false
     }
 
-    pub(crate) fn run_to_end(&mut self, seconds: u64) -> End {
+    pub(crate) fn run_to_end(&mut self, seconds: u64) -> Ended {
         self.run(seconds, |rig| rig.end.is_some());
         self.end.expect("the connection ends")
     }

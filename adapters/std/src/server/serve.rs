@@ -337,7 +337,7 @@ impl<D: Default> Slot<D> {
             .take()
             .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
         let mut rest = &*input;
-        let Some(judged) = reading.read(&mut rest) else {
+        let Some(judged) = reading.read(&mut rest, &settings.builder) else {
             rare.reading = Some(reading);
             return &mut [];
         };

@@ -5,9 +5,12 @@
 //! | `GET /` | the page |
 //! | WebSocket, anywhere | gives back what it gets, of any length, part by part |
 //!
-//! Each connection is a task. When all are taken, TCP refuses whoever comes then.
+//! Each connection is a task. When all are taken, TCP refuses whoever comes then; but one that has
+//! said nothing yet gives way.
 #![no_std]
 #![no_main]
+
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use cortex_m_rt::entry;
 use embassy_net::tcp::{self, TcpSocket};
@@ -17,10 +20,11 @@ use firmware::board::{self, Board, Ethernet};
 use firmware::embassy::{self, Time};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
-use motews::handshake::{HandshakeError, RequestEvent, Response, resource_name};
-use motews::{SendError, Server, Timeouts};
+use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
+use motews::pace::Timeouts;
+use motews::{Ended, SendError, Server};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Answer, Config, Error, Timed};
+use motews_embedded_io::{Config, Decision, Error};
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// Connections at once, and so many tasks.
@@ -48,6 +52,12 @@ static MEMORY: ConstStaticCell<[Memory; CONNECTIONS]> = ConstStaticCell::new(
         }
     }; CONNECTIONS],
 );
+
+/// How long a visitor has for the first byte of its request, if nobody listens for the next one.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How many tasks listen.
+static LISTENING: AtomicUsize = AtomicUsize::new(0);
 
 /// Headers as they are sent: names and values.
 type Headers = &'static [(&'static str, &'static str)];
@@ -80,7 +90,7 @@ static FILES: [(&str, Headers, &[u8]); 3] = [
 static CONFIG: Config<'static> = Config {
     timeouts: Timeouts {
         // A browser opens connections in advance; one that asks for nothing has to go soon.
-        handshake: Some(core::time::Duration::from_secs(5)),
+        handshake: Some(5_000),
         ..Config::DEFAULT.timeouts
     },
     // That of embassy-net waits for the peer to acknowledge.
@@ -134,14 +144,22 @@ fn serve(stack: Stack<'static>, memory: &'static mut Memory) -> impl Future<Outp
 }
 
 async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
+    let mut is_counted = false;
     loop {
+        if !is_counted {
+            LISTENING.fetch_add(1, Ordering::Relaxed);
+        }
         let mut tcp = TcpSocket::new(network, &mut memory.rx_ring, &mut memory.tx_ring);
         tcp.set_nagle_enabled(false);
         // For a peer that is gone before TCP is established, or while there is something to tell it.
         tcp.set_timeout(Some(Duration::from_secs(15)));
-        if tcp.accept(network::PORT).await.is_ok() {
+        let is_accepted = tcp.accept(network::PORT).await.is_ok();
+        LISTENING.fetch_sub(1, Ordering::Relaxed);
+        is_counted = false;
+        if is_accepted {
             match visit(tcp, &mut memory.rx, &mut memory.tx).await {
-                Ok(()) | Err(Error::Answered) => {}
+                Ok(()) | Err(Error::Ended(Ended::Refused(_))) => {}
+                Err(Error::Ended(Ended::Aborted)) => is_counted = true,
                 Err(error) => defmt::info!("a visitor has left: {}", error),
             }
             defmt::info!(
@@ -167,7 +185,17 @@ fn visit<'s>(
         let Ok(socket) = &mut socket else {
             return Err(Error::BufferTooSmall);
         };
-        let mut result = open(socket).await;
+        let mut file = None;
+        let mut result = loop {
+            // What was received is not lost when the future is dropped.
+            match with_timeout(PATIENCE, open(socket, &mut file)).await {
+                Ok(result) => break result,
+                Err(_) if !socket.has_heard() && gives_way() => {
+                    break Err(Error::Ended(Ended::Aborted));
+                }
+                Err(_) => {}
+            }
+        };
         while result.is_ok() {
             let (chunk, reply) = match socket.next_chunk().await {
                 Ok(Some((chunk, reply))) => (chunk, reply),
@@ -194,7 +222,8 @@ fn visit<'s>(
             }
         }
         // RFC 6455 §7.1.1: the server ends TCP first.
-        if !matches!(result, Err(Error::Io(_) | Error::Lost | Error::TimedOut(_))) {
+        let ended = socket.ended();
+        if ended.is_some_and(|ended| !matches!(ended, Ended::Lost | Ended::TimedOut(_))) {
             socket.transport_mut().close();
             if let Err(error) = socket.drain().await {
                 result = Err(error);
@@ -208,27 +237,36 @@ fn visit<'s>(
     }
 }
 
-type Socket<'s> =
-    WebSocket<'static, TcpSocket<'s>, Server, &'s mut [u8], &'s mut [u8], Timed<Time>>;
+/// Whether this visitor, who has said nothing yet, has to go so that somebody listens. Then this
+/// task is counted among those who do, so that no other gives way as well.
+fn gives_way() -> bool {
+    let listening = LISTENING.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    listening.is_ok()
+}
 
-/// The handshake: accepts an upgrade, and gives the page to whoever wants none.
-fn open(socket: &mut Socket<'_>) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
-    let mut file = None;
+type Socket<'s> = WebSocket<'static, TcpSocket<'s>, Server, &'s mut [u8], &'s mut [u8], Time>;
+
+/// The handshake: accepts an upgrade, and gives the page to whoever wants none. `file` is what is
+/// asked for.
+fn open<'a>(
+    socket: &'a mut Socket<'_>,
+    file: &'a mut Option<&'static (&'static str, Headers, &'static [u8])>,
+) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
     socket.accept_with(move |event| match event {
         Ok(RequestEvent::RequestLine { target, .. }) => {
-            let path = resource_name(target.as_str());
-            file = FILES.iter().find(|(name, ..)| *name == path);
+            let (path, _) = path_and_query(target.as_str());
+            *file = FILES.iter().find(|(name, ..)| *name == path);
             None
         }
         Err(HandshakeError::NotUpgrade) => {
-            let response = match file {
+            let response = match *file {
                 Some((_, headers, body)) => {
                     let response = Response::new(200).and_then(|page| page.headers(headers));
                     response.ok()?.body(body)
                 }
                 None => Response::new(404).ok()?,
             };
-            Some(Answer::Respond(response))
+            Some(Decision::Respond(response))
         }
         _ => None,
     })

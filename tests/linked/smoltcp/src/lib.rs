@@ -33,11 +33,18 @@ pub mod socket {
             SynReceived,
             /// As in smoltcp.
             Established,
+            /// As in smoltcp.
+            CloseWait,
         }
 
         /// Why nothing is received.
         #[derive(Debug)]
-        pub struct RecvError;
+        pub enum RecvError {
+            /// As in smoltcp.
+            InvalidState,
+            /// As in smoltcp.
+            Finished,
+        }
         /// Why nothing is sent.
         #[derive(Debug)]
         pub struct SendError;
@@ -75,6 +82,7 @@ pub mod socket {
                     0 => State::Closed,
                     1 => State::SynSent,
                     2 => State::SynReceived,
+                    3 => State::CloseWait,
                     _ => State::Established,
                 }
             }
@@ -115,7 +123,8 @@ pub mod socket {
                 f: impl FnOnce(&'b mut [u8]) -> (usize, R),
             ) -> Result<R, RecvError> {
                 match register() {
-                    0 => Err(RecvError),
+                    0 => Err(RecvError::InvalidState),
+                    1 => Err(RecvError::Finished),
                     _ => Ok(f(bytes()).1),
                 }
             }
@@ -151,7 +160,7 @@ pub mod socket {
 /// The time.
 pub mod time {
     /// As in smoltcp.
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub struct Instant {
         micros: i64,
     }

@@ -13,7 +13,7 @@ use core::task::{Context, Waker};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
 use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Answer, Duplex, Timed, Untimed, asynch};
+use motews_embedded_io::{Decision, Duplex, Untimed, asynch};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
 use motews_linked::transport::{Fault, Watch, Wire};
 
@@ -42,22 +42,22 @@ fn run(future: impl Future<Output = ()>) {
     while future.as_mut().poll(&mut context).is_pending() && happened() {}
 }
 
-fn judge(event: Result<RequestEvent<'_, '_>, HandshakeError>) -> Option<Answer<'static>> {
+fn judge(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
     used(black_box(&event).is_ok());
     any()
 }
 
-fn look(event: ResponseEvent<'_, '_>) {
+fn look(event: ResponseEvent<'_>) {
     used(black_box(&event) as *const _);
 }
 
 type AsyncServer<K> = asynch::WebSocket<'static, Wire, Server, Buffer, Buffer, K>;
 type AsyncClient<K> = asynch::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
 type Packed = Memory<Buffer, Buffer, Buffer>;
-type Packing<R> = asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Timed<Watch>, Packed>;
+type Packing<R> = asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Watch, Packed>;
 
 async fn async_server() {
-    let ws = place::<AsyncServer<Timed<Watch>>>();
+    let ws = place::<AsyncServer<Watch>>();
     used(ws.accept().await);
     used(ws.accept_with(judge).await);
     async_open(ws).await;
@@ -71,7 +71,7 @@ async fn async_server() {
 }
 
 async fn async_client() {
-    let ws = place::<AsyncClient<Timed<Watch>>>();
+    let ws = place::<AsyncClient<Watch>>();
     used(ws.connect().await);
     used(ws.connect_with(look).await);
     async_open(ws).await;
@@ -117,15 +117,15 @@ macro_rules! open {
 }
 
 async fn async_open<R: Role + 'static>(
-    ws: &mut asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Timed<Watch>>,
+    ws: &mut asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Watch>,
 ) {
-    open!(ws, asynch::Reply<'static, Wire, R, Buffer, Timed<Watch>>);
+    open!(ws, asynch::Reply<'static, Wire, R, Buffer, Watch>);
 }
 
 async fn packing_open<R: Role + 'static>(ws: &mut Packing<R>) {
     open!(
         ws,
-        asynch::Reply<'static, Wire, R, Buffer, Timed<Watch>, Packed>
+        asynch::Reply<'static, Wire, R, Buffer, Watch, Packed>
     );
 }
 
@@ -139,6 +139,7 @@ macro_rules! halves {
         let mut receive = pin!(async {
             used(receiver.next_event().await);
             used(receiver.recv(place::<MessageBuffer<Buffer>>()).await);
+            used(receiver.ended());
         });
         let mut send = pin!(async {
             used(sender.send(any()).await);
@@ -152,6 +153,7 @@ macro_rules! halves {
             used(sender.ping(bytes()).await);
             used(sender.flush().await);
             used(sender.start_close(any(), any()));
+            used(sender.ended());
         });
         core::future::poll_fn(|context| {
             used(send.as_mut().poll(context));
@@ -165,8 +167,8 @@ macro_rules! halves {
 async fn halves() {
     type Both = Duplex<Wire, Wire>;
     type Random = Client<Generator>;
-    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Timed<Watch>>);
-    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Timed<Watch>, Packed>);
+    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Watch>);
+    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Watch, Packed>);
 }
 
 motews_linked::entry!(main);

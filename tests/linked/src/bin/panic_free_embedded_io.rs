@@ -9,7 +9,7 @@ use motews::deflate::Level;
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
 use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Answer, Config, Error, Time, Timed, Untimed, blocking};
+use motews_embedded_io::{Config, Decision, Error, Time, Untimed, blocking};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
 use motews_linked::transport::{Fault, Watch, Wire};
 
@@ -23,12 +23,12 @@ fn main() {
     }
 }
 
-fn judge(event: Result<RequestEvent<'_, '_>, HandshakeError>) -> Option<Answer<'static>> {
+fn judge(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
     used(black_box(&event).is_ok());
     any()
 }
 
-fn look(event: ResponseEvent<'_, '_>) {
+fn look(event: ResponseEvent<'_>) {
     used(black_box(&event) as *const _);
 }
 
@@ -43,11 +43,11 @@ fn blocking_server() {
     };
     let ws = ws.with_config(place::<Config<'_>>());
     if happened() {
-        *place::<BlockingServer<Timed<Watch>>>() = ws.with_clock(Watch);
+        *place::<BlockingServer<Watch>>() = ws.with_clock(Watch);
     } else {
         *place::<BlockingServer<_>>() = ws;
     }
-    let ws = place::<BlockingServer<Timed<Watch>>>();
+    let ws = place::<BlockingServer<Watch>>();
     used(ws.accept());
     used(ws.accept_with(judge));
     blocking_open(ws);
@@ -56,14 +56,15 @@ fn blocking_server() {
     used(ws.accept_with(judge));
     blocking_open(ws);
 
-    let ws = any::<BlockingServer<Timed<Watch>>>();
+    let ws = any::<BlockingServer<Watch>>();
     let Ok(ws) = ws.with_deflate(any(), any::<Level>(), any::<Packed>()) else {
         return;
     };
-    *place::<Packing<Server, Timed<Watch>>>() = ws;
-    let ws = place::<Packing<Server, Timed<Watch>>>();
+    *place::<Packing<Server, Watch>>() = ws;
+    let ws = place::<Packing<Server, Watch>>();
     used(ws.accept());
     used(ws.accept_with(judge));
+    used(ws.has_heard());
     used(ws.deflate());
     blocking_packing(ws);
     let ws = place::<Packing<Server, Untimed>>();
@@ -78,17 +79,17 @@ fn blocking_client() {
         return;
     };
     *place::<BlockingClient<_>>() = ws;
-    let ws = place::<BlockingClient<Timed<Watch>>>();
+    let ws = place::<BlockingClient<Watch>>();
     used(ws.connect());
     used(ws.connect_with(look));
     blocking_open(ws);
 
-    let ws = any::<BlockingClient<Timed<Watch>>>();
+    let ws = any::<BlockingClient<Watch>>();
     let Ok(ws) = ws.with_deflate(any(), any::<Level>(), any::<Packed>()) else {
         return;
     };
-    *place::<Packing<Client<Generator>, Timed<Watch>>>() = ws;
-    let ws = place::<Packing<Client<Generator>, Timed<Watch>>>();
+    *place::<Packing<Client<Generator>, Watch>>() = ws;
+    let ws = place::<Packing<Client<Generator>, Watch>>();
     used(ws.connect());
     used(ws.connect_with(look));
     blocking_packing(ws);
@@ -118,6 +119,7 @@ macro_rules! open {
         used::<Result<(), Error<Fault>>>($ws.start_close(any(), any()));
         $ws.fail(any());
         used($ws.is_open());
+        used($ws.ended());
         used($ws.connection().is_some());
         used($ws.subprotocol());
         used($ws.transport() as *const Wire);

@@ -3,10 +3,10 @@
 #![no_std]
 #![no_main]
 
-use motews::Millis;
 use motews::handshake::{HandshakeError, Response};
+use motews::pace::Millis;
 use motews_embedded_io::blocking::WebSocket;
-use motews_embedded_io::{Answer, Timed};
+use motews_embedded_io::Decision;
 use motews_linked::machine::{any, bytes, hand, place};
 use motews_linked::transport::Wire;
 
@@ -16,7 +16,7 @@ type Server = WebSocket<
     motews::Server,
     &'static mut [u8],
     &'static mut [u8],
-    Timed<fn() -> Millis>,
+    fn() -> Millis,
 >;
 
 fn main() {
@@ -28,7 +28,7 @@ fn main() {
     let accepted = ws.accept_with(|event| match event {
         Err(HandshakeError::NotUpgrade) => {
             let response = Response::new(200).ok()?;
-            Some(Answer::Respond(response.body(b"Hello")))
+            Some(Decision::Respond(response.body(b"Hello")))
         }
         _ => None,
     });

@@ -4,7 +4,7 @@
 
 use motews::handshake::{ClientHandshake, ServerHandshake};
 use motews::{
-    Client, Connection, ControlSlots, ControlStorage, Deadlines, MessageBuffer, Server, Window,
+    Client, Connection, ControlSlots, ControlStorage, MessageBuffer, Pace, Server, Session, Window,
 };
 use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{Error, asynch};
@@ -95,9 +95,10 @@ size_of! {
     SLOTS: ControlSlots,
     SERVER: Connection<Server>,
     CLIENT: Connection<Client<Driver>>,
-    SERVER_HANDSHAKE: ServerHandshake<'static, [u8; 0]>,
-    CLIENT_HANDSHAKE: ClientHandshake<'static, [u8; 0]>,
-    DEADLINES: Deadlines,
+    SERVER_HANDSHAKE: ServerHandshake<[u8; 0]>,
+    CLIENT_HANDSHAKE: ClientHandshake<[u8; 0]>,
+    SESSION: Session<Server, Elsewhere>,
+    PACE: Pace,
     MESSAGE: MessageBuffer<[u8; 0]>,
     WINDOW: Window<[u8; 0]>,
     SMOLTCP_SERVER: ServerSocket<'static>,
