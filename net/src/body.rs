@@ -436,7 +436,7 @@ mod tests {
             "2;a=b;c=\"d\"\r\nhe\r\n0003 \r\nllo\r\n0;x\r\nA: b\r\nC: d\r\n\r\n",
             "1\r\nh\r\n1\r\ne\r\n2\t;x\r\nll\r\n1\r\no\r\n00000\r\n\r\n",
         ];
-        let long = "x".repeat(0x1aB);
+        let long = "x".repeat(0x1ab);
         let mut body = Body::new(Framing::Chunked, 1000);
         let decoded = decode(&mut body, format!("1aB\r\n{long}\r\n0\r\n\r\n").as_bytes());
         assert_eq!(decoded, (long.into_bytes(), Ok(())));

@@ -39,7 +39,7 @@ pub struct DialPlan<E> {
     attempts: Vec<Attempt<E>>,
     /// How many were started.
     started: usize,
-    /// When the next one starts at the latest.
+    /// When the next one starts: at once if one has failed.
     next: Duration,
     /// The attempts that failed, in that order.
     failed: Vec<usize>,
@@ -138,8 +138,7 @@ impl<E> DialPlan<E> {
                 false => Dial::Wait { until: None },
             };
         };
-        let pending = self.failed.len() < self.started;
-        if pending && now < self.next {
+        if now < self.next {
             let until = Some(self.next);
             return Dial::Wait { until };
         }

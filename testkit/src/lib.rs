@@ -6,10 +6,12 @@
 //! | [`head`] | requests and responses of the opening handshake, right and wrong |
 //! | [`transport`] | streams in memory: scripted, joined in pairs, trickling, with windows that close |
 //! | [`link`] | two sessions over a wire in simulated time |
+//! | [`mod@conformance`] | what each transport and each mode of an adapter has to do |
 //!
-//! Only [`link`] uses motews: with the others a mistake cannot be made at both ends.
+//! Only the last two use motews: with the others a mistake cannot be made at both ends.
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod frame;
 pub mod head;
 pub mod link;

@@ -71,13 +71,11 @@ impl Socks5 {
     pub(super) fn receive(&mut self, input: &mut &[u8]) -> Result<Answered, TunnelError> {
         loop {
             let missing = self.awaited_len().saturating_sub(self.answer.len());
-            if missing > 0 {
-                let (taken, rest) = input.split_at(missing.min(input.len()));
-                self.answer.extend_from_slice(taken);
-                *input = rest;
-                if taken.len() < missing {
-                    return Ok(Answered::More);
-                }
+            let (taken, rest) = input.split_at(missing.min(input.len()));
+            self.answer.extend_from_slice(taken);
+            *input = rest;
+            if taken.len() < missing {
+                return Ok(Answered::More);
             }
             let answered = match self.awaited {
                 Awaited::Method => self.method()?,

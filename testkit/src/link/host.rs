@@ -13,7 +13,7 @@ use super::plan::{Act, Echo, Plan};
 use super::wire::{Micros, Wire};
 
 /// More turns in one instant than this are a loop that waits for nothing.
-const MAX_TURNS: u32 = 100_000;
+const MAX_TURNS: u32 = 20_000;
 
 /// The longest time between two calls while a deadline is set, in milliseconds.
 const MAX_SILENCE: u32 = Timeouts::MAX;

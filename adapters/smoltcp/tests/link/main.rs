@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 mod closing;
+mod conformance;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;

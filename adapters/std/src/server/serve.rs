@@ -446,6 +446,10 @@ impl<D: Default> Slot<D> {
                 break wants;
             }
             core.transmit(context);
+            if context.cork.len() == 0 {
+                // What is owed waits for something else.
+                break wants;
+            }
             core.flush(context);
         };
         if core.session.connection().state() != State::Open {
