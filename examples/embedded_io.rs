@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use embedded_io_adapters::std::FromStd;
 use embedded_io_adapters::tokio_1::FromTokio;
+use motews::Millis;
 use motews::deflate::{DeflateConfig, Deflater};
-use motews::pace::Millis;
 use motews::{Chunk, Entropy, EntropyError, Role, SendError};
 use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{AsyncTime, Clock, Error, Extension, Time, Timer, asynch, blocking};

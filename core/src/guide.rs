@@ -18,7 +18,7 @@
 //!
 //! ```
 //! use motews::handshake::{Offers, RequestEvent, ServerHandshake, Upgrade};
-//! use motews::pace::{Millis, Timeouts};
+//! use motews::{Millis, Timeouts};
 //! use motews::{Chunk, Ended, Event, Server, Session, Wants, Window};
 //!
 //! type Failure = Box<dyn std::error::Error>;

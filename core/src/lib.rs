@@ -16,7 +16,7 @@
 //! | [`frame`], [`mask`], [`utf8`], [`close`], [`close_code`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
 //! | [`control`], [`event`] | the control frames that wait, and what goes in and comes out | §5.5, §6 |
 //! | [`session`], [`pace`], [`ended`] | **a connection in time: who is alive, what is due, how it ended** | §7.1.1, §10.4 |
-//! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
+//! | [`message`], [`window`] | what an adapter is made of | §5.6, - |
 //! | [`limits`] | what a peer may send at most | §10.4 |
 #![cfg_attr(
     feature = "deflate",
@@ -72,7 +72,6 @@ pub mod close;
 pub mod close_code;
 pub mod connection;
 pub mod control;
-pub mod deadline;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 pub mod ended;
@@ -95,7 +94,6 @@ pub use close::CloseFrame;
 pub use close_code::{CloseCode, Side};
 pub use connection::{Config, Connection, MAX_CONTROL_LEN, State};
 pub use control::{ControlSlots, ControlStorage};
-pub use deadline::{Deadlines, Due, Millis, Timeouts};
 pub use ended::Ended;
 pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};
 pub use event::{Chunk, DataFrame, DataKind, Event, Sent, Step};
@@ -103,7 +101,7 @@ pub use frame::{ControlPayload, FrameHeader, OpCode};
 pub use limits::Limits;
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
-pub use pace::{Deadline, Pace};
+pub use pace::{Deadline, Millis, Pace, Timeouts};
 #[cfg(feature = "rand_core_0_9")]
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]

@@ -88,7 +88,7 @@ impl Millis {
 /// 0 is due at once. Times above [`MAX`](Self::MAX), which is 12 days, count as that.
 ///
 /// ```
-/// use motews::pace::Timeouts;
+/// use motews::Timeouts;
 ///
 /// static PATIENT: Timeouts = Timeouts { keepalive: Some(120_000), ..Timeouts::DEFAULT };
 /// ```
@@ -334,7 +334,7 @@ impl Phase {
 /// later one.
 ///
 /// ```
-/// use motews::pace::{Deadline, Millis, Pace, Timeouts};
+/// use motews::{Deadline, Millis, Pace, Timeouts};
 ///
 /// let mut pace = Pace::new(Millis(0)); // a client has connected
 /// assert_eq!(pace.poll_at(&Timeouts::DEFAULT), Some(Millis(10_000)));

@@ -86,7 +86,7 @@ pub struct Wants {
 /// A server's session that echoes, and a peer that closes:
 ///
 /// ```
-/// use motews::pace::{Millis, Timeouts};
+/// use motews::{Millis, Timeouts};
 /// use motews::{Config, Ended, Event, Server, Session};
 ///
 /// let timeouts = &Timeouts::DEFAULT;

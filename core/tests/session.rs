@@ -4,11 +4,13 @@
     reason = "an index out of bounds fails the test"
 )]
 
-use motews::pace::{DRAIN, Deadline, Millis, Pace, Timeouts};
+use motews::pace::DRAIN;
+
 use motews::{
     Client, CloseCode, Config, DataKind, Ended, Entropy, EntropyError, Message, ProtocolViolation,
     SendError, Server, Session, Side, State, Wants,
 };
+use motews::{Deadline, Millis, Pace, Timeouts};
 
 const T: &Timeouts = &Timeouts::DEFAULT;
 

@@ -12,8 +12,8 @@ use core::fmt::Write as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{CloseCode, Config, Message, ProtocolViolation, Server, Session, State, Wants};
+use motews::{Deadline, Millis, Timeouts};
 
 /// All different, so that each can be told from the others.
 const T: &Timeouts = &Timeouts {

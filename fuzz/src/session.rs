@@ -14,7 +14,7 @@
 //! more polls, the ends in the other order, and by another clock, which may not matter.
 
 use motews::MAX_CONTROL_LEN;
-use motews::pace::Timeouts;
+use motews::Timeouts;
 use motews_testkit::link::{Act, Echo, Link, Path, Plan, Seen};
 
 const TIMES: [Option<u32>; 8] = [

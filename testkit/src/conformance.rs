@@ -18,7 +18,7 @@ mod socket;
 use std::collections::VecDeque;
 
 use motews::Ended;
-use motews::pace::Timeouts;
+use motews::Timeouts;
 
 use crate::frame::{self, Frame};
 

@@ -3,11 +3,11 @@
 
 use std::collections::VecDeque;
 
-use motews::pace::{Millis, Timeouts};
 use motews::{
     Client, CloseCode, Config, DataKind, Ended, Event, MAX_CONTROL_LEN, Message, Role, SendError,
     Server, Session, Wants,
 };
+use motews::{Millis, Timeouts};
 use motews_testkit::conformance::{Adapter, Subject, Told};
 use motews_testkit::link::Random;
 

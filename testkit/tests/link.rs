@@ -1,6 +1,8 @@
 //! Scenarios of the link model: honest slow peers, who lose nothing, and others, who end in time.
 
-use motews::pace::{DRAIN, Deadline, Timeouts};
+use motews::pace::DRAIN;
+
+use motews::{Deadline, Timeouts};
 use motews::{Ended, Side};
 use motews_testkit::link::{Act, Echo, Link, Path, Plan, Seen};
 

@@ -1,7 +1,7 @@
 //! What holds for any honest peer on any link, and for any cut of the same inputs.
 
-use motews::pace::{Millis, Timeouts};
 use motews::{CloseCode, Config, Ended, Event, Message, Server, Session};
+use motews::{Millis, Timeouts};
 use motews_testkit::frame;
 use motews_testkit::link::{Act, Echo, Link, Path, Plan};
 use proptest::collection::vec;

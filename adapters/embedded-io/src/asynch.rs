@@ -409,7 +409,7 @@ where
     /// was left unread, and then it may miss the last frames.
     ///
     /// With a clock it takes a second at most after a clean close, and otherwise
-    /// [`Timeouts::close`](motews::pace::Timeouts::close).
+    /// [`Timeouts::close`](motews::Timeouts::close).
     ///
     /// Cancel-safe: call it again.
     ///

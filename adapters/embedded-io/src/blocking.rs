@@ -11,8 +11,8 @@
 //! the socket, and make that `TimedOut`.
 
 use embedded_io::{Read, Write};
+use motews::Millis;
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
-use motews::pace::Millis;
 use motews::{
     Chunk, Client, CloseCode, DataKind, Entropy, Event, Message, MessageBuffer, Role, SendError,
     Server,
@@ -307,7 +307,7 @@ where
     /// was left unread, and then it may miss the last frames.
     ///
     /// With a clock it takes a second at most after a clean close, and otherwise
-    /// [`Timeouts::close`](motews::pace::Timeouts::close).
+    /// [`Timeouts::close`](motews::Timeouts::close).
     ///
     /// # Errors
     /// [`Error::Io`], and [`Error::Ended`] if the connection was not closed and its time is over.

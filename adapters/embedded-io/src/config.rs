@@ -3,8 +3,8 @@
 use core::fmt;
 
 use motews::Limits;
+use motews::Timeouts;
 use motews::handshake::{Answer, Offers, Response, Upgrade};
-use motews::pace::Timeouts;
 
 /// The least room for the receive buffer and for the transmit buffer, in bytes.
 ///

@@ -8,11 +8,11 @@ use motews::handshake::{
     Agreed, Answer, ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, Response,
     ResponseEvent, ServerHandshake, Upgrade,
 };
-use motews::pace::{Millis, Pace, Timeouts};
 use motews::{
     Client, CloseCode, Ended, Entropy, FrameHeader, Message, Role, SendError, Server, Session,
     Wants, Window,
 };
+use motews::{Millis, Pace, Timeouts};
 
 use crate::config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
 use crate::error::{Failure, is_gone};

@@ -76,7 +76,7 @@
 //! `Read` and `Write` want the same transport, so a WebSocket that writes does not read meanwhile.
 //! If the peer does the same, and both have sent more than the buffers between them hold, each waits
 //! for the other. With a clock that ends with the time for writing
-//! ([`Timeouts::write`](motews::pace::Timeouts::write)); without one it does not. A peer that reads
+//! ([`Timeouts::write`](motews::Timeouts::write)); without one it does not. A peer that reads
 //! while it sends, as browsers do, is never stuck. Nor are two of these if one of them is
 //! [`split`](asynch::WebSocket::split): its halves read while they write.
 #![no_std]

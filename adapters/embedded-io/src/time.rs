@@ -2,12 +2,12 @@
 
 use core::future::{Future, pending};
 
-use motews::pace::Millis;
+use motews::Millis;
 
 /// A source of time. A closure that returns the time is one.
 ///
 /// ```
-/// use motews::pace::Millis;
+/// use motews::Millis;
 /// # fn milliseconds() -> u64 { 0 }
 /// let clock = || Millis(milliseconds() as u32);
 /// # fn is_clock(_: impl motews_embedded_io::Clock) {}
@@ -28,7 +28,7 @@ impl<F: FnMut() -> Millis> Clock for F {
 /// A source of time that can wait.
 ///
 /// ```
-/// use motews::pace::Millis;
+/// use motews::Millis;
 /// use motews_embedded_io::{Clock, Timer};
 /// use std::time::{Duration, Instant};
 ///

@@ -2,8 +2,8 @@
 
 use core::marker::PhantomData;
 
+use motews::Pace;
 use motews::handshake::Request;
-use motews::pace::Pace;
 use motews::{
     Chunk, Client, CloseCode, Connection, Ended, Entropy, Event, MessageBuffer, ProtocolViolation,
     Role, Server, Window,

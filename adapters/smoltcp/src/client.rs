@@ -2,8 +2,8 @@
 
 use core::mem;
 
+use motews::Millis;
 use motews::handshake::{Agreed, ClientHandshake, ConfigError, Key, Request, ResponseEvent};
-use motews::pace::Millis;
 use motews::{Client, Ended, Entropy};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;

@@ -1,7 +1,7 @@
 //! The server's side: from a listening TCP socket to an open connection, and back.
 
+use motews::Millis;
 use motews::handshake::{Answer, HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
-use motews::pace::Millis;
 use motews::{Ended, Pace, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;

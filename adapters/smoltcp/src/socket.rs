@@ -3,11 +3,11 @@
 #[cfg(feature = "deflate")]
 use motews::deflate::DeflateParams;
 use motews::handshake::{Agreed, Offers};
-use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{
     CloseCode, DataKind, Ended, Event, Limits, Message, Pace, ProtocolViolation, Role, SendError,
     Session, State, Wants,
 };
+use motews::{Deadline, Millis, Timeouts};
 use smoltcp::socket::tcp::{RecvError, Socket};
 use smoltcp::time::Instant;
 

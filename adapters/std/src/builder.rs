@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
+use motews::Timeouts;
 #[cfg(feature = "deflate")]
 use motews::deflate::{DeflateConfig, DeflateParams};
-use motews::pace::Timeouts;
 use motews::{Limits, Role, Server};
 use motews_net::http::Response as HttpResponse;
 use motews_net::{Proxy, RedirectPolicy};

@@ -101,10 +101,10 @@ pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
+pub use motews::Timeouts;
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
-pub use motews::pace::Timeouts;
 pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
 pub use motews_net::{
     BodyError, Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, SocksReply,

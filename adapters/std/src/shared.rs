@@ -13,11 +13,11 @@ use std::io::{self, IoSlice};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{
     CloseCode, DataFrame, DataKind, Ended, FrameHeader, MAX_CONTROL_LEN, Mask, Role, Session,
     State, Wants,
 };
+use motews::{Deadline, Millis, Timeouts};
 
 use crate::error::{Lost, SendError};
 use crate::message::Message;

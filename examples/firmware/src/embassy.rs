@@ -12,7 +12,7 @@ use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_time::Instant;
 use embassy_time_queue_utils::Queue;
-use motews::pace::Millis;
+use motews::Millis;
 use motews_embedded_io::{Clock, Timer};
 use static_cell::StaticCell;
 

@@ -3,8 +3,8 @@
 use core::fmt::Write;
 
 use heapless::{String, Vec};
+use motews::Timeouts;
 use motews::handshake::{HandshakeError, Header, Offers, RequestEvent, Response, path_and_query};
-use motews::pace::Timeouts;
 use motews::{Event, Message, MessageBuffer, ProtocolViolation};
 use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 use smoltcp::iface::{SocketHandle, SocketSet};

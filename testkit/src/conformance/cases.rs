@@ -1,7 +1,7 @@
 //! The cases.
 
-use motews::pace::{Deadline, Timeouts};
 use motews::{CloseCode, Ended, ProtocolViolation, Side};
+use motews::{Deadline, Timeouts};
 
 use super::{Adapter, Kit, Subject, Told};
 use crate::frame::{self, Frame};

@@ -1,6 +1,6 @@
 //! When a session has to end.
 
-use motews::pace::{Deadline, Timeouts};
+use motews::{Deadline, Timeouts};
 
 /// When a session has to end at the latest: the rules of `motews::pace` again, on a clock that does
 /// not wrap.

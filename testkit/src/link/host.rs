@@ -4,8 +4,8 @@ mod application;
 
 use std::collections::VecDeque;
 
-use motews::pace::{Millis, Timeouts};
 use motews::{Config, DataKind, Ended, Event, MAX_CONTROL_LEN, Role, Session, State, Wants};
+use motews::{Millis, Timeouts};
 
 use super::Random;
 use super::bounds::Bounds;

@@ -1,6 +1,6 @@
 //! What an application at one end of a link does.
 
-use motews::pace::Timeouts;
+use motews::Timeouts;
 
 /// One thing that an application does, in the order of its script.
 #[derive(Clone, Debug, PartialEq, Eq)]

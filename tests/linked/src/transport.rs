@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::task::Poll;
 
-use motews::pace::Millis;
+use motews::Millis;
 use motews_embedded_io::{Clock, Timer};
 
 use crate::machine::{any, used};

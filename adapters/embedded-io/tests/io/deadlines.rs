@@ -2,8 +2,8 @@
 
 use core::task::Poll;
 
-use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{CloseCode, Ended, Event, Message, Server};
+use motews::{Deadline, Millis, Timeouts};
 use motews_embedded_io::{Config, Error, asynch, blocking};
 
 use crate::support::{Got, Hand, NotNow, REQUEST, Script, frame, poll, read_by_client};

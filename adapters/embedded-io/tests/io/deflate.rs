@@ -975,7 +975,7 @@ fn end_of_a_message_waits_for_room_and_is_written_first() {
 #[test]
 fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
     static CONFIG: Config<'static> = Config {
-        timeouts: motews::pace::Timeouts {
+        timeouts: motews::Timeouts {
             idle: Some(1_000),
             ..Config::DEFAULT.timeouts
         },

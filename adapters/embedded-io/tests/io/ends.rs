@@ -278,7 +278,7 @@ fn blocking_close_ends_as_the_async_one_does() {
     // A tenth of a second for each look at the clock.
     let clock = move || {
         time += 100;
-        motews::pace::Millis(time)
+        motews::Millis(time)
     };
     let ws = blocking::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
     let mut ws = ws.expect("room").with_clock(clock);

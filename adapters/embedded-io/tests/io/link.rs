@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use embedded_io::ErrorType;
-use motews::pace::Millis;
+use motews::Millis;
 use motews::{Client, Config, Connection};
 use motews_embedded_io::{Clock, Timer};
 

@@ -4,8 +4,8 @@ use core::future::{poll_fn, ready};
 use core::pin::pin;
 use core::task::Poll;
 
-use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{CloseCode, DataKind, Ended, Event, Message, Server};
+use motews::{Deadline, Millis, Timeouts};
 use motews_embedded_io::{Config, Duplex, Error, Extension, NoExtension, asynch, blocking};
 
 use crate::link::Link;

@@ -6,7 +6,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use std::rc::Rc;
 
-use motews::pace::Millis;
+use motews::Millis;
 use motews::{
     Client, CloseCode, Config, Connection, DataKind, Entropy, EntropyError, Event, Message, Server,
 };

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
+use motews::Timeouts;
 use motews::handshake::{Request, RequestEvent};
-use motews::pace::Timeouts;
 use motews::{CloseCode, DataKind, Ended, Event, SendError};
 use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, ServerSocket};
 use motews_testkit::conformance::{Adapter, Subject, Told};

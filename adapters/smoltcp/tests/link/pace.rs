@@ -2,8 +2,8 @@
 
 use motews::Side::{Local, Remote};
 use motews::handshake::{HandshakeError, Request, RequestEvent, Response};
-use motews::pace::{Deadline, Timeouts};
 use motews::{CloseCode, DataKind, Ended, Event, Message};
+use motews::{Deadline, Timeouts};
 use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, gives_way};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;

@@ -4,7 +4,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use mio::Registry;
-use motews::pace::Millis;
+use motews::Millis;
 
 use super::cork::Cork;
 use super::id::PeerId;

@@ -1,6 +1,6 @@
 //! Where a connection keeps control frames, and what may stand in a Close.
 
-use motews::pace::Millis;
+use motews::Millis;
 use motews::role::Server;
 use motews::{CloseCode, Config, ControlSlots, ControlStorage, Session};
 

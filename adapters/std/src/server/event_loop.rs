@@ -12,7 +12,9 @@ use std::time::Instant;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use motews::pace::{DRAIN, Millis, Timeouts};
+use motews::pace::DRAIN;
+
+use motews::{Millis, Timeouts};
 use slab::Slab;
 
 use super::connection::Slot;

@@ -35,7 +35,7 @@ use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use motews::pace::Timeouts;
+use motews::Timeouts;
 use socket2::Socket;
 
 use crate::builder::Builder;

@@ -6,7 +6,7 @@ use std::io;
 use std::panic::catch_unwind;
 
 use mio::net::TcpStream;
-use motews::pace::Millis;
+use motews::Millis;
 use motews::role::Server;
 use motews::{Chunk, CloseCode, DataKind, Event, Message, Pace, Session, State};
 

@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 
 use motews::Config;
-use motews::pace::Timeouts;
+use motews::Timeouts;
 
 use super::stream::Tls;
 #[cfg(feature = "tls")]

@@ -13,12 +13,11 @@ use motews::handshake::{
     Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Text,
     Upgrade, path_and_query, subprotocols,
 };
-use motews::pace::{self, Deadline};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Config, Connection, ControlPayload, ControlSlots,
-    ControlStorage, DataFrame, Deadlines, Ended, Entropy, EntropyError, FrameHeader, Limits, Mask, Message,
-    MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace, ProtocolViolation, Role, SendError,
-    Server, Session, State, Timeouts, Utf8Validator, Window,
+    ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader, Limits, Mask,
+    Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace, ProtocolViolation, Role,
+    SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
@@ -33,7 +32,6 @@ fn main() {
     message::<&mut [u8]>();
     window::<[u8; 64]>();
     window::<&mut [u8]>();
-    deadlines();
     pace();
     session::<Server, ControlSlots>(Server);
     session::<Server, Elsewhere>(Server);
@@ -175,30 +173,15 @@ fn window<B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     used(window.capacity());
 }
 
-/// `deadline`.
-fn deadlines() {
-    used(any::<Millis>().after(any()));
-    used(any::<Millis>().since(any()));
-    used(Timeouts::default());
-    *place() = Deadlines::new(any());
-    let deadlines = place::<Deadlines>();
-    deadlines.opened(any());
-    deadlines.received(any());
-    deadlines.received_message(any());
-    deadlines.closing(any());
-    used(deadlines.next(place()));
-    used(deadlines.poll(any(), place()));
-}
-
 /// `pace`, `ended`.
 fn pace() {
-    let millis = any::<pace::Millis>();
+    let millis = any::<Millis>();
     used(millis.after(any()));
     used(millis.since(any()));
     used(millis.has_reached(any()));
     used(millis.max(any()));
     used(millis.min(any()));
-    used(pace::Timeouts::default());
+    used(Timeouts::default());
     used(any::<Deadline>().name());
     *place() = Pace::new(any());
     let pace = place::<Pace>();

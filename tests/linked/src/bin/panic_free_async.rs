@@ -123,10 +123,7 @@ async fn async_open<R: Role + 'static>(
 }
 
 async fn packing_open<R: Role + 'static>(ws: &mut Packing<R>) {
-    open!(
-        ws,
-        asynch::Reply<'static, Wire, R, Buffer, Watch, Packed>
-    );
+    open!(ws, asynch::Reply<'static, Wire, R, Buffer, Watch, Packed>);
 }
 
 /// What is the same for the halves of one that compresses and of one that does not.

@@ -3,21 +3,15 @@
 #![no_std]
 #![no_main]
 
+use motews::Millis;
 use motews::handshake::{HandshakeError, Response};
-use motews::pace::Millis;
-use motews_embedded_io::blocking::WebSocket;
 use motews_embedded_io::Decision;
+use motews_embedded_io::blocking::WebSocket;
 use motews_linked::machine::{any, bytes, hand, place};
 use motews_linked::transport::Wire;
 
-type Server = WebSocket<
-    'static,
-    Wire,
-    motews::Server,
-    &'static mut [u8],
-    &'static mut [u8],
-    fn() -> Millis,
->;
+type Server =
+    WebSocket<'static, Wire, motews::Server, &'static mut [u8], &'static mut [u8], fn() -> Millis>;
 
 fn main() {
     let ws = place::<Server>();
