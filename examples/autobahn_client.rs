@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use motews_std::{Builder, CloseCode, Deflate, Message, WebSocket};
+use motews_std::{Builder, CloseCode, DeflateConfig, Message, WebSocket};
 
 /// Runs all cases of an Autobahn `fuzzingserver` against this client: an echo, case after case. The
 /// verdicts are in the server's reports.
@@ -55,7 +55,7 @@ fn run(url: &str, agent: &str) -> io::Result<u32> {
 }
 
 fn connect(url: &str) -> io::Result<WebSocket> {
-    Ok(Builder::new().deflate(Deflate::MAX).connect(url)?)
+    Ok(Builder::new().deflate(DeflateConfig::MAX).connect(url)?)
 }
 
 fn echo(url: &str) -> io::Result<()> {

@@ -37,7 +37,7 @@ use motews_examples::compression::TrafficTold;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, Context, Deflate, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
+    CloseCode, Context, DeflateConfig, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
     Request, Response, SendError, Server, SlowPolicy, Timeouts,
 };
 use serde::{Deserialize, Serialize};
@@ -439,9 +439,9 @@ fn main() -> ExitCode {
             takeover: false,
             ..Context::default()
         };
-        builder = builder.deflate(Deflate {
+        builder = builder.deflate(DeflateConfig {
             send,
-            ..Deflate::default()
+            ..DeflateConfig::default()
         });
     }
     let house = House {

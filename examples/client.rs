@@ -15,8 +15,8 @@ use clap::Parser;
 use motews_examples::compression::{self, Saved};
 use motews_std::role::Client;
 use motews_std::{
-    Builder, CloseCode, ConnectError, Message, NetStream, OsEntropy, Outcome, SendError, Sender,
-    Timeouts, WebSocket,
+    Builder, CloseCode, ConnectError, Message, NetStream, OsEntropy, Outcome, ProtocolViolation,
+    Proxy, RecvError, RedirectPolicy, SendError, Sender, Timeouts, WebSocket,
 };
 
 /// A WebSocket client for the terminal: what you type goes out, a line a message; what comes in is
@@ -49,6 +49,19 @@ struct Options {
     /// The request's Origin header, as a browser would send for a page from there
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+
+    /// Connect through this proxy: http://, socks5:// or socks5h://, with user:password@ if need be.
+    /// Without it, the one that http_proxy, https_proxy or all_proxy names, unless no_proxy has the host
+    #[arg(short = 'x', long, value_name = "URL")]
+    proxy: Option<Proxy>,
+
+    /// Follow redirects, at most 5
+    #[arg(short = 'L', long = "location")]
+    follow: bool,
+
+    /// The longest message that is received, in MiB
+    #[arg(long, value_name = "MIB", default_value = "64")]
+    max_message: u32,
 
     /// Trust the certificates in this PEM file, and no others
     #[cfg(feature = "tls")]
@@ -154,7 +167,7 @@ fn run(options: Options) -> Result<(), Failure> {
     // It may be waiting for a line when the server closes: then the program ends without it.
     thread::spawn(move || input.run(binaries));
 
-    let ended = listen(&mut ws, &sender, &mut printer, &progress, tells);
+    let ended = listen(&mut ws, &sender, &mut printer, &progress, &options, tells);
     if options.compression.wanted().is_some() {
         note(compression(&ws));
     }
@@ -167,9 +180,18 @@ fn listen(
     sender: &Sender<NetStream, Client<OsEntropy>>,
     printer: &mut Printer,
     progress: &Progress,
+    options: &Options,
     tells: bool,
 ) -> Result<(), Failure> {
-    while let Some(message) = ws.recv().map_err(|error| (BROKEN, error.to_string()))? {
+    let broken = |error| match error {
+        RecvError::Protocol(ProtocolViolation::MessageTooBig) => {
+            let limit = options.max_message;
+            let text = format!("a message is longer than {limit} MiB; --max-message allows more");
+            (BROKEN, text)
+        }
+        error => (BROKEN, error.to_string()),
+    };
+    while let Some(message) = ws.recv().map_err(broken)? {
         progress.note_message();
         match printer.print(&message) {
             Ok(()) => {}
@@ -222,6 +244,7 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
     let mut builder = Builder::new()
         .subprotocols(options.protocols.iter().map(|name| name.trim()))
         .connect_timeout(Some(options.timeout))
+        .max_message_len((options.max_message as usize).saturating_mul(1 << 20))
         .timeouts(Timeouts {
             handshake: Some(millis(options.timeout)),
             keepalive: (!options.ping.is_zero()).then_some(millis(options.ping)),
@@ -230,6 +253,13 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
         });
     for (name, value) in &options.headers {
         builder = builder.header(name, value);
+    }
+    builder = match &options.proxy {
+        Some(proxy) => builder.proxy(proxy.clone()),
+        None => builder.proxy_from_env(),
+    };
+    if options.follow {
+        builder = builder.redirects(RedirectPolicy::DEFAULT);
     }
     if let Some(origin) = &options.origin {
         builder = builder.origin(origin);
@@ -244,7 +274,7 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
     }
     builder.connect(&options.url).map_err(|error| {
         let status = match error {
-            ConnectError::Url(_) | ConnectError::Config(_) => USAGE,
+            ConnectError::Url(_) | ConnectError::Config(_) | ConnectError::Proxy(_) => USAGE,
             _ => NOT_CONNECTED,
         };
         (status, explain(&options.url, &error))

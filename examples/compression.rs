@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use motews_std::{Context, Deflate, Octets, Request, Response, Traffic, WindowBits};
+use motews_std::{
+    Context, DeflateConfig, DeflateParams, Octets, Request, Response, Traffic, WindowBits,
+};
 use serde::Serialize;
 
 use crate::site;
@@ -41,7 +43,7 @@ pub struct Options {
 impl Options {
     /// What is wanted, if anything.
     #[must_use]
-    pub fn wanted(&self) -> Option<Deflate> {
+    pub fn wanted(&self) -> Option<DeflateConfig> {
         let limit = |mut context: Context| {
             if let Some(bits) = self.window_bits.and_then(WindowBits::new) {
                 context.window_bits = bits;
@@ -49,8 +51,8 @@ impl Options {
             context.takeover &= !self.no_context_takeover;
             context
         };
-        let Deflate { send, receive } = Deflate::default();
-        self.deflate.then(|| Deflate {
+        let DeflateConfig { send, receive } = DeflateConfig::default();
+        self.deflate.then(|| DeflateConfig {
             send: limit(send),
             receive: limit(receive),
         })
@@ -59,8 +61,8 @@ impl Options {
 
 /// What a client and its server have agreed on, as an answer in `Sec-WebSocket-Extensions` says it.
 #[must_use]
-pub fn extension(agreed: Deflate) -> String {
-    let Deflate { send, receive } = agreed;
+pub fn extension(agreed: DeflateParams) -> String {
+    let DeflateParams { send, receive } = agreed;
     let mut text = "permessage-deflate".to_owned();
     for (side, context) in [("server", receive), ("client", send)] {
         if !context.takeover {

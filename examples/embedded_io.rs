@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use embedded_io_adapters::std::FromStd;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Deflater};
+use motews::deflate::{DeflateConfig, Deflater};
 use motews::pace::Millis;
 use motews::{Chunk, Entropy, EntropyError, Role, SendError};
 use motews_embedded_io::deflate::Memory;
@@ -55,7 +55,7 @@ impl Entropy for Os {
 
 /// Memory enough for `config`.
 #[must_use]
-pub fn memory(config: Deflate) -> Memory<Vec<u8>, Vec<u8>, Vec<u8>> {
+pub fn memory(config: DeflateConfig) -> Memory<Vec<u8>, Vec<u8>, Vec<u8>> {
     Memory {
         window: vec![0; config.receive.window_bits.size()],
         deflater: vec![0; Deflater::<Vec<u8>>::full_memory(config.send.window_bits)],

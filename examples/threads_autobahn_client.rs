@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 
 use clap::Parser;
 use embedded_io_adapters::std::FromStd;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
 use motews_embedded_io::{Extension, NoExtension, Untimed};
@@ -44,7 +44,11 @@ fn main() -> Fallible<()> {
         let ws = client(address, &target)?;
         // Most cases end with a failure of the connection, which is what they test.
         let end = if deflate {
-            talk(ws.with_deflate(Deflate::MAX, Level::Default, memory(Deflate::MAX))?)
+            talk(ws.with_deflate(
+                DeflateConfig::MAX,
+                Level::Default,
+                memory(DeflateConfig::MAX),
+            )?)
         } else {
             talk(ws)
         };
@@ -62,7 +66,7 @@ fn main() -> Fallible<()> {
 fn client<'a>(address: &'a str, target: &'a str) -> Fallible<Ws<'a>> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let request = Request::new(address, target, &mut Os)?;
+    let request = Request::new(address, target)?;
     let (rx, tx) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     Ok(Ws::client(FromStd::new(stream), rx, tx, request, Os)?)
 }

@@ -8,7 +8,7 @@ use std::thread;
 use clap::Parser;
 use embedded_io_adapters::std::FromStd;
 use motews::Server;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews_embedded_io::blocking::WebSocket;
 use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
 use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Threaded, echo, memory};
@@ -51,7 +51,10 @@ fn main() -> io::Result<()> {
 }
 
 static CONFIG: Config<'static> = Config {
-    max_message_len: MAX_MESSAGE_LEN,
+    limits: motews::Limits {
+        message: MAX_MESSAGE_LEN,
+        ..motews::Limits::DEFAULT
+    },
     ..Config::DEFAULT
 };
 
@@ -63,7 +66,7 @@ fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io
     if !deflate {
         return talk(ws);
     }
-    let config = Deflate::default();
+    let config = DeflateConfig::default();
     talk(ws.with_deflate(config, Level::Default, memory(config))?)
 }
 

@@ -5,7 +5,7 @@ use core::error::Error as StdError;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
 use motews_embedded_io::{Extension, NoExtension, Untimed};
@@ -46,7 +46,12 @@ async fn main() -> Fallible<()> {
         let ws = client(address, &target).await?;
         // Most cases end with a failure of the connection, which is what they test.
         let end = if deflate {
-            talk(ws.with_deflate(Deflate::MAX, Level::Default, memory(Deflate::MAX))?).await
+            talk(ws.with_deflate(
+                DeflateConfig::MAX,
+                Level::Default,
+                memory(DeflateConfig::MAX),
+            )?)
+            .await
         } else {
             talk(ws).await
         };
@@ -64,7 +69,7 @@ async fn main() -> Fallible<()> {
 async fn client<'a>(address: &'a str, target: &'a str) -> Fallible<Ws<'a>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let request = Request::new(address, target, &mut Os)?;
+    let request = Request::new(address, target)?;
     let (rx, tx) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     Ok(Ws::client(FromTokio::new(stream), rx, tx, request, Os)?)
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer, SendError};
 use motews_embedded_io::asynch::WebSocket;
@@ -42,12 +42,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     } = Options::parse();
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
-    let request = Request::new(&address, &target, &mut Os)?;
+    let request = Request::new(&address, &target)?;
     let (rx, tx) = (vec![0; 4096], vec![0; 4096]);
     let ws = WebSocket::client(FromTokio::new(stream), rx, tx, request, Os)?;
     let mut ws: Ws<'_> = ws.with_clock(TokioTime::new());
     if deflate {
-        let config = Deflate::default();
+        let config = DeflateConfig::default();
         let mut ws = ws.with_deflate(config, Level::Default, memory(config))?;
         ws.connect().await?;
         match ws.deflate() {

@@ -6,7 +6,7 @@ use std::io;
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::Server;
-use motews::deflate::{Deflate, Level};
+use motews::deflate::{DeflateConfig, Level};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Config, Error, Extension};
 use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Tokio, TokioTime, echo_async, memory};
@@ -51,7 +51,10 @@ async fn main() -> io::Result<()> {
 }
 
 static CONFIG: Config<'static> = Config {
-    max_message_len: MAX_MESSAGE_LEN,
+    limits: motews::Limits {
+        message: MAX_MESSAGE_LEN,
+        ..motews::Limits::DEFAULT
+    },
     ..Config::DEFAULT
 };
 
@@ -62,7 +65,7 @@ async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Er
     if !deflate {
         return talk(ws).await;
     }
-    let config = Deflate::default();
+    let config = DeflateConfig::default();
     talk(ws.with_deflate(config, Level::Default, memory(config))?).await
 }
 

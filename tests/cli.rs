@@ -14,7 +14,7 @@ use base64::Engine;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use motews_std::tls::TlsStream;
-use motews_std::{Builder, Deflate};
+use motews_std::{Builder, DeflateConfig};
 use motews_tests::{ServerProcess, example, free_port, wait_until};
 use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
@@ -162,10 +162,11 @@ fn client_tells_of_a_server_that_leaves() {
 #[test]
 #[ignore = "builds the examples"]
 fn client_tells_what_is_wrong_with_the_command_line() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&[], "Usage"),
         (&["nonsense"], "no URL"),
-        (&["http://127.0.0.1/"], "does not begin with ws://"),
+        (&["ftp://127.0.0.1/"], "does not begin with ws://"),
+        (&["ws://127.0.0.1:1/", "-x", "socks4://h"], "socks5://"),
         (&["ws://127.0.0.1:65536/"], "port"),
         (&["ws://127.0.0.1/#top"], "fragment"),
         (&["ws://127.0.0.1:1/", "-H", "no colon"], "NAME: VALUE"),
@@ -243,7 +244,7 @@ fn servers_that_compress_tell_a_page_what_that_saves() {
             (head[9..12].to_owned(), body.to_owned())
         };
         let connect = |query: &str| {
-            let builder = Builder::new().deflate(Deflate::MAX);
+            let builder = Builder::new().deflate(DeflateConfig::MAX);
             let ws = builder.connect(&format!("{}{query}", server.url()));
             ws.expect("motews connects")
         };
@@ -308,6 +309,10 @@ fn client_tells_why_it_cannot_connect() {
             "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
             "but an ordinary page: the status is 200\n",
         ),
+        (
+            "HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nNo way\n\r\n0\r\n\r\n",
+            "the status 403\n  No way\n",
+        ),
         ("SSH-2.0-OpenSSH_9.2\r\n", "is not a WebSocket server"),
         ("", "ended the connection before it answered"),
     ];
@@ -321,6 +326,65 @@ fn client_tells_why_it_cannot_connect() {
         assert!(ended.stderr.contains(message), "{response}: {ended:?}");
         server.join();
     }
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_message_beyond_the_limit_names_the_option() {
+    let server = Peer::start(|stream| {
+        let mut ws = motews_std::accept(stream).expect("a client");
+        _ = ws.send(vec![0; 17 << 20]);
+    });
+    let ended = client(&[&server.url(), "--max-message", "16"], "");
+    assert_eq!(ended.status, BROKEN, "{ended:?}");
+    assert!(ended.stderr.contains("longer than 16 MiB"), "{ended:?}");
+    assert!(ended.stderr.contains("--max-message"), "{ended:?}");
+    server.join();
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_follows_redirects_if_asked_to() {
+    let there = Peer::start(|stream| {
+        let mut ws = motews_std::accept(stream).expect("a client");
+        while let Ok(Some(message)) = ws.recv() {
+            ws.send(message).expect("sent");
+        }
+    });
+    let location = there.url();
+    let here = Peer::start(move |mut stream| {
+        _ = stream.read(&mut [0; 4096]);
+        let head = format!("HTTP/1.1 301 Moved\r\nLocation: {location}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("written");
+    });
+    client(&["-L", &here.url()], "hello\n").expect(FINE, "hello\n", "");
+    here.join();
+    there.join();
+}
+
+#[test]
+#[ignore = "builds the examples"]
+fn client_goes_through_the_proxy_it_is_given() {
+    let proxy = Peer::start(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head");
+            head.extend(byte);
+        }
+        assert!(head.starts_with(b"CONNECT nowhere.invalid:80 "));
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+            .expect("written");
+        // It is the server, too.
+        let mut ws = motews_std::accept(stream).expect("a client");
+        while let Ok(Some(message)) = ws.recv() {
+            ws.send(message).expect("sent");
+        }
+    });
+    let url = proxy.address.to_string();
+    client(&["-x", &url, "ws://nowhere.invalid/"], "hello\n").expect(FINE, "hello\n", "");
+    proxy.join();
 }
 
 #[test]

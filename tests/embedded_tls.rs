@@ -129,7 +129,7 @@ fn wss_blocking_client_echoes_and_closes_clean() {
     tls.open(TlsContext::new(&config, Provider::trusting(&authority)))
         .expect("TLS");
 
-    let request = Request::new("localhost", "/", &mut Os).expect("right");
+    let request = Request::new("localhost", "/").expect("right");
     let mut ws: blocking::WebSocket<'_, _, Client<Os>, _, _> =
         blocking::WebSocket::client(tls, [0; 64], vec![0; 50_000], request, Os).expect("room");
     ws.connect().expect("a response");
@@ -163,7 +163,7 @@ async fn wss_async_client_echoes_and_closes_clean() {
         .await
         .expect("TLS");
 
-    let request = Request::new("localhost", "/", &mut Os).expect("right");
+    let request = Request::new("localhost", "/").expect("right");
     let mut ws: asynch::WebSocket<'_, _, Client<Os>, _, _> =
         asynch::WebSocket::client(tls, [0; 64], vec![0; 50_000], request, Os).expect("room");
     ws.connect().await.expect("a response");

@@ -35,8 +35,8 @@ use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
 use motews_std::{
-    CloseCode, Context, Deflate, Handler, Message, MessageRef, Octets, Outcome, SendError,
-    ServerHandle, Share, Traffic, WebSocket, WindowBits,
+    CloseCode, Context, DeflateConfig, DeflateParams, Handler, Message, MessageRef, Octets,
+    Outcome, SendError, ServerHandle, Share, Traffic, WebSocket, WindowBits,
 };
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
@@ -365,7 +365,7 @@ fn connect_motews(address: SocketAddr) -> WebSocket {
 fn connect_compressing(address: SocketAddr) -> WebSocket {
     let builder = motews_std::Builder::new()
         .subprotocols(["unknown", "echo"])
-        .deflate(Deflate::default());
+        .deflate(DeflateConfig::default());
     let socket = builder
         .connect(&format!("ws://{address}/"))
         .expect("motews connects");
@@ -374,7 +374,7 @@ fn connect_compressing(address: SocketAddr) -> WebSocket {
 }
 
 /// Accepts with motews and this compression, which the peer must have as well.
-fn accept_with(config: Deflate, stream: TcpStream) -> WebSocket<TcpStream, Server> {
+fn accept_with(config: DeflateConfig, stream: TcpStream) -> WebSocket<TcpStream, Server> {
     let builder = motews_std::Builder::new()
         .subprotocols(["echo"])
         .deflate(config);
@@ -384,7 +384,7 @@ fn accept_with(config: Deflate, stream: TcpStream) -> WebSocket<TcpStream, Serve
 }
 
 fn accept_compressing(stream: TcpStream) -> WebSocket<TcpStream, Server> {
-    accept_with(Deflate::default(), stream)
+    accept_with(DeflateConfig::default(), stream)
 }
 
 /// The same with windows of 512 bytes, and without context takeover.
@@ -393,7 +393,7 @@ fn accept_compressing_little(stream: TcpStream) -> WebSocket<TcpStream, Server> 
         window_bits: WindowBits::new(9).expect("9 bits"),
         takeover: false,
     };
-    let config = Deflate {
+    let config = DeflateConfig {
         send: context,
         receive: context,
     };
@@ -401,15 +401,15 @@ fn accept_compressing_little(stream: TcpStream) -> WebSocket<TcpStream, Server> 
 }
 
 /// Windows of all sizes, the same for both sides, each with context takeover and without.
-fn all_windows() -> impl Iterator<Item = Deflate> {
+fn all_windows() -> impl Iterator<Item = DeflateConfig> {
     let alone = |context: Context| Context {
         takeover: false,
         ..context
     };
-    let Deflate { send, receive } = Deflate::MAX;
+    let DeflateConfig { send, receive } = DeflateConfig::MAX;
     let both = [
-        Deflate::MAX,
-        Deflate {
+        DeflateConfig::MAX,
+        DeflateConfig {
             send: alone(send),
             receive: alone(receive),
         },
@@ -418,12 +418,12 @@ fn all_windows() -> impl Iterator<Item = Deflate> {
     all_bits.flat_map(move |bits| both.map(|config| with_windows(config, bits)))
 }
 
-fn with_windows(config: Deflate, window_bits: WindowBits) -> Deflate {
+fn with_windows(config: DeflateConfig, window_bits: WindowBits) -> DeflateConfig {
     let limited = |context: Context| Context {
         window_bits,
         ..context
     };
-    Deflate {
+    DeflateConfig {
         send: limited(config.send),
         receive: limited(config.receive),
     }
@@ -431,11 +431,12 @@ fn with_windows(config: Deflate, window_bits: WindowBits) -> Deflate {
 
 /// Connects with motews, and has messages of all length classes echoed. `agreed`: what the server
 /// agrees to of what is wanted.
-fn exchange_compressed(address: SocketAddr, wanted: Deflate, agreed: Option<Deflate>) {
+fn exchange_compressed(address: SocketAddr, wanted: DeflateConfig, agreed: Option<DeflateConfig>) {
     let builder = motews_std::Builder::new().subprotocols(["echo"]);
     let socket = builder.deflate(wanted).connect(&format!("ws://{address}/"));
     let mut socket = socket.expect("motews connects");
-    assert_eq!(socket.deflate(), agreed);
+    let as_wanted = |DeflateParams { send, receive }| DeflateConfig { send, receive };
+    assert_eq!(socket.deflate().map(as_wanted), agreed);
     let mut account = Account::default();
     let mut echo = |message: Message| {
         socket.send(&message).expect("motews sends");
@@ -470,7 +471,7 @@ fn serve_compressed(name: &str) {
     let (ended, accounts) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let builder = motews_std::Builder::new().deflate(Deflate::MAX);
+            let builder = motews_std::Builder::new().deflate(DeflateConfig::MAX);
             let mut socket = builder.accept(stream).expect("motews accepts");
             let mut account = Account::default();
             while let Some(message) = socket.recv().expect("motews receives") {
@@ -483,7 +484,7 @@ fn serve_compressed(name: &str) {
     run_compressed_client(name, address, &accounts);
 
     let (ended, accounts) = mpsc::channel();
-    let server = motews_std::Server::builder().deflate(Deflate::MAX);
+    let server = motews_std::Server::builder().deflate(DeflateConfig::MAX);
     let server = server.bind("127.0.0.1:0").expect("a free port");
     let handle = server.handle();
     thread::scope(|scope| {
@@ -559,7 +560,7 @@ impl Account {
 
     /// Much was saved each way; and what was said just before is short if contexts are taken over,
     /// though it is noise.
-    fn check(&self, agreed: Deflate) {
+    fn check(&self, agreed: DeflateConfig) {
         for Octets { messages, payloads } in [self.all.received, self.all.sent] {
             assert!(payloads > 0 && payloads < messages / 2, "{self:?}");
         }

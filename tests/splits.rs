@@ -20,7 +20,7 @@ use proptest::prelude::*;
 
 use crate::properties::connection::{Side, Tape, Told};
 use crate::properties::{
-    Sequence, connection, deflate, differential, frame, handshake, session as timed,
+    Sequence, connection, deflate, differential, frame, handshake, net, session as timed,
 };
 
 #[path = "../fuzz/src/lib.rs"]
@@ -50,12 +50,14 @@ trait Endpoint: Side {
 
 impl Endpoint for Server {
     fn read_head(stream: &[u8], pieces: &[Range<usize>]) -> handshake::Tape {
-        let mut handshake = ServerHandshake::new([0; 64]).subprotocols(handshake::SUBPROTOCOLS);
+        let mut handshake = ServerHandshake::new([0; 64]);
         let mut tape = handshake::Tape::default();
         for piece in pieces {
             let piece = &stream[piece.clone()];
             tape.receive(piece, |input| {
-                Ok(handshake.next_event(input)?.map(Into::into))
+                Ok(handshake
+                    .next_event(input, &handshake::OFFERS)?
+                    .map(Into::into))
             });
         }
         tape
@@ -64,13 +66,14 @@ impl Endpoint for Server {
 
 impl Endpoint for Client<Sequence> {
     fn read_head(stream: &[u8], pieces: &[Range<usize>]) -> handshake::Tape {
-        let request = handshake::sample_request();
-        let mut handshake = ClientHandshake::new(&request, [0; 64]);
+        let mut handshake = ClientHandshake::new(&handshake::sample_key(), [0; 64]);
         let mut tape = handshake::Tape::default();
         for piece in pieces {
             let piece = &stream[piece.clone()];
             tape.receive(piece, |input| {
-                Ok(handshake.next_event(input)?.map(Into::into))
+                Ok(handshake
+                    .next_event(input, &handshake::OFFERS)?
+                    .map(Into::into))
             });
         }
         tape
@@ -84,7 +87,7 @@ fn session<R: Endpoint>(stream: &[u8], pieces: &[Range<usize>]) -> Session {
         head: head.merged(),
         ..Session::default()
     };
-    let Some(handshake::Told::Done(response)) = session.head.told.last() else {
+    let Some(handshake::Told::Done(response, _)) = session.head.told.last() else {
         return session;
     };
     session.output.extend(response.bytes());
@@ -560,7 +563,12 @@ fn any_frame() -> impl Strategy<Value = (u8, Vec<u8>)> {
 }
 
 fn any_line() -> impl Strategy<Value = String> {
-    const SOUND: [&str; 11] = [
+    const SOUND: [&str; 16] = [
+        "\r\n",
+        "HEAD ws://a?b HTTP/1.1\r\n",
+        " folded\r\n",
+        "\t\r\n",
+        "Upgrade:\r\n",
         "GET / HTTP/1.1\r\n",
         "HTTP/1.1 101 Switching Protocols\r\n",
         "Host: a\r\n",
@@ -616,6 +624,12 @@ fn connection_seeds_hold() {
 #[test]
 fn handshake_seeds_hold() {
     for_each_seed("handshake", handshake::check);
+}
+
+/// HC01, HC13, HC24: what the fuzz target starts from
+#[test]
+fn net_seeds_hold() {
+    for_each_seed("net", net::check);
 }
 
 /// PD26: what the fuzz target starts from

@@ -60,9 +60,10 @@ fn is_file(word: &str) -> bool {
 }
 
 /// The ids of the checklist: so many of each kind, counted from 01.
-const KINDS: [(&str, usize); 9] = [
+const KINDS: [(&str, usize); 10] = [
     ("HC", 25), // the opening handshake, client
     ("HS", 23), // the opening handshake, server
+    ("HT", 16), // HTTP around the opening handshake
     ("FR", 18), // framing
     ("MS", 16), // fragmentation and messages
     ("CT", 7),  // control frames

@@ -15,6 +15,7 @@ use crate::utf8::Utf8Validator;
 
 /// What the caller decides about a connection, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Config {
     /// The longest message accepted from the peer, in octets of payload as they are on the wire;
     /// a longer one fails the connection with 1009, on the header that announces it (§10.4).

@@ -17,11 +17,13 @@
 //! blocking, async and event-driven adapters have in common.
 //!
 //! ```
-//! use motews::handshake::{RequestEvent, ServerHandshake, Upgrade};
+//! use motews::handshake::{Offers, RequestEvent, ServerHandshake, Upgrade};
 //! use motews::pace::{Millis, Timeouts};
-//! use motews::{Chunk, Config, Ended, Event, Server, Session, Wants, Window};
+//! use motews::{Chunk, Ended, Event, Server, Session, Wants, Window};
 //!
 //! type Failure = Box<dyn std::error::Error>;
+//!
+//! static OFFERS: Offers<'static> = Offers::new();
 //!
 //! struct Driver {
 //!     rx: Window<[u8; 64]>,
@@ -103,7 +105,7 @@
 //!             rx.fill(len);
 //!         }
 //!         let mut input = &*rx.unread();
-//!         let event = handshake.next_event(&mut input)?; // Or answer with `error.response()`.
+//!         let event = handshake.next_event(&mut input, &OFFERS)?; // Or answer with `error.response()`.
 //!         let left = input.len(); // In the end, these are the first frames.
 //!         rx.take(rx.len() - left);
 //!         if let Some(RequestEvent::Done(upgrade)) = event {
@@ -111,13 +113,14 @@
 //!         }
 //!     };
 //!     let (mut response, mut sent) = ([0; 16], 0); // In pieces of any size.
-//!     while let len @ 1.. = upgrade.emit_from(sent, &mut response) {
+//!     let answer = upgrade.answer(&OFFERS);
+//!     while let len @ 1.. = upgrade.emit_from(sent, &mut response, &answer) {
 //!         transport.write(&response[..len]);
 //!         sent += len;
 //!     }
 //!
 //!     // 6. And then frames, out of the same window.
-//!     let session = Session::new(Server, Config::default(), now);
+//!     let session = Session::new(Server, upgrade.agreed().config, now);
 //!     let timeouts = Timeouts::DEFAULT;
 //!     let mut driver = Driver { rx, tx: Window::new([0; 256]), session, timeouts };
 //!     loop {

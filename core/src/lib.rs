@@ -17,6 +17,7 @@
 //! | [`control`], [`event`] | the control frames that wait, and what goes in and comes out | §5.5, §6 |
 //! | [`session`], [`pace`], [`ended`] | **a connection in time: who is alive, what is due, how it ended** | §7.1.1, §10.4 |
 //! | [`message`], [`window`], [`deadline`] | what an adapter is made of | §5.6, -, §7.1.1 |
+//! | [`limits`] | what a peer may send at most | §10.4 |
 #![cfg_attr(
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression | RFC 7692 |"
@@ -80,6 +81,7 @@ pub mod event;
 pub mod frame;
 pub mod guide;
 pub mod handshake;
+pub mod limits;
 mod log;
 pub mod mask;
 pub mod message;
@@ -98,9 +100,14 @@ pub use ended::Ended;
 pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};
 pub use event::{Chunk, DataFrame, DataKind, Event, Sent, Step};
 pub use frame::{ControlPayload, FrameHeader, OpCode};
+pub use limits::Limits;
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
 pub use pace::{Deadline, Pace};
+#[cfg(feature = "rand_core_0_9")]
+pub use role::RandCore09;
+#[cfg(feature = "rand_core_0_10")]
+pub use role::RandCore010;
 pub use role::{Client, Entropy, Role, Server};
 pub use session::{Session, Wants};
 pub use utf8::Utf8Validator;

@@ -41,6 +41,46 @@ impl<E: Entropy + ?Sized> Entropy for &mut E {
     }
 }
 
+/// Makes a cryptographic generator of rand_core 0.9 an [`Entropy`], one that may fail included.
+///
+/// ```
+/// use motews::{Client, RandCore09};
+///
+/// fn client(generator: impl rand_core_0_9::TryCryptoRng) -> Client<RandCore09<impl rand_core_0_9::TryCryptoRng>> {
+///     Client::new(RandCore09(generator))
+/// }
+/// ```
+#[cfg(feature = "rand_core_0_9")]
+#[derive(Clone, Debug)]
+pub struct RandCore09<T>(pub T);
+
+#[cfg(feature = "rand_core_0_9")]
+impl<T: rand_core_0_9::TryCryptoRng> Entropy for RandCore09<T> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        self.0.try_fill_bytes(bytes).map_err(|_| EntropyError)
+    }
+}
+
+/// Makes a cryptographic generator of rand_core 0.10 an [`Entropy`], one that may fail included.
+///
+/// ```
+/// use motews::{Client, RandCore010};
+///
+/// fn client(generator: impl rand_core_0_10::TryCryptoRng) -> Client<RandCore010<impl rand_core_0_10::TryCryptoRng>> {
+///     Client::new(RandCore010(generator))
+/// }
+/// ```
+#[cfg(feature = "rand_core_0_10")]
+#[derive(Clone, Debug)]
+pub struct RandCore010<T>(pub T);
+
+#[cfg(feature = "rand_core_0_10")]
+impl<T: rand_core_0_10::TryCryptoRng> Entropy for RandCore010<T> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        self.0.try_fill_bytes(bytes).map_err(|_| EntropyError)
+    }
+}
+
 mod sealed {
     use super::EntropyError;
 

@@ -1,9 +1,13 @@
 //! Which parameters of permessage-deflate are agreed upon (RFC 7692 §5, §7.1), in both roles.
 #![cfg(feature = "deflate")]
 
-use motews::deflate::{Context, Deflate, Offers, WindowBits};
-use motews::handshake::{HandshakeError, RequestEvent, ServerHandshake};
-use motews_testkit::head::Head;
+use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits, wire_limit};
+use motews::handshake::{
+    Agreed, ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, ResponseEvent,
+    ServerHandshake, Upgrade,
+};
+use motews::{Entropy, EntropyError, Limits};
+use motews_testkit::head::{ACCEPT, Head, KEY, NONCE};
 
 fn context(bits: u8, takeover: bool) -> Context {
     Context {
@@ -12,64 +16,217 @@ fn context(bits: u8, takeover: bool) -> Context {
     }
 }
 
-fn deflate(send: (u8, bool), receive: (u8, bool)) -> Deflate {
-    Deflate {
+fn config(send: (u8, bool), receive: (u8, bool)) -> DeflateConfig {
+    DeflateConfig {
         send: context(send.0, send.1),
         receive: context(receive.0, receive.1),
     }
 }
 
+fn params(send: (u8, bool), receive: (u8, bool)) -> DeflateParams {
+    let DeflateConfig { send, receive } = config(send, receive);
+    DeflateParams { send, receive }
+}
+
 const ALL: (u8, bool) = (15, true);
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+const LIMITS: Limits = Limits {
+    message: 1000,
+    ..Limits::DEFAULT
+};
+
+struct Sample;
+
+impl Entropy for Sample {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.copy_from_slice(&NONCE);
+        Ok(())
+    }
+}
 
 /// What a server uses then, and what it answers.
-type Answer = Option<(Deflate, String)>;
+type Answer = Option<(DeflateParams, String)>;
 
-fn accept(config: &Deflate, value: &str) -> Answer {
-    let accepted = config.accept([value.as_bytes()])?;
-    Some((accepted.agreed, accepted.response.as_str().to_owned()))
+/// What a server makes of these headers; the same if it reads them itself, byte by byte.
+fn answer(config: &DeflateConfig, values: &[&str]) -> Result<Answer, HandshakeError> {
+    let offers = Offers::new().deflate(*config);
+    let headers = [
+        ("Host", "h"),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", KEY),
+        ("Sec-WebSocket-Version", "13"),
+    ];
+    let headers: Vec<(&str, &str)> = headers
+        .into_iter()
+        .chain(values.iter().map(|value| (EXTENSIONS, *value)))
+        .collect();
+    let parsed = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_bytes()));
+    let upgrade = Upgrade::from_headers("GET", (1, 1), parsed, &offers, LIMITS);
+
+    let start = Head::new("GET / HTTP/1.1");
+    let request = headers
+        .iter()
+        .fold(start, |head, (name, value)| head.and(name, value));
+    let request = request.to_bytes();
+    for buffer in [41, 1000] {
+        let mut handshake = ServerHandshake::with_limits(vec![0; buffer], LIMITS);
+        let mut read = Ok(None);
+        for byte in request.chunks(1) {
+            let mut input = byte;
+            while let Some(event) = handshake.next_event(&mut input, &offers).transpose() {
+                match event {
+                    Ok(RequestEvent::Done(upgrade)) => read = Ok(Some(upgrade)),
+                    Ok(_) => {}
+                    Err(error) => {
+                        read = Err(error);
+                        break;
+                    }
+                }
+            }
+        }
+        assert_eq!(read, upgrade.map(Some), "{values:?} through {buffer} bytes");
+    }
+
+    let upgrade = upgrade?;
+    let agreed = upgrade.agreed();
+    let mut response = None;
+    upgrade.each_header(&upgrade.answer(&offers), |name, value| {
+        if name == EXTENSIONS {
+            let value = String::from_utf8(value.to_vec()).expect("text");
+            assert_eq!(response.replace(value), None, "one header");
+        }
+    });
+    assert_eq!(agreed.config.compression, response.is_some());
+    let limit = if response.is_some() {
+        wire_limit(1000)
+    } else {
+        1000
+    };
+    assert_eq!(agreed.config.max_message_len, limit);
+    Ok(agreed.deflate.zip(response))
+}
+
+fn accept(config: &DeflateConfig, value: &str) -> Answer {
+    answer(config, &[value]).unwrap_or_default()
+}
+
+/// What a client asks for.
+fn offer(offers: &Offers<'_>) -> String {
+    let request = Request::new("h", "/")
+        .expect("right")
+        .offers(offers)
+        .expect("right");
+    let mut offer = None;
+    request.each_header((1, 1), None, |name, value| {
+        if name == EXTENSIONS {
+            offer = Some(String::from_utf8(value.to_vec()).expect("text"));
+        }
+    });
+    offer.expect("there is one")
+}
+
+/// What a client makes of these headers; the same if it reads them itself, byte by byte.
+fn confirm(offers: &Offers<'_>, values: &[&str]) -> Result<Option<DeflateParams>, HandshakeError> {
+    let key = Key::new(&mut Sample).expect("a key");
+    let headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", ACCEPT),
+    ];
+    let headers: Vec<(&str, &str)> = headers
+        .into_iter()
+        .chain(values.iter().map(|value| (EXTENSIONS, *value)))
+        .collect();
+    let parsed = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_bytes()));
+    let agreed = Agreed::from_headers(101, (1, 1), Some(&key), parsed, offers, LIMITS);
+
+    let start = Head::new("HTTP/1.1 101 ");
+    let response = headers
+        .iter()
+        .fold(start, |head, (name, value)| head.and(name, value));
+    let response = response.to_bytes();
+    for buffer in [48, 1000] {
+        let mut handshake = ClientHandshake::with_limits(&key, vec![0; buffer], LIMITS);
+        let mut read = Ok(None);
+        for byte in response.chunks(1) {
+            let mut input = byte;
+            while let Some(event) = handshake.next_event(&mut input, offers).transpose() {
+                match event {
+                    Ok(ResponseEvent::Done(agreed)) => read = Ok(Some(agreed)),
+                    Ok(_) => {}
+                    Err(error) => {
+                        read = Err(error);
+                        break;
+                    }
+                }
+            }
+        }
+        assert_eq!(read, agreed.map(Some), "{values:?} through {buffer} bytes");
+    }
+
+    let agreed = agreed?;
+    assert_eq!(agreed.config.compression, agreed.deflate.is_some());
+    let limit = if agreed.deflate.is_some() {
+        wire_limit(1000)
+    } else {
+        1000
+    };
+    assert_eq!(agreed.config.max_message_len, limit);
+    Ok(agreed.deflate)
 }
 
 /// PD01, PD05 to PD11: each parameter of an offer, under limits of the server's own.
 #[test]
 fn server_judges_an_offer_answers_with_what_it_keeps_to() {
-    let (all, none) = (deflate(ALL, ALL), None);
-    let small = deflate((10, true), (11, true));
-    let frugal = deflate((15, false), (15, false));
+    let (all, none) = (config(ALL, ALL), None);
+    let small = config((10, true), (11, true));
+    let frugal = config((15, false), (15, false));
+    let (all_params, small_params) = (params(ALL, ALL), params((10, true), (11, true)));
+    let frugal_params = params((15, false), (15, false));
     let (s_nct, c_nct) = ("server_no_context_takeover", "client_no_context_takeover");
     let (s_bits, c_bits) = ("server_max_window_bits", "client_max_window_bits");
-    let cases: Vec<(Deflate, String, Answer)> = vec![
-        (all, String::new(), Some((all, String::new()))),
-        (all, format!("; {c_bits}"), Some((all, String::new()))),
+    let cases: Vec<(DeflateConfig, String, Answer)> = vec![
+        (all, String::new(), Some((all_params, String::new()))),
+        (
+            all,
+            format!("; {c_bits}"),
+            Some((all_params, String::new())),
+        ),
         (
             all,
             format!("; {s_nct}"),
-            Some((deflate((15, false), ALL), format!("; {s_nct}"))),
+            Some((params((15, false), ALL), format!("; {s_nct}"))),
         ),
         (
             all,
             format!("; {c_nct}"),
-            Some((deflate(ALL, (15, false)), format!("; {c_nct}"))),
+            Some((params(ALL, (15, false)), format!("; {c_nct}"))),
         ),
         (
             all,
             format!("; {s_bits}=15"),
-            Some((all, format!("; {s_bits}=15"))),
+            Some((all_params, format!("; {s_bits}=15"))),
         ),
         (
             all,
             format!("; {s_bits}=8"),
-            Some((deflate((8, true), ALL), format!("; {s_bits}=8"))),
+            Some((params((8, true), ALL), format!("; {s_bits}=8"))),
         ),
         (
             all,
             format!("; {c_bits}=9"),
-            Some((deflate(ALL, (9, true)), format!("; {c_bits}=9"))),
+            Some((params(ALL, (9, true)), format!("; {c_bits}=9"))),
         ),
         (
             all,
             format!(";{s_nct}  ; {c_nct};{s_bits}=\"12\" ;{c_bits}= 10"),
             Some((
-                deflate((12, false), (10, false)),
+                params((12, false), (10, false)),
                 format!("; {s_nct}; {c_nct}; {s_bits}=12; {c_bits}=10"),
             )),
         ),
@@ -78,35 +235,35 @@ fn server_judges_an_offer_answers_with_what_it_keeps_to() {
         (
             small,
             format!("; {c_bits}"),
-            Some((small, format!("; {c_bits}=11"))),
+            Some((small_params, format!("; {c_bits}=11"))),
         ),
         (
             small,
             format!("; {c_bits}=10"),
-            Some((deflate((10, true), (10, true)), format!("; {c_bits}=10"))),
+            Some((params((10, true), (10, true)), format!("; {c_bits}=10"))),
         ),
         (
             small,
             format!("; {c_bits}=15"),
-            Some((small, format!("; {c_bits}=11"))),
+            Some((small_params, format!("; {c_bits}=11"))),
         ),
         (
             small,
             format!("; {s_bits}=15; {c_bits}"),
-            Some((small, format!("; {s_bits}=10; {c_bits}=11"))),
+            Some((small_params, format!("; {s_bits}=10; {c_bits}=11"))),
         ),
         (
             small,
             format!("; {s_bits}=9; {c_bits}"),
             Some((
-                deflate((9, true), (11, true)),
+                params((9, true), (11, true)),
                 format!("; {s_bits}=9; {c_bits}=11"),
             )),
         ),
         (
             frugal,
             String::new(),
-            Some((frugal, format!("; {s_nct}; {c_nct}"))),
+            Some((frugal_params, format!("; {s_nct}; {c_nct}"))),
         ),
     ];
     for (config, offer, expected) in cases {
@@ -151,12 +308,12 @@ fn server_judges_a_wrong_offer_declines_it() {
     );
     for offer in offers {
         let offer = format!("permessage-deflate; {offer}");
-        assert_eq!(accept(&Deflate::MAX, &offer), None, "{offer}");
+        assert_eq!(accept(&DeflateConfig::MAX, &offer), None, "{offer}");
         // It is only this offer that is declined.
         let both = format!("{offer}, permessage-deflate");
         let is_list = !offer.ends_with('=') && !offer.contains("=+");
         assert_eq!(
-            accept(&Deflate::MAX, &both).is_some(),
+            accept(&DeflateConfig::MAX, &both).is_some(),
             is_list || offer.contains("=+"),
             "{both}"
         );
@@ -168,88 +325,80 @@ fn server_judges_a_wrong_offer_declines_it() {
         "Permessage-deflate",
         "permessage-deflate2",
     ] {
-        assert_eq!(accept(&Deflate::MAX, other), None, "{other}");
+        assert_eq!(accept(&DeflateConfig::MAX, other), None, "{other}");
     }
 }
 
-/// PD01: the first of several that is acceptable, over several headers.
+/// PD01: the first of several that is acceptable, over several headers; the rest changes nothing.
 #[test]
 fn server_judges_several_offers_takes_the_first_acceptable() {
-    let small = deflate((10, true), (10, true));
-    let values: [&[u8]; 3] = [
-        b"x-other; a=b, permessage-deflate",
-        b"permessage-deflate; unknown, permessage-deflate; client_max_window_bits=9",
-        b"permessage-deflate; client_max_window_bits",
+    let small = config((10, true), (10, true));
+    let values = [
+        "x-other; a=b, permessage-deflate",
+        "permessage-deflate; unknown, permessage-deflate; client_max_window_bits=9",
+        "permessage-deflate; client_max_window_bits",
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits=8",
+        "",
     ];
-    let accepted = small.accept(values).expect("the second can be accepted");
-    assert_eq!(
-        accepted.response.as_str(),
-        "permessage-deflate; client_max_window_bits=9"
-    );
-    assert_eq!(Deflate::MAX.accept([]), None);
-}
-
-/// What `Offers` of `N` bytes make of these headers, which come in parts of any size.
-fn gathered<const N: usize>(values: &[&str]) -> Vec<Option<String>> {
-    let request = values.iter().fold(Head::request(), |head, value| {
-        head.and("sec-websocket-extensions", value)
-            .and("X-Other", "a,b")
-    });
-    let request = request.to_bytes();
-    let gather = |room: usize| {
-        let mut offers = Offers::<N>::default();
-        let mut handshake = ServerHandshake::new(vec![0; room]);
-        let mut input = &request[..];
-        while let Some(event) = handshake.next_event(&mut input).expect("it is correct") {
-            if let RequestEvent::Header(header) = event {
-                offers.push(&header);
-            }
-        }
-        let accepted = offers.accept(&Deflate::MAX)?;
-        Some(accepted.response.as_str().to_owned())
-    };
-    [45, 64, 99, 500].map(gather).to_vec()
-}
-
-/// PD01: those that are whole count where there is no room for all.
-#[test]
-fn server_gathers_offers_leaves_out_what_there_is_no_room_for() {
-    let (eight, nine) = (
-        "permessage-deflate; server_max_window_bits=8",
-        "permessage-deflate; server_max_window_bits=9",
-    );
-    let len = eight.len();
-    assert_eq!(len, 44);
-    let accepted = |offer: &str| vec![Some(offer.to_owned()); 4];
-    let none = vec![None; 4];
-    assert_eq!(gathered::<128>(&[]), none);
-    assert_eq!(gathered::<128>(&["x-other"]), none);
-    for one in [&[eight][..], &[eight, nine], &[eight, eight, nine]] {
-        assert_eq!(gathered::<0>(one), none);
-        assert_eq!(gathered::<1>(one), none);
-        assert_eq!(gathered::<43>(one), none);
-        assert_eq!(gathered::<44>(one), accepted(eight));
-        assert_eq!(gathered::<45>(one), accepted(eight));
-        assert_eq!(gathered::<60>(one), accepted(eight));
-        assert_eq!(gathered::<500>(one), accepted(eight));
+    let accepted = answer(&small, &values).expect("well formed");
+    let (agreed, response) = accepted.expect("the third can be accepted");
+    assert_eq!(agreed, params((10, true), (9, true)));
+    assert_eq!(response, "permessage-deflate; client_max_window_bits=9");
+    assert_eq!(answer(&DeflateConfig::MAX, &[]), Ok(None));
+    assert_eq!(answer(&DeflateConfig::MAX, &[""]), Ok(None));
+    // A name, or a parameter, of which another one is the beginning.
+    for value in [
+        "permessage-deflate-x",
+        "permessage-deflat",
+        "permessage",
+        "x",
+    ] {
+        assert_eq!(answer(&DeflateConfig::MAX, &[value]), Ok(None), "{value}");
     }
-    let both = format!("x-other,{nine},{eight}");
-    assert_eq!(gathered::<51>(&[&both]), none);
-    assert_eq!(gathered::<52>(&[&both]), accepted(nine));
-    assert_eq!(gathered::<53>(&["x-other", nine, eight]), accepted(nine));
-    assert_eq!(gathered::<500>(&["x-other", nine, eight]), accepted(nine));
+    // What is malformed fails the handshake, accepted before or not.
+    let wrong = Err(HandshakeError::Extensions);
+    for value in ["permessage-deflate;", "permessage-deflate, ", "a b"] {
+        assert_eq!(
+            answer(&DeflateConfig::MAX, &["permessage-deflate", value]),
+            wrong,
+            "{value}"
+        );
+    }
+    // A server that does not want compression has none.
+    let offers = Offers::new().subprotocols(&["permessage-deflate"]);
+    let headers = [
+        ("sec-websocket-version", &b"13"[..]),
+        ("sec-websocket-extensions", b"permessage-deflate"),
+    ];
+    let upgrade = Upgrade::from_headers("CONNECT", (2, 0), headers, &offers, LIMITS);
+    assert_eq!(upgrade.expect("right").agreed().deflate, None);
+    // One that has no memory left does without.
+    let offers = Offers::new().deflate(DeflateConfig::MAX);
+    let upgrade = Upgrade::from_headers("CONNECT", (2, 0), headers, &offers, LIMITS);
+    let upgrade = upgrade.expect("right");
+    assert_eq!(upgrade.agreed().deflate, Some(params(ALL, ALL)));
+    let without = upgrade.without_deflate();
+    assert_eq!(without.agreed().deflate, None);
+    assert_eq!(without.agreed().config.max_message_len, 1000);
+    without.each_header(&without.answer(&offers), |name, _| {
+        assert_ne!(name, EXTENSIONS)
+    });
 }
 
 /// PD03 to PD07, PD12: what a client takes for an answer to which offer.
 #[test]
 fn client_judges_an_answer_takes_what_fits_its_offer() {
-    let all = Deflate::MAX;
-    let small = deflate((10, true), (11, true));
-    let frugal = deflate((15, false), (15, false));
+    let all = DeflateConfig::MAX;
+    let small = config((10, true), (11, true));
+    let frugal = config((15, false), (15, false));
+    let default = DeflateConfig::default();
+    let (all_params, small_params) = (params(ALL, ALL), params((10, true), (11, true)));
+    let (frugal_params, default_params) =
+        (params((15, false), (15, false)), params((12, true), ALL));
     let wrong = Err(HandshakeError::Extensions);
-    let offers = [
+    let offered = [
         (all, "; client_max_window_bits"),
-        (Deflate::default(), "; client_max_window_bits=12"),
+        (default, "; client_max_window_bits=12"),
         (
             small,
             "; server_max_window_bits=11; client_max_window_bits=10",
@@ -259,33 +408,31 @@ fn client_judges_an_answer_takes_what_fits_its_offer() {
             "; server_no_context_takeover; client_no_context_takeover; client_max_window_bits",
         ),
     ];
-    for (config, offer) in offers {
-        assert_eq!(
-            config.offer().as_str(),
-            format!("permessage-deflate{offer}")
-        );
+    for (config, expected) in offered {
+        let offers = Offers::new().deflate(config);
+        assert_eq!(offer(&offers), format!("permessage-deflate{expected}"));
     }
     let cases = [
-        (all, "", Ok(Some(all))),
+        (all, "", Ok(Some(all_params))),
         (
             all,
             "; server_no_context_takeover",
-            Ok(Some(deflate(ALL, (15, false)))),
+            Ok(Some(params(ALL, (15, false)))),
         ),
         (
             all,
             "; client_no_context_takeover",
-            Ok(Some(deflate((15, false), ALL))),
+            Ok(Some(params((15, false), ALL))),
         ),
         (
             all,
             "; server_max_window_bits=9",
-            Ok(Some(deflate(ALL, (9, true)))),
+            Ok(Some(params(ALL, (9, true)))),
         ),
         (
             all,
             "; client_max_window_bits=8",
-            Ok(Some(deflate((8, true), ALL))),
+            Ok(Some(params((8, true), ALL))),
         ),
         (all, "; client_max_window_bits", wrong),
         (all, "; client_max_window_bits=7", wrong),
@@ -301,41 +448,107 @@ fn client_judges_an_answer_takes_what_fits_its_offer() {
         (all, ", permessage-deflate", wrong),
         (small, "", wrong),
         (small, "; server_max_window_bits=12", wrong),
-        (small, "; server_max_window_bits=11", Ok(Some(small))),
+        (small, "; server_max_window_bits=11", Ok(Some(small_params))),
         (
             small,
             "; server_max_window_bits=8; client_max_window_bits=11",
-            Ok(Some(deflate((10, true), (8, true)))),
+            Ok(Some(params((10, true), (8, true)))),
         ),
         (
             small,
             "; server_max_window_bits=8; client_max_window_bits=9",
-            Ok(Some(deflate((9, true), (8, true)))),
+            Ok(Some(params((9, true), (8, true)))),
         ),
         // The value that was offered is a hint, which a server may ignore.
-        (Deflate::default(), "", Ok(Some(Deflate::default()))),
+        (default, "", Ok(Some(default_params))),
         (
-            Deflate::default(),
+            default,
             "; client_max_window_bits=15",
-            Ok(Some(Deflate::default())),
+            Ok(Some(default_params)),
         ),
         (
-            Deflate::default(),
+            default,
             "; client_max_window_bits=8",
-            Ok(Some(deflate((8, true), ALL))),
+            Ok(Some(params((8, true), ALL))),
         ),
         (frugal, "", wrong),
         (frugal, "; client_no_context_takeover", wrong),
-        (frugal, "; server_no_context_takeover", Ok(Some(frugal))),
+        (
+            frugal,
+            "; server_no_context_takeover",
+            Ok(Some(frugal_params)),
+        ),
     ];
     for (config, answer, expected) in cases {
         let answer = format!("permessage-deflate{answer}");
-        assert_eq!(config.confirm([answer.as_bytes()]), expected, "{answer}");
+        let offers = Offers::new().deflate(config);
+        assert_eq!(confirm(&offers, &[&answer]), expected, "{answer}");
     }
-    assert_eq!(all.confirm([]), Ok(None));
-    assert_eq!(all.confirm([&b"x-other"[..]]), Ok(None));
-    let twice = [&b"permessage-deflate"[..], b"permessage-deflate"];
-    assert_eq!(all.confirm(twice), wrong);
+    let offers = Offers::new().deflate(all);
+    assert_eq!(confirm(&offers, &[]), Ok(None));
+    assert_eq!(confirm(&offers, &[""]), Ok(None));
+    assert_eq!(confirm(&offers, &["x-other"]), wrong);
+    assert_eq!(confirm(&offers, &["permessage-deflate"; 2]), wrong);
+    assert_eq!(confirm(&Offers::new(), &["permessage-deflate"]), wrong);
+    // Beside an extension of the application's own, in any order.
+    let offers = offers.extensions(&["x-other; a=b"]);
+    assert_eq!(
+        confirm(&offers, &["x-other", "permessage-deflate"]),
+        Ok(Some(all_params))
+    );
+    assert_eq!(
+        confirm(&offers, &["permessage-deflate, x-other"]),
+        Ok(Some(all_params))
+    );
+    assert_eq!(confirm(&offers, &["x-other; c"]), Ok(None));
+    assert_eq!(confirm(&offers, &["x-other2"]), wrong);
+}
+
+/// Some servers agree to the extension, and leave out the window or the lack of context takeover that
+/// was asked for. A client that has the memory goes on: to fail would protect nobody.
+///
+/// PD05, PD09
+#[test]
+fn client_with_memory_takes_more_than_it_asked_for() {
+    let wrong = Err(HandshakeError::Extensions);
+    let asked = config((10, true), (10, false));
+    let offers = Offers::new().deflate(asked);
+    let (none, bits, takeover) = (
+        "permessage-deflate",
+        "permessage-deflate; server_max_window_bits=10",
+        "permessage-deflate; server_no_context_takeover",
+    );
+    let cases = [
+        // Room for what was asked only, for a larger window, for the window before, for both.
+        (context(10, false), none, wrong),
+        (context(10, false), bits, wrong),
+        (context(10, false), takeover, wrong),
+        (context(8, false), bits, wrong),
+        (context(15, false), none, wrong),
+        (context(15, false), bits, wrong),
+        (context(15, false), takeover, Ok((15, false))),
+        (context(14, false), takeover, wrong),
+        (context(10, true), none, wrong),
+        (context(10, true), bits, Ok((10, true))),
+        (context(8, true), bits, Ok((10, true))),
+        (context(10, true), takeover, wrong),
+        (context(15, true), none, Ok((15, true))),
+        (context(15, true), bits, Ok((10, true))),
+        (context(15, true), takeover, Ok((15, false))),
+        (context(15, true), "permessage-deflate; unknown", wrong),
+    ];
+    for (memory, answer, receive) in cases {
+        let agreed = receive.map(|receive| Some(params((10, true), receive)));
+        let offers = offers.deflate_memory(memory);
+        // The offer asks for no more than before.
+        assert_eq!(
+            offer(&offers),
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; \
+             client_max_window_bits=10"
+        );
+        assert_eq!(confirm(&offers, &[answer]), agreed, "{answer}, {memory:?}");
+    }
+    assert_eq!(Offers::new().deflate_memory(Context::MAX), Offers::new());
 }
 
 /// PD05, PD09, PD11: both roles of this crate come to the same, whatever each of them wants.
@@ -346,23 +559,22 @@ fn client_and_server_with_any_limits_agree() {
             .into_iter()
             .flat_map(|bits| [context(bits, true), context(bits, false)])
     };
-    let configs: Vec<Deflate> = contexts()
-        .flat_map(|send| contexts().map(move |receive| Deflate { send, receive }))
+    let configs: Vec<DeflateConfig> = contexts()
+        .flat_map(|send| contexts().map(move |receive| DeflateConfig { send, receive }))
         .collect();
     for client in &configs {
         for server in &configs {
-            let offer = client.offer();
-            let accepted = server
-                .accept([offer.as_str().as_bytes()])
-                .expect("it can limit itself");
-            let agreed = client.confirm([accepted.response.as_str().as_bytes()]);
+            let offers = Offers::new().deflate(*client);
+            let (accepted, response) =
+                accept(server, &offer(&offers)).expect("it can limit itself");
+            let agreed = confirm(&offers, &[&response]);
             let agreed = agreed.expect("it fits").expect("it was accepted");
-            assert_eq!(agreed.send.takeover, accepted.agreed.receive.takeover);
-            assert_eq!(agreed.receive.takeover, accepted.agreed.send.takeover);
+            assert_eq!(agreed.send.takeover, accepted.receive.takeover);
+            assert_eq!(agreed.receive.takeover, accepted.send.takeover);
             // Who sends may use less than the other keeps.
-            assert!(agreed.send.window_bits <= accepted.agreed.receive.window_bits);
-            assert!(accepted.agreed.send.window_bits <= agreed.receive.window_bits);
-            for (agreed, limit) in [(agreed, client), (accepted.agreed, server)] {
+            assert!(agreed.send.window_bits <= accepted.receive.window_bits);
+            assert!(accepted.send.window_bits <= agreed.receive.window_bits);
+            for (agreed, limit) in [(agreed, client), (accepted, server)] {
                 assert!(agreed.receive.window_bits <= limit.receive.window_bits);
                 assert!(agreed.send.window_bits <= limit.send.window_bits);
                 assert!(agreed.send.takeover <= limit.send.takeover);

@@ -23,7 +23,9 @@ use core::fmt::{Debug, Write};
 use std::path::Path;
 use std::{env, fs};
 
-use motews::handshake::{ClientHandshake, Request, RequestEvent, ResponseEvent, ServerHandshake};
+use motews::handshake::{
+    ClientHandshake, Key, Offers, Request, RequestEvent, ResponseEvent, ServerHandshake,
+};
 use motews::{
     Client, CloseCode, Config, Connection, DataKind, Entropy, EntropyError, Event, MAX_CONTROL_LEN,
     Message, Role, Server,
@@ -68,14 +70,14 @@ impl Side for Server {
         let mut handshake = ServerHandshake::new([0; 64]);
         let mut input = head::REQUEST.as_bytes();
         let upgrade = loop {
-            match handshake.next_event(&mut input) {
+            match handshake.next_event(&mut input, &Offers::new()) {
                 Ok(Some(RequestEvent::Done(upgrade))) => break upgrade,
                 Ok(Some(_)) => {}
                 other => panic!("{other:?}"),
             }
         };
         let mut out = [0; 256];
-        let len = upgrade.emit_from(0, &mut out);
+        let len = upgrade.emit_from(0, &mut out, &upgrade.answer(&Offers::new()));
         write_lines(record, "<", &out[..len]);
     }
 }
@@ -88,16 +90,16 @@ impl Side for Client<Counter> {
     }
 
     fn handshake(record: &mut String) {
-        let request = Request::new("example.com", "/chat", &mut Counter::default());
-        let request = request.expect("it is right");
+        let key = Key::new(&mut Counter::default()).expect("there is a nonce");
+        let request = Request::new("example.com", "/chat").expect("it is right");
         let mut out = [0; 256];
-        let len = request.emit_from(0, &mut out);
+        let len = request.emit_from(0, &mut out, &key);
         write_lines(record, "<", &out[..len]);
-        let mut handshake = ClientHandshake::new(&request, [0; 64]);
+        let mut handshake = ClientHandshake::new(&key, [0; 64]);
         let mut input = head::RESPONSE.as_bytes();
         loop {
-            match handshake.next_event(&mut input) {
-                Ok(Some(ResponseEvent::Done { .. })) => break,
+            match handshake.next_event(&mut input, &Offers::new()) {
+                Ok(Some(ResponseEvent::Done(_))) => break,
                 Ok(Some(_)) => {}
                 other => panic!("{other:?}"),
             }

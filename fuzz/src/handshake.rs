@@ -10,11 +10,12 @@
 //! | 4 | the sizes of the pieces that the head is cut into, over and over |
 //! | the rest | the head, and what follows it; or the strings, with 0xFF between them: see [`Strings`] |
 
+use motews::deflate::DeflateConfig;
 use motews::handshake::{
-    ClientHandshake, ConfigError, Extensions, HandshakeError, HeadConfig, Header, Request,
-    RequestEvent, Response, ResponseEvent, ServerHandshake, resource_name,
+    Agreed, ClientHandshake, ConfigError, Extensions, HandshakeError, Header, Key, Offers, Request,
+    RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, path_and_query,
 };
-use motews::{Entropy, EntropyError};
+use motews::{Entropy, EntropyError, Limits};
 
 use super::pieces;
 
@@ -29,22 +30,21 @@ impl Entropy for SampleNonce {
     }
 }
 
-/// The subprotocols that the server speaks and the client offers.
-pub const SUBPROTOCOLS: &[&str] = &["superchat", "chat"];
-const OFFERED_EXTENSIONS: &[&str] = &["permessage-deflate; client_max_window_bits", "x-other"];
+/// What the server speaks and the client offers.
+pub const OFFERS: Offers<'static> = Offers::new()
+    .subprotocols(&["superchat", "chat"])
+    .extensions(&["x-other; a"])
+    .deflate(DeflateConfig::MAX);
 /// As large as any line here.
 const AMPLE: usize = 1 << 16;
 
-/// A request that offers [`SUBPROTOCOLS`], with the sample nonce.
+/// The key of the sample nonce.
 ///
 /// # Panics
-/// Never: there is nothing wrong with it.
+/// Never: the nonce is there.
 #[must_use]
-pub fn sample_request() -> Request<'static> {
-    Request::new("example.com", "/chat", &mut SampleNonce)
-        .and_then(|request| request.subprotocols(SUBPROTOCOLS))
-        .and_then(|request| request.extensions(OFFERED_EXTENSIONS))
-        .expect("a sound request")
+pub fn sample_key() -> Key {
+    Key::new(&mut SampleNonce).expect("a nonce")
 }
 
 /// An event, by value.
@@ -65,8 +65,8 @@ pub enum Told {
         /// It ends here.
         last: bool,
     },
-    /// The end: the response that accepts, or the subprotocol.
-    Done(String),
+    /// The end: the response that accepts, or the subprotocol; and what was agreed on.
+    Done(String, Agreed),
 }
 
 impl From<Header<'_>> for Told {
@@ -80,37 +80,53 @@ impl From<Header<'_>> for Told {
     }
 }
 
-impl From<RequestEvent<'_, '_>> for Told {
-    fn from(event: RequestEvent<'_, '_>) -> Self {
+impl From<Upgrade> for Told {
+    fn from(upgrade: Upgrade) -> Self {
+        let answer = upgrade.answer(&OFFERS);
+        let response = written(&[64], |offset, out| upgrade.emit_from(offset, out, &answer));
+        let response = String::from_utf8(response).expect("a head in ASCII");
+        Self::Done(response, upgrade.agreed())
+    }
+}
+
+impl From<Agreed> for Told {
+    fn from(agreed: Agreed) -> Self {
+        let chosen = agreed.subprotocol;
+        let chosen = chosen.map(|index| OFFERS.subprotocol(index).expect("it was offered"));
+        Self::Done(chosen.unwrap_or_default().to_owned(), agreed)
+    }
+}
+
+impl From<RequestEvent<'_>> for Told {
+    fn from(event: RequestEvent<'_>) -> Self {
         match event {
             RequestEvent::RequestLine {
                 method,
                 target,
                 version,
             } => {
-                assert!(target.ends_with(resource_name(&target)) || resource_name(&target) == "/");
+                assert!(!target.is_empty(), "a target is text");
+                let (path, query) = path_and_query(&target);
+                assert!(!path.is_empty());
+                let name = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
+                assert!(target.ends_with(&name) || path == "/", "{target}");
                 Self::RequestLine(method.to_string(), target.to_string(), version)
             }
             RequestEvent::Header(header) => header.into(),
-            RequestEvent::Done(upgrade) => {
-                let response = written(&[64], |offset, out| upgrade.emit_from(offset, out));
-                Self::Done(String::from_utf8(response).expect("a head in ASCII"))
-            }
+            RequestEvent::Done(upgrade) => upgrade.into(),
             other => panic!("an event of no known kind: {other:?}"),
         }
     }
 }
 
-impl From<ResponseEvent<'_, '_>> for Told {
-    fn from(event: ResponseEvent<'_, '_>) -> Self {
+impl From<ResponseEvent<'_>> for Told {
+    fn from(event: ResponseEvent<'_>) -> Self {
         match event {
             ResponseEvent::StatusLine { status, reason } => {
                 Self::StatusLine(status, reason.to_vec())
             }
             ResponseEvent::Header(header) => header.into(),
-            ResponseEvent::Done { subprotocol } => {
-                Self::Done(subprotocol.unwrap_or_default().to_owned())
-            }
+            ResponseEvent::Done(agreed) => agreed.into(),
             other => panic!("an event of no known kind: {other:?}"),
         }
     }
@@ -129,7 +145,7 @@ pub struct Tape {
 
 impl Tape {
     fn is_done(&self) -> bool {
-        matches!(self.told.last(), Some(Told::Done(_)))
+        matches!(self.told.last(), Some(Told::Done(..)))
     }
 
     /// Gives `piece` to a handshake, until it wants more.
@@ -201,14 +217,13 @@ impl Tape {
 
 /// Reads a request, cut into pieces, through a buffer of `buffer` octets.
 #[must_use]
-pub fn read_request(head: &[u8], sizes: &[u8], buffer: usize, config: HeadConfig) -> Tape {
+pub fn read_request(head: &[u8], sizes: &[u8], buffer: usize, limits: Limits) -> Tape {
     let mut buffer = vec![0; buffer];
-    let mut handshake =
-        ServerHandshake::with_config(&mut buffer[..], config).subprotocols(SUBPROTOCOLS);
+    let mut handshake = ServerHandshake::with_limits(&mut buffer[..], limits);
     let mut tape = Tape::default();
     for piece in pieces(head.len(), sizes) {
         tape.receive(&head[piece], |input| {
-            Ok(handshake.next_event(input)?.map(Told::from))
+            Ok(handshake.next_event(input, &OFFERS)?.map(Told::from))
         });
     }
     tape
@@ -216,19 +231,34 @@ pub fn read_request(head: &[u8], sizes: &[u8], buffer: usize, config: HeadConfig
 
 /// Reads a response, cut into pieces, through a buffer of `buffer` octets.
 #[must_use]
-pub fn read_response(
-    request: &Request<'_>,
+pub fn read_response(head: &[u8], sizes: &[u8], buffer: usize, limits: Limits) -> Tape {
+    read_answer(&OFFERS, head, sizes, buffer, limits)
+}
+
+/// The same where something else was offered.
+fn read_answer(
+    offers: &Offers<'_>,
     head: &[u8],
     sizes: &[u8],
     buffer: usize,
-    config: HeadConfig,
+    limits: Limits,
 ) -> Tape {
     let mut buffer = vec![0; buffer];
-    let mut handshake = ClientHandshake::with_config(request, &mut buffer[..], config);
+    let mut handshake = ClientHandshake::with_limits(&sample_key(), &mut buffer[..], limits);
     let mut tape = Tape::default();
     for piece in pieces(head.len(), sizes) {
         tape.receive(&head[piece], |input| {
-            Ok(handshake.next_event(input)?.map(Told::from))
+            Ok(handshake
+                .next_event(input, offers)?
+                .map(|event| match event {
+                    ResponseEvent::Done(agreed) => {
+                        let chosen = agreed
+                            .subprotocol
+                            .and_then(|index| offers.subprotocol(index));
+                        Told::Done(chosen.unwrap_or_default().to_owned(), agreed)
+                    }
+                    event => event.into(),
+                }))
         });
     }
     tape
@@ -272,27 +302,28 @@ pub fn check(data: &[u8]) {
         Strings::parse(rest).check(sizes);
         return;
     }
-    let config = if flags & 4 != 0 {
-        HeadConfig {
-            max_head_len: 300,
-            max_headers: 4,
+    let limits = if flags & 4 != 0 {
+        Limits {
+            head: 300,
+            headers: 4,
+            ..Limits::DEFAULT
         }
     } else {
-        HeadConfig::default()
+        Limits::DEFAULT
     };
     let is_client = flags & 1 != 0;
     let read = |sizes: &[u8], buffer| {
         if is_client {
-            read_response(&sample_request(), rest, sizes, buffer, config)
+            read_response(rest, sizes, buffer, limits)
         } else {
-            read_request(rest, sizes, buffer, config)
+            read_request(rest, sizes, buffer, limits)
         }
     };
     let whole = read(&[], buffer.into());
     assert_eq!(read(&[1], buffer.into()), whole, "octet by octet");
     assert_eq!(read(sizes, buffer.into()), whole, "in pieces");
     assert!(
-        whole.consumed <= config.max_head_len as usize,
+        whole.consumed <= limits.head as usize,
         "more is read than the limit allows"
     );
 
@@ -318,6 +349,7 @@ pub fn check(data: &[u8]) {
         refused(error, sizes);
     }
     compare(is_client, rest, &ample);
+    compare_parsed(is_client, &ample);
     extensions(rest);
 }
 
@@ -325,22 +357,34 @@ pub fn check(data: &[u8]) {
 fn refused(error: HandshakeError, sizes: &[u8]) {
     let response = error.response();
     let response = written(sizes, |offset, out| response.emit_from(offset, out));
-    let tape = read_response(&sample_request(), &response, sizes, 64, UNLIMITED);
+    let tape = read_response(&response, sizes, 64, UNLIMITED);
     let status = HandshakeError::UnexpectedStatus(error.status());
-    assert_eq!((tape.error, tape.consumed), (Some(status), response.len()));
+    let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let head = end.expect("a whole head") + 4;
+    assert_eq!((tape.error, tape.consumed), (Some(status), head));
+    // A 400 of a server says why.
+    let of_responses = {
+        use HandshakeError::*;
+        matches!(error, Upgrade | Accept | Subprotocol | UnexpectedStatus(_))
+    };
+    let has_reason = response.len() > head;
+    assert_eq!(
+        has_reason,
+        error.status() == 400 && !of_responses,
+        "{error}"
+    );
 }
 
-/// httparse reads the same in a head that motews has read to its end. It accepts more: line ends of
-/// a LF alone, white space in odd places.
-fn compare(is_client: bool, head: &[u8], tape: &Tape) {
-    let is_ended = tape.is_done() || {
-        // What is told of the head as a whole
-        use HandshakeError::*;
-        matches!(
+/// Whether the head was read to its end: what is right or wrong with it is told of it as a whole.
+fn is_ended(tape: &Tape) -> bool {
+    use HandshakeError::*;
+    tape.is_done()
+        || matches!(
             tape.error,
             Some(
                 NotUpgrade
                     | Method
+                    | HttpVersion
                     | Target
                     | Host
                     | Body
@@ -355,19 +399,76 @@ fn compare(is_client: bool, head: &[u8], tape: &Tape) {
                     | UnexpectedStatus(_)
             )
         )
+}
+
+/// Whoever else has parsed the head, the verdict on it is the same.
+fn compare_parsed(is_client: bool, tape: &Tape) {
+    let mut lines = tape.told.iter();
+    let start = lines
+        .rposition(|told| matches!(told, Told::StatusLine(..) | Told::RequestLine(..)))
+        .filter(|_| is_ended(tape));
+    // Of several heads only the last one is judged; and a target is not in the headers.
+    let (Some(start), false) = (start, tape.error == Some(HandshakeError::Target)) else {
+        return;
     };
+    let headers = tape.told[start..].iter().filter_map(|told| match told {
+        Told::Header { name, value, .. } => Some((name.as_str(), value.as_slice())),
+        _ => None,
+    });
+    let verdict = match &tape.told[start] {
+        Told::RequestLine(method, _, version) if *version < (2, 0) && !is_client => {
+            Upgrade::from_headers(method, *version, headers, &OFFERS, Limits::DEFAULT)
+                .map(Told::from)
+        }
+        // A version before 1.1 in an interim response is told in the end.
+        Told::StatusLine(status, _) if tape.error != Some(HandshakeError::HttpVersion) => {
+            let key = sample_key();
+            Agreed::from_headers(
+                *status,
+                (1, 1),
+                Some(&key),
+                headers,
+                &OFFERS,
+                Limits::DEFAULT,
+            )
+            .map(Told::from)
+        }
+        _ => return,
+    };
+    let expected = match tape.error {
+        Some(error) => Err(error),
+        None => Ok(tape.told.last().expect("the end").clone()),
+    };
+    assert_eq!(verdict, expected, "headers that someone else has parsed");
+}
+
+/// Values with a space in place of each line end and what is around it (RFC 9112 §5.2): httparse
+/// leaves that to its caller.
+fn unfolded(value: &[u8]) -> Vec<u8> {
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(&b' ')
+}
+
+/// httparse reads the same in a head that motews has read to its end. It accepts more: line ends of
+/// a LF alone, white space in odd places, empty lines before a response; and less: no version of HTTP
+/// but 1.0 and 1.1, no such octets in a reason, no UTF-8 in a target.
+fn compare(is_client: bool, head: &[u8], tape: &Tape) {
     // Of an interim response httparse reads nothing but that.
     let starts = tape
         .told
         .iter()
         .filter(|told| matches!(told, Told::StatusLine(..)));
-    if !is_ended || starts.count() > 1 {
+    if !is_ended(tape) || starts.count() > 1 {
         return;
     }
     let mut headers = [httparse::EMPTY_HEADER; 128];
     let start = if is_client {
         let mut response = httparse::Response::new(&mut headers);
-        let Ok(status) = response.parse(&head[..tape.consumed]) else {
+        let mut config = httparse::ParserConfig::default();
+        config.allow_obsolete_multiline_headers_in_responses(true);
+        let parsed = config.parse_response(&mut response, &head[..tape.consumed]);
+        let Ok(status) = parsed else {
             // RFC 2616 §3.1: HTTP/1.1 or higher. httparse knows HTTP/1 only, and some octets in a
             // reason it does not like.
             return assert!(!head.starts_with(b"HTTP/1.1") || !plain_reason(tape));
@@ -383,12 +484,11 @@ fn compare(is_client: bool, head: &[u8], tape: &Tape) {
     } else {
         let mut request = httparse::Request::new(&mut headers);
         let Ok(status) = request.parse(&head[..tape.consumed]) else {
-            let Some(Told::RequestLine(_, _, version)) = tape.told.first() else {
+            let Some(Told::RequestLine(_, target, version)) = tape.told.first() else {
                 panic!("no request line");
             };
-            // As above
             assert!(
-                version.0 != 1 || version.1 > 1,
+                version.0 != 1 || version.1 > 1 || !target.is_ascii(),
                 "httparse reads no such head"
             );
             return;
@@ -403,7 +503,7 @@ fn compare(is_client: bool, head: &[u8], tape: &Tape) {
     let told: Vec<&Told> = tape
         .told
         .iter()
-        .filter(|told| !matches!(told, Told::Done(_)))
+        .filter(|told| !matches!(told, Told::Done(..)))
         .collect();
     assert_eq!(told[0], &start);
     let headers: Vec<Told> = headers
@@ -411,7 +511,7 @@ fn compare(is_client: bool, head: &[u8], tape: &Tape) {
         .take_while(|header| !header.name.is_empty())
         .map(|header| Told::Header {
             name: header.name.to_string(),
-            value: header.value.to_vec(),
+            value: unfolded(header.value),
             first: true,
             last: true,
         })
@@ -466,7 +566,7 @@ impl Strings {
     /// What is refused is not written; what is written is read back, and nothing more.
     fn check(&self, sizes: &[u8]) {
         // What goes wrong leaves the request as it was.
-        let Ok(mut request) = Request::new(self.nth(0), self.nth(1), &mut SampleNonce) else {
+        let Ok(mut request) = Request::new(self.nth(0), self.nth(1)) else {
             return self.refuse(sizes);
         };
         let mut expected = vec![
@@ -481,15 +581,19 @@ impl Strings {
             expected.push(header("Origin", self.nth(2)));
         }
         let offered: Vec<&str> = self.nth(3).split(',').collect();
+        let mut offers = Offers::new().subprotocols(&offered);
         let mut chosen = "";
-        if let Ok(with_subprotocols) = request.subprotocols(&offered) {
+        if let Ok(with_subprotocols) = request.offers(&offers) {
             request = with_subprotocols;
             expected.push(header("Sec-WebSocket-Protocol", &offered.join(", ")));
             chosen = offered[0];
+        } else {
+            offers = Offers::new();
         }
         let extensions = [self.nth(4)];
         let mut has_extensions = false;
-        if let Ok(with_extensions) = request.extensions(&extensions) {
+        if let Ok(with_extensions) = request.offers(&offers.extensions(&extensions)) {
+            offers = offers.extensions(&extensions);
             request = with_extensions;
             expected.push(header("Sec-WebSocket-Extensions", self.nth(4)));
             has_extensions = true;
@@ -500,17 +604,18 @@ impl Strings {
             expected.extend(headers.map(|(name, value)| header(name, value)));
         }
 
-        let head = written(sizes, |offset, out| request.emit_from(offset, out));
+        let key = sample_key();
+        let head = written(sizes, |offset, out| request.emit_from(offset, out, &key));
         assert_eq!(
             head,
-            written(&[255], |offset, out| request.emit_from(offset, out))
+            written(&[255], |offset, out| request.emit_from(offset, out, &key))
         );
         let mut buffer = vec![0; AMPLE];
-        let mut handshake = ServerHandshake::with_config(&mut buffer[..], UNLIMITED);
+        let mut handshake = ServerHandshake::with_limits(&mut buffer[..], UNLIMITED);
         let mut tape = Tape::default();
         let mut upgrade = None;
         tape.receive(&head, |input| {
-            let event = handshake.next_event(input)?;
+            let event = handshake.next_event(input, &Offers::new())?;
             if let Some(RequestEvent::Done(done)) = event {
                 upgrade = Some(done);
             }
@@ -522,38 +627,42 @@ impl Strings {
         assert_eq!(tape.told[0], line);
         assert_eq!(tape.told[1..tape.told.len() - 1], expected);
 
-        let mut upgrade = upgrade.expect("the end was told");
+        let upgrade = upgrade.expect("the end was told");
+        let mut answer = upgrade.answer(&Offers::new());
         let mut expected = vec![
             header("Upgrade", "websocket"),
             header("Connection", "Upgrade"),
             header("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         ];
         if !chosen.is_empty() {
-            upgrade = upgrade
+            answer = answer
                 .select_subprotocol(Some(chosen))
                 .expect("it was offered");
             expected.push(header("Sec-WebSocket-Protocol", chosen));
         } else {
-            let answer = upgrade.select_subprotocol(Some("chat"));
-            assert_eq!(answer, Err(ConfigError::NotOffered));
+            let refused = answer.select_subprotocol(Some("chat"));
+            assert_eq!(refused, Err(ConfigError::NotOffered));
         }
         if has_extensions {
-            upgrade = upgrade.extensions(self.nth(4)).expect("they were offered");
+            answer = answer.extensions(self.nth(4)).expect("they were offered");
             expected.push(header("Sec-WebSocket-Extensions", self.nth(4)));
         } else {
-            let answer = upgrade.extensions("x-other");
-            assert_eq!(answer, Err(ConfigError::NotOffered));
+            let refused = answer.extensions("x-other");
+            assert_eq!(refused, Err(ConfigError::NotOffered));
         }
-        if let Ok(with_headers) = upgrade.headers(&headers) {
-            upgrade = with_headers;
+        if let Ok(with_headers) = answer.headers(&headers) {
+            answer = with_headers;
             expected.extend(headers.map(|(name, value)| header(name, value)));
         }
-        let head = written(sizes, |offset, out| upgrade.emit_from(offset, out));
-        let tape = read_response(&request, &head, sizes, AMPLE, UNLIMITED);
+        let head = written(sizes, |offset, out| upgrade.emit_from(offset, out, &answer));
+        let tape = read_answer(&offers, &head, sizes, AMPLE, UNLIMITED);
         assert_eq!(tape.error, None, "{}", String::from_utf8_lossy(&head));
         assert_eq!(tape.consumed, head.len());
         assert_eq!(tape.told[1..tape.told.len() - 1], expected);
-        assert_eq!(tape.told.last(), Some(&Told::Done(chosen.to_owned())));
+        let Some(Told::Done(subprotocol, _)) = tape.told.last() else {
+            panic!("the end was told");
+        };
+        assert_eq!(subprotocol, chosen);
     }
 
     /// A response that refuses, likewise.
@@ -582,8 +691,12 @@ impl Strings {
         } else {
             expected.push(header("Content-Length", &body.len().to_string()));
         }
+        let head = response.head(true);
+        let head = written(sizes, |offset, out| head.emit_from(offset, out));
         let written = written(sizes, |offset, out| response.emit_from(offset, out));
-        let tape = read_response(&sample_request(), &written, sizes, AMPLE, UNLIMITED);
+        let len = written.len() - body.len();
+        assert_eq!(head, written[..len], "the same without its body");
+        let tape = read_response(&written, sizes, AMPLE, UNLIMITED);
         assert_eq!(tape.error, Some(HandshakeError::UnexpectedStatus(status)));
         assert_eq!(
             tape.told[0],
@@ -594,9 +707,10 @@ impl Strings {
     }
 }
 
-const UNLIMITED: HeadConfig = HeadConfig {
-    max_head_len: u32::MAX,
-    max_headers: u16::MAX,
+const UNLIMITED: Limits = Limits {
+    message: u64::MAX,
+    head: u32::MAX,
+    headers: u16::MAX,
 };
 
 /// A header as it is read back: without white space around its value.

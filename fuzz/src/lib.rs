@@ -1,4 +1,4 @@
-//! Properties of the core, each a `check` that takes any bytes and panics where it does not hold.
+//! Properties of the core and of motews-net, each a `check` that takes any bytes and panics where it does not hold.
 //!
 //! The fuzz targets search for such bytes; `tests/splits.rs` includes this file, and tries bytes
 //! made by proptest and the committed seeds.
@@ -8,6 +8,7 @@ pub mod deflate;
 pub mod differential;
 pub mod frame;
 pub mod handshake;
+pub mod net;
 pub mod session;
 
 use core::ops::Range;

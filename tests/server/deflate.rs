@@ -121,7 +121,7 @@ fn compressed_connections_take_less_than_64_kib_each_and_others_nothing_more() {
     println!(
         "event-driven server, bytes for each connection after {MESSAGES} messages of {MESSAGE_LEN}: \
          {plain} without compression, {declined} with it where it was not asked for, {default} by \
-         default, {alone} without context takeover of what is sent, {max} with Deflate::MAX"
+         default, {alone} without context takeover of what is sent, {max} with DeflateConfig::MAX"
     );
     // A page here and there.
     assert!(declined <= plain + 16, "nothing more: {declined}, {plain}");

@@ -27,7 +27,7 @@ use motews::{
     Server,
 };
 
-use crate::config::Answer;
+use crate::config::Decision;
 use crate::engine::{Io, Next};
 use crate::error::{Error, is_for_now};
 use crate::extension::{Extension, Fragment, NoExtension};
@@ -139,7 +139,7 @@ where
     /// [`Done`](RequestEvent::Done), or what is wrong with it;
     /// [`NotUpgrade`](HandshakeError::NotUpgrade) is an ordinary HTTP request.
     ///
-    /// With an [`Answer`] the request is answered at once. `None` goes on: a correct request is
+    /// With a [`Decision`] the request is answered at once. `None` goes on: a correct request is
     /// accepted in the end, and a wrong one is told so.
     ///
     /// Cancel-safe: call it again, and it goes on with the next event.
@@ -150,7 +150,7 @@ where
     /// the cause if it is gone or too slow. [`Error::Io`].
     pub fn accept_with(
         &mut self,
-        mut judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+        mut judge: impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
             while let Some(io) =
@@ -195,7 +195,7 @@ where
     /// As [`connect`](Self::connect).
     pub fn connect_with(
         &mut self,
-        mut look: impl FnMut(ResponseEvent<'_, 'a>),
+        mut look: impl FnMut(ResponseEvent<'_>),
     ) -> impl Future<Output = Result<(), Error<T::Error>>> {
         async move {
             while let Some(io) =

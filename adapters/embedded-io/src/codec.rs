@@ -2,18 +2,16 @@
 
 use core::fmt;
 
-use motews::deflate::{Compressor, Decompressor, Deflate, Offers, Parameters, wire_limit};
-use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
+use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, DeflateParams};
+use motews::handshake::{Agreed, Offers};
 use motews::{
-    Chunk, Config, DataKind, Event, FrameHeader, Message, MessageBuffer, ProtocolViolation, Role,
+    Chunk, DataKind, Event, FrameHeader, Message, MessageBuffer, ProtocolViolation, Role,
     SendError, Session, State, Step, Window,
 };
 
 use crate::config::BufferTooSmall;
 use crate::deflate::Memory;
 use crate::extension::{Fragment, NoExtension, chunk, receive, sealed, send_plain};
-
-const NAME: &str = "permessage-deflate";
 
 /// Without context takeover, a message shorter than this does not get shorter, in octets.
 const WORTH_IT: usize = 40;
@@ -148,9 +146,11 @@ where
 #[expect(unnameable_types, reason = "the inside of a sealed trait")]
 pub struct Outgoing<D> {
     compressor: Compressor<D>,
-    config: Deflate,
-    /// What was agreed upon, as far as the handshake is.
-    agreed: Result<Option<Deflate>, HandshakeError>,
+    config: DeflateConfig,
+    /// What there is memory for to receive.
+    memory: Context,
+    /// What was agreed upon.
+    agreed: Option<DeflateParams>,
     sending: Sending,
 }
 
@@ -176,20 +176,22 @@ impl<D> fmt::Debug for Outgoing<D> {
 }
 
 impl<D> Outgoing<D> {
-    pub(crate) const fn new(compressor: Compressor<D>, config: Deflate) -> Self {
+    pub(crate) const fn new(
+        compressor: Compressor<D>,
+        config: DeflateConfig,
+        memory: Context,
+    ) -> Self {
         Self {
             compressor,
             config,
-            agreed: Ok(None),
+            memory,
+            agreed: None,
             sending: Sending::Nothing,
         }
     }
 
-    pub(crate) const fn agreed(&self) -> Option<Deflate> {
-        match self.agreed {
-            Ok(agreed) => agreed,
-            Err(_) => None,
-        }
+    pub(crate) const fn agreed(&self) -> Option<DeflateParams> {
+        self.agreed
     }
 
     /// Whether a message of this length is compressed that begins now.
@@ -218,104 +220,30 @@ where
 {
     type Incoming = Incoming<W, P>;
     type Outgoing = Outgoing<D>;
-    type Offers = Offers;
-    type Accepted = Option<Parameters>;
     type Found = Found;
 
     // ---- the opening handshake ----
 
-    fn gather(offers: &mut Offers, event: &RequestEvent<'_, '_>) {
-        match event {
-            RequestEvent::RequestLine { .. } => *offers = Offers::new(),
-            RequestEvent::Header(header) => offers.push(header),
-            _ => {}
-        }
-    }
-
-    fn accept(
-        outgoing: &mut Outgoing<D>,
-        offers: &Offers,
-        upgrade: &Upgrade<'_>,
-    ) -> Option<Parameters> {
-        let accepted = offers.accept(&outgoing.config)?;
-        // RFC 6455 §9.1: nothing that was not offered [HS15]
-        upgrade.extensions(accepted.response.as_str()).ok()?;
-        outgoing.agreed = Ok(Some(accepted.agreed));
-        Some(accepted.response)
-    }
-
-    fn emit_upgrade(
-        accepted: &Option<Parameters>,
-        upgrade: &Upgrade<'_>,
-        at: usize,
-        out: &mut [u8],
-    ) -> usize {
-        if let Some(accepted) = accepted
-            && let Ok(upgrade) = upgrade.extensions(accepted.as_str())
-        {
-            return upgrade.emit_from(at, out);
-        }
-        upgrade.emit_from(at, out)
-    }
-
-    fn emit_request(
-        outgoing: &Outgoing<D>,
-        request: &Request<'_>,
-        at: usize,
-        out: &mut [u8],
-    ) -> usize {
-        let offer = outgoing.config.offer();
-        match request.extensions(&[offer.as_str()]) {
-            Ok(request) => request.emit_from(at, out),
-            Err(_) => 0, // It is well-formed.
-        }
-    }
-
-    fn offered<'a>(request: Request<'a>) -> Request<'a> {
-        request.extensions(&[NAME]).unwrap_or(request)
-    }
-
-    fn look(
-        outgoing: &mut Outgoing<D>,
-        event: &ResponseEvent<'_, '_>,
-    ) -> Result<(), HandshakeError> {
-        match event {
-            // Another response may have come before.
-            ResponseEvent::StatusLine { .. } => outgoing.agreed = Ok(None),
-            ResponseEvent::Header(header) if header.is("Sec-WebSocket-Extensions") => {
-                let answer = outgoing.config.confirm([header.value]);
-                outgoing.agreed = match (outgoing.agreed, answer) {
-                    (Ok(None), answer) => answer,
-                    (agreed, Ok(None)) => agreed,
-                    // RFC 7692 §5: one at most [PD01]
-                    (_, _) => Err(HandshakeError::Extensions),
-                };
-            }
-            // It matters only where the status is 101.
-            ResponseEvent::Done { .. } => _ = outgoing.agreed?,
-            _ => {}
-        }
-        Ok(())
+    fn offers<'a>(outgoing: &Outgoing<D>, offers: Offers<'a>) -> Offers<'a> {
+        let offers = offers.deflate(outgoing.config);
+        offers.deflate_memory(outgoing.memory)
     }
 
     fn open(
         incoming: &mut Incoming<W, P>,
         outgoing: &mut Outgoing<D>,
+        agreed: &Agreed,
         max_message_len: u64,
-    ) -> Config {
-        // It is no more than was asked for, so there is room.
-        if let Ok(Some(agreed)) = outgoing.agreed
-            && incoming.decompressor.renew(agreed.receive).is_ok()
-            && outgoing.compressor.renew(agreed.send).is_ok()
+    ) {
+        // It is no more than there is memory for.
+        if let Some(params) = agreed.deflate
+            && incoming.decompressor.renew(params.receive).is_ok()
+            && outgoing.compressor.renew(params.send).is_ok()
         {
             incoming.decompressor.set_max_message_len(max_message_len);
             incoming.is_agreed = true;
-            return Config {
-                max_message_len: wire_limit(max_message_len),
-                compression: true,
-            };
+            outgoing.agreed = Some(params);
         }
-        NoExtension::open(&mut (), &mut (), max_message_len)
     }
 
     // ---- receive ----

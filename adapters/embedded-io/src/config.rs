@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use motews::handshake::{HeadConfig, Response, Upgrade};
+use motews::Limits;
+use motews::handshake::{Answer, Offers, Response, Upgrade};
 use motews::pace::Timeouts;
 
 /// The least room for the receive buffer and for the transmit buffer, in bytes.
@@ -37,13 +38,10 @@ pub struct Config<'a> {
     /// How long to wait for what, where the caller gives a source of time; without one, no
     /// deadline is kept.
     pub timeouts: Timeouts,
-    /// The longest message accepted, in octets, inflated if it is compressed; `u64::MAX`, the
-    /// default, means no limit, for the adapter keeps nothing of it.
-    pub max_message_len: u64,
-    /// The limits on the head of the peer's handshake.
-    pub head: HeadConfig,
-    /// The subprotocols that a server speaks, the one it likes best first. A client offers those
-    /// of its [`Request`](motews::handshake::Request).
+    /// What the peer may send. There is no limit on messages by default, for the adapter keeps nothing
+    /// of them.
+    pub limits: Limits,
+    /// The subprotocols that a client offers, and a server chooses from, the one it likes best first.
     pub subprotocols: &'a [&'a str],
     /// Whether the transport's own `flush` is called when everything is written: `true` by default,
     /// for a transport may keep things back; a TLS stream does. `false` spares a wait where `flush`
@@ -55,8 +53,7 @@ impl Config<'_> {
     /// The defaults of the core, no subprotocol, and `flush`.
     pub const DEFAULT: Self = Self {
         timeouts: Timeouts::DEFAULT,
-        max_message_len: u64::MAX,
-        head: HeadConfig::DEFAULT,
+        limits: Limits::DEFAULT,
         subprotocols: &[],
         flush: true,
     };
@@ -68,13 +65,21 @@ impl Default for Config<'_> {
     }
 }
 
-/// A server's answer to a request.
+impl<'a> Config<'a> {
+    /// What is offered, or accepted, but for compression.
+    pub(crate) const fn offers(&self) -> Offers<'a> {
+        Offers::new().subprotocols(self.subprotocols)
+    }
+}
+
+/// What a server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Answer<'a> {
-    /// To accept the upgrade that [`Done`](motews::handshake::RequestEvent::Done) told, with
-    /// headers or another subprotocol perhaps.
-    Accept(Upgrade<'a>),
+pub enum Decision<'a> {
+    /// Accepts the upgrade that [`Done`](motews::handshake::RequestEvent::Done) has brought.
+    Accept(Upgrade),
+    /// The same with an answer of the caller's own: with headers, or another subprotocol.
+    AcceptWith(Upgrade, Answer<'a>),
     /// An HTTP response: a refusal, or a page. The connection ends after it.
     Respond(Response<'a>),
 }

@@ -8,13 +8,13 @@
 //! ```
 //! use embedded_io::{Read, Write};
 //! use motews::MessageBuffer;
-//! use motews::deflate::{Context, Deflate, Level, WindowBits};
+//! use motews::deflate::{Context, DeflateConfig, Level, WindowBits};
 //! use motews_embedded_io::blocking::WebSocket;
 //! use motews_embedded_io::deflate::Memory;
 //! use motews_embedded_io::Error;
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
+//! const DEFLATE: DeflateConfig = DeflateConfig { send: KIB, receive: KIB };
 //!
 //! fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
 //!     let memory = Memory { window: [0; 1024], deflater: [0; 2560], parts: [0; 128] };
@@ -70,15 +70,13 @@
 //!
 //! | | bytes |
 //! |---|---|
-//! | [`Memory::window`] | 2^bits of [`Deflate::receive`]: 256 to 32,768; or none |
-//! | [`Memory::deflater`] | at least twice 2^bits of [`Deflate::send`] and 192: 704 to 65,728; more compresses better, up to [`full_memory`](motews::deflate::Deflater::full_memory) |
+//! | [`Memory::window`] | 2^bits of [`DeflateConfig::receive`]: 256 to 32,768; or none |
+//! | [`Memory::deflater`] | at least twice 2^bits of [`DeflateConfig::send`] and 192: 704 to 65,728; more compresses better, up to [`full_memory`](motews::deflate::Deflater::full_memory) |
 //! | [`Memory::parts`] | any; none where messages are received whole only |
 //!
 //! The window may be empty where the peer does not take its context over (`takeover: false` in
-//! [`Deflate::receive`]): then a message is inflated where it will lie, in the buffer given to
+//! [`DeflateConfig::receive`]): then a message is inflated where it will lie, in the buffer given to
 //! `recv`, and `next_event` and `next_chunk` fail.
-//!
-//! A client's transmit buffer holds the whole header that answers its offer: of 152 bytes at most.
 //!
 //! # Secrets
 //! What a secret shares with what others may choose tells in the length of what is sent, if both are
@@ -91,11 +89,13 @@
 //! may wait in the compressor until there are more, or the message ends.
 
 use motews::Role;
-use motews::deflate::{Compressor, Decompressor, Deflate, Level, Offers};
+use motews::deflate::{
+    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Level, WindowBits,
+};
 
 use crate::codec::{Incoming, Outgoing};
 use crate::config::BufferTooSmall;
-use crate::engine::{Opening, Phase};
+use crate::engine::Phase;
 use crate::extension::NoExtension;
 use crate::time::Time;
 use crate::websocket::WebSocket;
@@ -125,15 +125,12 @@ where
     /// memory: see [`deflate`](crate::deflate). To be called before the handshake, after which it
     /// has no effect.
     ///
-    /// A client's offer takes the place of the extensions in its request, a server's answer that of
-    /// the extensions in [`Answer::Accept`](crate::Answer::Accept).
-    ///
     /// # Errors
     /// [`BufferTooSmall`] where the memory is less than `config` may need.
     #[expect(clippy::type_complexity, reason = "all that a WebSocket is made of")]
     pub fn with_deflate<W, D, P>(
         self,
-        config: Deflate,
+        config: DeflateConfig,
         level: Level,
         memory: Memory<W, D, P>,
     ) -> Result<WebSocket<'a, T, R, Rx, Tx, K, Memory<W, D, P>, M>, BufferTooSmall>
@@ -148,31 +145,22 @@ where
             parts,
         } = memory;
         let has_window = !window.as_ref().is_empty();
+        // A server may agree to more than it is asked for.
+        let bits = window.as_ref().len().checked_ilog2().unwrap_or(0).min(15);
+        let memory = match WindowBits::new(bits as u8) {
+            Some(window_bits) => Context {
+                window_bits,
+                takeover: true,
+            },
+            None => config.receive,
+        };
         let decompressor = Decompressor::new(window, config.receive, u64::MAX);
         let compressor = Compressor::new(deflater, config.send, level);
         let decompressor = decompressor.map_err(|_| BufferTooSmall)?;
         let compressor = compressor.map_err(|_| BufferTooSmall)?;
         let incoming = Incoming::new(decompressor, parts, has_window);
-        let outgoing = Outgoing::new(compressor, config);
-        Ok(
-            self.with_extension(incoming, outgoing, |phase| match phase {
-                Phase::Opening(pace, opening) => Phase::Opening(
-                    pace,
-                    match opening {
-                        Opening::Request(handshake, (), has_heard) => {
-                            Opening::Request(handshake, Offers::new(), has_heard)
-                        }
-                        Opening::Answer(answer, at, error, ()) => {
-                            Opening::Answer(answer, at, error, None)
-                        }
-                        Opening::Ask(request, at, role) => Opening::Ask(request, at, role),
-                        Opening::Response(handshake, role) => Opening::Response(handshake, role),
-                    },
-                ),
-                Phase::Open(session) => Phase::Open(session),
-                Phase::Over(pace, ended) => Phase::Over(pace, ended),
-            }),
-        )
+        let outgoing = Outgoing::new(compressor, config, memory);
+        Ok(self.with_extension(incoming, outgoing))
     }
 }
 
@@ -184,7 +172,7 @@ where
 {
     /// The compression that both sides have agreed upon; `None`: there is none, or the connection is
     /// not open yet.
-    pub const fn deflate(&self) -> Option<Deflate> {
+    pub const fn deflate(&self) -> Option<DeflateParams> {
         match &self.reply.engine.phase {
             Phase::Open(_) => self.reply.engine.output.outgoing.agreed(),
             _ => None,

@@ -5,7 +5,8 @@
 use core::mem;
 
 use motews::handshake::{
-    ClientHandshake, HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake,
+    Agreed, Answer, ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, Response,
+    ResponseEvent, ServerHandshake, Upgrade,
 };
 use motews::pace::{Millis, Pace, Timeouts};
 use motews::{
@@ -13,7 +14,7 @@ use motews::{
     Wants, Window,
 };
 
-use crate::config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
+use crate::config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
 use crate::error::{Failure, is_gone};
 use crate::extension::{Extension, Fragment, NoExtension};
 use crate::output::{Late, Output};
@@ -41,9 +42,9 @@ pub(crate) enum Next<F> {
 }
 
 #[derive(Debug)]
-pub(crate) enum Phase<'a, R, X: Extension> {
+pub(crate) enum Phase<'a, R> {
     /// The opening handshake.
-    Opening(Pace, Opening<'a, R, X>),
+    Opening(Pace, Opening<'a, R>),
     Open(Session<R>),
     /// There is no WebSocket.
     Over(Pace, Ended),
@@ -51,18 +52,20 @@ pub(crate) enum Phase<'a, R, X: Extension> {
 
 /// How far the opening handshake is.
 #[derive(Debug)]
-pub(crate) enum Opening<'a, R, X: Extension> {
+pub(crate) enum Opening<'a, R> {
     /// A server waits for the request, of which something has come if `true`.
-    Request(ServerHandshake<'a, [u8; 0]>, X::Offers, bool),
-    /// A server answers; so many bytes of it are through. With an error, if it is about one.
-    Answer(Answer<'a>, usize, Option<HandshakeError>, X::Accepted),
+    Request(ServerHandshake<[u8; 0]>, bool),
+    /// A server accepts; so many bytes of the response are through.
+    Accept(Upgrade, Answer<'a>, usize),
+    /// A server responds in another way, likewise. With an error, if it is about one.
+    Respond(Response<'a>, usize, Option<HandshakeError>),
     /// A client asks; so many bytes of it are through.
-    Ask(Request<'a>, usize, R),
+    Ask(Request<'a>, Key, usize, R),
     /// A client waits for the response.
-    Response(ClientHandshake<'a, [u8; 0]>, R),
+    Response(ClientHandshake<[u8; 0]>, R),
 }
 
-impl<R, X: Extension> Phase<'_, R, X> {
+impl<R> Phase<'_, R> {
     /// The session, if there is one.
     pub(crate) const fn open(&mut self) -> Result<&mut Session<R>, Failure> {
         match self {
@@ -92,15 +95,15 @@ impl<R, X: Extension> Phase<'_, R, X> {
 pub(crate) struct Engine<'a, T, R, Tx, K, X: Extension> {
     pub(crate) transport: T,
     pub(crate) output: Output<Tx, X>,
-    pub(crate) phase: Phase<'a, R, X>,
+    pub(crate) phase: Phase<'a, R>,
     pub(crate) time: K,
     pub(crate) config: &'a Config<'a>,
     pub(crate) subprotocol: Option<&'a str>,
 }
 
 /// What waits for a request.
-const fn request<'a>(config: &'a Config<'a>) -> ServerHandshake<'a, [u8; 0]> {
-    ServerHandshake::with_config([], config.head).subprotocols(config.subprotocols)
+const fn request(config: &Config<'_>) -> ServerHandshake<[u8; 0]> {
+    ServerHandshake::with_limits([], config.limits)
 }
 
 /// Whether a buffer is large enough.
@@ -381,7 +384,7 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
     }
 
     /// Takes the phase, for the next one.
-    const fn take_phase(&mut self) -> Phase<'a, R, X> {
+    const fn take_phase(&mut self) -> Phase<'a, R> {
         mem::replace(
             &mut self.phase,
             Phase::Over(Pace::new(Millis(0)), Ended::Lost),
@@ -393,14 +396,20 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
         &mut self,
         role: R,
         pace: Pace,
+        agreed: &Agreed,
         subprotocol: Option<&'a str>,
         incoming: &mut X::Incoming,
     ) {
         self.subprotocol = subprotocol;
         let outgoing = &mut self.output.outgoing;
-        let config = X::open(incoming, outgoing, self.config.max_message_len);
+        X::open(incoming, outgoing, agreed, self.config.limits.message);
         let now = self.time.time();
-        self.phase = Phase::Open(Session::with_pace(role, config, pace, now));
+        self.phase = Phase::Open(Session::with_pace(role, agreed.config, pace, now));
+    }
+
+    /// What is offered, or accepted.
+    fn offers(&self) -> Offers<'a> {
+        X::offers(&self.output.outgoing, self.config.offers())
     }
 
     /// Puts as much as there is room for of what `emit_from(offset, out)` gives into the transmit
@@ -408,11 +417,11 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
     fn emit(
         output: &mut Output<Tx, X>,
         at: &mut usize,
-        emit_from: impl Fn(&X::Outgoing, usize, &mut [u8]) -> usize,
+        emit_from: impl Fn(usize, &mut [u8]) -> usize,
     ) -> bool {
         let mut all = false;
-        _ = output.put(|out, outgoing| {
-            let len = emit_from(outgoing, *at, out);
+        _ = output.put(|out, _| {
+            let len = emit_from(*at, out);
             *at = at.saturating_add(len);
             all = len < out.len();
             Ok(len)
@@ -540,7 +549,7 @@ impl<'a, T, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, T, Server, Tx, K,
             output: Output::new(tx, ()),
             phase: Phase::Opening(
                 Pace::new(Millis(0)),
-                Opening::Request(request(config), (), false),
+                Opening::Request(request(config), false),
             ),
             time,
             config,
@@ -555,84 +564,81 @@ impl<'a, T, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, T, 
         &mut self,
         rx: &mut Window<Rx>,
         incoming: &mut X::Incoming,
-        judge: &mut impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+        judge: &mut impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
     ) -> Result<Option<Io>, Failure> {
+        let offers = self.offers();
         loop {
             self.check_time();
             let Phase::Opening(pace, opening) = &mut self.phase else {
                 return self.phase.open().map(|_| None);
             };
             match opening {
-                Opening::Request(handshake, offers, _) => {
+                Opening::Request(handshake, _) => {
                     let mut input = &*rx.unread();
                     let unread = input.len();
                     // The request's line lies in the transmit buffer, idle until the answer.
                     let (line, _) = self.output.idle();
-                    let (upgrade, event) = match handshake.next_event_in(line, &mut input) {
-                        Ok(None) => (None, None),
-                        Ok(Some(RequestEvent::Done(upgrade))) => {
-                            (Some(upgrade), Some(Ok(RequestEvent::Done(upgrade))))
+                    let found = handshake.next_event_in(line, &mut input, &offers);
+                    let is_head = handshake.is_head();
+                    let (upgrade, error, event) = match found {
+                        Ok(None) => (None, None, None),
+                        Ok(Some(event @ RequestEvent::Done(upgrade))) => {
+                            (Some(upgrade), None, Some(Ok(event)))
                         }
-                        Ok(Some(event)) => (None, Some(Ok(event))),
-                        Err(error) => (None, Some(Err(error))),
+                        Ok(Some(event)) => (None, None, Some(Ok(event))),
+                        Err(error) => (None, Some(error), Some(Err(error))),
                     };
-                    if let Some(Ok(event)) = &event {
-                        X::gather(offers, event);
-                    }
-                    let error = event.and_then(Result::err);
-                    let answer = event.and_then(&mut *judge);
+                    let decision = event.and_then(&mut *judge);
                     let read = unread.saturating_sub(input.len());
                     rx.take(read);
-                    let accepted = match (&answer, &upgrade) {
-                        (Some(Answer::Accept(upgrade)), _) | (None, Some(upgrade)) => {
-                            X::accept(&mut self.output.outgoing, offers, upgrade)
+                    *opening = match (decision, upgrade, error) {
+                        (Some(Decision::Respond(response)), ..) => {
+                            Opening::Respond(response.head(is_head), 0, None)
                         }
-                        _ => X::Accepted::default(),
-                    };
-                    *opening = match (answer, upgrade, error) {
-                        (Some(answer), ..) => Opening::Answer(answer, 0, None, accepted),
-                        (None, Some(upgrade), _) => {
-                            Opening::Answer(Answer::Accept(upgrade), 0, None, accepted)
+                        (Some(Decision::AcceptWith(upgrade, answer)), ..) => {
+                            Opening::Accept(upgrade, answer, 0)
+                        }
+                        (Some(Decision::Accept(upgrade)), ..) | (None, Some(upgrade), _) => {
+                            Opening::Accept(upgrade, upgrade.answer(&offers), 0)
                         }
                         (None, None, Some(error)) => {
-                            let answer = Answer::Respond(error.response());
-                            Opening::Answer(answer, 0, Some(error), accepted)
+                            Opening::Respond(error.response().head(is_head), 0, Some(error))
                         }
-                        (None, None, None) if rx.is_empty() => {
-                            return Ok(Some(Io::Read));
-                        }
+                        (None, None, None) if rx.is_empty() => return Ok(Some(Io::Read)),
                         (None, None, None) => continue,
                     };
                     if K::IS_TIMED {
                         pace.responding(self.time.time());
                     }
                 }
-                Opening::Answer(answer, at, error, accepted) => {
-                    let (answer, error) = (*answer, *error);
-                    let all = Self::emit(&mut self.output, at, |_, at, out| match &answer {
-                        Answer::Accept(upgrade) => X::emit_upgrade(accepted, upgrade, at, out),
-                        Answer::Respond(response) => response.emit_from(at, out),
+                Opening::Accept(upgrade, answer, at) => {
+                    let (upgrade, answer) = (*upgrade, *answer);
+                    let all = Self::emit(&mut self.output, at, |at, out| {
+                        upgrade.emit_from(at, out, &answer)
                     });
                     if let Some(io) = self.output.pending(self.config.flush) {
                         return Ok(Some(io));
                     }
                     if all {
-                        match answer {
-                            Answer::Accept(upgrade) => {
-                                let pace = *pace;
-                                self.open(Server, pace, upgrade.subprotocol(), incoming);
-                            }
-                            Answer::Respond(response) => {
-                                if K::IS_TIMED {
-                                    pace.draining(self.time.time(), &self.config.timeouts);
-                                }
-                                let ended = match error {
-                                    Some(error) => Ended::Handshake(error),
-                                    None => Ended::Refused(response.status()),
-                                };
-                                self.over(ended);
-                            }
+                        let (pace, agreed) = (*pace, upgrade.agreed());
+                        self.open(Server, pace, &agreed, answer.subprotocol(), incoming);
+                    }
+                }
+                Opening::Respond(response, at, error) => {
+                    let ended = match *error {
+                        Some(error) => Ended::Handshake(error),
+                        None => Ended::Refused(response.status()),
+                    };
+                    let all =
+                        Self::emit(&mut self.output, at, |at, out| response.emit_from(at, out));
+                    if let Some(io) = self.output.pending(self.config.flush) {
+                        return Ok(Some(io));
+                    }
+                    if all {
+                        if K::IS_TIMED {
+                            pace.draining(self.time.time(), &self.config.timeouts);
                         }
+                        self.over(ended);
                     }
                 }
                 _ => return Ok(None),
@@ -644,21 +650,23 @@ impl<'a, T, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, T, 
 impl<'a, T, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time>
     Engine<'a, T, Client<E>, Tx, K, NoExtension>
 {
-    pub(crate) const fn client(
+    pub(crate) fn client(
         config: &'a Config<'a>,
         transport: T,
         tx: Tx,
         request: Request<'a>,
-        entropy: E,
+        mut entropy: E,
         time: K,
     ) -> Self {
+        let pace = Pace::new(Millis(0));
+        let phase = match Key::new(&mut entropy) {
+            Ok(key) => Phase::Opening(pace, Opening::Ask(request, key, 0, Client::new(entropy))),
+            Err(_) => Phase::Over(pace, Ended::NoEntropy),
+        };
         Self {
             transport,
             output: Output::new(tx, ()),
-            phase: Phase::Opening(
-                Pace::new(Millis(0)),
-                Opening::Ask(request, 0, Client::new(entropy)),
-            ),
+            phase,
             time,
             config,
             subprotocol: None,
@@ -674,30 +682,29 @@ impl<'a, T, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
         &mut self,
         rx: &mut Window<Rx>,
         incoming: &mut X::Incoming,
-        look: &mut impl FnMut(ResponseEvent<'_, 'a>),
+        look: &mut impl FnMut(ResponseEvent<'_>),
     ) -> Result<Option<Io>, Failure> {
+        let offers = self.offers();
         loop {
             self.check_time();
             let Phase::Opening(_, opening) = &mut self.phase else {
                 return self.phase.open().map(|_| None);
             };
             match opening {
-                Opening::Ask(request, at, ..) => {
-                    let request = *request;
-                    let all = Self::emit(&mut self.output, at, |outgoing, at, out| {
-                        X::emit_request(outgoing, &request, at, out)
+                Opening::Ask(request, key, at, _) => {
+                    let key = *key;
+                    let request = request.offers(&offers).map_err(Failure::Config)?;
+                    let all = Self::emit(&mut self.output, at, |at, out| {
+                        request.emit_from(at, out, &key)
                     });
                     if let Some(io) = self.output.pending(self.config.flush) {
                         return Ok(Some(io));
                     }
                     if all {
+                        let limits = self.config.limits;
                         self.phase = match self.take_phase() {
-                            Phase::Opening(pace, Opening::Ask(request, _, role)) => {
-                                let handshake = ClientHandshake::with_config(
-                                    &X::offered(request),
-                                    [],
-                                    self.config.head,
-                                );
+                            Phase::Opening(pace, Opening::Ask(_, _, _, role)) => {
+                                let handshake = ClientHandshake::with_limits(&key, [], limits);
                                 Phase::Opening(pace, Opening::Response(handshake, role))
                             }
                             phase => phase,
@@ -707,22 +714,15 @@ impl<'a, T, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
                 Opening::Response(handshake, ..) => {
                     let mut input = &*rx.unread();
                     let unread = input.len();
-                    let (line, outgoing) = self.output.idle();
-                    let found = handshake.next_event_in(line, &mut input);
-                    let found = found.and_then(|event| {
-                        event.map_or(Ok(()), |event| X::look(outgoing, &event))?;
-                        Ok(event)
-                    });
-                    let (event, error, done) = match found {
-                        Ok(event) => (
-                            event,
-                            None,
-                            match event {
-                                Some(ResponseEvent::Done { subprotocol }) => Some(subprotocol),
-                                _ => None,
-                            },
-                        ),
-                        Err(error) => (None, Some(error), None),
+                    let (line, _) = self.output.idle();
+                    let found = handshake.next_event_in(line, &mut input, &offers);
+                    let (event, error) = match found {
+                        Ok(event) => (event, None),
+                        Err(error) => (None, Some(error)),
+                    };
+                    let done = match event {
+                        Some(ResponseEvent::Done(agreed)) => Some(agreed),
+                        _ => None,
                     };
                     let nothing = event.is_none();
                     event.map(&mut *look);
@@ -730,10 +730,12 @@ impl<'a, T, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
                     rx.take(read);
                     if let Some(error) = error {
                         self.over(error.into());
-                    } else if let Some(subprotocol) = done {
+                    } else if let Some(agreed) = done {
                         if let Phase::Opening(pace, Opening::Response(_, role)) = self.take_phase()
                         {
-                            self.open(role, pace, subprotocol, incoming);
+                            let index = agreed.subprotocol;
+                            let subprotocol = index.and_then(|index| offers.subprotocol(index));
+                            self.open(role, pace, &agreed, subprotocol, incoming);
                         }
                     } else if nothing {
                         return Ok(Some(Io::Read));

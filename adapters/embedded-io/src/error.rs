@@ -30,8 +30,9 @@ pub enum Error<E> {
     Send(SendError),
     /// A buffer is too small: see [`BufferTooSmall`].
     BufferTooSmall,
-    /// The strings of a request or a response are wrong. No method here returns it: it is for `?` in
-    /// a function that makes a [`Request`](motews::handshake::Request), too.
+    /// The strings of a request or a response are wrong: a client's subprotocols in its
+    /// [`Config`](crate::Config), when it connects. And it is for `?` in a function that makes a
+    /// [`Request`](motews::handshake::Request).
     Config(ConfigError),
 }
 
@@ -54,6 +55,7 @@ impl<E: core::error::Error> core::error::Error for Error<E> {}
 pub(crate) enum Failure {
     Ended(Ended),
     Send(SendError),
+    Config(ConfigError),
 }
 
 impl<E> From<Failure> for Error<E> {
@@ -61,6 +63,7 @@ impl<E> From<Failure> for Error<E> {
         match failure {
             Failure::Ended(ended) => Self::Ended(ended),
             Failure::Send(error) => Self::Send(error),
+            Failure::Config(error) => Self::Config(error),
         }
     }
 }

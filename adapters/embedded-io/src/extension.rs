@@ -2,10 +2,10 @@
 
 use core::fmt::Debug;
 
-use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, Upgrade};
+use motews::handshake::{Agreed, Offers};
 use motews::{
-    Chunk, Config, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError,
-    Session, Step, Window,
+    Chunk, DataKind, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError, Session,
+    Step, Window,
 };
 
 use crate::config::BufferTooSmall;
@@ -20,9 +20,8 @@ pub struct NoExtension;
 
 pub(crate) mod sealed {
     use super::{
-        BufferTooSmall, Chunk, Config, DataKind, Debug, Event, HandshakeError, Message,
-        MessageBuffer, ProtocolViolation, Request, RequestEvent, ResponseEvent, Role, SendError,
-        Session, Upgrade, Window,
+        Agreed, BufferTooSmall, Chunk, DataKind, Debug, Event, Message, MessageBuffer, Offers,
+        ProtocolViolation, Role, SendError, Session, Window,
     };
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
@@ -31,49 +30,20 @@ pub(crate) mod sealed {
         type Incoming: Debug;
         /// What stands between messages and the frames sent.
         type Outgoing: Debug;
-        /// What a client offers, as its request arrives.
-        type Offers: Debug + Default;
-        /// What of it is accepted, for the response.
-        type Accepted: Debug + Default;
         /// An event, which lies in the receive window or in [`Self::Incoming`].
         type Found;
 
         // ---- the opening handshake ----
 
-        fn gather(offers: &mut Self::Offers, event: &RequestEvent<'_, '_>);
-        /// A server accepts.
-        fn accept(
-            outgoing: &mut Self::Outgoing,
-            offers: &Self::Offers,
-            upgrade: &Upgrade<'_>,
-        ) -> Self::Accepted;
-        /// [`Upgrade::emit_from`], with what is accepted.
-        fn emit_upgrade(
-            accepted: &Self::Accepted,
-            upgrade: &Upgrade<'_>,
-            at: usize,
-            out: &mut [u8],
-        ) -> usize;
-        /// [`Request::emit_from`], with the offer.
-        fn emit_request(
-            outgoing: &Self::Outgoing,
-            request: &Request<'_>,
-            at: usize,
-            out: &mut [u8],
-        ) -> usize;
-        /// The request whose response is awaited: what it offers, by name.
-        fn offered<'a>(request: Request<'a>) -> Request<'a>;
-        /// A client reads the response.
-        fn look(
-            outgoing: &mut Self::Outgoing,
-            event: &ResponseEvent<'_, '_>,
-        ) -> Result<(), HandshakeError>;
-        /// The handshake is complete: what the connection is to know.
+        /// What is offered, or accepted, beside these.
+        fn offers<'a>(outgoing: &Self::Outgoing, offers: Offers<'a>) -> Offers<'a>;
+        /// The handshake is complete, and this agreed on.
         fn open(
             incoming: &mut Self::Incoming,
             outgoing: &mut Self::Outgoing,
+            agreed: &Agreed,
             max_message_len: u64,
-        ) -> Config;
+        );
 
         // ---- receive ----
 
@@ -166,41 +136,15 @@ impl<X: sealed::Extension> Extension for X {}
 impl sealed::Extension for NoExtension {
     type Incoming = ();
     type Outgoing = ();
-    type Offers = ();
-    type Accepted = ();
     type Found = Step;
 
-    fn gather((): &mut (), _: &RequestEvent<'_, '_>) {}
-
-    fn accept((): &mut (), (): &(), _: &Upgrade<'_>) {}
-
     #[inline]
-    fn emit_upgrade((): &(), upgrade: &Upgrade<'_>, at: usize, out: &mut [u8]) -> usize {
-        upgrade.emit_from(at, out)
+    fn offers<'a>((): &(), offers: Offers<'a>) -> Offers<'a> {
+        offers
     }
 
     #[inline]
-    fn emit_request((): &(), request: &Request<'_>, at: usize, out: &mut [u8]) -> usize {
-        request.emit_from(at, out)
-    }
-
-    #[inline]
-    fn offered<'a>(request: Request<'a>) -> Request<'a> {
-        request
-    }
-
-    #[inline]
-    fn look((): &mut (), _: &ResponseEvent<'_, '_>) -> Result<(), HandshakeError> {
-        Ok(())
-    }
-
-    #[inline]
-    fn open((): &mut (), (): &mut (), max_message_len: u64) -> Config {
-        Config {
-            max_message_len,
-            ..Config::default()
-        }
-    }
+    fn open((): &mut (), (): &mut (), _: &Agreed, _: u64) {}
 
     #[inline]
     fn begin((): &mut (), _: bool) -> Result<(), BufferTooSmall> {

@@ -48,7 +48,7 @@
 //! use motews_embedded_io::blocking::WebSocket;
 //!
 //! fn ask<T: Read + Write>(transport: T, entropy: &mut impl Entropy) -> Result<(), Error<T::Error>> {
-//!     let request = Request::new("example.com", "/chat", entropy)?;
+//!     let request = Request::new("example.com", "/chat")?;
 //!     let mut ws = WebSocket::client(transport, [0; 128], [0; 128], request, entropy)?;
 //!     ws.connect()?;
 //!     ws.send(Message::Text("Hello"))?;
@@ -97,7 +97,7 @@ mod split;
 mod time;
 mod websocket;
 
-pub use config::{Answer, BufferTooSmall, Config, MIN_BUFFER};
+pub use config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
 pub use error::Error;
 pub use extension::{Extension, NoExtension};
 pub use split::{Duplex, Halves, Receiver, Sender};

@@ -133,7 +133,6 @@ where
         self,
         incoming: X::Incoming,
         outgoing: X::Outgoing,
-        phase: impl FnOnce(Phase<'a, R, NoExtension>) -> Phase<'a, R, X>,
     ) -> WebSocket<'a, T, R, Rx, Tx, K, X, M> {
         let engine = self.reply.engine;
         WebSocket {
@@ -143,7 +142,7 @@ where
                 engine: Engine {
                     transport: engine.transport,
                     output: engine.output.with_extension(outgoing),
-                    phase: phase(engine.phase),
+                    phase: engine.phase,
                     time: engine.time,
                     config: engine.config,
                     subprotocol: engine.subprotocol,

@@ -12,8 +12,10 @@ mod tap;
 
 use core::net::SocketAddrV4;
 
-use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
-use motews::handshake::{Request, ResponseEvent};
+use motews::deflate::{
+    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Level, WindowBits,
+};
+use motews::handshake::{Offers, Request, ResponseEvent};
 use motews::{
     Chunk, DataKind, Ended, Entropy, EntropyError, Event, Message, MessageBuffer,
     ProtocolViolation, SendError,
@@ -25,16 +27,17 @@ use smoltcp::time::Instant;
 use std::fs::File;
 use std::io::Read;
 
-static CONFIG: Config<'static> = Config::DEFAULT;
-
 /// A window of 1 KiB each way.
 const KIB: Context = Context {
     window_bits: WindowBits::new(10).expect("8 to 15"),
     takeover: true,
 };
-const DEFLATE: Deflate = Deflate {
-    send: KIB,
-    receive: KIB,
+static CONFIG: Config<'static> = Config {
+    offers: Offers::new().deflate(DeflateConfig {
+        send: KIB,
+        receive: KIB,
+    }),
+    ..Config::DEFAULT
 };
 
 /// The operating system's generator; firmware has its hardware's.
@@ -46,7 +49,7 @@ impl Entropy for System {
     }
 }
 
-type WebSocket<'a> = ClientSocket<'a, System, 160>;
+type WebSocket<'a> = ClientSocket<'a, System>;
 
 /// A compressed echo: what waits for room in the transmit ring.
 struct Echo {
@@ -60,7 +63,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn new(agreed: Deflate) -> Result<Self, motews::NoRoom> {
+    fn new(agreed: DeflateParams) -> Result<Self, motews::NoRoom> {
         Ok(Self {
             decompressor: Decompressor::new([0; 1024], agreed.receive, u64::MAX)?,
             compressor: Compressor::new([0; 4096], agreed.send, Level::Default)?,
@@ -150,10 +153,10 @@ impl Client {
         let tcp = self.host.sockets.get_mut::<Socket<'_>>(self.socket);
         tcp.connect(self.host.interface.context(), self.server, self.next_port)?;
         let name = self.server.to_string();
-        let mut system = System(File::open("/dev/urandom")?);
-        let request = Request::new(&name, target, &mut system)?;
-        let mut client: WebSocket<'_> = ClientSocket::new(&CONFIG, request, system, Instant::now());
-        client.offer(DEFLATE);
+        let system = System(File::open("/dev/urandom")?);
+        let request = Request::new(&name, target)?;
+        let client = ClientSocket::new(&CONFIG, request, system, Instant::now());
+        let mut client: WebSocket<'_> = client?;
         let mut compressed: Option<Echo> = None;
         let mut was_open = false;
 
@@ -179,7 +182,7 @@ impl Client {
                     ClientEvent::Response(ResponseEvent::StatusLine { status, .. }) => {
                         assert_eq!(status, 101);
                     }
-                    ClientEvent::Response(ResponseEvent::Done { .. }) => {
+                    ClientEvent::Response(ResponseEvent::Done(_)) => {
                         was_open = true;
                         compressed = client.agreed().map(Echo::new).transpose()?;
                     }

@@ -2,13 +2,12 @@
 
 use core::mem;
 
-use motews::handshake::{ClientHandshake, Request, ResponseEvent};
+use motews::handshake::{Agreed, ClientHandshake, ConfigError, Key, Request, ResponseEvent};
 use motews::pace::Millis;
 use motews::{Client, Ended, Entropy};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
-use crate::extension::{Agreed, Offer};
 use crate::ring;
 use crate::socket::{Config, Outside, Phase, WebSocket, millis};
 
@@ -29,9 +28,8 @@ use crate::socket::{Config, Outside, Phase, WebSocket, millis};
 /// static CONFIG: Config<'static> = Config::DEFAULT;
 ///
 /// tcp.connect(interface.context(), (IpAddress::v4(192, 168, 1, 2), 80), 49152)?;
-/// let mut hardware = Hardware;
-/// let request = Request::new("192.168.1.2", "/", &mut hardware)?;
-/// let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, hardware, now);
+/// let request = Request::new("192.168.1.2", "/")?;
+/// let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, Hardware, now)?;
 /// # Ok(()) }
 /// ```
 pub type ClientSocket<'a, E, const LINE: usize = 128> =
@@ -42,24 +40,23 @@ pub type ClientSocket<'a, E, const LINE: usize = 128> =
 pub struct Connecting<'a, E, const LINE: usize> {
     role: Client<E>,
     stage: Stage<'a, LINE>,
-    offer: Offer,
 }
 
 #[derive(Debug)]
 enum Stage<'a, const LINE: usize> {
     /// The request goes out; so many octets of it are through.
-    Request(Request<'a>, usize),
+    Request(Request<'a>, Key, usize),
     /// The response is arriving.
-    Response(ClientHandshake<'a, [u8; LINE]>),
+    Response(ClientHandshake<[u8; LINE]>),
 }
 
 /// What a [`ClientSocket`] comes to.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ClientEvent<'s, 'a> {
+pub enum ClientEvent<'s> {
     /// The response, as it arrives: first the status line, then each header, also those of a
     /// refusal or a redirection. With [`Done`](ResponseEvent::Done) the connection is open.
-    Response(ResponseEvent<'s, 'a>),
+    Response(ResponseEvent<'s>),
     /// What the peer sent.
     Received(motews::Event<'s>),
     /// The connection has ended, TCP included. Nothing comes after it; for the next connection
@@ -68,26 +65,34 @@ pub enum ClientEvent<'s, 'a> {
 }
 
 /// What there is of the response.
-enum Found<'a> {
+enum Found {
     /// Nothing that is worth telling.
     Nothing,
     /// A line, which lies in the handshake.
     Line,
-    Done(Option<&'a str>, Agreed),
+    Done(Agreed),
     Ended(Ended),
 }
 
 impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
-    /// A client that sends `request` as soon as TCP is connected, and draws its masking keys from
-    /// `entropy`.
-    #[must_use]
-    pub fn new(config: &'a Config<'a>, request: Request<'a>, entropy: E, now: Instant) -> Self {
+    /// A client that sends `request` with the [`offers`](Config::offers) of `config` as soon as TCP is
+    /// connected, and draws its key and its masking keys from `entropy`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Entropy`] if there is no key, and what is wrong with the offers.
+    pub fn new(
+        config: &'a Config<'a>,
+        request: Request<'a>,
+        mut entropy: E,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let key = Key::new(&mut entropy)?;
+        let request = request.offers(&config.offers)?;
         let opening = Connecting {
             role: Client::new(entropy),
-            stage: Stage::Request(request, 0),
-            offer: Offer::default(),
+            stage: Stage::Request(request, key, 0),
         };
-        Self::with_opening(config, opening, millis(now))
+        Ok(Self::with_opening(config, opening, millis(now)))
     }
 
     /// Takes the connection as far as it goes without the caller, and tells the next thing that
@@ -103,18 +108,18 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         socket: &'s mut Socket<'_>,
         now: Instant,
         limit: usize,
-    ) -> Option<ClientEvent<'s, 'a>> {
+    ) -> Option<ClientEvent<'s>> {
         let now = millis(now);
         self.poll_opening(socket, now);
         match self.find(socket) {
             Found::Nothing => {}
             Found::Line => return self.lend(),
-            Found::Done(subprotocol, agreed) => {
+            Found::Done(agreed) => {
                 let before = mem::replace(&mut self.phase, Phase::Over(now));
                 if let Phase::Outside(Outside::Opening(opening), pace) = before {
                     self.opened(opening.role, agreed, pace, now);
                 }
-                return Some(ClientEvent::Response(ResponseEvent::Done { subprotocol }));
+                return Some(ClientEvent::Response(ResponseEvent::Done(agreed)));
             }
             Found::Ended(ended) => self.end(socket, ended, now),
         }
@@ -133,22 +138,6 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         self.deadline(now)
     }
 
-    /// What goes out with the request, as long as nothing has.
-    #[cfg(feature = "deflate")]
-    pub(crate) const fn offer_mut(&mut self) -> Option<&mut Offer> {
-        match &mut self.phase {
-            Phase::Outside(
-                Outside::Opening(Connecting {
-                    stage: Stage::Request(_, 0),
-                    offer,
-                    ..
-                }),
-                _,
-            ) => Some(offer),
-            _ => None,
-        }
-    }
-
     fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
         let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return;
@@ -157,25 +146,22 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
             self.end(socket, Ended::Lost, now);
             return;
         }
-        let offer = opening.offer;
-        let Stage::Request(request, sent) = &mut opening.stage else {
+        let Stage::Request(request, key, sent) = &mut opening.stage else {
             return;
         };
         let before = *sent;
         let all = socket.may_send()
-            && ring::put_text(socket, sent, |at, out| offer.emit_from(request, at, out))
+            && ring::put_text(socket, sent, |at, out| request.emit_from(at, out, key))
                 .is_ok_and(|all| all);
         self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
         if all {
-            let head = self.config.head;
-            let request = offer.request(request);
-            let handshake = ClientHandshake::with_config(&request, [0; LINE], head);
+            let handshake = ClientHandshake::with_limits(key, [0; LINE], self.config.limits);
             opening.stage = Stage::Response(handshake);
         }
     }
 
     /// Reads on to the next line, without lending it: see the server's.
-    fn find(&mut self, socket: &mut Socket<'_>) -> Found<'a> {
+    fn find(&mut self, socket: &mut Socket<'_>) -> Found {
         let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return Found::Nothing;
         };
@@ -185,27 +171,19 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         if matches!(socket.state(), Tcp::SynSent | Tcp::SynReceived) {
             return Found::Nothing;
         }
-        match ring::feed(socket, |input| handshake.step(input)) {
+        match ring::feed(socket, |input| handshake.step(input, &self.config.offers)) {
             None => Found::Ended(Ended::Lost),
             Some(Ok(false)) => Found::Nothing,
             Some(Ok(true)) => match handshake.event() {
-                Some(ResponseEvent::Done { subprotocol }) => match opening.offer.agreed() {
-                    Ok(agreed) => Found::Done(subprotocol, agreed),
-                    Err(error) => Found::Ended(error.into()),
-                },
-                event => {
-                    if let Some(event) = event {
-                        opening.offer.push(&event);
-                    }
-                    Found::Line
-                }
+                Some(ResponseEvent::Done(agreed)) => Found::Done(agreed),
+                _ => Found::Line,
             },
             Some(Err(error)) => Found::Ended(error.into()),
         }
     }
 
     /// Lends the line that [`find`](Self::find) found.
-    fn lend(&mut self) -> Option<ClientEvent<'_, 'a>> {
+    fn lend(&mut self) -> Option<ClientEvent<'_>> {
         match &mut self.phase {
             Phase::Outside(
                 Outside::Opening(Connecting {

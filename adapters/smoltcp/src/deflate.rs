@@ -4,10 +4,10 @@
 //! caller's, who has as many as memory allows, and declines compression to whoever comes when none
 //! is left: the connection goes on without.
 //!
-//! 1. A server: [`Offers::push`] each header of the request; at [`RequestEvent::Done`] see what
-//!    [`Offers::accept`] gives, and [`accept_compressed`](ServerSocket::accept_compressed) it. A
-//!    client: [`offer`](ClientSocket::offer) before the request is out; at [`ResponseEvent::Done`] see
-//!    what is [`agreed`](WebSocket::agreed).
+//! 1. [`Config::offers`](crate::Config::offers) says what is wanted at most: a client offers it, a server
+//!    accepts what fits it. A server whose memory is all in use accepts
+//!    [`without_deflate`](motews::handshake::Upgrade::without_deflate). What is
+//!    [`agreed`](WebSocket::agreed) on shows when the connection is open.
 //! 2. Chunks of compressed messages come as they are. A [`Decompressor`] inflates them; where its
 //!    output has to wait for room, [keep](motews::Chunk::compressed) the rest of the chunk.
 //! 3. Send with [`send_compressed`](WebSocket::send_compressed), or uncompressed with
@@ -17,36 +17,34 @@
 //! With windows of 2^10 bytes both ways that is about 6 KiB for a connection.
 //!
 //! ```
-//! use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
-//! use motews::handshake::RequestEvent;
-//! use motews_smoltcp::{ServerEvent, ServerSocket, deflate::Offers};
+//! use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
+//! use motews::handshake::{Offers, RequestEvent};
+//! use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 //! use smoltcp::{socket::tcp, time::Instant};
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
+//! static CONFIG: Config<'static> = Config {
+//!     offers: Offers::new().deflate(DeflateConfig { send: KIB, receive: KIB }),
+//!     ..Config::DEFAULT
+//! };
 //! # type Window = [u8; 1024];
 //! # type Memory = [u8; 3072];
 //!
 //! fn poll(
 //!     server: &mut ServerSocket<'_>,
 //!     tcp: &mut tcp::Socket<'_>,
-//!     offers: &mut Offers,
 //!     codec: &mut Option<(Decompressor<Window>, Compressor<Memory>)>,
 //! ) {
 //!     while let Some(event) = server.poll(tcp, Instant::ZERO, usize::MAX) {
 //!         match event {
-//!             ServerEvent::Request(RequestEvent::RequestLine { .. }) => *offers = Offers::new(),
-//!             ServerEvent::Request(RequestEvent::Header(header)) => offers.push(&header),
-//!             ServerEvent::Request(RequestEvent::Done(upgrade)) => match offers.accept(&DEFLATE) {
-//!                 Some(accepted) => {
-//!                     let agreed = accepted.agreed;
+//!             ServerEvent::Request(RequestEvent::Done(upgrade)) => {
+//!                 *codec = upgrade.agreed().deflate.map(|agreed| {
 //!                     let decompressor = Decompressor::new([0; 1024], agreed.receive, 65_536);
 //!                     let compressor = Compressor::new([0; 3072], agreed.send, Level::Default);
-//!                     *codec = Some((decompressor.unwrap(), compressor.unwrap()));
-//!                     server.accept_compressed(upgrade, accepted);
-//!                 }
-//!                 None => server.accept(upgrade),
-//!             },
+//!                     (decompressor.unwrap(), compressor.unwrap())
+//!                 });
+//!                 server.accept(upgrade);
+//!             }
 //!             ServerEvent::Received(motews::Event::Data(mut chunk)) => {
 //!                 let mut out = [0; 256];
 //!                 let Some((decompressor, _)) = codec else { continue };
@@ -62,74 +60,21 @@
 //! ```
 //!
 //! [`Decompressor`]: motews::deflate::Decompressor
-//! [`RequestEvent::Done`]: motews::handshake::RequestEvent::Done
-//! [`ResponseEvent::Done`]: motews::handshake::ResponseEvent::Done
 
-pub use motews::deflate::Offers;
-use motews::deflate::{Accepted, CompressedSent, Compressor, Deflate};
-use motews::handshake::Upgrade;
-use motews::{DataKind, Entropy, Role, SendError};
+use motews::deflate::{CompressedSent, Compressor, DeflateParams};
+use motews::{DataKind, Role, SendError};
 use smoltcp::socket::tcp::Socket;
 
-use crate::client::ClientSocket;
-use crate::extension::Extension;
 use crate::ring;
-use crate::server::ServerSocket;
 use crate::socket::{Phase, WebSocket};
-
-impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
-    /// Offers compression with the request, in place of the extensions that it has: what this side
-    /// has memory for. With [`Done`](motews::handshake::ResponseEvent::Done), [`agreed`](WebSocket::agreed)
-    /// tells whether the server has accepted, and what. Of no effect once the request goes out.
-    ///
-    /// The answer is a header of up to 152 bytes (without its colon), for which `LINE` must have room.
-    ///
-    /// ```
-    /// # use motews::handshake::Request;
-    /// # use motews::{Entropy, EntropyError};
-    /// # use motews_smoltcp::{ClientSocket, Config};
-    /// # use motews::deflate::{Context, Deflate, WindowBits};
-    /// # use smoltcp::time::Instant;
-    /// # struct Hardware;
-    /// # impl Entropy for Hardware {
-    /// #     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> { bytes.fill(7); Ok(()) }
-    /// # }
-    /// # static CONFIG: Config<'static> = Config::DEFAULT;
-    /// const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-    ///
-    /// let mut hardware = Hardware;
-    /// let request = Request::new("192.168.1.2", "/", &mut hardware)?;
-    /// let mut client: ClientSocket<'_, _, 160> = ClientSocket::new(&CONFIG, request, hardware, Instant::ZERO);
-    /// client.offer(Deflate { send: KIB, receive: KIB });
-    /// # Ok::<(), motews::handshake::ConfigError>(())
-    /// ```
-    pub fn offer(&mut self, deflate: Deflate) {
-        if let Some(offer) = self.offer_mut() {
-            offer.offered = Some(deflate);
-        }
-    }
-}
-
-impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
-    /// As [`accept`](Self::accept), with the compression that was agreed on. The limit
-    /// [`Config::max_message_len`](crate::Config::max_message_len) is that of inflated messages:
-    /// give it to the [`Decompressor`](motews::deflate::Decompressor) too.
-    ///
-    /// Where this request offers no extension, `accepted` is another's: nothing is compressed then.
-    pub fn accept_compressed(&mut self, upgrade: Upgrade<'a>, accepted: Accepted) {
-        // RFC 6455 §9.1: nothing that was not offered [HS15]
-        let is_offered = upgrade.extensions(accepted.response.as_str()).is_ok();
-        self.accept_with(upgrade, Extension(is_offered.then_some(accepted)));
-    }
-}
 
 impl<R: Role, H> WebSocket<'_, R, H> {
     /// The compression that both sides of the open connection have agreed on; `None`: none, or the
     /// connection is not open.
     #[must_use]
-    pub const fn agreed(&self) -> Option<Deflate> {
+    pub const fn agreed(&self) -> Option<DeflateParams> {
         match self.phase {
-            Phase::Open(_) => self.agreed.0,
+            Phase::Open(_) => self.agreed,
             _ => None,
         }
     }

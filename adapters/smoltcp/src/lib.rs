@@ -6,7 +6,7 @@
 //! | [`ServerSocket`] | a listening socket: handshake, pages and refusals, the connection, and the next one |
 //! | [`ClientSocket`] | a connecting socket: handshake and one connection |
 //! | [`WebSocket`] | what both have: `send`, `send_fragment`, `ping`, `close` |
-//! | [`Config`] | deadlines, limits, subprotocols: once, for all sockets |
+//! | [`Config`] | deadlines, limits, subprotocols, compression: once, for all sockets |
 //! | `deflate` | compression (RFC 7692), a feature, in memory that is the caller's |
 //!
 //! What arrives is unmasked in the receive ring and lent from there; what is sent is written and
@@ -77,7 +77,6 @@
 mod client;
 #[cfg(feature = "deflate")]
 pub mod deflate;
-mod extension;
 mod log;
 mod ring;
 mod server;

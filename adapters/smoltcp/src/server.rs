@@ -1,12 +1,11 @@
 //! The server's side: from a listening TCP socket to an open connection, and back.
 
-use motews::handshake::{HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
+use motews::handshake::{Answer, HandshakeError, RequestEvent, Response, ServerHandshake, Upgrade};
 use motews::pace::Millis;
 use motews::{Ended, Pace, Server};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
 use smoltcp::time::Instant;
 
-use crate::extension::Extension;
 use crate::ring;
 use crate::socket::{Config, Outside, Phase, WebSocket, instant, millis};
 
@@ -42,25 +41,25 @@ enum Stage<'a, const LINE: usize> {
     /// A peer has called, and has sent nothing since.
     Silent(Millis),
     /// The request is arriving; or it is done, and the caller's decision is due.
-    Request(ServerHandshake<'a, [u8; LINE]>),
+    Request(ServerHandshake<[u8; LINE]>),
     /// The answer goes out; so many octets of it are through.
-    Answering(Answer<'a>, usize),
+    Answering(Decision<'a>, usize),
 }
 
 #[derive(Clone, Debug)]
-enum Answer<'a> {
-    Accept(Upgrade<'a>, Extension),
+enum Decision<'a> {
+    Accept(Upgrade, Answer<'a>),
     Respond(Response<'a>),
 }
 
 /// What a [`ServerSocket`] comes to.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ServerEvent<'s, 'a> {
+pub enum ServerEvent<'s> {
     /// The request, as it arrives: first its line, then each header, then
     /// [`Done`](RequestEvent::Done). That is the caller's to decide: [`ServerSocket::accept`] or
     /// [`ServerSocket::respond`], now or later; until then nothing happens, but for the deadline.
-    Request(RequestEvent<'s, 'a>),
+    Request(RequestEvent<'s>),
     /// The request's head has ended, and it is not a correct opening handshake.
     /// [`HandshakeError::NotUpgrade`] is an ordinary HTTP request, for which
     /// [`ServerSocket::respond`] has a page, if it is called before the next poll. Otherwise the
@@ -93,7 +92,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         socket: &'s mut Socket<'_>,
         now: Instant,
         limit: usize,
-    ) -> Option<ServerEvent<'s, 'a>> {
+    ) -> Option<ServerEvent<'s>> {
         let now = millis(now);
         if let Phase::Over(since) = self.phase {
             if !listen_again(socket, now.since(since)) {
@@ -112,8 +111,10 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             Ok(false) => {}
             Ok(true) => return self.request_event(),
             Err(error) => {
+                let is_head = self.is_head();
                 if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase {
-                    *stage = Stage::Answering(Answer::Respond(error.response()), 0);
+                    let response = error.response().head(is_head);
+                    *stage = Stage::Answering(Decision::Respond(response), 0);
                 }
                 return Some(ServerEvent::Http(error));
             }
@@ -130,17 +131,18 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect when no decision is
     /// due. An upgrade answers its own request only: keep none beyond its connection.
-    pub fn accept(&mut self, upgrade: Upgrade<'a>) {
-        self.accept_with(upgrade, Extension::default());
+    pub fn accept(&mut self, upgrade: Upgrade) {
+        self.accept_with(upgrade, upgrade.answer(&self.config.offers));
     }
 
+    /// The same with headers of the caller's own, or another subprotocol, in the answer.
     #[inline(never)] // a second copy of it, where it is called, costs more than the call
-    pub(crate) fn accept_with(&mut self, upgrade: Upgrade<'a>, extension: Extension) {
+    pub fn accept_with(&mut self, upgrade: Upgrade, answer: Answer<'a>) {
         if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase
             && let Stage::Request(handshake) = stage
             && handshake.is_done()
         {
-            *stage = Stage::Answering(Answer::Accept(upgrade, extension), 0);
+            *stage = Stage::Answering(Decision::Accept(upgrade, answer), 0);
         }
     }
 
@@ -164,14 +166,12 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             return;
         };
         // In place of the answer that an error has, too.
-        let is_due = match stage {
-            Stage::Request(handshake) => handshake.is_done(),
-            Stage::Answering(Answer::Respond(_), sent) => *sent == 0,
-            _ => false,
+        let is_head = match stage {
+            Stage::Request(handshake) if handshake.is_done() => handshake.is_head(),
+            Stage::Answering(Decision::Respond(response), 0) => response.is_head(),
+            _ => return,
         };
-        if is_due {
-            *stage = Stage::Answering(Answer::Respond(response), 0);
-        }
+        *stage = Stage::Answering(Decision::Respond(response.head(is_head)), 0);
     }
 
     /// When to poll next, unless the TCP socket has something new before; `None`: never.
@@ -236,8 +236,8 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         if let Stage::Silent(_) = stage
             && (socket.can_recv() || socket.state() == Tcp::CloseWait)
         {
-            let handshake = ServerHandshake::with_config([0; LINE], self.config.head);
-            *stage = Stage::Request(handshake.subprotocols(self.config.subprotocols));
+            let handshake = ServerHandshake::with_limits([0; LINE], self.config.limits);
+            *stage = Stage::Request(handshake);
         }
         if socket.is_listening() {
             *stage = Stage::Listening; // The connection was reset before it was established.
@@ -251,18 +251,18 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
                 pace.responding(now);
             }
             let all = ring::put_text(socket, sent, |at, out| match &*answer {
-                Answer::Accept(upgrade, extension) => extension.emit_from(upgrade, at, out),
-                Answer::Respond(response) => response.emit_from(at, out),
+                Decision::Accept(upgrade, answer) => upgrade.emit_from(at, out, answer),
+                Decision::Respond(response) => response.emit_from(at, out),
             });
             self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
             let pace = *pace;
             match (all, answer) {
                 (Ok(false), _) => {}
-                (Ok(true), Answer::Accept(_, extension)) => {
-                    let agreed = extension.agreed();
+                (Ok(true), Decision::Accept(upgrade, _)) => {
+                    let agreed = upgrade.agreed();
                     self.opened(Server, agreed, pace, now);
                 }
-                (Ok(true), Answer::Respond(response)) => {
+                (Ok(true), Decision::Respond(response)) => {
                     let ended = Ended::Refused(response.status());
                     self.end(socket, ended, now);
                 }
@@ -287,7 +287,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         if socket.state() == Tcp::SynReceived {
             return Ok(false);
         }
-        match ring::feed(socket, |input| handshake.step(input)) {
+        match ring::feed(socket, |input| handshake.step(input, &self.config.offers)) {
             Some(found) => found,
             None => {
                 self.end(socket, Ended::Lost, now);
@@ -296,8 +296,18 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         }
     }
 
+    /// Whether the request that is being read is for a head alone.
+    const fn is_head(&self) -> bool {
+        match &self.phase {
+            Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
+                handshake.is_head()
+            }
+            _ => false,
+        }
+    }
+
     /// What the request has come to.
-    fn request_event(&mut self) -> Option<ServerEvent<'_, 'a>> {
+    fn request_event(&mut self) -> Option<ServerEvent<'_>> {
         match &mut self.phase {
             Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
                 handshake.event().map(ServerEvent::Request)

@@ -1,25 +1,27 @@
 //! What both roles share: the open connection, and how TCP ends.
 
-use motews::handshake::HeadConfig;
+#[cfg(feature = "deflate")]
+use motews::deflate::DeflateParams;
+use motews::handshake::{Agreed, Offers};
 use motews::pace::{Deadline, Millis, Timeouts};
 use motews::{
-    CloseCode, DataKind, Ended, Event, Message, Pace, ProtocolViolation, Role, SendError, Session,
-    State, Wants,
+    CloseCode, DataKind, Ended, Event, Limits, Message, Pace, ProtocolViolation, Role, SendError,
+    Session, State, Wants,
 };
 use smoltcp::socket::tcp::{RecvError, Socket};
 use smoltcp::time::Instant;
 
-use crate::extension::Agreed;
 use crate::log::debug;
 use crate::ring;
 
 /// What is decided once, for any number of sockets.
 ///
 /// ```
+/// use motews::handshake::Offers;
 /// use motews_smoltcp::Config;
 ///
 /// static CONFIG: Config<'static> = Config {
-///     subprotocols: &["chat"],
+///     offers: Offers::new().subprotocols(&["chat"]),
 ///     ..Config::DEFAULT
 /// };
 /// ```
@@ -29,23 +31,19 @@ pub struct Config<'a> {
     /// first segment to the end of its request, or of the server's response. What the peer has
     /// acknowledged counts as taken.
     pub timeouts: Timeouts,
-    /// The longest message accepted, in octets; `u64::MAX`, the default, means no limit, for the
-    /// adapter keeps nothing of it.
-    pub max_message_len: u64,
-    /// The limits on the head of the peer's handshake.
-    pub head: HeadConfig,
-    /// The subprotocols that a server speaks, the one it likes best first. A client offers those
-    /// of its [`Request`](motews::handshake::Request).
-    pub subprotocols: &'a [&'a str],
+    /// What the peer may send. There is no limit on messages by default, for the adapter keeps nothing
+    /// of them.
+    pub limits: Limits,
+    /// The subprotocols and the compression that a client offers, and a server chooses from.
+    pub offers: Offers<'a>,
 }
 
 impl Config<'_> {
-    /// The defaults of the core, and no subprotocol.
+    /// The defaults of the core, no subprotocol, no compression.
     pub const DEFAULT: Self = Self {
         timeouts: Timeouts::DEFAULT,
-        max_message_len: u64::MAX,
-        head: HeadConfig::DEFAULT,
-        subprotocols: &[],
+        limits: Limits::DEFAULT,
+        offers: Offers::new(),
     };
 }
 
@@ -64,7 +62,8 @@ pub struct WebSocket<'a, R, H> {
     /// Bytes that lay in the transmit ring when they were counted last, and those put there since.
     pub(crate) queued: usize,
     /// Of the open connection.
-    pub(crate) agreed: Agreed,
+    #[cfg(feature = "deflate")]
+    pub(crate) agreed: Option<DeflateParams>,
 }
 
 /// The phases follow each other and share their memory.
@@ -95,7 +94,8 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
             config,
             phase: Phase::Outside(Outside::Opening(opening), Pace::new(now)),
             queued: 0,
-            agreed: Agreed::NONE,
+            #[cfg(feature = "deflate")]
+            agreed: None,
         }
     }
 
@@ -229,9 +229,11 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
 
     /// The opening handshake is complete.
     pub(crate) fn opened(&mut self, role: R, agreed: Agreed, pace: Pace, now: Millis) {
-        self.agreed = agreed;
-        let config = agreed.config(self.config.max_message_len);
-        self.phase = Phase::Open(Session::with_pace(role, config, pace, now));
+        #[cfg(feature = "deflate")]
+        {
+            self.agreed = agreed.deflate;
+        }
+        self.phase = Phase::Open(Session::with_pace(role, agreed.config, pace, now));
     }
 
     /// There is no WebSocket. TCP is shut down for writing, behind what waits; then what still comes

@@ -1,19 +1,20 @@
 //! Settings, and the ways to open a WebSocket with them.
 
 use core::time::Duration;
-use std::io;
 
-use motews::handshake::HeadConfig;
+#[cfg(feature = "deflate")]
+use motews::deflate::{DeflateConfig, DeflateParams};
 use motews::pace::Timeouts;
-use motews::{Role, Server};
+use motews::{Limits, Role, Server};
+use motews_net::http::Response as HttpResponse;
+use motews_net::{Proxy, RedirectPolicy};
 
-use crate::error::{AcceptError, ConnectError, UrlError};
+use crate::connect::{Aborter, ProxyChoice};
+use crate::error::{AcceptError, ConnectError};
 use crate::handshake::{Accepting, Connecting};
-use crate::net::{NetStream, dial};
 use crate::request::{Request, Response};
 use crate::socket::WebSocket;
 use crate::transport::Transport;
-use crate::url::Target;
 
 /// The settings of a WebSocket, for both roles.
 ///
@@ -30,6 +31,8 @@ use crate::url::Target;
 /// | [`max_backlog`](Self::max_backlog) | 64 KiB |
 /// | [`max_inbound`](Self::max_inbound) | 1 MiB |
 /// | [`read_buffer`](Self::read_buffer) | 64 KiB |
+/// | [`proxy`](Self::proxy), [`proxy_from_env`](Self::proxy_from_env) | none |
+/// | [`redirects`](Self::redirects) | none is followed |
 ///
 /// ```no_run
 /// use motews_std::Builder;
@@ -51,13 +54,19 @@ pub struct Builder {
     pub(crate) max_backlog: usize,
     pub(crate) max_inbound: usize,
     pub(crate) read_buffer: usize,
-    pub(crate) head: HeadConfig,
+    max_head_len: u32,
+    max_headers: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) origin: Option<String>,
     pub(crate) subprotocols: Vec<String>,
-    /// What is wanted; once the connection is open, what was agreed upon.
+    pub(crate) proxy: ProxyChoice,
+    pub(crate) redirects: RedirectPolicy,
+    pub(crate) aborter: Option<Aborter>,
     #[cfg(feature = "deflate")]
-    pub(crate) deflate: Option<motews::deflate::Deflate>,
+    pub(crate) deflate: Option<DeflateConfig>,
+    /// What was agreed upon, once the connection is open.
+    #[cfg(feature = "deflate")]
+    pub(crate) agreed: Option<DeflateParams>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
@@ -78,12 +87,18 @@ impl Builder {
             max_backlog: 64 * 1024,
             max_inbound: 1024 * 1024,
             read_buffer: 64 * 1024,
-            head: HeadConfig::default(),
+            max_head_len: Limits::DEFAULT.head,
+            max_headers: Limits::DEFAULT.headers,
             headers: Vec::new(),
             origin: None,
             subprotocols: Vec::new(),
+            proxy: ProxyChoice::Direct,
+            redirects: RedirectPolicy::NONE,
+            aborter: None,
             #[cfg(feature = "deflate")]
             deflate: None,
+            #[cfg(feature = "deflate")]
+            agreed: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -91,7 +106,10 @@ impl Builder {
 
     /// Adds a header to the request, or to the response that accepts. It is checked when it is
     /// used: no name or value with a CR, LF or NUL is ever sent (RFC 6455 §10.7).
-    // [HC24]
+    ///
+    /// A client's `Host` takes the place of the URL's own, for a server that is reached by another
+    /// name; TLS still checks the URL's.
+    // [HC07] [HC24]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -117,9 +135,12 @@ impl Builder {
         self
     }
 
-    /// How long TCP may take to connect, to all addresses of the host together: each in turn gets
-    /// its share of what is left. `None`: as long as the operating system lets it. To resolve the
-    /// host's name takes as long as the operating system's resolver does, and has no limit here.
+    /// How long it may take to connect, to all addresses of the host together, and through the
+    /// proxy if there is one. `None`: as long as the operating system lets it. To resolve the host's
+    /// name takes as long as the operating system's resolver does, and has no limit here.
+    ///
+    /// An address that does not answer costs a quarter of a second before the next one is tried as
+    /// well (RFC 8305).
     pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self
@@ -166,20 +187,20 @@ impl Builder {
     /// A single line has 8 KiB at most, but for the values of headers.
     // [HC25] [HS21]
     pub const fn max_head_len(mut self, octets: u32) -> Self {
-        self.head.max_head_len = octets;
+        self.max_head_len = octets;
         self
     }
 
     /// The most headers in the peer's opening handshake.
     // [HC25] [HS21]
     pub const fn max_headers(mut self, headers: u16) -> Self {
-        self.head.max_headers = headers;
+        self.max_headers = headers;
         self
     }
 
     /// Compresses messages, if the peer can as well (RFC 7692). Without this call nothing is offered
-    /// or accepted. [`Deflate::default`](motews::deflate::Deflate::default) is for many connections;
-    /// [`Deflate::MAX`](motews::deflate::Deflate::MAX) compresses best; windows of your own take
+    /// or accepted. [`DeflateConfig::DEFAULT`] is for many connections;
+    /// [`DeflateConfig::MAX`] compresses best; windows of your own take
     /// less.
     ///
     /// A connection that has agreed on it takes 2 KiB and the window of what it receives, and six
@@ -193,15 +214,15 @@ impl Builder {
     /// For [`from_upgraded`](Self::from_upgraded) it is what was agreed upon.
     ///
     /// ```no_run
-    /// use motews_std::{Builder, Deflate};
+    /// use motews_std::{Builder, DeflateConfig};
     ///
-    /// let ws = Builder::new().deflate(Deflate::default()).connect("ws://example.com/")?;
+    /// let ws = Builder::new().deflate(DeflateConfig::DEFAULT).connect("ws://example.com/")?;
     /// println!("{:?}", ws.deflate());
     /// # Ok::<(), motews_std::ConnectError>(())
     /// ```
     // [PD30]
     #[cfg(feature = "deflate")]
-    pub const fn deflate(mut self, config: motews::deflate::Deflate) -> Self {
+    pub const fn deflate(mut self, config: DeflateConfig) -> Self {
         self.deflate = Some(config);
         self
     }
@@ -214,30 +235,78 @@ impl Builder {
         self
     }
 
+    /// Connects through this proxy, by [`connect`](Self::connect): HTTP CONNECT, with Basic
+    /// authentication, or SOCKS5.
+    ///
+    /// ```no_run
+    /// use motews_std::{Builder, Proxy};
+    ///
+    /// let proxy = Proxy::parse("socks5h://user:password@proxy.example:1080")?;
+    /// let ws = Builder::new().proxy(proxy).connect("wss://example.com/")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = ProxyChoice::Fixed(Box::new(proxy));
+        self
+    }
+
+    /// Connects through the proxy that the environment names, if it names one for the URL:
+    /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, read as curl reads them. See
+    /// [`Proxy::from_env`].
+    pub fn proxy_from_env(mut self) -> Self {
+        self.proxy = ProxyChoice::Environment;
+        self
+    }
+
+    /// Which redirects [`connect`](Self::connect) follows. Each has the timeouts anew. To another
+    /// host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent along: see
+    /// [`Redirects`](motews_net::Redirects).
+    ///
+    /// ```no_run
+    /// use motews_std::{Builder, RedirectPolicy};
+    ///
+    /// let ws = Builder::new()
+    ///     .redirects(RedirectPolicy::DEFAULT)
+    ///     .connect("ws://example.com/")?;
+    /// # Ok::<(), motews_std::ConnectError>(())
+    /// ```
+    pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.redirects = policy;
+        self
+    }
+
+    /// Lets [`connect`](Self::connect), and the connection that it opens, be ended from another
+    /// thread.
+    pub fn aborter(mut self, aborter: &Aborter) -> Self {
+        self.aborter = Some(aborter.clone());
+        self
+    }
+
     /// Opens a connection: see [`connect`](crate::connect).
     ///
     /// # Errors
     /// See [`ConnectError`].
     pub fn connect(self, url: &str) -> Result<WebSocket, ConnectError> {
-        let target = Target::parse(url)?;
-        if target.secure && cfg!(not(feature = "tls")) {
-            return Err(UrlError::TlsNotEnabled.into());
-        }
-        // What is wrong with the request is found before anything is opened [HC02].
-        #[cfg(feature = "tls")]
-        let tls = match target.secure {
-            true => Some(crate::tls::client(&self, &target.host)?),
-            false => None,
-        };
-        Connecting::new(crate::Plain(io::empty()), url, self.clone())?;
-        let stream =
-            dial(&target.host, target.port, self.connect_timeout).map_err(ConnectError::from_io)?;
-        #[cfg(feature = "tls")]
-        if let Some(tls) = tls {
-            let stream = crate::tls::TlsStream::new(stream, tls.into());
-            return self.connect_over(NetStream::Tls(Box::new(stream)), url);
-        }
-        self.connect_over(NetStream::Tcp(stream), url)
+        self.connect_with_response(url).map(|(socket, _)| socket)
+    }
+
+    /// The same, with the head of the server's response: its `Set-Cookie`, for example.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// ```no_run
+    /// let (ws, response) = motews_std::Builder::new().connect_with_response("ws://example.com/")?;
+    /// for cookie in response.headers().get_all("Set-Cookie") {
+    ///     println!("{cookie:?}");
+    /// }
+    /// # Ok::<(), motews_std::ConnectError>(())
+    /// ```
+    pub fn connect_with_response(
+        self,
+        url: &str,
+    ) -> Result<(WebSocket, HttpResponse<()>), ConnectError> {
+        crate::connect::open(self, url)
     }
 
     /// Opens a connection over a stream that leads to the server already: a Unix socket, a tunnel,
@@ -302,8 +371,26 @@ impl Builder {
         role: R,
         leftover: &[u8],
     ) -> WebSocket<S, R> {
-        let mut socket = WebSocket::new(stream, role, leftover, None, self);
+        #[cfg(feature = "deflate")]
+        let builder = &Self {
+            agreed: self
+                .deflate
+                .map(|DeflateConfig { send, receive }| DeflateParams { send, receive }),
+            ..self.clone()
+        };
+        #[cfg(not(feature = "deflate"))]
+        let builder = self;
+        let mut socket = WebSocket::new(stream, role, leftover, None, builder);
         socket.prepare();
         socket
+    }
+
+    /// What the opening handshake takes from the peer.
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits {
+            message: self.max_message_len as u64,
+            head: self.max_head_len,
+            headers: self.max_headers,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! permessage-deflate (RFC 7692) of one connection.
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, Deflate, Deflated, Deflater, Level, WindowBits,
+    Compressor, Context, Decompressor, DeflateParams, Deflated, Deflater, Level, WindowBits,
 };
 use motews::{Chunk, ProtocolViolation};
 
@@ -20,9 +20,9 @@ const MAX_PACKED: usize = 2 << 20;
 /// `None` instead where nothing was agreed upon: nothing is counted there, and it takes no room.
 ///
 /// ```no_run
-/// use motews_std::{Builder, Deflate};
+/// use motews_std::{Builder, DeflateConfig};
 ///
-/// let mut ws = Builder::new().deflate(Deflate::default()).connect("ws://example.com/")?;
+/// let mut ws = Builder::new().deflate(DeflateConfig::DEFAULT).connect("ws://example.com/")?;
 /// ws.send("Hello, hello, hello, hello, hello")?;
 /// if let Some(traffic) = ws.traffic() {
 ///     assert_eq!(traffic.sent.messages, 33);
@@ -65,7 +65,7 @@ pub(crate) struct Inflate {
 
 impl Inflate {
     /// `None` where there is no room, which there is.
-    pub(crate) fn new(agreed: Deflate, max_message_len: usize) -> Option<Box<Self>> {
+    pub(crate) fn new(agreed: DeflateParams, max_message_len: usize) -> Option<Box<Self>> {
         let window = vec![0; agreed.receive.window_bits.size()].into_boxed_slice();
         let decompressor = Decompressor::new(window, agreed.receive, max_message_len as u64);
         Some(Box::new(Self {
@@ -141,7 +141,7 @@ const fn memory(bits: WindowBits) -> usize {
 
 impl Compress {
     /// `None` where there is no room, which there is.
-    pub(crate) fn new(agreed: Deflate) -> Option<Box<Self>> {
+    pub(crate) fn new(agreed: DeflateParams) -> Option<Box<Self>> {
         let own = agreed.send;
         let memory = vec![0; memory(own.window_bits)].into_boxed_slice();
         Some(Box::new(Self {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use motews::handshake::{ConfigError, HandshakeError};
 use motews::{Deadline, ProtocolViolation};
 
+use motews_net::{ProxyError, TunnelError, UrlError};
+
 use crate::Message;
+use crate::connect::Refused;
 
 /// Why a message cannot be received any more, or not yet. A clean close is no error.
 #[derive(Debug)]
@@ -133,17 +136,23 @@ pub enum AcceptError {
 pub enum ConnectError {
     /// The URL is none that a WebSocket can have (RFC 6455 §3).
     Url(UrlError),
+    /// The URL's scheme is `wss`, and the feature `tls` is off.
+    TlsNotEnabled,
     /// What is to be sent in the request is against the protocol.
     Config(ConfigError),
-    /// The host has no address, or refused the connection; or the transport failed later. After
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock), advance the same
-    /// [`Connecting`](crate::Connecting) again.
+    /// The host has no address, or refused the connection (see [`DialError`](crate::DialError)); or
+    /// the transport failed later. After [`WouldBlock`](io::ErrorKind::WouldBlock), advance the
+    /// same [`Connecting`](crate::Connecting) again.
     Io(io::Error),
+    /// The proxy that is to be used, by the environment, cannot be.
+    Proxy(ProxyError),
+    /// The proxy does not lead to the server.
+    Tunnel(TunnelError),
     /// TLS could not be set up, or the server's certificate is not trusted.
     #[cfg(feature = "tls")]
     Tls(rustls::Error),
-    /// The server answered with a status other than 101: a redirection, which is not followed, a
-    /// refusal, a page.
+    /// The server answered with a status other than 101: a redirect that is not followed, a refusal,
+    /// a page.
     Refused(Box<Refused>),
     /// What answered is no WebSocket server, or an incorrect one.
     Handshake(HandshakeError),
@@ -153,67 +162,9 @@ pub enum ConnectError {
     /// [`Builder::connect_timeout`]: crate::Builder::connect_timeout
     /// [`Timeouts::handshake`]: motews::Timeouts::handshake
     TimedOut,
+    /// It was ended by an [`Aborter`](crate::Aborter).
+    Aborted,
 }
-
-/// An HTTP response instead of a WebSocket (RFC 6455 §4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refused {
-    /// The status: 301, 401, 200 ...
-    pub status: u16,
-    /// The headers, in the server's order: `Location`, `WWW-Authenticate` ...
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// The start of the body, at most 4 KiB of it.
-    pub body: Vec<u8>,
-}
-
-impl Refused {
-    /// The value of a header, if it is there and text. Names are compared in any case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self
-            .headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        core::str::from_utf8(value).ok()
-    }
-}
-
-/// What is wrong with a URL (RFC 6455 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UrlError {
-    /// It is no URL at all.
-    Malformed,
-    /// The scheme is neither `ws` nor `wss`.
-    Scheme,
-    /// The scheme is `wss`, and the feature `tls` is off.
-    TlsNotEnabled,
-    /// The host is missing, or no host can be called so.
-    Host,
-    /// The port is not in 1..=65535.
-    Port,
-    /// It has a fragment, which no WebSocket URL has: a `#` elsewhere is written `%23`.
-    Fragment,
-    /// The user before the host has a colon, or one of user and password is not UTF-8.
-    UserInfo,
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "this is no URL",
-            Self::Scheme => "the URL does not begin with ws:// or wss://",
-            Self::TlsNotEnabled => "wss:// needs the feature `tls`",
-            Self::Host => "the URL has no host, or one that no host can have",
-            Self::Port => "the URL's port is not in 1..=65535",
-            Self::Fragment => "a WebSocket's URL has no fragment; write # as %23",
-            Self::UserInfo => "the URL's user has a colon, or is not percent-encoded UTF-8",
-        })
-    }
-}
-
-impl core::error::Error for UrlError {}
 
 impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,6 +173,11 @@ impl fmt::Display for RecvError {
             Self::Protocol(ProtocolViolation::UnexpectedEof) => {
                 f.write_str("the peer left without closing the WebSocket")
             }
+            // Of this side's making, and so is the cure.
+            Self::Protocol(ProtocolViolation::MessageTooBig) => f.write_str(
+                "the peer sent a message that is longer than this side's limit: \
+                see Builder::max_message_len",
+            ),
             Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
             Self::TimedOut(Deadline::Pong) => f.write_str("the peer does not answer any more"),
             Self::TimedOut(Deadline::Write) => f.write_str("the peer does not read"),
@@ -349,23 +305,15 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(error) => error.fmt(f),
+            Self::TlsNotEnabled => f.write_str("wss:// needs the feature `tls`"),
+            Self::Proxy(error) => error.fmt(f),
+            Self::Tunnel(error) => write!(f, "the proxy: {error}"),
             Self::Config(error) => write!(f, "the request is not valid: {error}"),
             Self::Io(error) => error.fmt(f),
             #[cfg(feature = "tls")]
-            Self::Tls(error) => write!(f, "TLS: {error}"),
-            Self::Refused(refused) => {
-                let status = refused.status;
-                match (status, refused.header("Location")) {
-                    (200..=299, _) => write!(
-                        f,
-                        "this is not a WebSocket, but an ordinary page: the status is {status}"
-                    ),
-                    (_, Some(location)) => {
-                        write!(f, "the server answered {status} and points to {location}")
-                    }
-                    _ => write!(f, "the server refused with the status {status}"),
-                }
-            }
+            Self::Tls(error) => crate::tls::explain(error, f),
+            Self::Refused(refused) => refused.fmt(f),
+            Self::Aborted => f.write_str("connecting was aborted"),
             Self::Handshake(error) => {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
@@ -383,7 +331,9 @@ impl core::error::Error for ConnectError {
             #[cfg(feature = "tls")]
             Self::Tls(error) => Some(error),
             Self::Handshake(error) => Some(error),
-            Self::Refused(_) | Self::TimedOut => None,
+            Self::Proxy(error) => Some(error),
+            Self::Tunnel(error) => Some(error),
+            Self::TlsNotEnabled | Self::Refused(_) | Self::TimedOut | Self::Aborted => None,
         }
     }
 }
@@ -429,7 +379,10 @@ into_io!(AcceptError,
     AcceptError::TimedOut => TimedOut,
 );
 into_io!(ConnectError,
-    ConnectError::Url(_) | ConnectError::Config(_) => InvalidInput,
+    ConnectError::Url(_) | ConnectError::Config(_) | ConnectError::Proxy(_) => InvalidInput,
+    ConnectError::TlsNotEnabled => Unsupported,
+    ConnectError::Tunnel(_) => ConnectionRefused,
+    ConnectError::Aborted => ConnectionAborted,
     #[cfg(feature = "tls")]
     ConnectError::Tls(_) => InvalidData,
     ConnectError::Handshake(_) => InvalidData,

@@ -6,31 +6,26 @@ use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use motews::handshake::{
-    ClientHandshake, ConfigError, HandshakeError, Request as CoreRequest, RequestEvent,
-    ResponseEvent, ServerHandshake, Upgrade,
+    Agreed, ClientHandshake, ConfigError, HandshakeError, Key, Offers, Request as CoreRequest,
+    RequestEvent, ResponseEvent, ServerHandshake, Upgrade,
 };
-use motews::{Client, Entropy, EntropyError, Server};
+use motews::{Client, Server};
+use motews_net::http::Response as HttpResponse;
+use motews_net::{RedirectError, Redirects, Url};
 
 use crate::builder::Builder;
+use crate::connect::{Refusal, response_head};
 use crate::entropy::OsEntropy;
-use crate::error::{AcceptError, ConnectError, Refused};
+use crate::error::{AcceptError, ConnectError};
 use crate::request::{Request, Response, reason};
 use crate::socket::WebSocket;
 use crate::transport::{Interest, Transport};
-use crate::url::Target;
 
 /// The longest line that is needed whole, in octets: the request line above all.
 const MAX_LINE: usize = 8 * 1024;
 
-/// How many interim responses may come before the response. Each of them is judged again with all
-/// that follows.
-const MAX_INTERIM: usize = 16;
-
-/// How much of the body of a refusal is kept, in octets.
-const MAX_BODY: usize = 4 * 1024;
-
-#[cfg(feature = "deflate")]
-const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+/// How long the body of a refusal is waited for: it explains, and is not worth more.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The stream of a handshake, and its deadline.
 struct Pipe<S> {
@@ -157,6 +152,21 @@ fn pairs(headers: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// What this side offers, for as long as `f` takes.
+fn with_offers<T>(builder: &Builder, f: impl FnOnce(&Offers<'_>) -> T) -> T {
+    let subprotocols: Vec<&str> = builder.subprotocols.iter().map(String::as_str).collect();
+    let offers = Offers::new().subprotocols(&subprotocols);
+    #[cfg(feature = "deflate")]
+    let offers = match builder.deflate {
+        // A window of any size can be made when it is needed.
+        Some(config) => offers
+            .deflate(config)
+            .deflate_memory(motews::deflate::Context::MAX),
+        None => offers,
+    };
+    f(&offers)
+}
+
 // ---- server ----
 
 /// An opening handshake on the server's side that has begun: [`Builder::accepting`]. With a
@@ -215,7 +225,7 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
             match &mut self.stage {
                 ServerStage::Read(reading) => {
                     let mut input = pipe.input.as_slice();
-                    let judged = reading.read(&mut input);
+                    let judged = reading.read(&mut input, &self.builder);
                     let taken = pipe.input.len() - input.len();
                     pipe.input.drain(..taken);
                     let Some(judged) = judged else {
@@ -230,7 +240,7 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
                         Answer::Accept(subprotocol) => {
                             #[cfg(feature = "deflate")]
                             {
-                                self.builder.deflate = reading.agreed;
+                                self.builder.agreed = reading.agreed;
                             }
                             ServerStage::Accept(subprotocol)
                         }
@@ -283,11 +293,11 @@ fn finished() -> io::Error {
 
 /// A request that is being read.
 pub(crate) struct Reading {
-    handshake: ServerHandshake<'static, Vec<u8>>,
+    handshake: ServerHandshake<Vec<u8>>,
     pub(crate) request: Request,
     /// What was agreed upon in the answer that accepts.
     #[cfg(feature = "deflate")]
-    pub(crate) agreed: Option<motews::deflate::Deflate>,
+    pub(crate) agreed: Option<motews::deflate::DeflateParams>,
 }
 
 /// What was answered.
@@ -299,13 +309,14 @@ pub(crate) enum Answer {
 }
 
 /// What the head of a request has come to.
-pub(crate) type Judged = Result<Upgrade<'static>, HandshakeError>;
+pub(crate) type Judged = Result<Upgrade, HandshakeError>;
 
 impl Reading {
     pub(crate) fn new(builder: &Builder) -> Self {
-        let line = MAX_LINE.min(builder.head.max_head_len as usize);
+        let limits = builder.limits();
+        let line = MAX_LINE.min(limits.head as usize);
         Self {
-            handshake: ServerHandshake::with_config(vec![0; line], builder.head),
+            handshake: ServerHandshake::with_limits(vec![0; line], limits),
             request: Request {
                 method: String::new(),
                 target: String::new(),
@@ -318,10 +329,14 @@ impl Reading {
     }
 
     /// Takes events until the head ends; `None` wants more input.
-    pub(crate) fn read(&mut self, input: &mut &[u8]) -> Option<Judged> {
+    pub(crate) fn read(&mut self, input: &mut &[u8], builder: &Builder) -> Option<Judged> {
+        with_offers(builder, |offers| self.read_with(input, offers))
+    }
+
+    fn read_with(&mut self, input: &mut &[u8], offers: &Offers<'_>) -> Option<Judged> {
         let request = &mut self.request;
         loop {
-            match self.handshake.next_event(input) {
+            match self.handshake.next_event(input, offers) {
                 Ok(None) => return None,
                 Ok(Some(RequestEvent::RequestLine { method, target, .. })) => {
                     method.as_str().clone_into(&mut request.method);
@@ -347,38 +362,29 @@ impl Reading {
         out: &mut Vec<u8>,
     ) -> Answer {
         let request = &mut self.request;
+        let is_head = self.handshake.is_head();
         match judged {
             Ok(upgrade) => {
                 request.websocket = true;
                 let response = callback(request);
                 #[cfg(feature = "deflate")]
-                let accepted = builder.deflate.and_then(|config| {
-                    config.accept(request.header_all(EXTENSIONS).map(str::as_bytes))
-                });
-                #[cfg(feature = "deflate")]
-                let upgrade = match &accepted {
-                    None => upgrade,
-                    Some(accepted) => match upgrade.extensions(accepted.response.as_str()) {
-                        Ok(upgrade) => upgrade,
-                        Err(error) => return broken(error, out),
-                    },
-                };
-                #[cfg(feature = "deflate")]
                 {
-                    self.agreed = accepted.as_ref().map(|accepted| accepted.agreed);
+                    self.agreed = upgrade.agreed().deflate;
                 }
-                accept(&upgrade, request, response, builder, out)
+                match response.status {
+                    101 => accept(&upgrade, request, response, builder, out),
+                    _ => answer(is_head, &response, out),
+                }
             }
             // Seen by the application, so that it can serve plain HTTP here as well.
             Err(error @ HandshakeError::NotUpgrade) => {
                 let response = callback(request);
-                if response.status == 101 {
-                    refuse(error, out)
-                } else {
-                    answer(request, &response, out)
+                match response.status {
+                    101 => refuse(error, is_head, out),
+                    _ => answer(is_head, &response, out),
                 }
             }
-            Err(error) => refuse(error, out),
+            Err(error) => refuse(error, is_head, out),
         }
     }
 }
@@ -391,36 +397,32 @@ fn collect(headers: &mut Vec<(String, Vec<u8>)>, name: &str, value: &[u8], first
     }
 }
 
-/// Writes the response to a correct request.
+/// Writes the response that accepts a correct request.
 fn accept(
-    upgrade: &Upgrade<'_>,
+    upgrade: &Upgrade,
     request: &Request,
     response: Response,
     builder: &Builder,
     out: &mut Vec<u8>,
 ) -> Answer {
-    if response.status != 101 {
-        return answer(request, &response, out);
+    // RFC 6455 §4.2.2: one of those that the client offers [HS14]
+    let chosen = response.subprotocol.as_deref();
+    if chosen.is_some_and(|name| !request.subprotocols().any(|offered| offered == name)) {
+        return broken(ConfigError::NotOffered, out);
     }
-    let offers = |name: &str| request.subprotocols().any(|offered| offered == name);
-    let subprotocol = match response.subprotocol {
-        // RFC 6455 §4.2.2: one of those that the client offers [HS14]
-        Some(name) if !offers(&name) => return broken(ConfigError::NotOffered, out),
-        Some(name) => Some(name),
-        None => builder
-            .subprotocols
-            .iter()
-            .find(|name| offers(name))
-            .cloned(),
-    };
     let headers = [builder.headers.as_slice(), &response.headers].concat();
     let headers = pairs(&headers);
-    let accepted = upgrade
-        .select_subprotocol(subprotocol.as_deref())
-        .and_then(|upgrade| upgrade.headers(&headers))
-        .map(|upgrade| written(|offset, piece| upgrade.emit_from(offset, piece)));
+    let accepted = with_offers(builder, |offers| {
+        let mut answer = upgrade.answer(offers).headers(&headers)?;
+        if chosen.is_some() {
+            answer = answer.select_subprotocol(chosen)?;
+        }
+        let subprotocol = answer.subprotocol().map(str::to_owned);
+        let head = written(|offset, piece| upgrade.emit_from(offset, piece, &answer));
+        Ok((head, subprotocol))
+    });
     match accepted {
-        Ok(head) => {
+        Ok((head, subprotocol)) => {
             *out = head;
             Answer::Accept(subprotocol)
         }
@@ -429,19 +431,15 @@ fn accept(
 }
 
 /// Writes the application's own response.
-fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> Answer {
+fn answer(is_head: bool, response: &Response, out: &mut Vec<u8>) -> Answer {
     let headers = pairs(&response.headers);
     let head = motews::handshake::Response::new(response.status)
         .and_then(|head| head.reason(reason(response.status)))
         .and_then(|head| head.headers(&headers));
     match head {
         Ok(head) => {
-            let head = head.body(&response.body);
+            let head = head.body(&response.body).head(is_head);
             *out = written(|offset, piece| head.emit_from(offset, piece));
-            // RFC 2616 §4.3: the response to HEAD has no body, whatever its headers say
-            if request.method == "HEAD" {
-                out.truncate(out.len() - response.body.len());
-            }
             Answer::Last(AcceptError::Answered(response.status))
         }
         Err(error) => broken(error, out),
@@ -450,8 +448,8 @@ fn answer(request: &Request, response: &Response, out: &mut Vec<u8>) -> Answer {
 
 /// Writes the response to an incorrect request.
 // [HS01] [HS20]
-fn refuse(error: HandshakeError, out: &mut Vec<u8>) -> Answer {
-    let response = error.response();
+fn refuse(error: HandshakeError, is_head: bool, out: &mut Vec<u8>) -> Answer {
+    let response = error.response().head(is_head);
     *out = written(|offset, piece| response.emit_from(offset, piece));
     Answer::Last(AcceptError::Handshake(error))
 }
@@ -474,105 +472,69 @@ fn broken(error: ConfigError, out: &mut Vec<u8>) -> Answer {
 pub struct Connecting<S> {
     pipe: Option<Pipe<S>>,
     builder: Builder,
-    asked: Asked,
-    /// How much of the response was looked at: when a line has come to its end, all is judged anew.
-    seen: usize,
-    refused: Option<Refused>,
+    handshake: ClientHandshake<Vec<u8>>,
+    head: Head,
+    refusal: Option<Refusal>,
+    response: Option<HttpResponse<()>>,
+    /// Whose server is asked, and which redirects are followed.
+    pub(crate) redirects: Option<(Url, Redirects)>,
+    /// Where the server points to, if that is followed.
+    pub(crate) next: Option<Url>,
 }
 
-/// What a request asks for.
-struct Asked {
-    target: Target,
-    headers: Vec<(String, String)>,
-    nonce: [u8; 16],
-}
-
-/// Gives the same nonce again.
-struct Nonce([u8; 16]);
-
-impl Entropy for Nonce {
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(self.0.get(..bytes.len()).ok_or(EntropyError)?);
-        Ok(())
-    }
-}
-
-impl Asked {
-    /// Makes the core's request, which borrows what it says, and uses it.
-    fn with<T>(
-        &self,
-        builder: &Builder,
-        f: impl FnOnce(&CoreRequest<'_>) -> T,
-    ) -> Result<T, ConfigError> {
-        let subprotocols: Vec<&str> = builder.subprotocols.iter().map(String::as_str).collect();
-        let headers = pairs(&self.headers);
-        let (host, resource) = (&self.target.authority, &self.target.resource);
-        let mut request = CoreRequest::new(host, resource, &mut Nonce(self.nonce))?
-            .subprotocols(&subprotocols)?
-            .headers(&headers)?;
-        if let Some(origin) = &builder.origin {
-            request = request.origin(origin)?;
-        }
-        #[cfg(feature = "deflate")]
-        let offer = builder.deflate.map(|config| config.offer());
-        #[cfg(feature = "deflate")]
-        let offers = offer.as_ref().map(|offer| [offer.as_str()]);
-        #[cfg(feature = "deflate")]
-        if let Some(offers) = &offers {
-            request = request.extensions(offers)?;
-        }
-        Ok(f(&request))
-    }
-}
-
-/// The head of a response.
+/// The head of the response that is arriving.
 #[derive(Default)]
 struct Head {
     headers: Vec<(String, Vec<u8>)>,
-    /// Octets of input that it takes.
-    len: usize,
-    subprotocol: Option<String>,
-}
-
-#[cfg(feature = "deflate")]
-impl Head {
-    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.headers
-            .iter()
-            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_slice())
-    }
 }
 
 impl<S: Transport> Connecting<S> {
     pub(crate) fn new(stream: S, url: &str, builder: Builder) -> Result<Self, ConnectError> {
-        let target = Target::parse(url)?;
+        Self::to(stream, &Url::parse(url)?, builder)
+    }
+
+    pub(crate) fn to(stream: S, url: &Url, builder: Builder) -> Result<Self, ConnectError> {
         let mut headers = builder.headers.clone();
         let authorized = headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
-        if let Some(credentials) = target.authorization.clone().filter(|_| !authorized) {
-            headers.push(("Authorization".to_owned(), credentials));
+        if let Some(credentials) = url.credentials().filter(|_| !authorized) {
+            let value = credentials.basic()?;
+            let value = value.to_str().map_err(|_| ConfigError::HeaderValue)?;
+            headers.push(("Authorization".to_owned(), value.to_owned()));
         }
-        let mut nonce = [0; 16];
-        OsEntropy::new()
-            .fill(&mut nonce)
-            .map_err(ConfigError::from)?;
-        let asked = Asked {
-            target,
-            headers,
-            nonce,
-        };
+        // RFC 6455 §4.1: one of them, the caller's if there is one [HC07]
+        let is_host = |header: &mut (String, String)| header.0.eq_ignore_ascii_case("Host");
+        let mut hosts = headers.extract_if(.., is_host).map(|(_, host)| host);
+        let host = hosts.next().unwrap_or_else(|| url.authority());
+        if hosts.next().is_some() {
+            return Err(ConfigError::Host.into());
+        }
+        drop(hosts);
+        let headers = pairs(&headers);
+        let key = Key::new(&mut OsEntropy::new()).map_err(ConfigError::from)?;
         let mut pipe = Pipe::new(stream, &builder);
-        pipe.out = asked.with(&builder, |request| {
-            written(|offset, piece| request.emit_from(offset, piece))
+        pipe.out = with_offers(&builder, |offers| {
+            let mut request = CoreRequest::new(&host, url.target())?
+                .offers(offers)?
+                .headers(&headers)?;
+            if let Some(origin) = &builder.origin {
+                request = request.origin(origin)?;
+            }
+            let emit = |offset, piece: &mut [u8]| request.emit_from(offset, piece, &key);
+            Ok::<_, ConfigError>(written(emit))
         })?;
+        let limits = builder.limits();
+        let line = MAX_LINE.min(limits.head as usize);
         Ok(Self {
             pipe: Some(pipe),
             builder,
-            asked,
-            seen: 0,
-            refused: None,
+            handshake: ClientHandshake::with_limits(&key, vec![0; line], limits),
+            head: Head::default(),
+            refusal: None,
+            response: None,
+            redirects: None,
+            next: None,
         })
     }
 
@@ -594,55 +556,57 @@ impl<S: Transport> Connecting<S> {
         })
     }
 
+    /// Returns the head of the response that accepted, with all its headers (`Set-Cookie`), once
+    /// [`advance`](Self::advance) has succeeded.
+    #[must_use]
+    pub const fn response(&self) -> Option<&HttpResponse<()>> {
+        self.response.as_ref()
+    }
+
     fn try_advance(&mut self) -> Result<WebSocket<S>, ConnectError> {
         let pipe = self.pipe.as_mut().ok_or_else(finished)?;
         pipe.prepare()?;
         // RFC 6455 §4.1: nothing more before the response is found correct [HC12]
         pipe.send()?;
-        while self.refused.is_none() {
-            // Judging begins anew each time, so it waits for the end of a line: the work stays
-            // within the number of lines times the limit on the head.
-            let new = pipe.input.get(self.seen..).unwrap_or_default();
-            let limit = self.builder.head.max_head_len as usize;
-            let judge_now = new.contains(&b'\n') || pipe.input.len() > limit;
-            self.seen = pipe.input.len();
-            if judge_now {
-                match judge(&self.asked, &self.builder, &pipe.input)? {
-                    Err((HandshakeError::UnexpectedStatus(status), head)) => {
-                        // RFC 6455 §4.1: another status is handled as HTTP has it [HC13]
-                        pipe.input.drain(..head.len);
-                        self.refused = Some(Refused {
-                            status,
-                            headers: head.headers,
-                            body: Vec::new(),
-                        });
-                        break;
+        while self.refusal.is_none() {
+            let mut input = pipe.input.as_slice();
+            let (handshake, head) = (&mut self.handshake, &mut self.head);
+            let read = with_offers(&self.builder, |offers| {
+                let agreed = head.read(handshake, &mut input, offers)?;
+                let index = agreed.and_then(|agreed| agreed.subprotocol);
+                let subprotocol = index.and_then(|index| offers.subprotocol(index));
+                Ok(agreed.map(|agreed| (agreed, subprotocol.map(str::to_owned))))
+            });
+            let taken = pipe.input.len() - input.len();
+            pipe.input.drain(..taken);
+            match read {
+                Ok(Some((agreed, subprotocol))) => {
+                    #[cfg(feature = "deflate")]
+                    {
+                        self.builder.agreed = agreed.deflate;
                     }
-                    Err((error, _)) => return Err(ConnectError::Handshake(error)),
-                    Ok(None) => {}
-                    Ok(Some(head)) => {
-                        #[cfg(feature = "deflate")]
-                        if let Some(config) = self.builder.deflate {
-                            let agreed = config.confirm(head.values(EXTENSIONS));
-                            self.builder.deflate = agreed.map_err(ConnectError::Handshake)?;
-                        }
-                        let pipe = self.pipe.take().ok_or_else(finished)?;
-                        // RFC 6455 §4.2.2: what follows are the first frames [HC22]
-                        return Ok(WebSocket::new(
-                            pipe.stream,
-                            Client::new(OsEntropy::new()),
-                            pipe.input.get(head.len..).unwrap_or_default(),
-                            head.subprotocol,
-                            &self.builder,
-                        ));
-                    }
+                    let _ = agreed;
+                    // Whoever wants to may read what else it says [HT15]
+                    self.response = Some(response_head(101, &self.head.headers));
+                    let pipe = self.pipe.take().ok_or_else(finished)?;
+                    // RFC 6455 §4.2.2: what follows are the first frames [HC22]
+                    return Ok(WebSocket::new(
+                        pipe.stream,
+                        Client::new(OsEntropy::new()),
+                        &pipe.input,
+                        subprotocol,
+                        &self.builder,
+                    ));
                 }
+                Ok(None) => {}
+                // RFC 6455 §4.1: another status is handled as HTTP has it [HC13]
+                Err(HandshakeError::UnexpectedStatus(status)) => {
+                    self.refuse(response_head(status, &self.head.headers));
+                    break;
+                }
+                Err(error) => return Err(ConnectError::Handshake(error)),
             }
             if pipe.read()? == 0 {
-                // Half a line may be enough to tell that this is no HTTP.
-                if let Err((error, _)) = judge(&self.asked, &self.builder, &pipe.input)? {
-                    return Err(ConnectError::Handshake(error));
-                }
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "the server ended the connection before it answered",
@@ -650,23 +614,55 @@ impl<S: Transport> Connecting<S> {
                 .into());
             }
         }
-        // As much of the body as is announced, or has come along.
-        let refused = self.refused.as_ref();
-        let length = refused.and_then(|refused| refused.header("Content-Length"));
-        let length = length.and_then(|length| length.parse().ok()).unwrap_or(0);
-        while pipe.input.len() < MAX_BODY.min(length) {
+        self.read_refusal()
+    }
+
+    /// Looks at a response that does not accept.
+    fn refuse(&mut self, head: HttpResponse<()>) {
+        let redirect = match &mut self.redirects {
+            None => None,
+            Some((url, redirects)) => {
+                let followed = redirects.follow(url, head.status(), head.headers());
+                self.next = followed.as_ref().ok().cloned();
+                // Most refusals are no redirects.
+                followed
+                    .err()
+                    .filter(|error| *error != RedirectError::Status)
+            }
+        };
+        if let Some(pipe) = &mut self.pipe {
+            let patience = Instant::now().checked_add(BODY_TIMEOUT);
+            pipe.until = pipe.until.into_iter().chain(patience).min();
+        }
+        self.refusal = Some(Refusal::new(head, redirect));
+    }
+
+    /// Reads the body of a refusal, as far as it comes in time.
+    fn read_refusal(&mut self) -> Result<WebSocket<S>, ConnectError> {
+        let pipe = self.pipe.as_mut().ok_or_else(finished)?;
+        let mut ended = false;
+        while let Some(refusal) = &mut self.refusal
+            && self.next.is_none()
+        {
+            let mut input = pipe.input.as_slice();
+            let is_complete = refusal.receive(&mut input);
+            pipe.input.clear();
+            if is_complete {
+                break;
+            }
             match pipe.read() {
-                Ok(1..) => {}
+                Ok(len) => ended = len == 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(error.into());
                 }
-                Ok(0) | Err(_) => break,
+                Err(_) => break,
+            }
+            if ended {
+                break;
             }
         }
-        pipe.input.truncate(MAX_BODY);
-        let body = core::mem::take(&mut pipe.input);
-        let refused = self.refused.take().ok_or_else(finished)?;
-        Err(ConnectError::Refused(Box::new(Refused { body, ..refused })))
+        let refusal = self.refusal.take().ok_or_else(finished)?;
+        Err(ConnectError::Refused(Box::new(refusal.finish(ended))))
     }
 }
 
@@ -676,39 +672,25 @@ impl<S> fmt::Debug for Connecting<S> {
     }
 }
 
-type Judgement = Result<Option<Head>, (HandshakeError, Head)>;
-
-/// Judges what has come of a response: `Ok(None)` wants more.
-fn judge(asked: &Asked, builder: &Builder, response: &[u8]) -> Result<Judgement, ConfigError> {
-    asked.with(builder, |request| {
-        let mut line = vec![0; MAX_LINE.min(builder.head.max_head_len as usize)];
-        let mut handshake =
-            ClientHandshake::with_config(request, line.as_mut_slice(), builder.head);
-        let mut head = Head::default();
-        let mut heads = 0;
-        let mut input = response;
-        loop {
-            let event = handshake.next_event(&mut input);
-            head.len = response.len() - input.len();
+impl Head {
+    /// Takes events until the handshake is complete; `None` wants more input.
+    fn read(
+        &mut self,
+        handshake: &mut ClientHandshake<Vec<u8>>,
+        input: &mut &[u8],
+        offers: &Offers<'_>,
+    ) -> Result<Option<Agreed>, HandshakeError> {
+        while let Some(event) = handshake.next_event(input, offers)? {
             match event {
-                Ok(None) => return Ok(None),
-                Ok(Some(ResponseEvent::StatusLine { .. })) => {
-                    head.headers.clear();
-                    heads += 1;
-                    if heads > MAX_INTERIM {
-                        return Err((HandshakeError::HeadTooLong, head));
-                    }
+                // There may be interim ones before.
+                ResponseEvent::StatusLine { .. } => self.headers.clear(),
+                ResponseEvent::Header(part) => {
+                    collect(&mut self.headers, &part.name, part.value, part.first);
                 }
-                Ok(Some(ResponseEvent::Header(part))) => {
-                    collect(&mut head.headers, &part.name, part.value, part.first);
-                }
-                Ok(Some(ResponseEvent::Done { subprotocol })) => {
-                    head.subprotocol = subprotocol.map(str::to_owned);
-                    return Ok(Some(head));
-                }
-                Ok(Some(_)) => {}
-                Err(error) => return Err((error, head)),
+                ResponseEvent::Done(agreed) => return Ok(Some(agreed)),
+                _ => {}
             }
         }
-    })
+        Ok(None)
+    }
 }

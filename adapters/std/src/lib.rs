@@ -15,7 +15,8 @@
 //! | [`accept`], [`accept_with`] | a server's connection, and who may have one |
 //! | [`WebSocket`] | what both of them give: `recv`, `send`, `close` and the rest |
 //! | [`Sender`] | sends from other threads |
-//! | [`Builder`] | headers, subprotocols, deadlines, limits |
+//! | [`Builder`] | headers, subprotocols, deadlines, limits, proxies, redirects |
+//! | [`Aborter`] | ends a connect, or a connection, from another thread |
 //! | [`Transport`] | what all of it runs over: TCP, Unix sockets, TLS, any stream |
 //!
 //! # A server
@@ -65,10 +66,12 @@
 //! - `simdutf8` (on by default): checks text with SIMD instructions.
 //! - `tls`: `wss://` with [rustls](https://docs.rs/rustls); `webpki-roots` or `native-roots` add
 //!   the roots to trust.
+//! - `idna`: hosts beyond ASCII in URLs.
 //! - `log`: trace points.
 #![forbid(unsafe_code)]
 
 mod builder;
+mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod entropy;
@@ -87,22 +90,26 @@ mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
-mod url;
 mod wake;
 mod writer;
 
 pub use builder::Builder;
+pub use connect::{Aborter, DialError, Refused};
 #[cfg(feature = "deflate")]
 pub use deflate::{Octets, Traffic};
 pub use entropy::OsEntropy;
-pub use error::{AcceptError, ConnectError, RecvError, Refused, SendError, TrySendError, UrlError};
+pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
 #[cfg(feature = "deflate")]
-pub use motews::deflate::{Context, Deflate, WindowBits};
+pub use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
 pub use motews::pace::Timeouts;
 pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
+pub use motews_net::{
+    BodyError, Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, SocksReply,
+    TunnelError, UrlError, http,
+};
 pub use net::NetStream;
 pub use outcome::{Outcome, Received};
 pub use request::{Request, Response};
@@ -122,11 +129,15 @@ pub use rustls;
 
 /// Opens a WebSocket to a server, with the default settings: `ws://host:port/path?query`.
 ///
-/// The port is 80, or 443 for `wss://`, if the URL has none; an IPv6 address stands in brackets.
-/// Spaces and other characters that a request cannot have are percent-encoded in the path and the
-/// query. `user:password@` before the host becomes an `Authorization` header (HTTP's Basic
-/// authentication), unless the [`Builder`] has one. Redirections are not followed: see
-/// [`ConnectError::Refused`].
+/// The port is 80, or 443 for `wss://`, if the URL has none; `http://` and `https://` mean the same
+/// as `ws://` and `wss://`. An IPv6 address stands in brackets, with its zone if need be
+/// (`[fe80::1%25eth0]`). Spaces and other characters that a request cannot have are percent-encoded
+/// in the path and the query. `user:password@` before the host becomes an `Authorization` header
+/// (HTTP's Basic authentication), unless the [`Builder`] has one. Redirects are followed, and proxies
+/// used, if the [`Builder`] says so.
+///
+/// All addresses of the host are tried, each a quarter of a second after the one before or as soon
+/// as one has failed, and the first to answer is taken (RFC 8305).
 ///
 /// A client should have no more than one connection to a host that is being opened (§4.1).
 /// One that reconnects by itself waits a random time first, 0 to 5 seconds, and longer after each

@@ -1,16 +1,23 @@
-//! Opens connections over the network.
+//! The stream of a client that was connected over the network.
 
 use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Instant;
+use std::net::TcpStream;
+use std::sync::Arc;
 
+use crate::connect::Registered;
 use crate::transport::{Interest, Ready, Share, Transport};
 
 /// What [`connect`](crate::connect) connects: TCP, or TLS over TCP.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum NetStream {
+pub struct NetStream {
+    stream: Kind,
+    /// So that an [`Aborter`](crate::Aborter) knows the socket for as long as it is open.
+    registered: Option<Arc<Registered>>,
+}
+
+#[derive(Debug)]
+enum Kind {
     /// `ws://`
     Tcp(TcpStream),
     /// `wss://`
@@ -19,117 +26,119 @@ pub enum NetStream {
 }
 
 impl NetStream {
+    pub(crate) fn new(
+        socket: TcpStream,
+        #[cfg(feature = "tls")] tls: Option<rustls::ClientConnection>,
+        registered: Option<Registered>,
+    ) -> Self {
+        #[cfg(feature = "tls")]
+        let stream = match tls {
+            None => Kind::Tcp(socket),
+            Some(tls) => Kind::Tls(Box::new(crate::tls::TlsStream::new(socket, tls.into()))),
+        };
+        #[cfg(not(feature = "tls"))]
+        let stream = Kind::Tcp(socket);
+        Self {
+            stream,
+            registered: registered.map(Arc::new),
+        }
+    }
+
     /// The socket: for its addresses and options.
     #[must_use]
     pub const fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
+        match &self.stream {
+            Kind::Tcp(stream) => stream,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.socket(),
+            Kind::Tls(stream) => stream.socket(),
         }
     }
-}
 
-/// Connects to the first address of the host that answers, within `timeout` for all of them.
-pub(crate) fn dial(host: &str, port: u16, timeout: Option<Duration>) -> io::Result<TcpStream> {
-    let addrs: Vec<_> = (host, port).to_socket_addrs()?.collect();
-    let start = Instant::now();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for (remaining, addr) in (1..=addrs.len() as u32).rev().zip(addrs) {
-        let connected = match timeout {
-            None => TcpStream::connect(addr),
-            Some(timeout) => {
-                // An address that says nothing leaves the others their share.
-                let share = timeout.saturating_sub(start.elapsed()) / remaining;
-                if share.is_zero() {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                TcpStream::connect_timeout(&addr, share)
-            }
-        };
-        match connected {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
+    /// Returns true if the connection is encrypted: `wss://`.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        !matches!(self.stream, Kind::Tcp(_))
     }
-    Err(last)
 }
 
 /// One expression for both kinds of stream.
 macro_rules! each {
     ($self:expr, $stream:ident => $body:expr) => {
         match $self {
-            Self::Tcp($stream) => $body,
+            Kind::Tcp($stream) => $body,
             #[cfg(feature = "tls")]
-            Self::Tls($stream) => $body,
+            Kind::Tls($stream) => $body,
         }
     };
 }
 
 impl Read for NetStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, stream => stream.read(buf))
+        each!(&mut self.stream, stream => stream.read(buf))
     }
 }
 
 impl Write for NetStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        each!(self, stream => stream.write(buf))
+        each!(&mut self.stream, stream => stream.write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        each!(self, stream => stream.flush())
+        each!(&mut self.stream, stream => stream.flush())
     }
 }
 
 impl Transport for NetStream {
     fn prepare(&mut self) -> io::Result<()> {
-        each!(self, stream => stream.prepare())
+        each!(&mut self.stream, stream => stream.prepare())
     }
 
     fn can_wait(&self) -> bool {
-        each!(self, stream => stream.can_wait())
+        each!(&self.stream, stream => stream.can_wait())
     }
 
     fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
-        each!(self, stream => stream.wait(interest, timeout))
+        each!(&self.stream, stream => stream.wait(interest, timeout))
     }
 
     fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, stream => stream.read_now(buf))
+        each!(&mut self.stream, stream => stream.read_now(buf))
     }
 
     fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, stream => stream.write_now(parts))
+        each!(&mut self.stream, stream => stream.write_now(parts))
     }
 
     fn flush_now(&mut self) -> io::Result<()> {
-        each!(self, stream => stream.flush_now())
+        each!(&mut self.stream, stream => stream.flush_now())
     }
 
     fn shutdown(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => Transport::shutdown(stream),
+        match &mut self.stream {
+            Kind::Tcp(stream) => Transport::shutdown(stream),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.shutdown(),
+            Kind::Tls(stream) => stream.shutdown(),
         }
     }
 }
 
 impl Share for NetStream {
     fn share(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Tcp(stream) => Self::Tcp(stream.share()?),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => Self::Tls(Box::new(stream.share()?)),
+        Ok(Self {
+            stream: match &self.stream {
+                Kind::Tcp(stream) => Kind::Tcp(stream.share()?),
+                #[cfg(feature = "tls")]
+                Kind::Tls(stream) => Kind::Tls(Box::new(stream.share()?)),
+            },
+            registered: self.registered.clone(),
         })
     }
 
     fn write_shared(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, stream => stream.write_shared(parts))
+        each!(&self.stream, stream => stream.write_shared(parts))
     }
 
     fn flush_shared(&self) -> io::Result<()> {
-        each!(self, stream => stream.flush_shared())
+        each!(&self.stream, stream => stream.flush_shared())
     }
 }

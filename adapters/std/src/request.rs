@@ -1,6 +1,6 @@
 //! What a server sees of a client's request, and what it answers.
 
-use motews::handshake::resource_name;
+use motews::handshake::path_and_query;
 
 /// A client's HTTP request, before it is accepted (RFC 6455 §4.2).
 ///
@@ -37,15 +37,13 @@ impl Request {
     /// The path, as it was sent: `%XX` stays as it is.
     #[must_use]
     pub fn path(&self) -> &str {
-        let name = resource_name(&self.target);
-        name.split_once('?').map_or(name, |(path, _)| path)
+        path_and_query(&self.target).0
     }
 
     /// The query, without its `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        let (_, query) = resource_name(&self.target).split_once('?')?;
-        Some(query)
+        path_and_query(&self.target).1
     }
 
     /// All headers, in the client's order. Names are as the client wrote them.
@@ -63,10 +61,15 @@ impl Request {
 
     /// The values of all headers with this name, in any case; without those that are not UTF-8.
     pub fn header_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.values(name)
+            .filter_map(|value| core::str::from_utf8(value).ok())
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.headers
             .iter()
             .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
-            .filter_map(|(_, value)| core::str::from_utf8(value).ok())
+            .map(|(_, value)| value.as_slice())
     }
 
     /// The `Host` header: the name under which the client found this server.
@@ -90,19 +93,20 @@ impl Request {
         self.header("Authorization")
     }
 
-    /// The cookies, as pairs of name and value.
+    /// The cookies, as pairs of name and value; without those that are not UTF-8.
+    // [HT13]
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.header_all("Cookie")
-            .flat_map(|list| list.split(';'))
+        self.values("Cookie")
+            .flat_map(|list| list.split(|byte| *byte == b';'))
+            .filter_map(|cookie| core::str::from_utf8(cookie).ok())
             .filter_map(|cookie| cookie.trim().split_once('='))
     }
 
     /// The subprotocols that the client offers, the one it likes best first (§1.9).
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.header_all("Sec-WebSocket-Protocol")
-            .flat_map(|list| list.split(','))
-            .map(|name| name.trim_matches([' ', '\t']))
-            .filter(|name| !name.is_empty())
+        self.values("Sec-WebSocket-Protocol")
+            .flat_map(motews::handshake::subprotocols)
+            .map(|name| name.as_str())
     }
 }
 

@@ -96,7 +96,7 @@ pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
     /// The next send may be held back.
     cork: bool,
     #[cfg(feature = "deflate")]
-    deflate: Option<motews::deflate::Deflate>,
+    deflate: Option<motews::deflate::DeflateParams>,
     subprotocol: Option<String>,
 }
 
@@ -131,7 +131,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             ..motews::Config::default()
         };
         #[cfg(feature = "deflate")]
-        let config = match builder.deflate {
+        let config = match builder.agreed {
             None => config,
             Some(_) => motews::Config {
                 max_message_len: motews::deflate::wire_limit(config.max_message_len),
@@ -142,7 +142,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to inflate"))]
         let mut reader = Reader::new(stream, leftover, builder.read_buffer, builder.max_inbound);
         #[cfg(feature = "deflate")]
-        if let Some(agreed) = builder.deflate {
+        if let Some(agreed) = builder.agreed {
             shared.lock().packing = crate::deflate::Compress::new(agreed).map(|compress| {
                 Box::new(crate::shared::Packing {
                     compress,
@@ -156,7 +156,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             shared: Arc::new(shared),
             cork: false,
             #[cfg(feature = "deflate")]
-            deflate: builder.deflate,
+            deflate: builder.agreed,
             subprotocol,
         }
     }
@@ -422,7 +422,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// What was agreed upon for compression (RFC 7692), if anything.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub const fn deflate(&self) -> Option<motews::deflate::Deflate> {
+    pub const fn deflate(&self) -> Option<motews::deflate::DeflateParams> {
         self.deflate
     }
 

@@ -1,15 +1,18 @@
 //! TLS below a WebSocket, with rustls (RFC 6455 §10.6).
 // [EX04]
 
+use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use motews_net::{Host, UrlError};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConnection};
 
 use crate::builder::Builder;
-use crate::error::{ConnectError, UrlError};
+use crate::error::ConnectError;
 use crate::transport::{Interest, Ready, Share, Transport};
 
 /// How much is read from the socket at once, in octets.
@@ -84,7 +87,8 @@ impl<S: Transport> TlsStream<S> {
     /// [`ConnectError::Url`] if `name` is no name and no address, [`ConnectError::Tls`] if the
     /// configuration cannot be used.
     pub fn client(socket: S, config: Arc<ClientConfig>, name: &str) -> Result<Self, ConnectError> {
-        Ok(Self::new(socket, client_connection(config, name)?.into()))
+        let connection = client_connection(config, server_name(name)?)?;
+        Ok(Self::new(socket, connection.into()))
     }
 
     /// TLS over `socket`, as a server.
@@ -348,18 +352,27 @@ impl<S: Share> Share for TlsStream<S> {
     }
 }
 
+fn server_name(name: &str) -> Result<ServerName<'static>, ConnectError> {
+    let name = ServerName::try_from(name.to_owned());
+    Ok(name.map_err(|_| UrlError::Host)?)
+}
+
 fn client_connection(
     config: Arc<ClientConfig>,
-    name: &str,
+    name: ServerName<'static>,
 ) -> Result<ClientConnection, ConnectError> {
-    // RFC 6455 §4.1: the name goes into the TLS handshake (SNI), and the certificate must be for
-    // it [HC04]
-    let name = ServerName::try_from(name.to_owned()).map_err(|_| UrlError::Host)?;
     ClientConnection::new(config, name).map_err(ConnectError::Tls)
 }
 
 /// TLS for a client that was given this `builder`.
-pub(crate) fn client(builder: &Builder, name: &str) -> Result<ClientConnection, ConnectError> {
+pub(crate) fn client(builder: &Builder, host: &Host) -> Result<ClientConnection, ConnectError> {
+    // RFC 6455 §4.1: the name goes into the TLS handshake (SNI), and the certificate must be for
+    // it [HC04]
+    let name = match host {
+        Host::Name(name) => server_name(name)?,
+        Host::V4(address) => IpAddr::V4(*address).into(),
+        Host::V6(address, _) => IpAddr::V6(*address).into(),
+    };
     let config = match &builder.tls {
         Some(config) => config.clone(),
         None => default_config()?,
@@ -400,4 +413,38 @@ pub fn config_with_roots(roots: RootCertStore) -> Result<ClientConfig, ConnectEr
         .map_err(ConnectError::Tls)?
         .with_root_certificates(roots)
         .with_no_client_auth())
+}
+
+/// Says what is wrong in words for those who do not know rustls.
+pub(crate) fn explain(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use rustls::CertificateError as Certificate;
+    let text = match error {
+        rustls::Error::InvalidMessage(_) => {
+            "what answered does not speak TLS: is it ws:// for wss://?"
+        }
+        rustls::Error::AlertReceived(alert) => {
+            return write!(f, "TLS: the server refused with the alert {alert:?}");
+        }
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::UnknownIssuer => {
+                "TLS: the server's certificate is not signed by anyone who is trusted"
+            }
+            Certificate::BadSignature => {
+                "TLS: the server's certificate is not signed by those who are trusted, but says so"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "TLS: the server's certificate has expired"
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "TLS: the server's certificate is not valid yet"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "TLS: the server's certificate is for another host"
+            }
+            Certificate::Revoked => "TLS: the server's certificate was revoked",
+            _ => return write!(f, "TLS: the server's certificate is not accepted: {error}"),
+        },
+        error => return write!(f, "TLS: {error}"),
+    };
+    f.write_str(text)
 }

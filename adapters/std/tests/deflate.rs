@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::thread;
 
 use motews_std::{
-    Builder, CloseCode, ConnectError, Context, Deflate, HandshakeError, Message, Octets,
+    Builder, CloseCode, ConnectError, Context, DeflateConfig, HandshakeError, Message, Octets,
     ProtocolViolation, RecvError, Timeouts, Traffic, WindowBits,
 };
 use motews_testkit::frame::Frame;
@@ -22,16 +22,16 @@ fn builder() -> Builder {
         ..Timeouts::default()
     };
     Builder::new()
-        .deflate(Deflate::default())
+        .deflate(DeflateConfig::default())
         .timeouts(timeouts)
 }
 
-fn small(takeover: bool) -> Deflate {
+fn small(takeover: bool) -> DeflateConfig {
     let context = Context {
         window_bits: WindowBits::new(9).unwrap(),
         takeover,
     };
-    Deflate {
+    DeflateConfig {
         send: context,
         receive: context,
     }
@@ -162,7 +162,12 @@ fn connecting_with_a_wrong_answer_fails() {
 /// sizes, with takeover and without.
 #[test]
 fn open_compressed_messages_arrive_as_they_were() {
-    for config in [Deflate::default(), Deflate::MAX, small(true), small(false)] {
+    for config in [
+        DeflateConfig::default(),
+        DeflateConfig::MAX,
+        small(true),
+        small(false),
+    ] {
         let (mut client, mut server) = ws_pair_with(&Builder::new().deflate(config));
         let echo = thread::spawn(move || {
             while let Some(message) = server.recv().unwrap() {

@@ -179,6 +179,111 @@ fn accepting_plain_http_is_answered_by_the_callback() {
     ));
 }
 
+/// RFC 9110 §6.4.1, §9.3.2: no body where there is none, and a whole head.
+#[test]
+fn accepting_answers_to_head_and_of_bodiless_statuses_end_with_their_head() {
+    let answer = |method: &str, status: u16, body: Vec<u8>| {
+        let request = format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let callback = move |_: &Request| Response::new(status).body(body.clone());
+        ask(request.as_bytes(), Builder::new(), callback).0
+    };
+    for method in ["GET", "HEAD", "POST"] {
+        for (status, body) in [
+            (204, &b"gone"[..]),
+            (304, b"gone"),
+            (204, &[0; 1000]),
+            (304, b""),
+        ] {
+            let response = answer(method, status, body.to_vec());
+            assert!(
+                response.ends_with("\r\nConnection: close\r\n\r\n"),
+                "{response}"
+            );
+        }
+        let response = answer(method, 404, vec![b'x'; 1000]);
+        let body = if method == "HEAD" {
+            String::new()
+        } else {
+            "x".repeat(1000)
+        };
+        let end = format!("\r\nContent-Length: 1000\r\n\r\n{body}");
+        assert!(response.ends_with(&end), "{response}");
+    }
+    // So is the answer to a HEAD that asks for a WebSocket.
+    let head = sample().to_string().replace("GET ", "HEAD ");
+    let (response, _) = ask_plainly(head.as_bytes());
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(
+        response.ends_with("\r\nContent-Length: 7\r\n\r\n"),
+        "{response}"
+    );
+}
+
+/// One byte beyond ASCII hides nothing but itself.
+#[test]
+fn accepting_request_with_bytes_beyond_ascii_shows_the_rest() {
+    let request = [
+        &b"GET http://h?room=1 HTTP/1.1\r\nHost: h\r\nCookie: city=Montr\xe9al; session=42\r\n"[..],
+        b"Cookie: name=J\xc3\xbcrgen; \xff=1;; =; a\r\nX-City: Montr\xe9al\r\nX-City: Bern\r\n",
+        b"Sec-WebSocket-Protocol: chat.\xe9, chat\r\n\r\n",
+    ]
+    .concat();
+    let (response, _) = ask(&request, Builder::new(), |request| {
+        assert_eq!((request.path(), request.query()), ("/", Some("room=1")));
+        let cookies: Vec<_> = request.cookies().collect();
+        assert_eq!(
+            cookies,
+            [("session", "42"), ("name", "J\u{fc}rgen"), ("", "")]
+        );
+        assert_eq!(request.header_all("X-City").collect::<Vec<_>>(), ["Bern"]);
+        assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["chat"]);
+        Response::new(200)
+    });
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+}
+
+/// What deployed clients send beside what the RFC asks for: refusing it protects nobody.
+///
+/// HS02, HS03, HS14
+#[test]
+fn accepting_requests_of_deployed_clients_open() {
+    let sample = sample().to_string();
+    let requests = [
+        format!("\r\n\r\n{sample}"),
+        sample.replace("GET /chat", "GET ws://server.example.com/chat"),
+        sample.replace("GET /chat", "GET /caf\u{e9}"),
+        sample.replace("chat, superchat", ""),
+        sample.replace("chat, superchat", "ogmios.v1:compact, YQ==, superchat"),
+        sample.replace("Host:", "Sec-WebSocket-Extensions:\r\nHost:"),
+    ];
+    for request in requests {
+        let builder = Builder::new().subprotocols(["superchat"]);
+        let (response, accepted) = ask(request.as_bytes(), builder, |_| Response::accept());
+        assert!(response.starts_with("HTTP/1.1 101 "), "{request}{response}");
+        let offered = request.contains("superchat");
+        let chosen = offered.then_some("superchat");
+        assert_eq!(accepted.unwrap().subprotocol(), chosen, "{request}");
+    }
+    // The application may choose what is no token, if it is offered.
+    let request = sample.replace("chat, superchat", "ogmios.v1:compact");
+    let choose = |name: &'static str| {
+        ask(request.as_bytes(), Builder::new(), move |_| {
+            Response::accept().subprotocol(name)
+        })
+    };
+    let (response, _) = choose("ogmios.v1:compact");
+    assert!(
+        response.contains("\r\nSec-WebSocket-Protocol: ogmios.v1:compact\r\n"),
+        "{response}"
+    );
+    let (response, accepted) = choose("ogmios.v1");
+    assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
+    assert!(matches!(
+        accepted,
+        Err(AcceptError::Config(ConfigError::NotOffered))
+    ));
+}
+
 /// HS01, HS02, HS04, HS06 to HS09, HS20, HS23
 #[test]
 fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
@@ -211,9 +316,9 @@ fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
             HandshakeError::UnsupportedVersion,
         ),
         (
-            sample.replace("chat, superchat", "chat,, x"),
+            sample.replace("Host: ", "Sec-WebSocket-Extensions: a,, b\r\nHost: "),
             400,
-            HandshakeError::Subprotocol,
+            HandshakeError::Extensions,
         ),
         (
             sample.replace("Host: ", "Host : "),
@@ -244,6 +349,9 @@ fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
             response.starts_with(&format!("HTTP/1.1 {status} ")),
             "{response}"
         );
+        // A 400 has a body that says why.
+        let (_, body) = response.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body.is_empty(), status != 400, "{response}");
         match accepted {
             Err(AcceptError::Handshake(found)) => assert_eq!(found, error),
             other => panic!("{other:?}"),
@@ -396,7 +504,8 @@ fn connecting_refusals_are_surfaced() {
         match connect(addr) {
             Err(ConnectError::Refused(refused)) => {
                 assert_eq!(refused.status, status);
-                assert_eq!(refused.headers, [("A".to_owned(), b"b".to_vec())]);
+                assert_eq!(refused.headers.len(), 1);
+                assert_eq!(refused.header("A"), Some("b"));
             }
             other => panic!("{other:?}"),
         }
@@ -523,10 +632,76 @@ fn connecting_response_trickles_is_judged_in_time() {
     match Builder::new().connect_over(stream, "ws://h/") {
         Err(ConnectError::Refused(refused)) => {
             assert_eq!(refused.status, 404);
-            assert_eq!(refused.headers, [("X".to_owned(), b"y".to_vec())]);
+            assert_eq!(refused.headers.len(), 1);
+            assert_eq!(refused.header("X"), Some("y"));
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// HC25, HS21: with limits as high as they go, each byte is looked at once: a line in each segment, and
+/// all in one line.
+#[test]
+fn connecting_and_accepting_long_heads_read_each_byte_once() {
+    let builder = Builder::new().max_headers(u16::MAX).max_head_len(4 << 20);
+    let lines = (0..4000).map(|number| format!("X-{number}: y\r\n"));
+    let long = "z".repeat(2 << 20);
+    let line = [format!("X-Long: {long}\r\n")];
+    let line = line.iter().flat_map(|line| line.as_bytes().chunks(1460));
+    let line: Vec<String> = line
+        .map(|part| String::from_utf8(part.to_vec()).unwrap())
+        .collect();
+    for middle in [lines.collect::<Vec<_>>(), line] {
+        let count = middle.concat().matches(": ").count();
+        let reads = |start: &str| {
+            let reads = [start.to_owned()].into_iter().chain(middle.clone());
+            Script::of_reads(reads.chain(["\r\n".to_owned()]))
+        };
+        let stream = Plain(reads("HTTP/1.1 404 \r\n"));
+        match builder.clone().connect_over(stream, "ws://h/") {
+            Err(ConnectError::Refused(refused)) => assert_eq!(refused.headers.len(), count),
+            other => panic!("{other:?}"),
+        }
+        let stream = Plain(reads("GET / HTTP/1.1\r\n"));
+        let accepted = builder.accept_with(stream, |request| {
+            assert_eq!(request.headers().count(), count);
+            Response::new(404)
+        });
+        assert!(
+            matches!(accepted, Err(AcceptError::Answered(404))),
+            "{accepted:?}"
+        );
+    }
+}
+
+/// RFC 9112 §5.2: a user agent unfolds what it reads. What the 101 says beside that it accepts can be
+/// read.
+#[test]
+fn connecting_response_that_accepts_shows_its_headers_unfolded() {
+    let (addr, server) = serve(|mut stream| {
+        let request = read_head(&mut stream);
+        let response = Head::response_to(&request)
+            .and("X-Trace", "one\r\n two \r\n\tthree")
+            .and("Set-Cookie", "a=b")
+            .and("Set-Cookie", "c=d")
+            .and("Upgrade", "websocket")
+            .and("Sec-WebSocket-Protocol", "")
+            .and("Sec-WebSocket-Extensions", "")
+            .to_bytes();
+        for byte in response.chunks(1) {
+            stream.write_all(byte).unwrap();
+        }
+    });
+    let stream = TcpStream::connect(addr).unwrap();
+    let mut connecting = Builder::new().connecting(stream, "ws://h/").unwrap();
+    let ws = connecting.advance().unwrap();
+    assert_eq!(ws.subprotocol(), None);
+    let response = connecting.response().unwrap();
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()["X-Trace"], "one two three");
+    let cookies: Vec<_> = response.headers().get_all("Set-Cookie").iter().collect();
+    assert_eq!(cookies, ["a=b", "c=d"]);
+    server.join().unwrap();
 }
 
 /// HC24, HC11, HC02: refused before anything is sent
@@ -543,9 +718,10 @@ fn connecting_what_is_against_the_protocol_is_not_sent() {
             Builder::new().header("X\r\nY", "b"),
             ConfigError::HeaderName,
         ),
+        (Builder::new().header("Host", "b/c"), ConfigError::Host),
         (
-            Builder::new().header("Host", "b"),
-            ConfigError::ReservedHeader,
+            Builder::new().header("Host", "b").header("host", "c"),
+            ConfigError::Host,
         ),
         (Builder::new().origin("a\nb"), ConfigError::HeaderValue),
         (
@@ -568,7 +744,7 @@ fn connecting_what_is_against_the_protocol_is_not_sent() {
         }
     }
     for (url, error) in [
-        ("http://x/", UrlError::Scheme),
+        ("ftp://x/", UrlError::Scheme),
         ("ws://x/#y", UrlError::Fragment),
         ("ws://x\r\ny/", UrlError::Malformed),
     ] {

@@ -250,7 +250,7 @@ fn plain_request_on_the_same_path_gets_a_page_and_the_end_of_the_stream() {
         ("GET /chat HTTP/1.1", "200 OK", "<p>a page</p>"),
         ("HEAD /chat HTTP/1.1", "200 OK", ""),
         ("GET /any HTTP/1.1", "426 Upgrade Required", ""),
-        ("nonsense", "400 Bad Request", ""),
+        ("nonsense", "400 Bad Request", "request line"),
     ] {
         let mut stream = server.raw();
         write!(stream, "{request}\r\nHost: localhost\r\n\r\n").unwrap();
@@ -1091,7 +1091,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use super::*;
-    use motews_std::{Builder, Context, Deflate, Outcome, Traffic, WindowBits};
+    use motews_std::{Builder, Context, DeflateConfig, Outcome, Traffic, WindowBits};
 
     fn context(window_bits: u8, takeover: bool) -> Context {
         Context {
@@ -1101,22 +1101,22 @@ mod deflate {
     }
 
     /// What servers and clients may agree on.
-    fn configs() -> [Deflate; 4] {
+    fn configs() -> [DeflateConfig; 4] {
         [
-            Deflate::default(),
-            Deflate::MAX,
-            Deflate {
+            DeflateConfig::default(),
+            DeflateConfig::MAX,
+            DeflateConfig {
                 send: context(10, true),
                 receive: context(12, false),
             },
-            Deflate {
+            DeflateConfig {
                 send: context(9, false),
                 receive: context(15, true),
             },
         ]
     }
 
-    fn connect(server: &Running, config: Deflate) -> WebSocket {
+    fn connect(server: &Running, config: DeflateConfig) -> WebSocket {
         let client = Builder::new().deflate(config).connect(&server.url());
         let client = client.unwrap();
         assert!(client.deflate().is_some());
@@ -1151,7 +1151,7 @@ mod deflate {
 
     #[test]
     fn compressed_answer_is_short_on_the_wire_and_marked() {
-        let server = start(Server::builder().deflate(Deflate::default()), echo);
+        let server = start(Server::builder().deflate(DeflateConfig::default()), echo);
         let mut stream = server.raw();
         let head = &REQUEST[..REQUEST.len() - 2];
         stream.write_all(head).unwrap();
@@ -1167,13 +1167,13 @@ mod deflate {
 
     #[test]
     fn message_that_would_take_long_to_compress_is_sent_as_it_is() {
-        let each_alone = Deflate {
+        let each_alone = DeflateConfig {
             send: context(12, false),
             receive: context(15, true),
         };
-        for config in [Deflate::default(), each_alone] {
+        for config in [DeflateConfig::default(), each_alone] {
             let server = start(Server::builder().deflate(config), echo);
-            let mut client = connect(&server, Deflate::MAX);
+            let mut client = connect(&server, DeflateConfig::MAX);
             let (mut received, mut sent) = (0, 0);
             for (len, is_packed) in [(2 << 20, true), ((2 << 20) + 1, false), (10_000, true)] {
                 let message = vec![b'a'; len];
@@ -1204,12 +1204,12 @@ mod deflate {
 
     #[test]
     fn open_close_by_the_handler_behind_much_that_others_send_is_compressed_in_turns() {
-        let builder = Server::builder().deflate(Deflate::default());
+        let builder = Server::builder().deflate(DeflateConfig::default());
         let server = start(builder, |peer: &mut Peer, _: MessageRef| {
             send_as_others(peer);
             peer.close(CloseCode::NORMAL, "")
         });
-        let mut client = connect(&server, Deflate::MAX);
+        let mut client = connect(&server, DeflateConfig::MAX);
         client.send("go").unwrap();
         for _ in 0..COUNT {
             assert_eq!(recv(&mut client), text(LEN).into());
@@ -1221,7 +1221,7 @@ mod deflate {
 
     #[test]
     fn open_answer_behind_much_that_others_send_and_a_close_of_the_peer_leaves_before_it() {
-        let builder = Server::builder().deflate(Deflate::default());
+        let builder = Server::builder().deflate(DeflateConfig::default());
         let server = start(builder, |peer: &mut Peer, message: MessageRef| {
             if message.as_bytes() == b"go" {
                 send_as_others(peer);
@@ -1248,14 +1248,16 @@ mod deflate {
             max_message_len: 100_000,
             ..Limits::default()
         };
-        let builder = Server::builder().limits(limits).deflate(Deflate::default());
+        let builder = Server::builder()
+            .limits(limits)
+            .deflate(DeflateConfig::default());
         let server = start(builder, echo);
         for (len, code) in [
             (100_000, None),
             (100_001, Some(1009)),
             (4_000_000, Some(1009)),
         ] {
-            let mut client = connect(&server, Deflate::default());
+            let mut client = connect(&server, DeflateConfig::default());
             client.send("a".repeat(len)).unwrap();
             match code {
                 None => assert_eq!(recv(&mut client).len(), len),
@@ -1269,7 +1271,7 @@ mod deflate {
 
     #[test]
     fn compressed_garbage_fails_with_1007() {
-        let server = start(Server::builder().deflate(Deflate::default()), echo);
+        let server = start(Server::builder().deflate(DeflateConfig::default()), echo);
         let mut stream = server.raw();
         stream.write_all(&REQUEST[..REQUEST.len() - 2]).unwrap();
         let offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
@@ -1320,7 +1322,7 @@ mod deflate {
     fn traffic_of_a_peer_is_what_its_other_side_counts() {
         let (ended, traffic) = mpsc::channel();
         let hub = Hub::new(SlowPolicy::DropOldest);
-        let builder = Server::builder().deflate(Deflate::default());
+        let builder = Server::builder().deflate(DeflateConfig::default());
         let server = start(builder, AllWays { hub, ended });
         let mut configs: Vec<_> = configs().map(Some).into();
         configs.push(None);
@@ -1354,7 +1356,9 @@ mod deflate {
     #[test]
     fn hub_of_members_with_and_without_compression_reaches_all_in_order() {
         let (server, hub, senders) = room(
-            Server::builder().threads(2).deflate(Deflate::default()),
+            Server::builder()
+                .threads(2)
+                .deflate(DeflateConfig::default()),
             SlowPolicy::DropOldest,
         );
         let mut clients: Vec<_> = configs().map(|config| connect(&server, config)).into();

@@ -13,8 +13,10 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    AcceptError, Handler, MessageRef, Peer, Request, Response, SendError, Server, ServerBuilder,
+    AcceptError, Ended, Handler, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
+    ServerBuilder,
 };
+use motews_testkit::frame::masked;
 use server_support::{read_to_end, start, until};
 use support::QUICK;
 
@@ -91,6 +93,41 @@ fn request_that_fails_is_told_with_its_address_and_cause() {
     drop(server.open());
     until("both are gone", || server.handle.connections() == 0);
     assert!(handler.0.lock().unwrap().is_empty());
+}
+
+/// How a connection ended, and the error that did it.
+type Ending = (Ended, Option<ErrorKind>);
+
+/// Keeps how each connection ended.
+#[derive(Clone, Default)]
+struct Endings(Arc<Mutex<Vec<Ending>>>);
+
+impl Handler for Endings {
+    type Data = ();
+
+    fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
+        peer.send(message)
+    }
+
+    fn on_close(&mut self, peer: &mut Peer, outcome: &Outcome) {
+        let error = peer.error().map(std::io::Error::kind);
+        self.0.lock().unwrap().push((outcome.ended, error));
+    }
+}
+
+#[test]
+fn open_connection_that_is_reset_ends_with_the_error_that_did_it() {
+    let handler = Endings::default();
+    let server = start(Server::builder(), handler.clone());
+    let mut stream = server.open();
+    stream.write_all(&masked(0x81, b"unread")).unwrap();
+    // Unread input makes the operating system reset the connection when it is closed.
+    while stream.peek(&mut [0]).unwrap() == 0 {}
+    drop(stream);
+    until("it ends", || !handler.0.lock().unwrap().is_empty());
+    let (ended, error) = handler.0.lock().unwrap().pop().unwrap();
+    assert_eq!(ended, Ended::Lost);
+    assert_eq!(error, Some(ErrorKind::ConnectionReset));
 }
 
 #[cfg(feature = "tls")]

@@ -28,16 +28,16 @@ use server_support::{PATIENCE, Running, read_frame, read_to_end, start, until};
 const TIMEOUTS: Timeouts = Timeouts {
     handshake: Some(300),
     idle: None,
-    keepalive: Some(200),
-    pong: Some(200),
+    keepalive: Some(250),
+    pong: Some(750),
     close: Some(300),
     write: Some(300),
     min_rate: 20_000,
     max_grace: 10_000,
 };
 
-/// How much there is to read: a second of it.
-const LEN: usize = 1 << 19;
+/// How much there is to read: a second and a half of it.
+const LEN: usize = 3 << 18;
 
 /// Rests after each 16 KiB that it reads.
 struct Slow<S> {
@@ -112,6 +112,12 @@ fn noise(len: usize) -> Vec<u8> {
     core::iter::repeat_with(next).take(len).collect()
 }
 
+/// Text of which six bits of each byte are noise.
+fn text() -> String {
+    let noise = noise(LEN);
+    noise.iter().map(|n| char::from(n % 64 + 32)).collect()
+}
+
 /// Does what the message says, and keeps how it ended.
 #[derive(Clone)]
 struct Told {
@@ -173,6 +179,7 @@ impl Handler for Told {
                 assert_eq!(self.hub.broadcast(noise(LEN)).delivered, 1);
                 Ok(())
             }
+            MessageRef::Text("text") => peer.send(text()),
             MessageRef::Text("word") => Ok(()),
             message => peer.send(message),
         }
@@ -236,9 +243,11 @@ fn message<S: Read + Write>(stream: &mut Slow<S>) -> Vec<u8> {
 
 // ---- a slow peer ----
 
-fn echo_slowly<S: Read + Write>(mut stream: Slow<S>, told: &Told) {
+fn echo_slowly<S: Read + Write>(open: impl FnOnce() -> Slow<S>, told: &Told) {
     let sent = noise(LEN);
-    stream.write_all(&masked(0x82, &sent)).unwrap();
+    let frame = masked(0x82, &sent);
+    let mut stream = open();
+    stream.write_all(&frame).unwrap();
     assert!(message(&mut stream) == sent);
     close(&mut stream, told);
 }
@@ -247,7 +256,7 @@ fn echo_slowly<S: Read + Write>(mut stream: Slow<S>, told: &Told) {
 fn open_slow_peer_gets_all_of_a_long_echo() {
     let told = Told::new();
     let server = start(builder(), told.clone());
-    echo_slowly(open(&server), &told);
+    echo_slowly(|| open(&server), &told);
 }
 
 #[cfg(feature = "tls")]
@@ -262,24 +271,22 @@ fn wss_slow_peer_gets_all_of_a_long_echo() {
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(client_config, name).unwrap();
     let stream = StreamOwned::new(connection, socket(&server));
-    echo_slowly(open_over(stream, support::REQUEST), &told);
+    echo_slowly(|| open_over(stream, support::REQUEST), &told);
 }
 
 #[cfg(feature = "deflate")]
 #[test]
-fn open_slow_peer_with_compression_gets_all_of_a_long_echo() {
+fn open_slow_peer_with_compression_gets_all_of_a_long_answer() {
     let told = Told::new();
-    let builder = builder().deflate(motews_std::Deflate::default());
+    let builder = builder().deflate(motews_std::DeflateConfig::default());
     let server = start(builder, told.clone());
-    // What answers a slow reader leaves in several turns. Six bits of each byte are noise.
-    let text: String = noise(LEN).iter().map(|n| char::from(n % 64 + 32)).collect();
     let mut client = motews_std::Builder::new()
-        .deflate(motews_std::Deflate::default())
+        .deflate(motews_std::DeflateConfig::default())
         .timeouts(Timeouts::NONE)
         .connect_over(Slow::new(socket(&server)), &server.url())
         .unwrap();
-    client.send(&text).unwrap();
-    assert!(client.recv().unwrap() == Some(text.into()));
+    client.send("text").unwrap();
+    assert!(client.recv().unwrap() == Some(text().into()));
     let received = client.traffic().unwrap().received;
     assert!(received.payloads < received.messages, "{received:?}");
     assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
@@ -302,10 +309,11 @@ fn open_slow_member_gets_all_of_what_a_hub_sends() {
 fn open_slow_peer_whose_kernel_has_taken_all_is_not_taken_for_dead() {
     let told = Told::new();
     let server = start(Server::builder().timeouts(TIMEOUTS), told.clone());
+    let sent = noise(LEN);
+    let frame = masked(0x82, &sent);
     // Its buffers are those of the operating system's choice.
     let mut stream = Slow::new(server.open());
-    let sent = noise(LEN);
-    stream.write_all(&masked(0x82, &sent)).unwrap();
+    stream.write_all(&frame).unwrap();
     // The ping lies behind all of that.
     assert!(message(&mut stream) == sent);
     stream.write_all(&masked(0x81, b"alive")).unwrap();

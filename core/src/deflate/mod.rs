@@ -5,52 +5,49 @@
 //!
 //! | | server | client |
 //! |---|---|---|
-//! | before the handshake: what it wants at most | [`Deflate`] | [`Deflate`] |
-//! | in the handshake | gathers the [`Offers`], gives the [answer](Deflate::accept) to [`Upgrade::extensions`] | gives its [offer](Deflate::offer) to [`Request::extensions`], [judges](Deflate::confirm) the answer |
+//! | what it wants at most | [`DeflateConfig`], in [`Offers::deflate`] | the same |
+//! | what both agree on | [`Agreed::deflate`], of [`Upgrade::agreed`] | [`Agreed::deflate`], of [`ResponseEvent::Done`] |
 //! | nothing was agreed upon | goes on without, and without memory for it | the same |
-//! | a connection | [`Config`](crate::Config) with `compression`, and a limit of [`wire_limit`] | the same |
+//! | a connection | [`Agreed::config`] | the same |
 //! | to receive | [`Decompressor`]: chunks in, chunks out; [`push_inflated`] for whole messages | the same |
 //! | to send | [`Compressor::send_fragment`]; or [`Connection::send`], for what is not to be compressed | the same |
 //! | the next connection in the same memory | [`Decompressor::renew`], [`Compressor::renew`] | the same |
 //!
-//! [`Upgrade::extensions`]: crate::handshake::Upgrade::extensions
-//! [`Request::extensions`]: crate::handshake::Request::extensions
+//! [`Agreed::config`]: crate::handshake::Agreed::config
+//! [`Agreed::deflate`]: crate::handshake::Agreed::deflate
+//! [`Offers::deflate`]: crate::handshake::Offers::deflate
+//! [`ResponseEvent::Done`]: crate::handshake::ResponseEvent::Done
+//! [`Upgrade::agreed`]: crate::handshake::Upgrade::agreed
 //! [`push_inflated`]: crate::MessageBuffer::push_inflated
 //! [`Connection::send`]: crate::Connection::send
 //!
 //! ```
-//! use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, Offers, WindowBits, wire_limit};
-//! use motews::handshake::{RequestEvent, ServerHandshake};
-//! use motews::{Config, Connection, Event, Server};
+//! use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
+//! use motews::handshake::{Offers, RequestEvent, ServerHandshake};
+//! use motews::{Connection, Event, Limits, Server};
 //!
 //! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-//! const DEFLATE: Deflate = Deflate { send: KIB, receive: KIB };
-//! const MAX_MESSAGE_LEN: u64 = 1 << 20;
+//! const LIMITS: Limits = Limits { message: 1 << 20, ..Limits::DEFAULT };
+//! static OFFERS: Offers<'static> = Offers::new().deflate(DeflateConfig { send: KIB, receive: KIB });
 //!
 //! let mut request: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
 //!     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
 //!     Sec-WebSocket-Version: 13\r\n\
 //!     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
-//! let mut handshake = ServerHandshake::new([0; 128]);
-//! let mut offers: Offers = Offers::new();
-//! let mut upgrade = loop {
-//!     match handshake.next_event(&mut request)? {
-//!         Some(RequestEvent::Header(header)) => offers.push(&header),
+//! let mut handshake = ServerHandshake::with_limits([0; 128], LIMITS);
+//! let upgrade = loop {
+//!     match handshake.next_event(&mut request, &OFFERS)? {
 //!         Some(RequestEvent::Done(upgrade)) => break upgrade,
 //!         _ => {}
 //!     }
 //! };
-//! let accepted = offers.accept(&DEFLATE); // `None`: the connection goes on without.
-//! # let Some(accepted) = accepted else { panic!("it was acceptable") };
-//! upgrade = upgrade.extensions(accepted.response.as_str())?;
 //! # let mut response = [0; 256];
-//! # let len = upgrade.emit_from(0, &mut response);
+//! # let len = upgrade.emit_from(0, &mut response, &upgrade.answer(&OFFERS));
 //! # assert!(response[..len].ends_with(b": permessage-deflate; client_max_window_bits=10\r\n\r\n"));
-//!
-//! let config = Config { max_message_len: wire_limit(MAX_MESSAGE_LEN), compression: true };
-//! let mut connection: Connection<Server> = Connection::with_config(Server, config);
-//! let agreed = accepted.agreed;
-//! let mut decompressor = Decompressor::new([0; 1 << 10], agreed.receive, MAX_MESSAGE_LEN)?;
+//! let agreed = upgrade.agreed();
+//! let mut connection: Connection<Server> = Connection::with_config(Server, agreed.config);
+//! let Some(agreed) = agreed.deflate else { panic!("the connection goes on without") };
+//! let mut decompressor = Decompressor::new([0; 1 << 10], agreed.receive, LIMITS.message)?;
 //! let mut compressor = Compressor::new([0; 2900], agreed.send, Level::Default)?;
 //!
 //! // An echo of messages of any length: "Hello", masked with a key of zeros
@@ -97,14 +94,13 @@ mod huffman;
 mod inflate;
 mod messages;
 mod negotiation;
-mod offers;
 
 pub use codes::Malformed;
 pub use compress::{Deflated, Deflater, Level};
 pub use inflate::{Inflated, Inflater};
 pub use messages::{CompressedSent, Compressor, Decompressor, wire_limit};
-pub use negotiation::{Accepted, Context, Deflate, Parameters};
-pub use offers::Offers;
+pub(crate) use negotiation::{Accepted, Asked, NAME, PARAMETERS};
+pub use negotiation::{Context, DeflateConfig, DeflateParams};
 
 /// The size of a window, as its logarithm: 8 to 15, for 256 bytes to 32 KiB (RFC 7692 §7.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,17 +1,27 @@
 //! Which parameters both sides agree upon (RFC 7692 §5, §7.1).
+//!
+//! [`handshake`](crate::handshake) reads and writes them; here is what they mean.
 
-use heapless::String;
+use heapless::Vec;
 
 use super::WindowBits;
-use crate::handshake::{Extension, Extensions, HandshakeError, ParamValue};
 
-const NAME: &str = "permessage-deflate";
+/// The name of the extension.
+pub(crate) const NAME: &str = "permessage-deflate";
 const SERVER_NO_CONTEXT_TAKEOVER: &str = "server_no_context_takeover";
 const CLIENT_NO_CONTEXT_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_MAX_WINDOW_BITS: &str = "server_max_window_bits";
 const CLIENT_MAX_WINDOW_BITS: &str = "client_max_window_bits";
 
-/// The longest offer or response, in octets: the name and all four parameters.
+/// The parameters that there are: [`Asked::set`] takes their index.
+pub(crate) const PARAMETERS: [&str; 4] = [
+    SERVER_NO_CONTEXT_TAKEOVER,
+    CLIENT_NO_CONTEXT_TAKEOVER,
+    SERVER_MAX_WINDOW_BITS,
+    CLIENT_MAX_WINDOW_BITS,
+];
+
+/// The longest offer or response, in bytes: the name and all four parameters.
 const MAX_LEN: usize = NAME.len()
     + SERVER_NO_CONTEXT_TAKEOVER.len()
     + CLIENT_NO_CONTEXT_TAKEOVER.len()
@@ -32,296 +42,276 @@ pub struct Context {
 }
 
 impl Context {
-    const MAX: Self = Self {
+    /// All that RFC 7692 allows.
+    pub const MAX: Self = Self {
         window_bits: WindowBits::MAX,
         takeover: true,
     };
+
+    /// The window's size, if it is not the largest.
+    fn limited(self) -> Option<WindowBits> {
+        (self.window_bits < WindowBits::MAX).then_some(self.window_bits)
+    }
 }
 
 impl Default for Context {
-    /// All that RFC 7692 allows.
     fn default() -> Self {
         Self::MAX
     }
 }
 
-/// permessage-deflate as one side wants it at most, and then, as both have agreed.
+/// permessage-deflate as one side wants it: a client offers it, a server accepts what fits it.
 ///
 /// What this side [sends](Self::send) is its own to limit. What it [receives](Self::receive) is
-/// limited by what the peer can be asked to do; where the peer cannot, there is no compression, and
-/// the connection goes on without.
+/// limited by what the peer can be asked to do; if the peer cannot, there is no compression, and the
+/// connection goes on without.
 ///
 /// A server in firmware that keeps a window of 1 KiB for each direction:
 /// ```
-/// use motews::deflate::{Context, Deflate, WindowBits};
+/// use motews::deflate::{Context, DeflateConfig, WindowBits};
+/// use motews::handshake::{Offers, Upgrade};
+/// use motews::Limits;
 ///
 /// let kib = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
-/// let config = Deflate { send: kib, receive: kib };
+/// let offers = Offers::new().deflate(DeflateConfig { send: kib, receive: kib });
 ///
+/// # fn judge(extensions: &[u8], offers: &Offers<'_>) -> Upgrade {
+/// #     let headers = [
+/// #         ("Host", &b"h"[..]), ("Upgrade", b"websocket"), ("Connection", b"Upgrade"),
+/// #         ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Version", b"13"),
+/// #         ("Sec-WebSocket-Extensions", extensions),
+/// #     ];
+/// #     Upgrade::from_headers("GET", (1, 1), headers, offers, Limits::DEFAULT).unwrap()
+/// # }
 /// // A browser:
-/// let accepted = config.accept([&b"permessage-deflate; client_max_window_bits"[..]]).unwrap();
-/// assert_eq!(accepted.agreed, config);
-/// assert_eq!(accepted.response.as_str(), "permessage-deflate; client_max_window_bits=10");
+/// let upgrade = judge(b"permessage-deflate; client_max_window_bits", &offers);
+/// let agreed = upgrade.agreed().deflate.unwrap();
+/// assert_eq!((agreed.send, agreed.receive), (kib, kib));
 ///
 /// // A client that cannot limit its window: declined, for it would not fit.
-/// assert!(config.accept([&b"permessage-deflate"[..]]).is_none());
-/// ```
-///
-/// A client:
-/// ```
-/// use motews::deflate::Deflate;
-///
-/// let config = Deflate::default();
-/// assert_eq!(config.offer().as_str(), "permessage-deflate; client_max_window_bits=12");
-/// let response: &[u8] = b"permessage-deflate; server_no_context_takeover";
-/// let agreed = config.confirm([response])?.expect("accepted");
-/// assert!(!agreed.receive.takeover && agreed.send.takeover);
-/// # Ok::<(), motews::handshake::HandshakeError>(())
+/// assert_eq!(judge(b"permessage-deflate", &offers).agreed().deflate, None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Deflate {
+pub struct DeflateConfig {
+    /// How this side compresses what it sends, at most.
+    pub send: Context,
+    /// How the peer may compress what this side receives, at most.
+    pub receive: Context,
+}
+
+impl Default for DeflateConfig {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// permessage-deflate as both sides have agreed on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct DeflateParams {
     /// How this side compresses what it sends.
     pub send: Context,
     /// How the peer compresses what this side receives.
     pub receive: Context,
 }
 
-impl Default for Deflate {
-    /// What any peer can agree to, and a desktop can afford for many connections: it sends with a
-    /// window of 4 KiB and receives with one of 32 KiB, both with context takeover. To compress takes
-    /// up to seven times the window, to inflate once: so this is a quarter of [`MAX`](Self::MAX).
-    fn default() -> Self {
-        Self {
-            send: Context {
-                window_bits: WindowBits(12),
-                takeover: true,
-            },
-            ..Self::MAX
-        }
+/// An offer that a server has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) struct Accepted {
+    pub(crate) params: DeflateParams,
+    /// The client has limited the server's window, and is told what it is.
+    tells_window: bool,
+}
+
+impl Accepted {
+    /// The element of the response that says so.
+    pub(crate) fn response(&self) -> Element {
+        let DeflateParams { send, receive } = self.params;
+        let mut response = Element::new();
+        response.flag(SERVER_NO_CONTEXT_TAKEOVER, !send.takeover);
+        response.flag(CLIENT_NO_CONTEXT_TAKEOVER, !receive.takeover);
+        let told = self.tells_window.then_some(send.window_bits);
+        response.bits(SERVER_MAX_WINDOW_BITS, told);
+        response.bits(CLIENT_MAX_WINDOW_BITS, receive.limited());
+        response
     }
 }
 
-/// An offer that was accepted: [`Deflate::accept`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// What both sides use now.
-    pub agreed: Deflate,
-    /// The element of `Sec-WebSocket-Extensions` that says so.
-    pub response: Parameters,
-}
-
 /// An element of `Sec-WebSocket-Extensions`: the extension's name and parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameters(String<MAX_LEN>);
+pub(crate) struct Element(Vec<u8, MAX_LEN>);
 
-impl Parameters {
+impl Element {
     fn new() -> Self {
-        let mut text = String::new();
-        let _ = text.push_str(NAME); // There is room for all.
+        let mut text = Vec::new();
+        let _ = text.extend_from_slice(NAME.as_bytes()); // There is room for all.
         Self(text)
     }
 
     fn flag(&mut self, name: &str, is_set: bool) {
         if is_set {
-            let _ = self.0.push_str("; ");
-            let _ = self.0.push_str(name);
+            let _ = self.0.extend_from_slice(b"; ");
+            let _ = self.0.extend_from_slice(name.as_bytes());
         }
     }
 
     fn bits(&mut self, name: &str, bits: Option<WindowBits>) {
         self.flag(name, bits.is_some());
         if let Some(bits) = bits {
-            let _ = self.0.push('=');
+            let _ = self.0.push(b'=');
             if bits.bits() >= 10 {
-                let _ = self.0.push('1');
+                let _ = self.0.push(b'1');
             }
-            let _ = self.0.push(char::from(b'0'.wrapping_add(bits.bits() % 10)));
+            let _ = self.0.push(b'0'.wrapping_add(bits.bits() % 10));
         }
     }
 
-    /// The element as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 /// The parameters of an offer or a response.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    server_no_context_takeover: bool,
-    client_no_context_takeover: bool,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// A bit for each of [`PARAMETERS`].
+    seen: u8,
     server_max_window_bits: Option<WindowBits>,
     /// An offer may have it without a value.
-    client_max_window_bits: Option<Option<WindowBits>>,
+    client_max_window_bits: Option<WindowBits>,
+    is_wrong: bool,
 }
 
 impl Asked {
-    /// RFC 7692 §7.1: `None` where a parameter is unknown, is there twice, or has a value that it
-    /// may not have. [PD02] [PD03] [PD04]
-    fn parse(extension: &Extension<'_>) -> Option<Self> {
-        let mut asked = Self::default();
-        for param in extension.params() {
-            let is_new = if param.name == SERVER_NO_CONTEXT_TAKEOVER && param.value.is_none() {
-                !core::mem::replace(&mut asked.server_no_context_takeover, true)
-            } else if param.name == CLIENT_NO_CONTEXT_TAKEOVER && param.value.is_none() {
-                !core::mem::replace(&mut asked.client_no_context_takeover, true)
-            } else if param.name == SERVER_MAX_WINDOW_BITS {
-                let bits = window_bits(param.value?)?;
-                asked.server_max_window_bits.replace(bits).is_none()
-            } else if param.name == CLIENT_MAX_WINDOW_BITS {
-                let bits = match param.value {
-                    Some(value) => Some(window_bits(value)?),
-                    None => None,
-                };
-                asked.client_max_window_bits.replace(bits).is_none()
-            } else {
-                false
-            };
-            if !is_new {
-                return None;
-            }
+    /// RFC 7692 §7.1: wrong if the parameter is unknown, is there twice, or has a value that it may
+    /// not have. `index` is that of the parameter in [`PARAMETERS`], or any other. [PD02] [PD03] [PD04]
+    pub(crate) fn set(&mut self, index: u32, value: Option<u8>) {
+        let bits = value.and_then(WindowBits::new);
+        let is_right = match index {
+            0 | 1 => value.is_none(),
+            2 => bits.is_some(),
+            3 => bits.is_some() || value.is_none(),
+            _ => false,
+        };
+        let bit = 1_u8.checked_shl(index).unwrap_or_default();
+        self.is_wrong |= !is_right || self.seen & bit != 0;
+        self.seen |= bit;
+        match index {
+            2 => self.server_max_window_bits = bits,
+            3 => self.client_max_window_bits = bits,
+            _ => {}
         }
-        Some(asked)
+    }
+
+    /// An offer without parameters.
+    pub(crate) const NONE: Self = Self {
+        seen: 0,
+        server_max_window_bits: None,
+        client_max_window_bits: None,
+        is_wrong: false,
+    };
+
+    const fn has(&self, index: u8) -> bool {
+        self.seen >> (index & 7) & 1 != 0
     }
 }
 
-/// RFC 7692 §7.1.2: 8 to 15 in decimal, without leading zeros. [PD04]
-fn window_bits(value: ParamValue<'_>) -> Option<WindowBits> {
-    let mut digits = value.bytes();
-    match (digits.next()?, digits.next(), digits.next()) {
-        (digit @ b'8'..=b'9', None, None) => WindowBits::new(digit - b'0'),
-        (b'1', Some(digit @ b'0'..=b'5'), None) => WindowBits::new(10 + (digit - b'0')),
-        _ => None,
-    }
-}
+impl DeflateConfig {
+    /// What any peer can agree to, and a desktop can afford for many connections: it sends with a
+    /// window of 4 KiB and receives with one of 32 KiB, both with context takeover. To compress takes
+    /// up to seven times the window, to inflate once: so this is a quarter of [`MAX`](Self::MAX).
+    pub const DEFAULT: Self = Self {
+        send: Context {
+            window_bits: WindowBits(12),
+            takeover: true,
+        },
+        receive: Context::MAX,
+    };
 
-/// The elements that are about this extension.
-fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = Extension<'a>> {
-    values
-        .into_iter()
-        .flat_map(|value| Extensions::parse(value).flatten())
-        .filter(|extension| extension.name == NAME)
-}
-
-impl Deflate {
     /// All that RFC 7692 allows: windows of 32 KiB, and context takeover.
     pub const MAX: Self = Self {
         send: Context::MAX,
         receive: Context::MAX,
     };
 
-    /// A server: the first of a client's offers that can be accepted, and the answer to it. `values`
-    /// are those of its `Sec-WebSocket-Extensions` headers. `None`: the connection goes on without
-    /// compression.
+    /// A server: what comes of an offer; `None` declines it.
     // RFC 7692 §5 [PD01]
-    #[must_use]
-    pub fn accept<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Option<Accepted> {
-        elements(values).find_map(|offer| self.accept_one(Asked::parse(&offer)?))
-    }
-
-    fn accept_one(&self, asked: Asked) -> Option<Accepted> {
+    pub(crate) fn accept(&self, asked: &Asked) -> Option<Accepted> {
+        if asked.is_wrong {
+            return None;
+        }
         let receive_bits = match asked.client_max_window_bits {
             // RFC 7692 §7.1.2.2: no greater than the offer's [PD11]
-            Some(Some(bits)) => bits.min(self.receive.window_bits),
-            Some(None) => self.receive.window_bits,
+            Some(bits) => bits.min(self.receive.window_bits),
+            None if asked.has(3) => self.receive.window_bits,
             // RFC 7692 §7.1.2.2: this client cannot be asked to limit its window [PD02] [PD11]
             None if self.receive.window_bits < WindowBits::MAX => return None,
             None => WindowBits::MAX,
         };
-        let agreed = Self {
+        let told = asked.server_max_window_bits;
+        let params = DeflateParams {
             send: Context {
                 // RFC 7692 §7.1.2.1: the same, or smaller [PD09]
-                window_bits: asked
-                    .server_max_window_bits
-                    .map_or(WindowBits::MAX, |bits| bits)
-                    .min(self.send.window_bits),
+                window_bits: told.unwrap_or(WindowBits::MAX).min(self.send.window_bits),
                 // RFC 7692 §7.1.1.1 [PD05] [PD06]
-                takeover: self.send.takeover && !asked.server_no_context_takeover,
+                takeover: self.send.takeover && !asked.has(0),
             },
             receive: Context {
                 window_bits: receive_bits,
                 // RFC 7692 §7.1.1.2: an offer of it is a hint, which is taken [PD08]
-                takeover: self.receive.takeover && !asked.client_no_context_takeover,
+                takeover: self.receive.takeover && !asked.has(1),
             },
         };
-        let mut response = Parameters::new();
-        response.flag(SERVER_NO_CONTEXT_TAKEOVER, !agreed.send.takeover);
-        response.flag(CLIENT_NO_CONTEXT_TAKEOVER, !agreed.receive.takeover);
-        let told = asked.server_max_window_bits;
-        response.bits(
-            SERVER_MAX_WINDOW_BITS,
-            told.map(|_| agreed.send.window_bits),
-        );
-        let limited = receive_bits < WindowBits::MAX;
-        response.bits(CLIENT_MAX_WINDOW_BITS, limited.then_some(receive_bits));
-        Some(Accepted { agreed, response })
+        Some(Accepted {
+            params,
+            tells_window: told.is_some(),
+        })
     }
 
     /// A client: what it offers, as an element of `Sec-WebSocket-Extensions`.
-    #[must_use]
-    pub fn offer(&self) -> Parameters {
-        let limited = |context: Context| {
-            let limited = context.window_bits < WindowBits::MAX;
-            limited.then_some(context.window_bits)
-        };
-        let mut offer = Parameters::new();
+    pub(crate) fn offer(&self) -> Element {
+        let mut offer = Element::new();
         offer.flag(SERVER_NO_CONTEXT_TAKEOVER, !self.receive.takeover);
         offer.flag(CLIENT_NO_CONTEXT_TAKEOVER, !self.send.takeover);
-        offer.bits(SERVER_MAX_WINDOW_BITS, limited(self.receive));
+        offer.bits(SERVER_MAX_WINDOW_BITS, self.receive.limited());
         // RFC 7692 §7.1.2.2: without a value, that it can be limited at all
-        match limited(self.send) {
+        match self.send.limited() {
             None => offer.flag(CLIENT_MAX_WINDOW_BITS, true),
             bits => offer.bits(CLIENT_MAX_WINDOW_BITS, bits),
         }
         offer
     }
 
-    /// A client that has made its [`offer`](Self::offer): what the server has agreed to. `values`
-    /// are those of its `Sec-WebSocket-Extensions` headers. `None`: it has declined.
-    ///
-    /// # Errors
-    /// [`HandshakeError::Extensions`] where the answer does not fit the offer, or is malformed: the
-    /// connection fails.
+    /// A client that has made its offer: what the server has agreed to. `memory` is what this side
+    /// can receive, beyond what it has asked for. `None`: the answer does not fit, and the connection
+    /// fails.
     // [PD03]
-    pub fn confirm<'a>(
-        &self,
-        values: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Option<Self>, HandshakeError> {
-        let mut elements = elements(values);
-        let Some(answer) = elements.next() else {
-            return Ok(None);
+    pub(crate) fn confirm(&self, answer: &Asked, memory: Context) -> Option<Accepted> {
+        let receive = Context {
+            window_bits: answer.server_max_window_bits.unwrap_or(WindowBits::MAX),
+            takeover: !answer.has(0),
         };
-        // RFC 7692 §5: one at most [PD01]
-        if elements.next().is_some() {
-            return Err(HandshakeError::Extensions);
-        }
-        let agreed = Asked::parse(&answer).and_then(|answer| self.confirm_one(answer));
-        agreed.map(Some).ok_or(HandshakeError::Extensions)
-    }
-
-    fn confirm_one(&self, answer: Asked) -> Option<Self> {
-        let receive_bits = answer.server_max_window_bits.unwrap_or(WindowBits::MAX);
+        // RFC 7692 §7.1.1.1, §7.1.2: a server that accepts an offer does all of it. Some leave out
+        // what they do not know; refusing them protects nobody who has the memory [PD05] [PD09] [HT09]
+        let fits = receive.window_bits <= self.receive.window_bits.max(memory.window_bits)
+            && (!receive.takeover || self.receive.takeover || memory.takeover);
         let send_bits = match answer.client_max_window_bits {
-            // RFC 7692 §7.1.2.2: in a response it has a value. It bounds the window, and so does this
-            // side: a server may ignore the offer's value, which is a hint. [PD04] [PD12]
-            Some(bits) => bits?.min(self.send.window_bits),
+            // RFC 7692 §7.1.2.2: it bounds the window, and so does this side: a server may ignore the
+            // offer's value, which is a hint. [PD04] [PD12] [HT10]
+            Some(bits) => bits.min(self.send.window_bits),
+            // RFC 7692 §7.1.2.2: in a response it has a value.
+            None if answer.has(3) => return None,
             None => self.send.window_bits,
         };
-        // RFC 7692 §7.1.1.1, §7.1.2: a server that accepts an offer does all of it [PD05] [PD09]
-        let is_refused = receive_bits > self.receive.window_bits
-            || (!self.receive.takeover && !answer.server_no_context_takeover);
-        (!is_refused).then_some(Self {
-            send: Context {
-                window_bits: send_bits,
-                // RFC 7692 §7.1.1.2: also if it was not offered [PD07]
-                takeover: self.send.takeover && !answer.client_no_context_takeover,
-            },
-            receive: Context {
-                window_bits: receive_bits,
-                takeover: !answer.server_no_context_takeover,
-            },
+        let send = Context {
+            window_bits: send_bits,
+            // RFC 7692 §7.1.1.2: also if it was not offered [PD07]
+            takeover: self.send.takeover && !answer.has(1),
+        };
+        (fits && !answer.is_wrong).then_some(Accepted {
+            params: DeflateParams { send, receive },
+            tells_window: false,
         })
     }
 }

@@ -1,13 +1,16 @@
 //! The client's side: writes the request, reads the server's response (RFC 6455 §4.1).
 
-use super::accept::{self, Accept, Key};
+use super::accept::{Accept, Key};
 use super::head::{
-    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadConfig, HeadEvent, Header, Judge,
-    PROTOCOL, Set, UPGRADE, Writer, check_headers, is_value,
+    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadEvent, Header, Judge, PROTOCOL,
+    STREAM, Set, UPGRADE, Writer, check_headers, is_value,
 };
-use super::tokens::{Extension, Extensions, List, is_token};
+use super::lists::List;
+use super::offers::{Agreed, Choice, Offers};
 use super::{ConfigError, HandshakeError};
-use crate::role::Entropy;
+#[cfg(feature = "deflate")]
+use crate::deflate::Accepted;
+use crate::limits::Limits;
 
 /// A client's opening handshake (§4.1): says what to ask for, and writes it.
 ///
@@ -15,18 +18,15 @@ use crate::role::Entropy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Request<'a> {
-    key: Key,
     host: &'a str,
     target: &'a str,
     origin: Option<&'a str>,
-    subprotocols: &'a [&'a str],
-    extensions: &'a [&'a str],
+    offers: Offers<'a>,
     headers: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Request<'a> {
-    /// A request for `target` at `host`, with a new nonce from `entropy`: make one for each
-    /// connection.
+    /// A request for `target` at `host`.
     ///
     /// `host` goes into the `Host` header as it is: a name or an address, an IPv6 address in
     /// brackets, then `:port` only if the port is not the scheme's own, 80 or 443.
@@ -35,20 +35,8 @@ impl<'a> Request<'a> {
     /// in ASCII and without a fragment; other characters stand as `%XX`.
     ///
     /// # Errors
-    /// [`ConfigError::Host`], [`ConfigError::Target`] if they are not so, and
-    /// [`ConfigError::Entropy`] if no nonce could be had.
-    pub fn new(
-        host: &'a str,
-        target: &'a str,
-        entropy: &mut impl Entropy,
-    ) -> Result<Self, ConfigError> {
-        // RFC 6455 §4.1: 16 random bytes, new for each connection [HC09]
-        let mut nonce = [0; 16];
-        entropy.fill(&mut nonce)?;
-        Self::with_nonce(host, target, &nonce)
-    }
-
-    fn with_nonce(host: &'a str, target: &'a str, nonce: &[u8; 16]) -> Result<Self, ConfigError> {
+    /// [`ConfigError::Host`], [`ConfigError::Target`] if they are not so.
+    pub fn new(host: &'a str, target: &'a str) -> Result<Self, ConfigError> {
         // RFC 6455 §4.1: nothing that is no part of a valid URI [HC02] [HC07] [HC24]
         let is_host = |byte| matches!(byte, b'!'..=b'~') && !b"#/?@\\".contains(&byte);
         if host.is_empty() || !host.bytes().all(is_host) {
@@ -60,12 +48,10 @@ impl<'a> Request<'a> {
             return Err(ConfigError::Target);
         }
         Ok(Self {
-            key: accept::key(nonce),
             host,
             target,
             origin: None,
-            subprotocols: &[],
-            extensions: &[],
+            offers: Offers::new(),
             headers: &[],
         })
     }
@@ -84,36 +70,17 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The subprotocols to offer, the best one first (§1.9).
+    /// The subprotocols and extensions to offer. [`ClientHandshake`] needs the same.
     ///
     /// # Errors
-    /// [`ConfigError::Subprotocol`] if one is no token, or is there twice.
-    pub fn subprotocols(self, subprotocols: &'a [&'a str]) -> Result<Self, ConfigError> {
-        // RFC 6455 §4.1: tokens, and all of them unique [HC11]
-        let mut rest = subprotocols;
-        while let Some((first, others)) = rest.split_first() {
-            if !is_token(first.as_bytes()) || others.contains(first) {
-                return Err(ConfigError::Subprotocol);
-            }
-            rest = others;
-        }
+    /// [`ConfigError::Subprotocol`] if a subprotocol is no token or is there twice, or if there are
+    /// more than 32; [`ConfigError::Extensions`] if an extension is not as §9.1 has it.
+    pub fn offers(self, offers: &Offers<'a>) -> Result<Self, ConfigError> {
+        offers.check()?;
         Ok(Self {
-            subprotocols,
+            offers: *offers,
             ..self
         })
-    }
-
-    /// The extensions to offer, the best one first, each with its parameters:
-    /// `permessage-deflate; client_max_window_bits` (§9.1).
-    ///
-    /// # Errors
-    /// [`ConfigError::Extensions`] if one is not as §9.1 has it.
-    pub fn extensions(self, extensions: &'a [&'a str]) -> Result<Self, ConfigError> {
-        let is_wrong = |offer: &&str| Extensions::parse(offer.as_bytes()).any(|one| one.is_err());
-        if extensions.iter().any(is_wrong) {
-            return Err(ConfigError::Extensions);
-        }
-        Ok(Self { extensions, ..self })
     }
 
     /// Adds headers to the request, as pairs of name and value: `Authorization`, `Cookie`.
@@ -126,28 +93,77 @@ impl<'a> Request<'a> {
         Ok(Self { headers, ..self })
     }
 
+    /// Calls `each` with the name and the value of each header, for whoever writes the request by other
+    /// means than [`emit_from`](Self::emit_from). A list may come in several headers.
+    ///
+    /// `version` is that of HTTP, major and minor. From HTTP/2 on the request is an extended CONNECT
+    /// (RFC 8441, RFC 9220), without `Host`, `Upgrade` and `Connection`, which needs no key.
+    pub fn each_header(
+        &self,
+        version: (u8, u8),
+        key: Option<&Key>,
+        mut each: impl FnMut(&str, &[u8]),
+    ) {
+        self.each_element(version, key, |name, value, _| each(name, value));
+    }
+
+    /// The same, and whether the value goes on with the list of the header before.
+    fn each_element(
+        &self,
+        version: (u8, u8),
+        key: Option<&Key>,
+        mut each: impl FnMut(&str, &[u8], bool),
+    ) {
+        if version < (2, 0) {
+            each("Host", self.host.as_bytes(), false);
+            // [HC08]
+            each("Upgrade", b"websocket", false);
+            each("Connection", b"Upgrade", false);
+        }
+        each("Sec-WebSocket-Version", b"13", false); // [HC10]
+        if let Some(key) = key {
+            each("Sec-WebSocket-Key", key.as_bytes(), false);
+        }
+        if let Some(origin) = self.origin {
+            each("Origin", origin.as_bytes(), false);
+        }
+        let mut goes_on = false;
+        for subprotocol in self.offers.subprotocols {
+            each("Sec-WebSocket-Protocol", subprotocol.as_bytes(), goes_on);
+            goes_on = true;
+        }
+        goes_on = false;
+        #[cfg(feature = "deflate")]
+        if let Some((config, _)) = &self.offers.deflate {
+            each("Sec-WebSocket-Extensions", config.offer().as_bytes(), false);
+            goes_on = true;
+        }
+        for extension in self.offers.extensions {
+            each("Sec-WebSocket-Extensions", extension.as_bytes(), goes_on);
+            goes_on = true;
+        }
+        for (name, value) in self.headers {
+            each(name, value.as_bytes(), false);
+        }
+    }
+
     /// Writes the request from its byte `offset` on into `out`, as much as there is room for, and
     /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
     ///
     /// Nothing else may be sent until the server's response was read and found correct.
-    pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
+    pub fn emit_from(&self, offset: usize, out: &mut [u8], key: &Key) -> usize {
         let mut writer = Writer::new(offset, out);
         writer.put(b"GET "); // [HC05]
         writer.put(self.target.as_bytes()); // [HC06]
         writer.put(b" HTTP/1.1");
-        writer.header("Host", self.host.as_bytes());
-        // [HC08] [HC10]
-        writer.put(
-            b"\r\nUpgrade: websocket\
-            \r\nConnection: Upgrade\
-            \r\nSec-WebSocket-Version: 13\
-            \r\nSec-WebSocket-Key: ",
-        );
-        writer.put(&self.key);
-        writer.list("Origin", self.origin.as_slice());
-        writer.list("Sec-WebSocket-Protocol", self.subprotocols);
-        writer.list("Sec-WebSocket-Extensions", self.extensions);
-        writer.headers(self.headers);
+        self.each_element((1, 1), Some(key), |name, value, goes_on| {
+            if goes_on {
+                writer.put(b", ");
+                writer.put(value);
+            } else {
+                writer.header(name, value);
+            }
+        });
         writer.end();
         writer.written()
     }
@@ -156,37 +172,40 @@ impl<'a> Request<'a> {
 /// Reads the server's response to a [`Request`] (§4.1, §4.2.2): bytes in, events out.
 ///
 /// `B` is the buffer, an array or a slice. It holds one line at a time, so its size bounds the status
-/// line, and each header's name together with a value that the protocol needs whole
-/// (`Sec-WebSocket-Accept`: 48 bytes; the chosen subprotocol and extensions). Other values may be of
-/// any length: see [`Header`].
+/// line, and `Sec-WebSocket-Accept` with its value: 48 bytes. Other values may be of any length: see
+/// [`Header`].
+///
+/// What the client [offers](Offers) is lent to each call, the same as in the request.
 ///
 /// There is no clock in here: whoever owns the connection limits the time that the server may take
-/// (see [`deadline`](crate::deadline)).
+/// (see [`session`](crate::session)).
 #[derive(Clone, Debug)]
-pub struct ClientHandshake<'p, B> {
+pub struct ClientHandshake<B> {
     buffer: B,
     head: Head,
-    judge: Requirements<'p>,
+    judge: Requirements,
 }
 
-impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
-    /// Waits for the response to `request`, with the default limits.
-    pub fn new(request: &Request<'p>, buffer: B) -> Self {
-        Self::with_config(request, buffer, HeadConfig::default())
+impl<B: AsMut<[u8]>> ClientHandshake<B> {
+    /// Waits for the response to a request with this key, with the default limits.
+    pub fn new(key: &Key, buffer: B) -> Self {
+        Self::with_limits(key, buffer, Limits::DEFAULT)
     }
 
-    /// Waits for the response to `request`, with other limits.
-    pub fn with_config(request: &Request<'p>, buffer: B, config: HeadConfig) -> Self {
+    /// The same with other limits.
+    pub fn with_limits(key: &Key, buffer: B, limits: Limits) -> Self {
         Self {
             buffer,
-            head: Head::new(config),
-            judge: Requirements::new(request),
+            head: Head::new(limits),
+            judge: Requirements::new(key.accept(), limits),
         }
     }
 
     /// Takes bytes from `input` up to the next event. `None` wants more input; after
     /// [`ResponseEvent::Done`] nothing more is taken, and what is left in `input` are the server's
     /// first frames.
+    ///
+    /// A header comes when the line behind it has begun, for it might go on there.
     ///
     /// An interim response, as `103 Early Hints` is, is surfaced like any other, and then the next
     /// status line follows. The limits hold for all of them together.
@@ -199,8 +218,9 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
     pub fn next_event(
         &mut self,
         input: &mut &[u8],
-    ) -> Result<Option<ResponseEvent<'_, 'p>>, HandshakeError> {
-        self.step(input)?;
+        offers: &Offers<'_>,
+    ) -> Result<Option<ResponseEvent<'_>>, HandshakeError> {
+        self.step(input, offers)?;
         Ok(self.event())
     }
 
@@ -210,17 +230,18 @@ impl<'p, B: AsMut<[u8]>> ClientHandshake<'p, B> {
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    pub fn step(&mut self, input: &mut &[u8]) -> Result<bool, HandshakeError> {
-        self.head.step(self.buffer.as_mut(), input, &mut self.judge)
+    pub fn step(&mut self, input: &mut &[u8], offers: &Offers<'_>) -> Result<bool, HandshakeError> {
+        self.head
+            .step(self.buffer.as_mut(), input, &mut self.judge, offers)
     }
 
     /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
-    pub fn event(&mut self) -> Option<ResponseEvent<'_, 'p>> {
+    pub fn event(&mut self) -> Option<ResponseEvent<'_>> {
         self.judge.event(&self.head, self.buffer.as_mut())
     }
 }
 
-impl<'p> ClientHandshake<'p, [u8; 0]> {
+impl ClientHandshake<[u8; 0]> {
     /// The same with a buffer that is lent to each call, for an adapter whose transmit buffer is
     /// idle until then. It must be the same one each time, left as it is in between.
     ///
@@ -230,8 +251,9 @@ impl<'p> ClientHandshake<'p, [u8; 0]> {
         &mut self,
         buffer: &'b mut [u8],
         input: &mut &[u8],
-    ) -> Result<Option<ResponseEvent<'b, 'p>>, HandshakeError> {
-        self.head.step(buffer, input, &mut self.judge)?;
+        offers: &Offers<'_>,
+    ) -> Result<Option<ResponseEvent<'b>>, HandshakeError> {
+        self.head.step(buffer, input, &mut self.judge, offers)?;
         Ok(self.judge.event(&self.head, buffer))
     }
 }
@@ -240,7 +262,7 @@ impl<'p> ClientHandshake<'p, [u8; 0]> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum ResponseEvent<'a, 'p> {
+pub enum ResponseEvent<'a> {
     /// The status line.
     StatusLine {
         /// The status: 101 accepts.
@@ -251,36 +273,39 @@ pub enum ResponseEvent<'a, 'p> {
     /// A header, or a part of one.
     Header(Header<'a>),
     /// The server accepted, and everything about its response is right: the connection is open.
-    Done {
-        /// The subprotocol that the server chose among those offered.
-        subprotocol: Option<&'p str>,
-    },
+    Done(Agreed),
 }
 
-/// The headers that a response may have once only. Extensions may be spread over several lines, as
-/// §4.2.2 says, although §11.3.2 forbids it.
-const SINGLE: Set = UPGRADE | ACCEPT | PROTOCOL;
 /// The headers that a response must have.
 const REQUIRED: Set = UPGRADE | CONNECTION | ACCEPT;
+/// The headers that are lists. Extensions may be spread over several lines, as §4.2.2 says, although
+/// §11.3.2 forbids it [HC20].
+const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
 #[derive(Clone, Debug)]
-struct Requirements<'p> {
+struct Requirements {
     accept: Accept,
-    subprotocols: &'p [&'p str],
-    extensions: &'p [&'p str],
-    subprotocol: Option<&'p str>,
     status: u16,
     /// The header being read.
     field: Set,
-    /// Reads the value of `Connection`.
+    /// Reads its value.
     list: List,
     /// The headers that were seen.
     seen: Set,
-    /// What is missing or wrong.
+    /// Those of the headers required that are there and right.
+    right: Set,
+    /// What is wrong.
     wrong: Set,
+    /// The bit of the subprotocol that the server has chosen.
+    subprotocols: u32,
+    max_message_len: u64,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Accepted>,
 }
 
-impl Judge for Requirements<'_> {
+impl Judge for Requirements {
+    const IS_CLIENT: bool = true;
+
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
         let (version, status, _) = status_line(line).ok_or(HandshakeError::StartLine)?; // [HC19]
         self.status = status;
@@ -290,52 +315,23 @@ impl Judge for Requirements<'_> {
         Ok(())
     }
 
-    fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
-        if self.status != 101 {
+    fn header(&mut self, header: &Header<'_>, offers: &Offers<'_>) -> Result<(), HandshakeError> {
+        if !self.accepts() {
             return Ok(());
         }
         if header.first {
             self.field = head::field(header.name.as_bytes());
-            if SINGLE & self.seen & self.field != 0 {
-                self.wrong |= self.field; // once only [HC20]
-            } else {
-                self.wrong &= !(SINGLE & self.field);
-            }
+            self.wrong |= ACCEPT & self.seen & self.field; // once only [HC20]
             self.seen |= self.field;
-            self.list = List::new(false);
         }
-        let value = header.value;
-        let is_wrong = match self.field {
-            UPGRADE | ACCEPT | PROTOCOL | EXTENSIONS if !header.is_whole() => {
-                return Err(HandshakeError::HeaderTooLong);
-            }
-            UPGRADE => !value.eq_ignore_ascii_case(b"websocket"), // [HC14]
-            ACCEPT => value != self.accept,                       // [HC16]
-            PROTOCOL => {
-                let mut offered = self.subprotocols.iter().copied();
-                self.subprotocol = offered.find(|name| name.as_bytes() == value);
-                self.subprotocol.is_none() // [HC18]
-            }
-            EXTENSIONS => Extensions::parse(value).any(|extension| match extension {
-                Ok(extension) => !self.is_offered(&extension), // [HC17]
-                Err(_) => true,                                // [HS17]
-            }),
-            CONNECTION => {
-                for byte in value {
-                    self.list.push(byte.to_ascii_lowercase(), &["upgrade"]);
-                }
-                if header.last {
-                    self.list.end_element(&["upgrade"]);
-                }
-                if self.list.found != 0 {
-                    self.wrong &= !CONNECTION; // [HC15]
-                }
-                false
-            }
-            _ => false,
-        };
-        if is_wrong {
-            self.wrong |= self.field;
+        match self.field {
+            ACCEPT if !header.is_whole() => return Err(HandshakeError::HeaderTooLong),
+            ACCEPT => match header.value == self.accept {
+                true => self.right |= ACCEPT, // [HC16]
+                false => self.wrong |= ACCEPT,
+            },
+            field if field & LISTS != 0 => self.list_part(header, offers),
+            _ => {}
         }
         Ok(())
     }
@@ -351,47 +347,156 @@ impl Judge for Requirements<'_> {
         ];
         match self.status {
             // Before the end there is no connection to send frames on [HC12]
-            101 => head::check(self.wrong, &ERRORS).map(|()| true),
+            _ if self.accepts() => {
+                head::check(self.wrong | (REQUIRED & !self.right), &ERRORS).map(|()| true)
+            }
             100..=199 => Ok(false),
             status => Err(HandshakeError::UnexpectedStatus(status)), // [HC13] [HC21]
         }
     }
 }
 
-impl<'p> Requirements<'p> {
-    fn new(request: &Request<'p>) -> Self {
+impl Requirements {
+    const fn new(accept: Accept, limits: Limits) -> Self {
         Self {
-            accept: accept::accept(&request.key),
-            subprotocols: request.subprotocols,
-            extensions: request.extensions,
-            subprotocol: None,
+            accept,
             status: 0,
             field: 0,
             list: List::new(false),
             seen: 0,
-            wrong: REQUIRED,
+            right: 0,
+            wrong: 0,
+            subprotocols: 0,
+            max_message_len: limits.message,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
+    /// Whether the status is the one that accepts.
+    const fn accepts(&self) -> bool {
+        match self.seen & STREAM {
+            0 => self.status == 101,
+            // RFC 8441 §5
+            _ => matches!(self.status, 200..=299),
+        }
+    }
+
+    /// A part of a list.
+    fn list_part(&mut self, header: &Header<'_>, offers: &Offers<'_>) {
+        let Self {
+            field,
+            list,
+            right,
+            wrong,
+            subprotocols,
+            ..
+        } = self;
+        let candidates = match *field {
+            UPGRADE => &["websocket"],
+            CONNECTION => &["upgrade"],
+            PROTOCOL => offers.subprotocols,
+            _ => offers.extensions,
+        };
+        list.read(header, *field, candidates, |element| {
+            let is_found = element.found != 0;
+            #[cfg(feature = "deflate")]
+            let is_found = match (&offers.deflate, &element.deflate) {
+                // RFC 7692 §5: one at most, on however many lines [PD01]
+                (Some((config, memory)), Some(answer)) => {
+                    let is_first = self.deflate.is_none();
+                    self.deflate = config.confirm(answer, *memory);
+                    is_first && self.deflate.is_some()
+                }
+                _ => is_found,
+            };
+            let is_right = match *field {
+                // Nothing beside `websocket`: but some servers say that, and so does the proxy before
+                // them [HC14] [HT08]
+                UPGRADE => is_found,
+                CONNECTION => {
+                    if !is_found {
+                        return; // None of ours [HC15]
+                    }
+                    true
+                }
+                // One that was offered, and once only [HC18] [HC20]
+                PROTOCOL => {
+                    let is_first = core::mem::replace(subprotocols, element.found) == 0;
+                    is_first && is_found
+                }
+                _ => is_found && element.is_well_formed, // [HC17] [HS17]
+            };
+            *if is_right { &mut *right } else { &mut *wrong } |= *field;
+        });
+    }
+
     /// What the head has come to.
-    fn event<'b>(&self, head: &Head, buffer: &'b [u8]) -> Option<ResponseEvent<'b, 'p>> {
+    fn event<'b>(&self, head: &Head, buffer: &'b [u8]) -> Option<ResponseEvent<'b>> {
         Some(match head.event()? {
             HeadEvent::StartLine => {
                 let (_, status, reason) = status_line(head.line(buffer))?;
                 ResponseEvent::StatusLine { status, reason }
             }
             HeadEvent::Header { last } => ResponseEvent::Header(head.header(buffer, last)),
-            HeadEvent::End => ResponseEvent::Done {
-                subprotocol: self.subprotocol,
-            },
+            HeadEvent::End => ResponseEvent::Done(self.agreed()),
         })
     }
 
-    fn is_offered(&self, extension: &Extension<'_>) -> bool {
-        self.extensions
-            .iter()
-            .flat_map(|offer| Extensions::parse(offer.as_bytes()).flatten())
-            .any(|offer| offer.name == extension.name)
+    fn agreed(&self) -> Agreed {
+        let choice = Choice {
+            subprotocols: self.subprotocols,
+            max_message_len: self.max_message_len,
+            #[cfg(feature = "deflate")]
+            deflate: self.deflate,
+        };
+        choice.agreed()
+    }
+}
+
+impl Agreed {
+    /// Judges a response whose headers someone else has parsed, an HTTP client for example: by the same
+    /// rules as [`ClientHandshake`].
+    ///
+    /// `key` is the one that was sent. `version` is that of HTTP, major and minor: from HTTP/2 on any
+    /// status of 2xx accepts, and neither `Upgrade` nor `Connection` is there, nor must the key be
+    /// answered (RFC 8441 §5).
+    ///
+    /// ```
+    /// use motews::Limits;
+    /// use motews::handshake::{Agreed, Offers};
+    ///
+    /// let offers = Offers::new().subprotocols(&["chat"]);
+    /// let headers = [("sec-websocket-protocol", &b"chat"[..])];
+    /// let agreed = Agreed::from_headers(200, (2, 0), None, headers, &offers, Limits::DEFAULT)?;
+    /// assert_eq!(agreed.subprotocol, Some(0));
+    /// # Ok::<(), motews::handshake::HandshakeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is wrong with the response; [`HandshakeError::UnexpectedStatus`] if it does not accept.
+    pub fn from_headers<'h>(
+        status: u16,
+        version: (u8, u8),
+        key: Option<&Key>,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        offers: &Offers<'_>,
+        limits: Limits,
+    ) -> Result<Self, HandshakeError> {
+        // No answer is right where there was no key.
+        let accept = key.map_or([0; 28], Key::accept);
+        let mut judge = Requirements::new(accept, limits);
+        judge.status = status;
+        if version >= (2, 0) {
+            judge.seen = STREAM; // [HT16]
+            judge.right = REQUIRED;
+        } else if version < (1, 1) {
+            judge.wrong |= HTTP_VERSION;
+        }
+        match head::judge_headers(&mut judge, headers, offers)? {
+            true => Ok(judge.agreed()),
+            false => Err(HandshakeError::UnexpectedStatus(status)),
+        }
     }
 }
 

@@ -1,43 +1,10 @@
 //! The head of an HTTP message (RFC 2616 §4 to §6), for both roles: the reader of its lines, and
 //! the writer of its pieces.
 
-use super::tokens::{Ascii, is_space, is_token, is_token_byte};
-use super::{ConfigError, HandshakeError};
-
-/// The limits on the head of the peer's message (RFC 6455 §10.4).
-///
-/// They bound how much a peer may make this side read; memory is bounded by the buffer alone.
-/// A limit of 0 is allowed, and refuses the first byte, or the first header.
-///
-/// ```
-/// use motews::handshake::{HeadConfig, ServerHandshake};
-///
-/// let config = HeadConfig { max_headers: 32, ..HeadConfig::default() };
-/// let handshake = ServerHandshake::with_config([0; 256], config);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct HeadConfig {
-    /// The most octets in a head, from the first line to the blank line, with all line ends.
-    /// 64 KiB by default.
-    pub max_head_len: u32,
-    /// The most header lines in a head. 128 by default.
-    pub max_headers: u16,
-}
-
-impl Default for HeadConfig {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-impl HeadConfig {
-    /// The default of each, for a `const` or a `static`.
-    pub const DEFAULT: Self = Self {
-        max_head_len: 64 * 1024,
-        max_headers: 128,
-    };
-}
+use super::tokens::{Text, is_space, is_token, is_token_byte};
+use super::{ConfigError, HandshakeError, Offers};
+use crate::limits::Limits;
+use crate::log::debug;
 
 /// A header, or a part of one: a value that is longer than the space the handshake's buffer leaves
 /// beside the name arrives in parts, in order, and nothing is lost.
@@ -45,7 +12,7 @@ impl HeadConfig {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header<'a> {
     /// The name, as the peer wrote it. Compare it with [`Header::is`].
-    pub name: Ascii<'a>,
+    pub name: Text<'a>,
     /// The value, or the next part of it, without the white space around the whole value. Bytes
     /// beyond ASCII are allowed, and have no meaning of their own.
     pub value: &'a [u8],
@@ -71,8 +38,9 @@ impl Header<'_> {
 /// A set of things about a head, a bit for each.
 pub(super) type Set = u16;
 
-/// The headers that the opening handshake knows, in the order of their bits.
-const FIELDS: [&str; 11] = [
+/// The headers that the opening handshake knows, in the order of their bits; then what else may be wrong
+/// with a request.
+pub(super) static FIELDS: [&str; 17] = [
     "Host",
     "Upgrade",
     "Connection",
@@ -84,7 +52,15 @@ const FIELDS: [&str; 11] = [
     "Content-Length",
     "Transfer-Encoding",
     "Origin",
+    "method",
+    "HTTP version",
+    "target",
+    "request line",
+    "header line",
+    "control character",
 ];
+/// How many of them are headers.
+const HEADERS: usize = 11;
 
 pub(super) const HOST: Set = 1;
 pub(super) const UPGRADE: Set = 1 << 1;
@@ -102,11 +78,13 @@ pub(super) const METHOD: Set = 1 << 11;
 pub(super) const HTTP_VERSION: Set = 1 << 12;
 pub(super) const TARGET: Set = 1 << 13;
 pub(super) const OTHER_VERSION: Set = 1 << 14;
+/// The request is a stream of HTTP/2 or later.
+pub(super) const STREAM: Set = 1 << 15;
 
 /// The bit of the header `name`; 0 for those that the opening handshake does not know [HS18].
 pub(super) fn field(name: &[u8]) -> Set {
     let mut bit = 1;
-    for known in &FIELDS {
+    for known in FIELDS.iter().take(HEADERS) {
         if name.eq_ignore_ascii_case(known.as_bytes()) {
             return bit;
         }
@@ -142,12 +120,37 @@ pub(super) enum HeadEvent {
 
 /// What a role demands of the peer's head.
 pub(super) trait Judge {
+    /// It reads a response, and not a request.
+    const IS_CLIENT: bool;
     /// The request line, or the status line.
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError>;
     /// A header, or a part of one.
-    fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError>;
+    fn header(&mut self, header: &Header<'_>, offers: &Offers<'_>) -> Result<(), HandshakeError>;
     /// The blank line. Whether it is the handshake's end; otherwise another head follows.
     fn end(&self) -> Result<bool, HandshakeError>;
+}
+
+/// Has a head judged whose headers someone else has parsed, and returns false if it is an interim one.
+pub(super) fn judge_headers<'h>(
+    judge: &mut impl Judge,
+    headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+    offers: &Offers<'_>,
+) -> Result<bool, HandshakeError> {
+    let mut headers = headers.into_iter();
+    let read = headers.try_for_each(|(name, value)| {
+        let header = Header {
+            name: Text::new(name.as_bytes()),
+            value: value.trim_ascii(),
+            first: true,
+            last: true,
+        };
+        judge.header(&header, offers)
+    });
+    let result = read.and_then(|()| judge.end());
+    if let Err(error) = result {
+        debug!("the opening handshake failed: {}", error);
+    }
+    result
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +158,10 @@ enum State {
     StartLine,
     Name,
     Value,
+    /// Behind the line end of a value, which may go on in the next line.
+    ValueLine,
+    /// Before the rest of a value, in its next line.
+    Fold,
     Done,
 }
 
@@ -180,7 +187,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) const fn new(config: HeadConfig) -> Self {
+    pub(super) const fn new(limits: Limits) -> Self {
         Self {
             state: State::StartLine,
             cr: false,
@@ -189,8 +196,8 @@ impl Head {
             name_len: 0,
             len: 0,
             spaces: 0,
-            bytes_left: config.max_head_len,
-            headers_left: config.max_headers,
+            bytes_left: limits.head,
+            headers_left: limits.headers,
             failed: None,
         }
     }
@@ -202,12 +209,14 @@ impl Head {
         buffer: &mut [u8],
         input: &mut &[u8],
         judge: &mut impl Judge,
+        offers: &Offers<'_>,
     ) -> Result<bool, HandshakeError> {
-        let result = match self.failed {
-            Some(error) => Err(error),
-            None => self.advance(buffer, input, judge),
-        };
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = self.advance(buffer, input, judge, offers);
         if let Err(error) = result {
+            debug!("the opening handshake failed: {}", error); // [HT11]
             self.failed = Some(error);
             self.event = None;
         }
@@ -215,18 +224,21 @@ impl Head {
     }
 
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
-    fn advance(
+    fn advance<J: Judge>(
         &mut self,
         buffer: &mut [u8],
         input: &mut &[u8],
-        judge: &mut impl Judge,
+        judge: &mut J,
+        offers: &Offers<'_>,
     ) -> Result<bool, HandshakeError> {
         loop {
-            self.next(buffer, input)?;
+            self.next::<J>(buffer, input)?;
             match self.event {
                 None => return Ok(false),
                 Some(HeadEvent::StartLine) => judge.start_line(self.line(buffer))?,
-                Some(HeadEvent::Header { last }) => judge.header(&self.header(buffer, last))?,
+                Some(HeadEvent::Header { last }) => {
+                    judge.header(&self.header(buffer, last), offers)?;
+                }
                 Some(HeadEvent::End) if judge.end()? => {}
                 // Another head follows this one. The limits hold for both together.
                 Some(HeadEvent::End) => {
@@ -249,16 +261,37 @@ impl Head {
     }
 
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
-    /// that finds the buffer full. After an error, `input` begins with the byte that caused it.
+    /// that finds the buffer full or shows that a value has ended. After an error, `input` begins with
+    /// the byte that caused it.
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
-    fn next(&mut self, buffer: &mut [u8], input: &mut &[u8]) -> Result<(), HandshakeError> {
-        if self.event.take().is_some() {
-            self.make_room(buffer);
+    fn next<J: Judge>(
+        &mut self,
+        buffer: &mut [u8],
+        input: &mut &[u8],
+    ) -> Result<(), HandshakeError> {
+        if let Some(event) = self.event.take() {
+            self.make_room(buffer, event);
         }
         // What follows the blank line stays in the input [HS19] [HC22]
         while self.state != State::Done
             && let Some((&byte, rest)) = input.split_first()
         {
+            if J::IS_CLIENT && self.state == State::ValueLine {
+                if !is_space(byte) {
+                    self.state = State::Name;
+                    self.event = Some(HeadEvent::Header { last: true });
+                    break;
+                }
+                // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
+                // user agent reads a space in place of the line end and what is around it. [HT02]
+                self.len = self.len.wrapping_sub(self.spaces);
+                self.spaces = 0;
+                let has_begun = !self.first || self.len != self.name_len;
+                if has_begun && self.keep(buffer, b' ').is_none() {
+                    return self.full();
+                }
+                self.state = State::Fold;
+            }
             // [HS21] [HC25]
             if self.bytes_left == 0 {
                 return Err(match self.state {
@@ -272,7 +305,7 @@ impl Head {
                     return Err(HandshakeError::ControlCharacter);
                 }
                 self.cr = false;
-                self.end_line();
+                self.end_line::<J>();
                 false
             } else if byte == b'\r' && (self.state != State::Name || self.len == 0) {
                 self.cr = true;
@@ -281,8 +314,12 @@ impl Head {
                 if is_control(byte) {
                     return Err(HandshakeError::ControlCharacter); // [HS23]
                 }
+                if J::IS_CLIENT && self.state == State::Fold && !is_space(byte) {
+                    self.state = State::Value;
+                }
                 // But for white space before the value, of which nothing was kept yet
-                !is_space(byte) || !self.first || self.len != self.name_len
+                !is_space(byte)
+                    || (self.state != State::Fold && (!self.first || self.len != self.name_len))
             } else if is_token_byte(byte) {
                 if self.len == 0 {
                     if self.headers_left == 0 {
@@ -297,21 +334,12 @@ impl Head {
                 self.state = State::Value;
                 false
             } else {
-                // An empty name, white space before the colon, a folded line, no colon [HS23]
+                // An empty name, white space before the colon, no colon; and for a server a folded
+                // line [HS23]
                 return Err(HandshakeError::HeaderName);
             };
-            if keep {
-                if !is_space(byte) {
-                    self.spaces = 0;
-                }
-                let Some(slot) = buffer.get_mut(self.len) else {
-                    return self.full();
-                };
-                *slot = byte;
-                self.len = self.len.wrapping_add(1);
-                if is_space(byte) {
-                    self.spaces = self.spaces.wrapping_add(1);
-                }
+            if keep && self.keep(buffer, byte).is_none() {
+                return self.full();
             }
             self.bytes_left -= 1;
             *input = rest;
@@ -322,9 +350,28 @@ impl Head {
         Ok(())
     }
 
-    fn end_line(&mut self) {
+    /// Keeps a byte, if there is room.
+    fn keep(&mut self, buffer: &mut [u8], byte: u8) -> Option<()> {
+        if !is_space(byte) {
+            self.spaces = 0;
+        }
+        *buffer.get_mut(self.len)? = byte;
+        self.len = self.len.wrapping_add(1);
+        if is_space(byte) {
+            self.spaces = self.spaces.wrapping_add(1);
+        }
+        Some(())
+    }
+
+    fn end_line<J: Judge>(&mut self) {
         let (state, event) = match self.state {
+            // RFC 9112 §2.2: some clients send an empty line before the request [HT01]
+            State::StartLine if !J::IS_CLIENT && self.len == 0 => return,
             State::StartLine => (State::Name, HeadEvent::StartLine),
+            State::Value | State::Fold if J::IS_CLIENT => {
+                self.state = State::ValueLine;
+                return;
+            }
             State::Value => (State::Name, HeadEvent::Header { last: true }),
             _ => (State::Done, HeadEvent::End),
         };
@@ -338,7 +385,9 @@ impl Head {
             State::StartLine => Err(HandshakeError::StartLineTooLong),
             // The part may not be empty: there is a name that fills the buffer, or a run of white
             // space that fills all beside it, and whether that belongs to the value shows too late.
-            State::Value if self.len != self.name_len.wrapping_add(self.spaces) => {
+            State::Value | State::ValueLine
+                if self.len != self.name_len.wrapping_add(self.spaces) =>
+            {
                 self.event = Some(HeadEvent::Header { last: false });
                 Ok(())
             }
@@ -347,10 +396,10 @@ impl Head {
     }
 
     /// Forgets what was surfaced. White space that ended a part stays: it may end the value too.
-    fn make_room(&mut self, buffer: &mut [u8]) {
+    fn make_room(&mut self, buffer: &mut [u8], event: HeadEvent) {
         self.first = false;
         let spaces_at = self.len.wrapping_sub(self.spaces);
-        if self.state != State::Value {
+        if !matches!(event, HeadEvent::Header { last: false }) {
             (self.name_len, self.spaces) = (0, 0);
         }
         self.len = self.name_len;
@@ -372,7 +421,7 @@ impl Head {
     pub(super) fn header<'a>(&self, buffer: &'a [u8], last: bool) -> Header<'a> {
         let value = self.name_len..self.len.wrapping_sub(self.spaces);
         Header {
-            name: Ascii::new(buffer.get(..self.name_len).unwrap_or_default()),
+            name: Text::new(buffer.get(..self.name_len).unwrap_or_default()),
             value: buffer.get(value).unwrap_or_default(),
             first: self.first,
             last,
@@ -420,19 +469,6 @@ impl<'a> Writer<'a> {
     pub(super) fn headers(&mut self, headers: &[(&str, &str)]) {
         for (name, value) in headers {
             self.header(name, value.as_bytes());
-        }
-    }
-
-    /// A header with the elements of a list, if there are any.
-    pub(super) fn list(&mut self, name: &str, elements: &[&str]) {
-        for (i, element) in elements.iter().enumerate() {
-            match i {
-                0 => self.header(name, element.as_bytes()),
-                _ => {
-                    self.put(b", ");
-                    self.put(element.as_bytes());
-                }
-            }
         }
     }
 

@@ -8,10 +8,17 @@
 //! | role | reads | writes |
 //! |---|---|---|
 //! | server | [`ServerHandshake`]: the request | [`Upgrade`] accepts, [`Response`] refuses |
-//! | client | [`ClientHandshake`]: the response | [`Request`] |
+//! | client | [`ClientHandshake`]: the response | [`Request`], with a [`Key`] |
 //!
 //! What is written is written whole, or in pieces through any buffer: `emit_from(offset, out)`.
-//! [`Extensions`] reads the offers of a client, or the choice of a server.
+//!
+//! Nothing is borrowed from one call to the next: the [`Offers`] of this side, its subprotocols and
+//! compression, are lent to each call, and what comes of them is an index and some numbers:
+//! [`Agreed`]. Extensions are negotiated while they arrive.
+//!
+//! An HTTP server or client that has parsed the headers already gives them to
+//! [`Upgrade::from_headers`] or [`Agreed::from_headers`]: the same rules, for HTTP/1.1 and for the
+//! extended CONNECT of HTTP/2 and HTTP/3 (RFC 8441, RFC 9220).
 //!
 //! # A server
 //! The application sees every header before it accepts (§4.2.2). A browser sends the cookies of
@@ -19,7 +26,9 @@
 //! (§10.2). A request without one does not come from a browser.
 //!
 //! ```
-//! use motews::handshake::{HandshakeError, RequestEvent, Response, ServerHandshake};
+//! use motews::handshake::{HandshakeError, Offers, RequestEvent, Response, ServerHandshake};
+//!
+//! static OFFERS: Offers<'static> = Offers::new().subprotocols(&["superchat"]);
 //!
 //! let mut input: &[u8] = b"GET /chat HTTP/1.1\r\n\
 //!     Host: example.com\r\n\
@@ -30,11 +39,11 @@
 //!     Sec-WebSocket-Protocol: chat, superchat\r\n\
 //!     Sec-WebSocket-Version: 13\r\n\
 //!     \r\n";
-//! let mut handshake = ServerHandshake::new([0; 256]).subprotocols(&["superchat"]);
+//! let mut handshake = ServerHandshake::new([0; 256]);
 //!
 //! let (mut found, mut trusted) = (false, true);
 //! let accepted = loop {
-//!     match handshake.next_event(&mut input) {
+//!     match handshake.next_event(&mut input, &OFFERS) {
 //!         Ok(Some(RequestEvent::RequestLine { target, .. })) => found = target == "/chat",
 //!         Ok(Some(RequestEvent::Header(header))) if header.is("Origin") => {
 //!             trusted = header.value == b"http://example.com" && header.last;
@@ -50,9 +59,13 @@
 //! let len = match accepted {
 //!     Ok(_) if !found => Response::new(404)?.emit_from(0, &mut out),
 //!     Ok(_) if !trusted => Response::new(403)?.emit_from(0, &mut out),
-//!     Ok(upgrade) => upgrade.emit_from(0, &mut out), // and now: Connection::new(Server)
-//!     Err(HandshakeError::NotUpgrade) => Response::new(200)?.body(b"Hello").emit_from(0, &mut out),
-//!     Err(error) => error.response().emit_from(0, &mut out),
+//!     // And now: Connection::with_config(Server, upgrade.agreed().config)
+//!     Ok(upgrade) => upgrade.emit_from(0, &mut out, &upgrade.answer(&OFFERS)),
+//!     Err(HandshakeError::NotUpgrade) => {
+//!         let page = Response::new(200)?.body(b"Hello").head(handshake.is_head());
+//!         page.emit_from(0, &mut out)
+//!     }
+//!     Err(error) => error.response().head(handshake.is_head()).emit_from(0, &mut out),
 //! };
 //! assert_eq!(
 //!     core::str::from_utf8(&out[..len]),
@@ -68,7 +81,7 @@
 //!
 //! # A client
 //! ```
-//! use motews::handshake::{ClientHandshake, Request, ResponseEvent};
+//! use motews::handshake::{ClientHandshake, Key, Offers, Request, ResponseEvent};
 //! # use motews::{Entropy, EntropyError};
 //! # struct Hardware;
 //! # impl Entropy for Hardware {
@@ -78,12 +91,14 @@
 //! #     }
 //! # }
 //!
-//! let request = Request::new("example.com", "/chat", &mut Hardware)?
-//!     .subprotocols(&["superchat", "chat"])?
+//! let offers = Offers::new().subprotocols(&["superchat", "chat"]);
+//! let key = Key::new(&mut Hardware)?;
+//! let request = Request::new("example.com", "/chat")?
+//!     .offers(&offers)?
 //!     .headers(&[("Authorization", "Bearer 42")])?;
 //! let mut out = [0; 16]; // as small as you like
 //! let mut sent = 0;
-//! while let written @ 1.. = request.emit_from(sent, &mut out) {
+//! while let written @ 1.. = request.emit_from(sent, &mut out, &key) {
 //!     // send out[..written]
 //!     sent += written;
 //! }
@@ -94,15 +109,16 @@
 //! #     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
 //! #     Sec-WebSocket-Protocol: chat\r\n\
 //! #     \r\n";
-//! let mut handshake = ClientHandshake::new(&request, [0; 256]);
-//! let chosen = loop {
-//!     match handshake.next_event(&mut input)?.expect("or read more bytes into `input`") {
-//!         ResponseEvent::Done { subprotocol } => break subprotocol,
+//! let mut handshake = ClientHandshake::new(&key, [0; 256]);
+//! let agreed = loop {
+//!     match handshake.next_event(&mut input, &offers)?.expect("or read more bytes into `input`") {
+//!         ResponseEvent::Done(agreed) => break agreed,
 //!         ResponseEvent::Header(header) if header.is("Location") => {} // of a 3xx
 //!         _ => {}
 //!     }
 //! };
-//! assert_eq!(chosen, Some("chat")); // and now: Connection::new(Client::new(Hardware))
+//! // And now: Connection::with_config(Client::new(Hardware), agreed.config)
+//! assert_eq!(agreed.subprotocol.and_then(|index| offers.subprotocol(index)), Some("chat"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -114,16 +130,25 @@
 
 mod accept;
 mod client;
+mod extensions;
 mod head;
+mod lists;
+mod offers;
+mod response;
 mod server;
 mod tokens;
 
 use core::fmt;
 
+pub use accept::Key;
 pub use client::{ClientHandshake, Request, ResponseEvent};
-pub use head::{HeadConfig, Header};
-pub use server::{RequestEvent, Response, ServerHandshake, Upgrade, resource_name};
-pub use tokens::{Ascii, Extension, Extensions, Param, ParamValue, Params};
+pub use extensions::{Extension, Extensions, Param, ParamValue, Params};
+pub use head::Header;
+pub use lists::subprotocols;
+pub use offers::{Agreed, Offers};
+pub use response::Response;
+pub use server::{Answer, RequestEvent, ServerHandshake, Upgrade, path_and_query};
+pub use tokens::Text;
 
 use crate::role::EntropyError;
 
@@ -138,13 +163,13 @@ pub enum HandshakeError {
     HeaderName,
     /// A CR without LF, a LF without CR, a NUL or another control character.
     ControlCharacter,
-    /// The first line is longer than the buffer, or than [`HeadConfig::max_head_len`].
+    /// The first line is longer than the buffer, or than [`Limits::head`](crate::Limits::head).
     StartLineTooLong,
     /// A header that is needed whole is longer than the buffer.
     HeaderTooLong,
-    /// The head is longer than [`HeadConfig::max_head_len`].
+    /// The head is longer than [`Limits::head`](crate::Limits::head).
     HeadTooLong,
-    /// More headers than [`HeadConfig::max_headers`].
+    /// More headers than [`Limits::headers`](crate::Limits::headers).
     TooManyHeaders,
     /// No `Upgrade: websocket`: an ordinary HTTP request, to be answered as one.
     NotUpgrade,
@@ -152,13 +177,13 @@ pub enum HandshakeError {
     Method,
     /// A HTTP version before 1.1.
     HttpVersion,
-    /// The target is no path and no absolute http or https URI, or has a fragment.
+    /// The target is no path and no absolute URI of HTTP or WebSocket, or has a fragment.
     Target,
     /// No `Host`, or several.
     Host,
     /// The request announces a body.
     Body,
-    /// The server's `Upgrade` is missing, repeated or not `websocket`.
+    /// The server's `Upgrade` is missing, or not `websocket` alone.
     Upgrade,
     /// `Connection` lacks the token `upgrade`.
     Connection,
@@ -170,7 +195,7 @@ pub enum HandshakeError {
     Key,
     /// `Sec-WebSocket-Accept` is missing, repeated or not the answer to the key.
     Accept,
-    /// `Sec-WebSocket-Protocol` is malformed; or the server's is repeated or was not offered.
+    /// The server's `Sec-WebSocket-Protocol` is repeated, or was not offered.
     Subprotocol,
     /// `Sec-WebSocket-Extensions` is malformed, or the server's has one that was not offered.
     Extensions,
@@ -182,6 +207,7 @@ impl HandshakeError {
     /// The HTTP status that tells a client so: 400, 414, 426 or 431. See
     /// [`HandshakeError::response`].
     #[must_use]
+    #[inline(never)] // each status has its words, which would be there for each error: smaller
     pub const fn status(self) -> u16 {
         match self {
             Self::StartLineTooLong => 414,
@@ -208,13 +234,13 @@ impl fmt::Display for HandshakeError {
             Self::Target => "the target is no path, and no http or https URI",
             Self::Host => "Host is missing or repeated",
             Self::Body => "the request announces a body",
-            Self::Upgrade => "Upgrade is missing, repeated or not `websocket`",
+            Self::Upgrade => "Upgrade is missing or not `websocket`",
             Self::Connection => "Connection lacks the token `upgrade`",
             Self::Version => "Sec-WebSocket-Version is missing or repeated",
             Self::UnsupportedVersion => "Sec-WebSocket-Version is not 13",
             Self::Key => "Sec-WebSocket-Key is missing, repeated or not base64 of 16 bytes",
             Self::Accept => "Sec-WebSocket-Accept is missing, repeated or wrong",
-            Self::Subprotocol => "Sec-WebSocket-Protocol is malformed, or was not offered",
+            Self::Subprotocol => "Sec-WebSocket-Protocol is repeated, or was not offered",
             Self::Extensions => "Sec-WebSocket-Extensions is malformed, or was not offered",
             Self::UnexpectedStatus(status) => {
                 return write!(f, "the server answered with the status {status}");
@@ -241,7 +267,7 @@ pub enum ConfigError {
     HeaderValue,
     /// A header that the handshake itself writes, or may not have.
     ReservedHeader,
-    /// A subprotocol that is no token, or is offered twice.
+    /// A subprotocol that is no token, or is offered twice; or more than 32 of them.
     Subprotocol,
     /// Extensions that are malformed.
     Extensions,

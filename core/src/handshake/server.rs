@@ -1,13 +1,18 @@
 //! The server's side: reads the client's request, writes the response (RFC 6455 §4.2).
 
-use super::accept::{self, Accept, Key};
+use super::accept::{Accept, Key};
 use super::head::{
-    self, ACCEPT, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadConfig,
-    HeadEvent, Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, Set, TARGET, TRANSFER_ENCODING,
-    UPGRADE, VERSION, Writer, check_headers, is_value,
+    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadEvent, Header,
+    Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING, UPGRADE,
+    VERSION, Writer, check_headers,
 };
-use super::tokens::{Ascii, Extensions, List, is_token, split};
-use super::{ConfigError, HandshakeError};
+use super::lists::List;
+use super::offers::{Agreed, Choice, Offers};
+use super::tokens::{Text, is_token, is_visible, split};
+use super::{ConfigError, Extensions, HandshakeError};
+#[cfg(feature = "deflate")]
+use crate::deflate::Accepted;
+use crate::limits::Limits;
 
 /// Reads a client's opening handshake (§4.2.1): bytes in, events out.
 ///
@@ -16,39 +21,32 @@ use super::{ConfigError, HandshakeError};
 /// together with a value that the protocol needs whole (`Sec-WebSocket-Key`: 41 bytes). Other values
 /// may be of any length: see [`Header`]. 128 bytes serve most firmware, 1 KiB most sites.
 ///
+/// What the server [offers](Offers) is lent to each call, the same each time.
+///
 /// There is no clock in here: whoever owns the connection limits the time that a client may take
-/// (see [`deadline`](crate::deadline)).
+/// (see [`session`](crate::session)).
 ///
 /// See [the module](super) for an example.
 #[derive(Clone, Debug)]
-pub struct ServerHandshake<'p, B> {
+pub struct ServerHandshake<B> {
     buffer: B,
     head: Head,
-    judge: Requirements<'p>,
+    judge: Requirements,
 }
 
-impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
+impl<B: AsMut<[u8]>> ServerHandshake<B> {
     /// A handshake with the default limits.
     pub fn new(buffer: B) -> Self {
-        Self::with_config(buffer, HeadConfig::default())
+        Self::with_limits(buffer, Limits::DEFAULT)
     }
 
     /// A handshake with other limits.
-    pub const fn with_config(buffer: B, config: HeadConfig) -> Self {
+    pub const fn with_limits(buffer: B, limits: Limits) -> Self {
         Self {
             buffer,
-            head: Head::new(config),
-            judge: Requirements::new(),
+            head: Head::new(limits),
+            judge: Requirements::new(limits),
         }
-    }
-
-    /// The subprotocols that the server speaks, the one it likes best first (§1.9). At most 32: any
-    /// beyond are never chosen. Without them the response names no subprotocol, unless
-    /// [`Upgrade::select_subprotocol`] does.
-    #[must_use]
-    pub const fn subprotocols(mut self, subprotocols: &'p [&'p str]) -> Self {
-        self.judge.subprotocols = subprotocols;
-        self
     }
 
     /// Takes bytes from `input` up to the next event. `None` wants more input; after
@@ -62,8 +60,9 @@ impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
     pub fn next_event(
         &mut self,
         input: &mut &[u8],
-    ) -> Result<Option<RequestEvent<'_, 'p>>, HandshakeError> {
-        self.step(input)?;
+        offers: &Offers<'_>,
+    ) -> Result<Option<RequestEvent<'_>>, HandshakeError> {
+        self.step(input, offers)?;
         Ok(self.event())
     }
 
@@ -73,23 +72,32 @@ impl<'p, B: AsMut<[u8]>> ServerHandshake<'p, B> {
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
-    pub fn step(&mut self, input: &mut &[u8]) -> Result<bool, HandshakeError> {
-        self.head.step(self.buffer.as_mut(), input, &mut self.judge)
+    pub fn step(&mut self, input: &mut &[u8], offers: &Offers<'_>) -> Result<bool, HandshakeError> {
+        self.head
+            .step(self.buffer.as_mut(), input, &mut self.judge, offers)
     }
 
-    /// Whether the head was read to its end, and was correct: [`RequestEvent::Done`] has been told.
+    /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
+    pub fn event(&mut self) -> Option<RequestEvent<'_>> {
+        self.judge.event(&self.head, self.buffer.as_mut())
+    }
+}
+
+impl<B> ServerHandshake<B> {
+    /// Whether the head was read to its end, and was correct: [`RequestEvent::Done`] has come.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.head.is_done()
     }
 
-    /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
-    pub fn event(&mut self) -> Option<RequestEvent<'_, 'p>> {
-        self.judge.event(&self.head, self.buffer.as_mut())
+    /// Whether the method is HEAD: for [`Response::head`](super::Response::head).
+    #[must_use]
+    pub const fn is_head(&self) -> bool {
+        self.judge.is_head
     }
 }
 
-impl<'p> ServerHandshake<'p, [u8; 0]> {
+impl ServerHandshake<[u8; 0]> {
     /// The same with a buffer that is lent to each call, for an adapter whose transmit buffer is
     /// idle until then. It must be the same one each time, left as it is in between.
     ///
@@ -99,8 +107,9 @@ impl<'p> ServerHandshake<'p, [u8; 0]> {
         &mut self,
         buffer: &'b mut [u8],
         input: &mut &[u8],
-    ) -> Result<Option<RequestEvent<'b, 'p>>, HandshakeError> {
-        self.head.step(buffer, input, &mut self.judge)?;
+        offers: &Offers<'_>,
+    ) -> Result<Option<RequestEvent<'b>>, HandshakeError> {
+        self.head.step(buffer, input, &mut self.judge, offers)?;
         Ok(self.judge.event(&self.head, buffer))
     }
 }
@@ -109,14 +118,15 @@ impl<'p> ServerHandshake<'p, [u8; 0]> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum RequestEvent<'a, 'p> {
+pub enum RequestEvent<'a> {
     /// The request line: the first event.
     RequestLine {
         /// The method. An upgrade has `GET`.
-        method: Ascii<'a>,
-        /// The target as the client wrote it, in visible ASCII: `/chat?room=1`, or with scheme and
-        /// authority before. [`resource_name`] takes those off.
-        target: Ascii<'a>,
+        method: Text<'a>,
+        /// The target as the client wrote it: `/chat?room=1`, or with scheme and authority before.
+        /// [`path_and_query`] takes it apart. It is visible ASCII, or UTF-8 that a client should have
+        /// encoded as `%XX` and did not.
+        target: Text<'a>,
         /// The HTTP version, major and minor.
         version: (u8, u8),
     },
@@ -124,23 +134,19 @@ pub enum RequestEvent<'a, 'p> {
     /// application to judge, before it accepts.
     Header(Header<'a>),
     /// The request is a correct opening handshake. Accept it with [`Upgrade::emit_from`], or refuse
-    /// it with a [`Response`].
-    Done(Upgrade<'p>),
+    /// it with a [`Response`](super::Response).
+    Done(Upgrade),
 }
 
 /// The headers that a request may have once only.
 const SINGLE: Set = HOST | KEY | VERSION;
 /// The headers that a request must have.
 const REQUIRED: Set = HOST | KEY | VERSION | UPGRADE | CONNECTION;
-
-/// The headers with lists in which letters' case is nothing.
-const ANY_CASE: Set = UPGRADE | CONNECTION;
-/// The headers that a [`Response`] may not be given.
-const RESERVED: Set = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | ACCEPT;
+/// The headers that are lists.
+const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
 #[derive(Clone, Debug)]
-struct Requirements<'p> {
-    subprotocols: &'p [&'p str],
+struct Requirements {
     /// The header being read.
     field: Set,
     /// Reads its value.
@@ -149,14 +155,22 @@ struct Requirements<'p> {
     seen: Set,
     /// What is missing or wrong.
     wrong: Set,
-    /// A bit for each subprotocol that was offered.
-    offered: u32,
+    is_head: bool,
     key: Key,
+    /// A bit for each subprotocol that was offered.
+    subprotocols: u32,
+    max_message_len: u64,
+    /// The first of the client's offers that fits.
+    #[cfg(feature = "deflate")]
+    deflate: Option<Accepted>,
 }
 
-impl Judge for Requirements<'_> {
+impl Judge for Requirements {
+    const IS_CLIENT: bool = false;
+
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
         let (method, target, version) = request_line(line).ok_or(HandshakeError::StartLine)?;
+        self.is_head = method == b"HEAD";
         // RFC 6455 §4.2.1: GET, HTTP/1.1 or higher [HS02]
         if method != b"GET" {
             self.wrong |= METHOD;
@@ -164,7 +178,7 @@ impl Judge for Requirements<'_> {
         if version < (1, 1) {
             self.wrong |= HTTP_VERSION;
         }
-        // RFC 6455 §4.2.1: a path, or an absolute HTTP URI, both without a fragment [HS03]
+        // RFC 6455 §4.2.1: a path, or an absolute URI, both without a fragment [HS03]
         let is_path = target.starts_with(b"/") || authority_and_path(target).is_some();
         if !is_path || split(target, b'#').1.is_some() {
             self.wrong |= TARGET;
@@ -172,7 +186,7 @@ impl Judge for Requirements<'_> {
         Ok(())
     }
 
-    fn header(&mut self, header: &Header<'_>) -> Result<(), HandshakeError> {
+    fn header(&mut self, header: &Header<'_>, offers: &Offers<'_>) -> Result<(), HandshakeError> {
         if header.first {
             self.field = head::field(header.name.as_bytes());
             if SINGLE & self.seen & self.field != 0 {
@@ -181,32 +195,28 @@ impl Judge for Requirements<'_> {
                 self.wrong &= !(SINGLE & self.field);
             }
             self.seen |= self.field;
-            self.list = List::new(self.field == EXTENSIONS);
         }
         let value = header.value;
         match self.field {
             KEY | VERSION | CONTENT_LENGTH if !header.is_whole() => {
                 return Err(HandshakeError::HeaderTooLong);
             }
-            KEY => match accept::parse_key(value) {
-                Some(key) => self.key = *key,
+            KEY => match Key::parse(value) {
+                Some(key) => self.key = key,
                 None => self.wrong |= KEY, // [HS07]
             },
             VERSION if value != b"13" => self.wrong |= OTHER_VERSION, // [HS08]
             // A body would be taken for frames, or the frames for a body [HS23]
             CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
             TRANSFER_ENCODING => self.wrong |= TRANSFER_ENCODING,
-            UPGRADE => self.list_part(header, &["websocket"]), // [HS05]
-            CONNECTION => self.list_part(header, &["upgrade"]), // [HS06]
-            PROTOCOL => self.list_part(header, self.subprotocols),
-            EXTENSIONS => self.list_part(header, &[]),
+            field if field & LISTS != 0 => self.list_part(header, offers),
             _ => {}
         }
         Ok(())
     }
 
     fn end(&self) -> Result<bool, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 12] = [
+        const ERRORS: [(Set, HandshakeError); 11] = [
             (UPGRADE, HandshakeError::NotUpgrade),
             (METHOD, HandshakeError::Method),
             (HTTP_VERSION, HandshakeError::HttpVersion),
@@ -217,7 +227,6 @@ impl Judge for Requirements<'_> {
             (VERSION, HandshakeError::Version),
             (OTHER_VERSION, HandshakeError::UnsupportedVersion),
             (KEY, HandshakeError::Key),
-            (PROTOCOL, HandshakeError::Subprotocol),
             (EXTENSIONS, HandshakeError::Extensions),
         ];
         head::check(self.wrong, &ERRORS)?; // [HS01]
@@ -225,53 +234,69 @@ impl Judge for Requirements<'_> {
     }
 }
 
-impl<'p> Requirements<'p> {
-    const fn new() -> Self {
+impl Requirements {
+    const fn new(limits: Limits) -> Self {
         Self {
-            subprotocols: &[],
             field: 0,
             list: List::new(false),
             seen: 0,
             wrong: REQUIRED,
-            offered: 0,
-            key: [0; 24],
+            is_head: false,
+            key: Key::NONE,
+            subprotocols: 0,
+            max_message_len: limits.message,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
-    /// A part of a list. Lists may be spread over several header lines [HS16].
-    fn list_part(&mut self, header: &Header<'_>, candidates: &[&str]) {
-        let any_case = self.field & ANY_CASE != 0;
-        for byte in header.value {
-            let lower = byte.to_ascii_lowercase();
-            self.list
-                .push(if any_case { lower } else { *byte }, candidates);
-        }
-        if !header.last {
-            return;
-        }
-        self.list.end_element(candidates);
-        if any_case {
-            // RFC 2616 §2.1 allows empty elements, and others are not ours to judge
-            if self.list.found != 0 {
-                self.wrong &= !self.field;
-            }
-        } else {
-            self.offered |= self.list.found;
+    /// A part of a list.
+    #[inline(never)]
+    fn list_part(&mut self, header: &Header<'_>, offers: &Offers<'_>) {
+        let Self {
+            field,
+            list,
+            wrong,
+            subprotocols,
+            ..
+        } = self;
+        let candidates: &[&str] = match *field {
+            UPGRADE => &["websocket"],  // [HS05]
+            CONNECTION => &["upgrade"], // [HS06]
+            PROTOCOL => offers.subprotocols,
+            _ => &[],
+        };
+        list.read(header, *field, candidates, |element| {
             // RFC 6455 §4.3, §9.1: no empty element, nothing but tokens and parameters [HS17]
-            if self.list.malformed {
-                self.wrong |= self.field;
+            if *field == EXTENSIONS && !element.is_well_formed {
+                *wrong |= EXTENSIONS;
             }
-        }
+            // RFC 7692 §5 [PD01]
+            #[cfg(feature = "deflate")]
+            if let (None, Some((config, _)), Some(asked)) =
+                (&self.deflate, &offers.deflate, element.deflate)
+            {
+                self.deflate = config.accept(&asked);
+            }
+            // RFC 2616 §2.1: elements that are none of these are not ours to judge
+            if element.found != 0 {
+                *wrong &= !*field;
+            }
+            // Some clients offer what is no token: it is not chosen, and no reason to refuse. [HT04]
+            if *field == PROTOCOL {
+                *subprotocols |= element.found;
+            }
+        });
     }
 
     /// What the head has come to.
-    fn event<'b>(&self, head: &Head, buffer: &'b [u8]) -> Option<RequestEvent<'b, 'p>> {
+    fn event<'b>(&self, head: &Head, buffer: &'b [u8]) -> Option<RequestEvent<'b>> {
         Some(match head.event()? {
             HeadEvent::StartLine => {
                 let (method, target, version) = request_line(head.line(buffer))?;
                 RequestEvent::RequestLine {
-                    method: Ascii::new(method),
-                    target: Ascii::new(target),
+                    method: Text::new(method),
+                    target: Text::new(target),
                     version,
                 }
             }
@@ -281,18 +306,16 @@ impl<'p> Requirements<'p> {
         })
     }
 
-    fn upgrade(&self) -> Upgrade<'p> {
-        // The server's first choice among those offered, or none [HS14]
-        let first = match self.offered {
-            0 => None,
-            offered => self.subprotocols.get(offered.trailing_zeros() as usize),
-        };
+    fn upgrade(&self) -> Upgrade {
         Upgrade {
-            accept: accept::accept(&self.key),
+            accept: self.key.accept(),
             seen: self.seen,
-            subprotocol: first.copied(),
-            extensions: None,
-            headers: &[],
+            choice: Choice {
+                subprotocols: self.subprotocols,
+                max_message_len: self.max_message_len,
+                #[cfg(feature = "deflate")]
+                deflate: self.deflate,
+            },
         }
     }
 }
@@ -305,65 +328,226 @@ fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     let (method, rest) = split(line, b' ');
     let (target, version) = split(rest?, b' ');
     let version = head::http_version(version?)?;
-    let is_target = !target.is_empty() && target.iter().all(u8::is_ascii_graphic);
+    let is_target = !target.is_empty() && is_visible(target);
     (is_token(method) && is_target).then_some((method, target, version))
 }
 
-/// What follows `http://` or `https://`, if there is a host.
+/// What follows the scheme and `//`, if there is a host. Some clients write `ws` for `http` [HT05].
 fn authority_and_path(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = split(target, b':');
     let rest = rest?.strip_prefix(b"//")?;
-    let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    // The last letter may be missing.
+    let known: &[u8] = if scheme.len() > 3 { b"https" } else { b"wss" };
+    let is_http = known
+        .get(..scheme.len().max(2))
+        .is_some_and(|known| scheme.eq_ignore_ascii_case(known));
     (is_http && !matches!(rest, [] | [b'/' | b'?', ..])).then_some(rest)
 }
 
-/// The resource name in a request's target (§3): path and query, without scheme and authority.
+/// The path and the query in a request's target, without scheme and authority; the path of a target
+/// that has none is `/`.
 ///
 /// ```
-/// use motews::handshake::resource_name;
+/// use motews::handshake::path_and_query;
 ///
-/// assert_eq!(resource_name("/chat?room=1"), "/chat?room=1");
-/// assert_eq!(resource_name("http://example.com/chat?room=1"), "/chat?room=1");
-/// assert_eq!(resource_name("http://example.com"), "/");
+/// assert_eq!(path_and_query("/chat?room=1"), ("/chat", Some("room=1")));
+/// assert_eq!(path_and_query("http://example.com/chat"), ("/chat", None));
+/// assert_eq!(path_and_query("http://example.com?room=1"), ("/", Some("room=1")));
 /// ```
 #[must_use]
-pub fn resource_name(target: &str) -> &str {
-    let Some(rest) = authority_and_path(target.as_bytes()) else {
-        return target;
+pub fn path_and_query(target: &str) -> (&str, Option<&str>) {
+    let name = match authority_and_path(target.as_bytes()) {
+        None => target,
+        Some(rest) => {
+            let is_path = |byte: &u8| matches!(byte, b'/' | b'?');
+            let authority = rest.iter().position(is_path).unwrap_or(rest.len());
+            let before = target.len().wrapping_sub(rest.len());
+            target
+                .get(before.wrapping_add(authority)..)
+                .unwrap_or_default()
+        }
     };
-    let Some(path) = rest.iter().position(|byte| matches!(byte, b'/' | b'?')) else {
-        return "/";
+    let (path, query) = match name.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (name, None),
     };
-    let before = target.len().wrapping_sub(rest.len());
-    target.get(before.wrapping_add(path)..).unwrap_or_default()
+    // RFC 9110 §4.2.3: an empty path is `/` [HT07]
+    (if path.is_empty() { "/" } else { path }, query)
 }
 
-/// A correct request to upgrade, and the response that accepts it (§4.2.2).
+/// A correct request to upgrade (§4.2.2), and what both sides agree on if it is accepted.
 ///
-/// The response is written by [`Upgrade::emit_from`]. Write no frames before it.
+/// [`Upgrade::emit_from`] writes the response. Write no frames before it.
 ///
 /// ```
-/// # use motews::handshake::{ConfigError, Upgrade};
-/// # fn f(upgrade: Upgrade<'_>, out: &mut [u8]) -> Result<usize, ConfigError> {
-/// let response = upgrade.headers(&[("Set-Cookie", "session=1; HttpOnly")])?;
-/// let written = response.emit_from(0, out);
+/// # use motews::handshake::{ConfigError, Offers, Upgrade};
+/// # fn f(upgrade: Upgrade, offers: &Offers<'_>, out: &mut [u8]) -> Result<usize, ConfigError> {
+/// let answer = upgrade.answer(offers).headers(&[("Set-Cookie", "session=1; HttpOnly")])?;
+/// let written = upgrade.emit_from(0, out, &answer);
 /// # Ok(written) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Upgrade<'p> {
+pub struct Upgrade {
     accept: Accept,
     seen: Set,
-    subprotocol: Option<&'p str>,
-    extensions: Option<&'p str>,
-    headers: &'p [(&'p str, &'p str)],
+    choice: Choice,
 }
 
-impl<'p> Upgrade<'p> {
-    /// The subprotocol of this connection: the first of the server's that the client offered, or
-    /// what [`Upgrade::select_subprotocol`] said.
+impl Upgrade {
+    /// Judges a request whose headers someone else has parsed, an HTTP server for example: by the
+    /// same rules as [`ServerHandshake`].
+    ///
+    /// `version` is that of HTTP, major and minor. From HTTP/2 on the request is an extended CONNECT
+    /// whose `:protocol` is `websocket` (RFC 8441, RFC 9220): it has no `Upgrade`, no `Connection`
+    /// and no `Host`, and may do without a key.
+    ///
+    /// ```
+    /// use motews::Limits;
+    /// use motews::handshake::{Offers, Upgrade};
+    ///
+    /// let headers = [("sec-websocket-version", &b"13"[..]), ("sec-websocket-protocol", b"chat")];
+    /// let offers = Offers::new().subprotocols(&["chat"]);
+    /// let upgrade = Upgrade::from_headers("CONNECT", (2, 0), headers, &offers, Limits::DEFAULT)?;
+    /// assert_eq!(upgrade.status(), 200);
+    /// upgrade.each_header(&upgrade.answer(&offers), |name, value| {
+    ///     assert_eq!((name, value), ("Sec-WebSocket-Protocol", &b"chat"[..]));
+    /// });
+    /// # Ok::<(), motews::handshake::HandshakeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is wrong with the request; [`HandshakeError::NotUpgrade`] if it does not ask for a
+    /// WebSocket.
+    pub fn from_headers<'h>(
+        method: &str,
+        version: (u8, u8),
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        offers: &Offers<'_>,
+        limits: Limits,
+    ) -> Result<Self, HandshakeError> {
+        let mut judge = Requirements::new(limits);
+        if version >= (2, 0) {
+            // RFC 8441 §5: none of these need be there, and another method is another request. [HT16]
+            judge.wrong = match method {
+                "CONNECT" => VERSION,
+                _ => return Err(HandshakeError::NotUpgrade),
+            };
+            judge.seen = STREAM;
+        } else {
+            if method != "GET" {
+                judge.wrong |= METHOD; // [HS02]
+            }
+            if version < (1, 1) {
+                judge.wrong |= HTTP_VERSION;
+            }
+        }
+        head::judge_headers(&mut judge, headers, offers)?;
+        Ok(judge.upgrade())
+    }
+
+    /// What both sides agree on, if the response has [`answer`](Self::answer) as it is.
     #[must_use]
-    pub const fn subprotocol(&self) -> Option<&'p str> {
+    pub fn agreed(&self) -> Agreed {
+        self.choice.agreed()
+    }
+
+    /// The same upgrade without compression: for want of memory, for example.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub const fn without_deflate(mut self) -> Self {
+        self.choice.deflate = None;
+        self
+    }
+
+    /// What the response says beside that it accepts: for now, which of the subprotocols in `offers`
+    /// the server chooses.
+    #[must_use]
+    pub fn answer<'a>(&self, offers: &Offers<'a>) -> Answer<'a> {
+        // The server's first choice among those offered, or none [HS14]
+        let index = self.choice.subprotocol();
+        Answer {
+            seen: self.seen,
+            subprotocol: index.and_then(|index| offers.subprotocol(index)),
+            extensions: None,
+            headers: &[],
+        }
+    }
+
+    /// The status of the response: 101; or 200 from HTTP/2 on.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        if self.seen & STREAM == 0 { 101 } else { 200 }
+    }
+
+    /// Calls `each` with the name and the value of each header of the response, for whoever writes the
+    /// response by other means than [`emit_from`](Self::emit_from).
+    pub fn each_header(&self, answer: &Answer<'_>, mut each: impl FnMut(&str, &[u8])) {
+        if self.seen & STREAM == 0 {
+            each("Upgrade", b"websocket");
+            each("Connection", b"Upgrade");
+        }
+        // RFC 8441 §5 has no key, but one that is sent is answered [HS13]
+        if self.seen & KEY != 0 {
+            each("Sec-WebSocket-Accept", &self.accept);
+        }
+        self.each_further_header(answer, each);
+    }
+
+    /// Those that differ from one response to the other.
+    fn each_further_header(&self, answer: &Answer<'_>, mut each: impl FnMut(&str, &[u8])) {
+        if let Some(subprotocol) = answer.subprotocol {
+            each("Sec-WebSocket-Protocol", subprotocol.as_bytes());
+        }
+        #[cfg(feature = "deflate")]
+        if let Some(accepted) = &self.choice.deflate {
+            each("Sec-WebSocket-Extensions", accepted.response().as_bytes());
+        }
+        if let Some(extensions) = answer.extensions {
+            each("Sec-WebSocket-Extensions", extensions.as_bytes());
+        }
+        for (name, value) in answer.headers {
+            each(name, value.as_bytes());
+        }
+    }
+
+    /// Writes the response from its byte `offset` on into `out`, as much as there is room for, and
+    /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
+    /// `answer` must be the same each time.
+    ///
+    /// The client may be sent frames after it, and is then a [`Connection`](crate::Connection).
+    pub fn emit_from(&self, offset: usize, out: &mut [u8], answer: &Answer<'_>) -> usize {
+        let mut writer = Writer::new(offset, out);
+        // [HS13]
+        writer.put(
+            b"HTTP/1.1 101 Switching Protocols\r\n\
+            Upgrade: websocket\r\n\
+            Connection: Upgrade\r\n\
+            Sec-WebSocket-Accept: ",
+        );
+        writer.put(&self.accept);
+        self.each_further_header(answer, |name, value| writer.header(name, value));
+        writer.end();
+        writer.written()
+    }
+}
+
+/// What the response that accepts says beside that: [`Upgrade::answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Answer<'a> {
+    /// The headers of the request.
+    seen: Set,
+    subprotocol: Option<&'a str>,
+    extensions: Option<&'a str>,
+    headers: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Answer<'a> {
+    /// The subprotocol of the connection: the first of the server's that the client offers, or
+    /// what [`Answer::select_subprotocol`] said.
+    #[must_use]
+    pub const fn subprotocol(&self) -> Option<&'a str> {
         self.subprotocol
     }
 
@@ -371,15 +555,17 @@ impl<'p> Upgrade<'p> {
     /// `Sec-WebSocket-Protocol` headers itself: it must be one that they offer.
     ///
     /// # Errors
-    /// [`ConfigError::Subprotocol`] if it is no token, [`ConfigError::NotOffered`] if the client
-    /// offered no subprotocol at all.
-    pub fn select_subprotocol(self, subprotocol: Option<&'p str>) -> Result<Self, ConfigError> {
-        // RFC 6455 §4.2.2: a token that was offered [HS14]
+    /// [`ConfigError::Subprotocol`] if it is no element of a list, [`ConfigError::NotOffered`] if the
+    /// client offered no subprotocol at all.
+    pub fn select_subprotocol(self, subprotocol: Option<&'a str>) -> Result<Self, ConfigError> {
+        // RFC 6455 §4.2.2: one that was offered [HS14] [HT04]
         if let Some(name) = subprotocol {
             if self.seen & PROTOCOL == 0 {
                 return Err(ConfigError::NotOffered);
             }
-            if !is_token(name.as_bytes()) {
+            // Some peers offer what is no token, `v1:compact`: then it may be answered, too.
+            let is_element = |byte| matches!(byte, b'!'..=b'~') && byte != b',';
+            if name.is_empty() || !name.bytes().all(is_element) {
                 return Err(ConfigError::Subprotocol);
             }
         }
@@ -389,13 +575,13 @@ impl<'p> Upgrade<'p> {
         })
     }
 
-    /// Answers with these extensions, each of which the client must have offered in its
-    /// `Sec-WebSocket-Extensions` headers (§9.1). Read those with [`Extensions`].
+    /// Answers with these extensions of the application's own, each of which the client must have
+    /// offered in its `Sec-WebSocket-Extensions` headers (§9.1). Read those with [`Extensions`].
     ///
     /// # Errors
     /// [`ConfigError::Extensions`] if it is no list of extensions, [`ConfigError::NotOffered`] if
     /// the client offered none at all.
-    pub fn extensions(self, extensions: &'p str) -> Result<Self, ConfigError> {
+    pub fn extensions(self, extensions: &'a str) -> Result<Self, ConfigError> {
         // RFC 6455 §9.1: nothing that was not offered [HS15]
         if self.seen & EXTENSIONS == 0 {
             return Err(ConfigError::NotOffered);
@@ -414,179 +600,8 @@ impl<'p> Upgrade<'p> {
     /// # Errors
     /// A name that is no token, a value with a control character, or a header that has a meaning
     /// for the handshake itself.
-    pub fn headers(self, headers: &'p [(&'p str, &'p str)]) -> Result<Self, ConfigError> {
+    pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
         check_headers(headers, !0)?;
         Ok(Self { headers, ..self })
-    }
-
-    /// Writes the response from its byte `offset` on into `out`, as much as there is room for, and
-    /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
-    ///
-    /// The client may be sent frames after it, and is then a [`Connection`](crate::Connection).
-    pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
-        let mut writer = Writer::new(offset, out);
-        // [HS13]
-        writer.put(
-            b"HTTP/1.1 101 Switching Protocols\r\n\
-            Upgrade: websocket\r\n\
-            Connection: Upgrade\r\n\
-            Sec-WebSocket-Accept: ",
-        );
-        writer.put(&self.accept);
-        if let Some(subprotocol) = self.subprotocol {
-            writer.header("Sec-WebSocket-Protocol", subprotocol.as_bytes());
-        }
-        if let Some(extensions) = self.extensions {
-            writer.header("Sec-WebSocket-Extensions", extensions.as_bytes());
-        }
-        writer.headers(self.headers);
-        writer.end();
-        writer.written()
-    }
-}
-
-/// An HTTP response that is not the upgrade: a refusal, or a page for a request that asked
-/// for no more. The connection ends after it: it says `Connection: close`.
-///
-/// ```
-/// use motews::handshake::Response;
-///
-/// let response = Response::new(403)?.reason("Forbidden")?.body(b"Not from this origin\n");
-/// let mut out = [0; 128];
-/// let len = response.emit_from(0, &mut out);
-/// assert_eq!(
-///     core::str::from_utf8(&out[..len]),
-///     Ok("HTTP/1.1 403 Forbidden\r\n\
-///         Connection: close\r\n\
-///         Content-Length: 21\r\n\
-///         \r\n\
-///         Not from this origin\n"),
-/// );
-/// # Ok::<(), motews::handshake::ConfigError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Response<'a> {
-    status: u16,
-    reason: &'a str,
-    headers: &'a [(&'a str, &'a str)],
-    body: &'a [u8],
-}
-
-impl<'a> Response<'a> {
-    /// A response with this status, without a reason phrase, further headers, or a body.
-    ///
-    /// # Errors
-    /// [`ConfigError::Status`] if it is not in 200..=999: below are no final responses.
-    pub const fn new(status: u16) -> Result<Self, ConfigError> {
-        // 403 for an origin, 404 for a resource, 401 for want of credentials [HS10] [HS11]
-        match status {
-            200..=999 => Ok(Self {
-                status,
-                reason: "",
-                headers: &[],
-                body: &[],
-            }),
-            _ => Err(ConfigError::Status),
-        }
-    }
-
-    /// Returns the status.
-    #[must_use]
-    pub const fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The words after the status, for human readers.
-    ///
-    /// # Errors
-    /// [`ConfigError::HeaderValue`] if there is a control character in it.
-    pub fn reason(self, reason: &'a str) -> Result<Self, ConfigError> {
-        match is_value(reason) {
-            true => Ok(Self { reason, ..self }),
-            false => Err(ConfigError::HeaderValue),
-        }
-    }
-
-    /// Adds headers, as pairs of name and value.
-    ///
-    /// # Errors
-    /// A name that is no token, a value with a control character, or one of `Connection`,
-    /// `Content-Length`, `Transfer-Encoding` and `Sec-WebSocket-Accept`.
-    pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(headers, RESERVED)?;
-        Ok(Self { headers, ..self })
-    }
-
-    /// The body. `Content-Type` is a header like others: add it. The statuses 204 and 304 have no
-    /// body: it is left out.
-    #[must_use]
-    pub const fn body(self, body: &'a [u8]) -> Self {
-        Self { body, ..self }
-    }
-
-    /// Writes the response from its byte `offset` on into `out`, as much as there is room for, and
-    /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
-    pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
-        let mut writer = Writer::new(offset, out);
-        writer.put(b"HTTP/1.1 ");
-        let mut digits = [0; 20];
-        writer.put(decimal(usize::from(self.status), &mut digits));
-        writer.put(b" ");
-        writer.put(self.reason.as_bytes());
-        writer.headers(self.headers);
-        writer.put(b"\r\nConnection: close");
-        // RFC 9110 §6.4.1, §8.6: these end with their head
-        if matches!(self.status, 204 | 304) {
-            writer.end();
-            return writer.written();
-        }
-        writer.header("Content-Length", decimal(self.body.len(), &mut digits));
-        writer.end();
-        writer.put(self.body);
-        writer.written()
-    }
-}
-
-/// `number` in decimal digits.
-fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
-    let mut start = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        start = start.wrapping_sub(1);
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(start..).unwrap_or_default()
-}
-
-impl HandshakeError {
-    /// The response that tells the client what was wrong (§4.2.1, §4.2.2, §10.7): the fitting
-    /// status, and for a version that is not spoken here the one that is (§4.4).
-    #[must_use]
-    pub const fn response(self) -> Response<'static> {
-        // [HS09] [HS20]
-        let status = self.status();
-        let (reason, headers): (_, &[_]) = match status {
-            414 => ("URI Too Long", &[]),
-            426 => (
-                "Upgrade Required",
-                &[
-                    ("Upgrade", "websocket"),
-                    ("Connection", "Upgrade"),
-                    ("Sec-WebSocket-Version", "13"),
-                ],
-            ),
-            431 => ("Request Header Fields Too Large", &[]),
-            _ => ("Bad Request", &[]),
-        };
-        Response {
-            status,
-            reason,
-            headers,
-            body: &[],
-        }
     }
 }

@@ -80,7 +80,9 @@ impl Caller {
             return;
         }
         self.outcome.clear();
-        let Ok(request) = Request::new(HOST, "/", random) else {
+        let client = Request::new(HOST, "/")
+            .and_then(|request| ClientSocket::new(&CONFIG, request, random.fork(), now));
+        let Ok(client) = client else {
             _ = self.outcome.push_str("no seed for masking keys");
             self.calls += 1;
             return;
@@ -94,7 +96,7 @@ impl Caller {
         }
         _ = self.outcome.push_str("calling the host");
         *self = Self {
-            client: Some(ClientSocket::new(&CONFIG, request, random.fork(), now)),
+            client: Some(client),
             since: now,
             calls: self.calls,
             outcome: core::mem::take(&mut self.outcome),

@@ -3,7 +3,7 @@
 
 use heapless::Vec;
 use motews::deflate::{
-    Accepted, Compressor, Context, Decompressor, Deflate, Deflater, Level, WindowBits,
+    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Deflater, Level, WindowBits,
 };
 use motews::{Chunk, CloseCode, DataKind, Message, MessageBuffer, ProtocolViolation, SendError};
 use motews_smoltcp::ServerSocket;
@@ -22,7 +22,7 @@ const CONTEXT: Context = Context {
     takeover: true,
 };
 /// What the board agrees to.
-pub(crate) const DEFLATE: Deflate = Deflate {
+pub(crate) const DEFLATE: DeflateConfig = DeflateConfig {
     send: CONTEXT,
     receive: CONTEXT,
 };
@@ -108,11 +108,11 @@ impl Codec {
     }
 
     /// Has a connection use one, as was agreed there, and tells which. `None`: all are in use.
-    pub(crate) fn begin(codecs: &mut Codecs, accepted: &Accepted) -> Option<usize> {
+    pub(crate) fn begin(codecs: &mut Codecs, agreed: DeflateParams) -> Option<usize> {
         let free = codecs.iter().position(|codec| !codec.is_used)?;
         let codec = codecs.get_mut(free)?;
-        codec.decompressor.renew(accepted.agreed.receive).ok()?;
-        codec.compressor.renew(accepted.agreed.send).ok()?;
+        codec.decompressor.renew(agreed.receive).ok()?;
+        codec.compressor.renew(agreed.send).ok()?;
         codec.is_used = true;
         (codec.received, codec.sent) = (Octets::default(), Octets::default());
         codec.chunk = None;

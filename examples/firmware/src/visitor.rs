@@ -3,10 +3,9 @@
 use core::fmt::Write;
 
 use heapless::{String, Vec};
-use motews::handshake::{HandshakeError, Header, RequestEvent, Response, resource_name};
+use motews::handshake::{HandshakeError, Header, Offers, RequestEvent, Response, path_and_query};
 use motews::pace::Timeouts;
 use motews::{Event, Message, MessageBuffer, ProtocolViolation};
-use motews_smoltcp::deflate::Offers;
 use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::Socket;
@@ -31,6 +30,7 @@ static HTML_LATER: &[(&str, &str)] = &[
 ];
 
 static CONFIG: Config<'static> = Config {
+    offers: Offers::new().deflate(DEFLATE),
     timeouts: Timeouts {
         // A browser opens connections in advance; one that asks for nothing has to go soon.
         handshake: Some(5_000),
@@ -185,15 +185,12 @@ impl Visitor {
                             server.respond(response(403, "Forbidden", &[], b""));
                         }
                         Some(route @ (Route::Readings | Route::Echo)) => {
-                            let accepted = head.offers.accept(&DEFLATE);
-                            let codec = accepted.and_then(|accepted| {
-                                let codec = Codec::begin(codecs, &accepted)?;
-                                server.accept_compressed(upgrade, accepted);
-                                Some(codec)
+                            let agreed = upgrade.agreed().deflate;
+                            let codec = agreed.and_then(|agreed| Codec::begin(codecs, agreed));
+                            server.accept(match codec {
+                                Some(_) => upgrade,
+                                None => upgrade.without_deflate(),
                             });
-                            if codec.is_none() {
-                                server.accept(upgrade);
-                            }
                             *purpose = match (route, codec) {
                                 (Route::Echo, Some(codec)) => Purpose::CompressedEcho(codec),
                                 (Route::Echo, None) => Purpose::Echo,
@@ -269,8 +266,7 @@ enum Route {
 
 impl Route {
     fn of(target: &str) -> Option<Self> {
-        let name = resource_name(target);
-        Some(match name.split_once('?').map_or(name, |(path, _)| path) {
+        Some(match path_and_query(target).0 {
             "/" => Self::Page,
             "/readings" => Self::Readings,
             "/echo" => Self::Echo,
@@ -284,7 +280,6 @@ struct Head {
     route: Option<Route>,
     host: Vec<u8, 64>,
     origin: Vec<u8, 72>,
-    offers: Offers,
     /// One of the two has no room.
     is_cut: bool,
 }
@@ -294,12 +289,10 @@ impl Head {
         route: None,
         host: Vec::new(),
         origin: Vec::new(),
-        offers: Offers::new(),
         is_cut: false,
     };
 
     fn push(&mut self, header: &Header<'_>) {
-        self.offers.push(header);
         let stored = if header.is("Host") {
             self.host.extend_from_slice(header.value)
         } else if header.is("Origin") {

@@ -6,7 +6,7 @@ pub mod transport;
 
 use core::panic::PanicInfo;
 
-use motews::{CloseCode, Connection, Event, Message, Role};
+use motews::{CloseCode, Config, Connection, Event, Message, Role};
 
 unsafe extern "C" {
     /// Exists nowhere: a program that can come here does not link.
@@ -95,11 +95,11 @@ pub mod machine {
 /// An open connection from its first frame to its last, as a firmware has it: it receives, sends,
 /// pings, closes, transmits what is owed, and sees the transport end.
 #[inline(always)]
-pub fn frames<R: Role + 'static>(role: R) {
+pub fn frames<R: Role + 'static>(role: R, config: Config) {
     use machine::{bytes, hand, happened, place};
 
     let connection = place::<Connection<R>>();
-    *connection = Connection::new(role);
+    *connection = Connection::with_config(role, config);
     while !connection.should_shutdown() {
         let mut input = bytes();
         while let Ok(Some(event)) = connection.next_event(&mut input) {

@@ -25,7 +25,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, Deflate, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request,
+    CloseCode, DeflateConfig, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request,
     Response, SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
 };
 
@@ -76,10 +76,10 @@ impl Settings {
                 "pong" => timeouts.pong = time(),
                 "close" => timeouts.close = time(),
                 "deflate" => {
-                    let mut config = Deflate::default();
+                    let mut config = DeflateConfig::default();
                     match value {
                         "" => {}
-                        "max" => config = Deflate::MAX,
+                        "max" => config = DeflateConfig::MAX,
                         "alone" => config.send.takeover = false,
                         _ => panic!("no such compression: {value}"),
                     }

@@ -111,7 +111,7 @@ fn server_any_buffer_and_any_transport_echoes_all() {
 #[test]
 fn client_any_buffer_and_any_transport_echoes_all() {
     for (size, chunk) in SIZES {
-        let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
+        let request = Request::new("example.com", "/").expect("right");
         let talk = [RESPONSE, &talk(None)].concat();
         let buffer = || vec![0; size];
         let script = Script::new(talk.clone(), chunk, false);

@@ -25,7 +25,7 @@ const CLEAN: Ended = Ended::Closed {
 fn client() -> (AsyncClient<Hand>, Script, Hand, usize) {
     let script = Script::new(RESPONSE, 1000, false);
     script.ends(false);
-    let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
+    let request = Request::new("example.com", "/").expect("right");
     let ws = asynch::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
     let hand = Hand::default();
     let mut ws: AsyncClient<Hand> = ws.expect("room").with_clock(hand.clone());
@@ -250,7 +250,7 @@ fn server_has_heard_nothing_may_be_dropped_and_goes_on_otherwise() {
 fn refusal_with_a_body_is_told_with_its_status() {
     let page = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
     let script = Script::new(&page[..], 1000, false);
-    let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
+    let request = Request::new("example.com", "/").expect("right");
     let ws = blocking::WebSocket::client(script, [0; 64], [0; 64], request, Keys::new());
     let mut ws: blocking::WebSocket<'_, _, Client<Keys>, _, _> = ws.expect("room");
     let refused = Ended::Refused(503);
@@ -263,7 +263,7 @@ fn refusal_with_a_body_is_told_with_its_status() {
 #[test]
 fn wrong_request_is_an_error_of_the_same_type() {
     fn call() -> Result<(), Error<NotNow>> {
-        Request::new("example.com", "no path", &mut Keys::new())?;
+        Request::new("example.com", "no path")?;
         Ok(())
     }
     assert_eq!(call(), Err(Error::Config(ConfigError::Target)));
@@ -273,7 +273,7 @@ fn wrong_request_is_an_error_of_the_same_type() {
 fn blocking_close_ends_as_the_async_one_does() {
     let script = Script::new(RESPONSE, 1000, false);
     script.ends(false);
-    let request = Request::new("example.com", "/", &mut Keys::new()).expect("right");
+    let request = Request::new("example.com", "/").expect("right");
     let mut time = 0;
     // A tenth of a second for each look at the clock.
     let clock = move || {

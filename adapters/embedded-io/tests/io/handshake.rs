@@ -1,10 +1,10 @@
 //! Requests and responses of all kinds.
 
 use motews::handshake::{
-    ConfigError, HandshakeError, Request, RequestEvent, Response, ResponseEvent,
+    ConfigError, HandshakeError, Offers, Request, RequestEvent, Response, ResponseEvent,
 };
-use motews::{Client, Ended, Event, Message};
-use motews_embedded_io::{Answer, Config, Error, asynch, blocking};
+use motews::{Client, Ended, Entropy, EntropyError, Event, Message};
+use motews_embedded_io::{Config, Decision, Error, asynch, blocking};
 
 use crate::support::{
     Keys, NotNow, REQUEST, RESPONSE, Script, block_on, chat_request, frame, head_len,
@@ -12,7 +12,7 @@ use crate::support::{
 
 fn answer<'a>(
     request: &[u8],
-    judge: impl FnMut(Result<RequestEvent<'_, 'a>, HandshakeError>) -> Option<Answer<'a>>,
+    judge: impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
 ) -> (Result<(), Error<NotNow>>, String) {
     let script = Script::new(request, 9, false);
     let mut ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
@@ -32,13 +32,73 @@ fn server_is_asked_for_a_page_gives_one() -> Result<(), ConfigError> {
     let long = [b'x'; 500];
     let page = Response::new(200)?.body(&long);
     let (result, written) = answer(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", |event| match event {
-        Err(HandshakeError::NotUpgrade) => Some(Answer::Respond(page)),
+        Err(HandshakeError::NotUpgrade) => Some(Decision::Respond(page)),
         _ => None,
     });
     assert_eq!(result, Err(Error::Ended(Ended::Refused(200))));
     assert!(written.starts_with("HTTP/1.1 200 \r\n"));
     assert!(written.ends_with(&"x".repeat(500)));
     Ok(())
+}
+
+/// RFC 9110 §6.4.1, §9.3.2: no body where there is none, whoever answers; and a whole head.
+#[test]
+fn server_is_asked_for_a_head_or_answers_without_a_body_ends_with_the_head()
+-> Result<(), ConfigError> {
+    for method in ["GET", "HEAD"] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let ask = |response: Response<'static>| {
+            answer(request.as_bytes(), |event| {
+                event.is_err().then_some(Decision::Respond(response))
+            })
+            .1
+        };
+        let page = Response::new(200)?.body(b"a page");
+        let body = if method == "HEAD" { "" } else { "a page" };
+        let text = "HTTP/1.1 200 \r\nConnection: close\r\nContent-Length: 6\r\n\r\n";
+        assert_eq!(ask(page), format!("{text}{body}"));
+        for status in [204, 304] {
+            let response = Response::new(status)?.body(b"gone");
+            let text = format!("HTTP/1.1 {status} \r\nConnection: close\r\n\r\n");
+            assert_eq!(ask(response), text);
+        }
+    }
+    // The adapter's own answer to what is wrong.
+    let wrong = [b"HEAD".to_vec(), REQUEST[3..].to_vec()].concat();
+    let (result, written) = answer(&wrong, |_| None);
+    assert_eq!(
+        result,
+        Err(Error::Ended(Ended::Handshake(HandshakeError::Method)))
+    );
+    assert!(
+        written.ends_with("\r\nContent-Length: 6\r\n\r\n"),
+        "{written}"
+    );
+    Ok(())
+}
+
+/// A client has no key, or offers what is no token: nothing is sent.
+#[test]
+fn client_without_a_key_or_with_a_wrong_offer_sends_nothing() {
+    struct Broken;
+    impl Entropy for Broken {
+        fn fill(&mut self, _: &mut [u8]) -> Result<(), EntropyError> {
+            Err(EntropyError)
+        }
+    }
+    static WRONG: Config<'static> = Config {
+        subprotocols: &["a b"],
+        ..Config::DEFAULT
+    };
+    let request = Request::new("example.com", "/").expect("right");
+    let script = Script::new(RESPONSE, 11, false);
+    let ws = blocking::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Broken);
+    let result = ws.expect("room").connect();
+    assert_eq!(result, Err(Error::Ended(Ended::NoEntropy)));
+    let ws = blocking::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+    let result = ws.expect("room").with_config(&WRONG).connect();
+    assert_eq!(result, Err(Error::Config(ConfigError::Subprotocol)));
+    assert!(script.written().is_empty());
 }
 
 #[test]
@@ -59,9 +119,9 @@ fn server_refuses_at_the_line_or_in_the_end() -> Result<(), ConfigError> {
         let (result, written) = answer(REQUEST, |event| match event {
             Ok(RequestEvent::RequestLine { target, .. }) => {
                 found = target == "/other";
-                (at_once && !found).then_some(Answer::Respond(refusal))
+                (at_once && !found).then_some(Decision::Respond(refusal))
             }
-            Ok(RequestEvent::Done(_)) if !found => Some(Answer::Respond(refusal)),
+            Ok(RequestEvent::Done(_)) if !found => Some(Decision::Respond(refusal)),
             _ => None,
         });
         assert_eq!(result, Err(Error::Ended(Ended::Refused(404))));
@@ -74,13 +134,14 @@ fn server_refuses_at_the_line_or_in_the_end() -> Result<(), ConfigError> {
 fn server_accepts_with_headers_and_a_subprotocol() {
     let (result, written) = answer(&chat_request(), |event| match event {
         Ok(RequestEvent::Done(upgrade)) => {
-            let upgrade = upgrade
+            let answer = upgrade.answer(&Offers::new());
+            let answer = answer
                 .select_subprotocol(Some("chat"))
                 .expect("it is offered");
-            let upgrade = upgrade
+            let answer = answer
                 .headers(&[("Set-Cookie", "session=1")])
                 .expect("right");
-            Some(Answer::Accept(upgrade))
+            Some(Decision::AcceptWith(upgrade, answer))
         }
         _ => None,
     });
@@ -157,15 +218,20 @@ fn server_has_frames_behind_the_request_loses_none() {
     }
 }
 
+static CHAT: Config<'static> = Config {
+    subprotocols: &["chat"],
+    ..Config::DEFAULT
+};
+
 fn ask(response: &[u8]) -> (Result<(), Error<NotNow>>, Vec<String>, Vec<u8>) {
-    let request = Request::new("example.com", "/chat", &mut Keys::new()).expect("right");
+    let request = Request::new("example.com", "/chat").expect("right");
     let request = request
         .headers(&[("Authorization", "Bearer 42")])
         .expect("right");
-    let request = request.subprotocols(&["chat"]).expect("right");
     let script = Script::new(response, 11, true);
     let ws = asynch::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
-    let mut ws: asynch::WebSocket<'_, _, Client<Keys>, _, _> = ws.expect("room");
+    let ws: asynch::WebSocket<'_, _, Client<Keys>, _, _> = ws.expect("room");
+    let mut ws = ws.with_config(&CHAT);
     let mut seen = Vec::new();
     let result = block_on(ws.connect_with(|event| {
         if let ResponseEvent::Header(header) = event {

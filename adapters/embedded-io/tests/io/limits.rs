@@ -1,7 +1,7 @@
 //! What is too small, too big, or not there.
 
 use motews::handshake::Request;
-use motews::{Client, Ended, MessageBuffer, ProtocolViolation, SendError, Server};
+use motews::{Client, Ended, Limits, MessageBuffer, ProtocolViolation, SendError, Server};
 use motews_embedded_io::{BufferTooSmall, Config, Error, MIN_BUFFER, asynch, blocking};
 
 use crate::support::{Keys, REQUEST, Script, block_on, frame};
@@ -22,7 +22,7 @@ fn open(
 #[test]
 fn buffers_below_the_minimum_are_refused_and_at_it_taken() {
     let script = || Script::new(REQUEST, 1, false);
-    let request = Request::new("h", "/", &mut Keys::new()).expect("right");
+    let request = Request::new("h", "/").expect("right");
     for (rx, tx, fits) in [
         (MIN_BUFFER, MIN_BUFFER, true),
         (MIN_BUFFER - 1, MIN_BUFFER, false),
@@ -98,18 +98,25 @@ fn message_of_the_buffers_length_is_received_and_one_octet_more_fails() {
     }
 }
 
+const fn limited(message: u64) -> Limits {
+    Limits {
+        message,
+        ..Limits::DEFAULT
+    }
+}
+
 #[test]
 fn message_of_the_configured_length_is_received_and_one_octet_more_fails() {
     static NONE: Config<'static> = Config {
-        max_message_len: 0,
+        limits: limited(0),
         ..Config::DEFAULT
     };
     static ONE: Config<'static> = Config {
-        max_message_len: 1,
+        limits: limited(1),
         ..Config::DEFAULT
     };
     static MOST: Config<'static> = Config {
-        max_message_len: u64::MAX,
+        limits: limited(u64::MAX),
         ..Config::DEFAULT
     };
     for (config, len, fits) in [

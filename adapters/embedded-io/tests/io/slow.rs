@@ -287,7 +287,7 @@ fn peer_trickles_pings_into_the_closing_is_given_up_in_time() {
 #[test]
 fn page_to_a_slow_reader_comes_whole_and_the_end_is_waited_for() {
     use motews::handshake::{HandshakeError, Response};
-    use motews_embedded_io::Answer;
+    use motews_embedded_io::Decision;
 
     let body = noise(20_000);
     let page = Response::new(200).expect("right").body(&body);
@@ -298,7 +298,7 @@ fn page_to_a_slow_reader_comes_whole_and_the_end_is_waited_for() {
         ws.expect("room").with_clock(link.clone());
     // No upgrade is asked for.
     let accept = ws.accept_with(|event| match event {
-        Ok(motews::handshake::RequestEvent::Done(_)) => Some(Answer::Respond(page)),
+        Ok(motews::handshake::RequestEvent::Done(_)) => Some(Decision::Respond(page)),
         Err(HandshakeError::NotUpgrade) => None,
         _ => None,
     });
@@ -421,7 +421,7 @@ fn both_send_at_once_in_halves_both_finish() {
     }
 
     let (up, down) = (Pipe::default(), Pipe::default());
-    let request = Request::new("h", "/", &mut Keys::new()).expect("right");
+    let request = Request::new("h", "/").expect("right");
     let transport = Duplex {
         reader: up.clone(),
         writer: down.clone(),

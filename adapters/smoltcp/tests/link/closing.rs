@@ -151,9 +151,10 @@ fn open_peer_without_messages_is_told_that_it_is_idle() {
     let address = net.server.address;
     net.client.connect(socket, address, 80);
     let mut server = Server::new(&IDLE);
-    let mut random = Random(7);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(7);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     // It never has its message back whole, so it never closes.
     let mut sender = Sender::new(Vec::new());
     sender.received.push((DataKind::Text, Vec::new()));
@@ -182,9 +183,10 @@ fn closed_client_waits_for_the_server_s_fin_and_not_for_ever() {
         let address = net.server.address;
         net.client.connect(socket, address, 80);
         let mut server = Server::new(&CONFIG);
-        let mut random = Random(7);
-        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-        let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+        let random = Random(7);
+        let request = Request::new("10.0.0.1", "/").unwrap();
+        let mut client: ClientSocket<'_, _> =
+            ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
         let mut sender = Sender::new(Vec::new());
         let mut stopped = Instant::ZERO;
         net.run(Duration::from_secs(100), |net| {

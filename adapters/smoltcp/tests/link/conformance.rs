@@ -298,9 +298,8 @@ impl Adapter for Rings {
         let address = net.server.address;
         net.client.connect(caller, address, 80);
         let (side, socket, peer) = if self.is_client {
-            let mut random = Random(7);
-            let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-            let client = ClientSocket::new(config, request, random, net.now);
+            let request = Request::new("10.0.0.1", "/").unwrap();
+            let client = ClientSocket::new(config, request, Random(7), net.now).unwrap();
             (Side::Client(client), caller, listener)
         } else {
             (Side::Server(ServerSocket::new(config)), listener, caller)

@@ -4,26 +4,32 @@ use core::cell::Cell;
 use std::rc::Rc;
 
 use motews::Side::{Local, Remote};
-use motews::deflate::{Compressor, Context, Decompressor, Deflate, Level, WindowBits};
-use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent, ServerHandshake};
+use motews::deflate::{
+    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Level, WindowBits,
+};
+use motews::handshake::{HandshakeError, Offers, Request, RequestEvent, ResponseEvent};
 use motews::{
     Chunk, Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Ended, Entropy,
-    EntropyError, Event, ProtocolViolation, SendError,
+    EntropyError, Event, Limits, ProtocolViolation, SendError,
 };
-use motews_smoltcp::deflate::Offers;
 use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, ServerSocket};
 use smoltcp::iface::SocketHandle;
 use smoltcp::time::Duration;
 
-use crate::support::{ACCEPTED, CONFIG, Faults, Net, REQUEST, Random, Raw, Rig, closed};
+use crate::support::{ACCEPTED, Faults, Net, REQUEST, Random, Raw, Rig, closed};
 
 const KIB: Context = Context {
     window_bits: WindowBits::new(10).unwrap(),
     takeover: true,
 };
-const DEFLATE: Deflate = Deflate {
+const DEFLATE: DeflateConfig = DeflateConfig {
     send: KIB,
     receive: KIB,
+};
+
+static PACKED: Config<'static> = Config {
+    offers: Offers::new().deflate(DEFLATE),
+    ..Config::DEFAULT
 };
 
 /// What a browser offers.
@@ -38,7 +44,6 @@ fn request(extensions: &str) -> String {
 /// An echo as firmware has it: what cannot be sent yet waits in little memory.
 struct Echo {
     server: ServerSocket<'static>,
-    offers: Offers,
     decompressor: Decompressor<Vec<u8>>,
     compressor: Compressor<Vec<u8>>,
     kind: DataKind,
@@ -51,8 +56,7 @@ struct Echo {
 impl Echo {
     fn new() -> Self {
         Self {
-            server: ServerSocket::new(&CONFIG),
-            offers: Offers::new(),
+            server: ServerSocket::new(&PACKED),
             decompressor: Decompressor::new(vec![0; 1024], KIB, u64::MAX).unwrap(),
             compressor: Compressor::new(vec![0; 2700], KIB, Level::Fast).unwrap(),
             kind: DataKind::Binary,
@@ -96,18 +100,12 @@ impl Echo {
             let limit = if self.part.is_some() { 0 } else { 64 };
             match self.server.poll(tcp, net.now, limit) {
                 None => return,
-                Some(ServerEvent::Request(RequestEvent::Header(header))) => {
-                    self.offers.push(&header);
-                }
                 Some(ServerEvent::Request(RequestEvent::Done(upgrade))) => {
-                    match self.offers.accept(&DEFLATE) {
-                        Some(accepted) => {
-                            self.decompressor.renew(accepted.agreed.receive).unwrap();
-                            self.compressor.renew(accepted.agreed.send).unwrap();
-                            self.server.accept_compressed(upgrade, accepted);
-                        }
-                        None => self.server.accept(upgrade),
+                    if let Some(agreed) = upgrade.agreed().deflate {
+                        self.decompressor.renew(agreed.receive).unwrap();
+                        self.compressor.renew(agreed.send).unwrap();
                     }
+                    self.server.accept(upgrade);
                 }
                 Some(ServerEvent::Received(Event::Data(chunk))) => {
                     self.kind = chunk.kind;
@@ -263,35 +261,17 @@ fn offer_that_does_not_fit_the_memory_is_declined() {
     }
 }
 
-/// What `Offers` of `N` bytes make of a request's headers.
-fn accepted<const N: usize>(request: &str) -> Option<String> {
-    let mut offers = Offers::<N>::new();
-    // A header that is longer than the room for it comes in parts.
-    let mut handshake = ServerHandshake::new([0; 64]);
-    let mut input = request.as_bytes();
-    while let Some(event) = handshake.next_event(&mut input).unwrap() {
-        if let RequestEvent::Header(header) = event {
-            offers.push(&header);
-        }
-    }
-    let accepted = offers.accept(&DEFLATE)?;
-    Some(accepted.response.as_str().to_owned())
-}
-
+/// An offer that is longer than the line, and one in the next header.
 #[test]
-fn offers_beyond_the_room_for_them_leave_those_that_are_whole() {
-    let answer = Some("permessage-deflate; client_max_window_bits=10".to_owned());
-    let one = request(OFFER);
-    assert_eq!(accepted::<0>(&one), None);
-    assert_eq!(accepted::<1>(&one), None);
-    assert_eq!(accepted::<41>(&one), None);
-    assert_eq!(accepted::<42>(&one), answer);
-    let two = request(&format!(
-        "{OFFER}, permessage-deflate; server_max_window_bits=10"
-    ));
-    assert_eq!(accepted::<60>(&two), answer);
-    let split = request(&format!("x-other\r\nSec-WebSocket-Extensions: {OFFER}"));
-    assert_eq!(accepted::<128>(&split), answer);
+fn offer_in_parts_is_accepted() {
+    let long = format!("x-other; a={}, {OFFER}", "b".repeat(1000));
+    let split = format!("x-other\r\nSec-WebSocket-Extensions: {OFFER}");
+    for offer in [long, split] {
+        let mut net = Net::new(Faults::default(), 7);
+        let mut raw = Raw::connect(&mut net, 4096);
+        let given = agree(&mut net, &mut raw, &mut Echo::new(), &offer, 500, 500).1;
+        assert_eq!(given, "permessage-deflate; client_max_window_bits=10");
+    }
 }
 
 #[test]
@@ -304,32 +284,26 @@ fn connection_without_an_agreement_refuses_to_compress() {
     assert!(rig.server.is_open());
 }
 
-/// Offers that were kept from another request are not agreed on with this one.
+/// A server with no memory left goes on without.
 #[test]
-fn accepted_compression_that_was_not_offered_is_not_used() {
-    let mut offers = Offers::<128>::new();
-    let earlier = request(OFFER);
-    let mut handshake = ServerHandshake::new([0; 128]);
-    let mut input = earlier.as_bytes();
-    while let Some(event) = handshake.next_event(&mut input).unwrap() {
-        if let RequestEvent::Header(header) = event {
-            offers.push(&header);
-        }
-    }
+fn offer_that_is_accepted_without_compression_has_none() {
     let mut rig = Rig::new(500, 500);
-    rig.raw.send(REQUEST);
+    rig.server = ServerSocket::new(&PACKED);
+    rig.raw.send(request(OFFER));
     let opened = rig.net.run(Duration::from_secs(1), |net| {
         let tcp = net.server.tcp(rig.listener);
         while let Some(event) = rig.server.poll(tcp, net.now, 0) {
             if let ServerEvent::Request(RequestEvent::Done(upgrade)) = event {
-                let accepted = offers.accept(&DEFLATE).unwrap();
-                rig.server.accept_compressed(upgrade, accepted);
+                assert!(upgrade.agreed().deflate.is_some());
+                rig.server.accept(upgrade.without_deflate());
             }
         }
         rig.raw.poll(&mut net.client);
-        rig.server.is_open()
+        rig.server.is_open() && rig.raw.received.len() >= ACCEPTED.len()
     });
     assert!(opened);
+    assert_eq!(rig.server.agreed(), None);
+    assert_eq!(rig.raw.take(), ACCEPTED.as_bytes());
     let mut compressor = Compressor::new([0; 2700], KIB, Level::Fast).unwrap();
     let tcp = rig.net.server.tcp(rig.listener);
     let sent = (rig.server).send_compressed(tcp, &mut compressor, DataKind::Text, b"x", true);
@@ -378,7 +352,7 @@ impl Entropy for Failing {
 
 /// A client that offers compression, and sends messages one after the other.
 struct Caller {
-    client: ClientSocket<'static, Failing, 160>,
+    client: ClientSocket<'static, Failing>,
     fails: Rc<Cell<Option<u8>>>,
     socket: SocketHandle,
     decompressor: Decompressor<Vec<u8>>,
@@ -394,16 +368,19 @@ struct Caller {
 
 impl Caller {
     /// One that calls, with rings of these sizes.
-    fn new(net: &mut Net, deflate: Deflate, rx: usize, tx: usize) -> Self {
+    fn new(net: &mut Net, deflate: DeflateConfig, rx: usize, tx: usize) -> Self {
+        let config = Box::leak(Box::new(Config {
+            offers: Offers::new().deflate(deflate),
+            ..Config::DEFAULT
+        }));
         let socket = net.client.socket(rx, tx);
         let address = net.server.address;
         net.client.connect(socket, address, 80);
-        let mut random = Random(7);
-        let request = Request::new("10.0.0.1", "/echo", &mut random).unwrap();
+        let random = Random(7);
+        let request = Request::new("10.0.0.1", "/echo").unwrap();
         let fails = Rc::new(Cell::new(None));
         let entropy = Failing(random, Rc::clone(&fails));
-        let mut client = ClientSocket::new(&CONFIG, request, entropy, net.now);
-        client.offer(deflate);
+        let client = ClientSocket::new(config, request, entropy, net.now).unwrap();
         Self {
             client,
             fails,
@@ -423,7 +400,7 @@ impl Caller {
         let tcp = net.client.tcp(self.socket);
         while let Some(event) = self.client.poll(tcp, net.now, usize::MAX) {
             match event {
-                ClientEvent::Response(ResponseEvent::Done { .. }) => {
+                ClientEvent::Response(ResponseEvent::Done(_)) => {
                     let agreed = self.client.agreed().unwrap();
                     self.decompressor.renew(agreed.receive).unwrap();
                     self.compressor.renew(agreed.send).unwrap();
@@ -476,13 +453,13 @@ fn client_and_server_compress_through_rings_of_any_size() {
         window_bits: WindowBits::new(bits).unwrap(),
         takeover,
     };
-    let deflate = |send, receive| Deflate { send, receive };
+    let deflate = |send, receive| DeflateConfig { send, receive };
     for (wanted, agreed, (rx, tx)) in [
         (DEFLATE, DEFLATE, (64, 60)),
         (DEFLATE, DEFLATE, (1, 131)),
         (
-            Deflate::MAX,
-            deflate(KIB, Deflate::MAX.receive),
+            DeflateConfig::MAX,
+            deflate(KIB, DeflateConfig::MAX.receive),
             (4096, 4096),
         ),
         (
@@ -522,8 +499,13 @@ fn client_and_server_compress_through_rings_of_any_size() {
                 assert!(caller.payload.1 < 2_000, "{:?} octets", caller.payload);
             }
         }
-        assert_eq!(caller.client.agreed(), Some(agreed));
-        let theirs = deflate(agreed.receive, agreed.send);
+        let DeflateConfig { send, receive } = agreed;
+        let own = DeflateParams { send, receive };
+        assert_eq!(caller.client.agreed(), Some(own));
+        let theirs = DeflateParams {
+            send: receive,
+            receive: send,
+        };
         assert_eq!(
             echo.server.agreed().map(|it| it.receive),
             Some(theirs.receive)
@@ -576,13 +558,15 @@ fn send_compressed_without_a_key_for_its_second_frame_tells_of_the_first() {
     assert_eq!(tcp.send_queue(), 40 + sent.written);
 }
 
-/// The nonce of RFC 6455 §1.3, to which [`ACCEPTED`] is the answer.
-struct Sample;
+/// The nonce of RFC 6455 §1.3 first, to which [`ACCEPTED`] is the answer.
+struct Sample(Random);
 
 impl Entropy for Sample {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        let sample = b"the sample nonce";
-        (bytes.iter_mut().zip(sample)).for_each(|(to, from)| *to = *from);
+        match bytes.len() {
+            16 => bytes.copy_from_slice(b"the sample nonce"),
+            _ => self.0.fill(bytes)?,
+        }
         Ok(())
     }
 }
@@ -590,12 +574,17 @@ impl Entropy for Sample {
 /// What a client comes to, whose request offers [`DEFLATE`] or nothing, given an answer with these
 /// headers and frames: its request, whether it has opened with what, and its end.
 fn answered(
-    offer: Option<Deflate>,
+    offer: Option<DeflateConfig>,
     headers: &str,
     frames: &[u8],
-) -> (String, Option<Option<Deflate>>, Option<Ended>) {
-    static LIMITED: Config<'static> = Config {
-        max_message_len: 10,
+) -> (String, Option<Option<DeflateParams>>, Option<Ended>) {
+    let offers = Offers::new();
+    let config = Config {
+        limits: Limits {
+            message: 10,
+            ..Limits::DEFAULT
+        },
+        offers: offer.map_or(offers, |offer| offers.deflate(offer)),
         ..Config::DEFAULT
     };
     let mut net = Net::new(Faults::default(), 1);
@@ -603,12 +592,10 @@ fn answered(
     let socket = net.client.socket(300, 300);
     let address = net.server.address;
     net.client.connect(socket, address, 80);
-    let request = Request::new("10.0.0.1", "/", &mut Sample).unwrap();
-    let mut client: ClientSocket<'_, _, 160> =
-        ClientSocket::new(&LIMITED, request, Random(3), net.now);
-    if let Some(offer) = offer {
-        client.offer(offer);
-    }
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let entropy = Sample(Random(3));
+    let mut client: ClientSocket<'_, _, 48> =
+        ClientSocket::new(&config, request, entropy, net.now).unwrap();
     let mut decompressor = Decompressor::new(vec![0; 1 << 15], KIB, 10).unwrap();
     let (mut request, mut opened, mut end) = (String::new(), None, None);
     net.run(Duration::from_secs(30), |net| {
@@ -620,13 +607,11 @@ fn answered(
             raw.send(headers);
             raw.send("\r\n");
             raw.send(frames);
-            // Too late: the request is out.
-            client.offer(Deflate::MAX);
         }
         let tcp = net.client.tcp(socket);
         while let Some(event) = client.poll(tcp, net.now, 100) {
             match event {
-                ClientEvent::Response(ResponseEvent::Done { .. }) => opened = Some(client.agreed()),
+                ClientEvent::Response(ResponseEvent::Done(_)) => opened = Some(client.agreed()),
                 ClientEvent::Received(Event::Data(mut chunk)) => {
                     let result = loop {
                         match decompressor.next(&mut chunk, &mut [0; 20]) {
@@ -656,7 +641,7 @@ fn client_offers_what_it_has_memory_for() {
             "permessage-deflate; server_max_window_bits=10; client_max_window_bits=10",
         ),
         (
-            Some(Deflate::MAX),
+            Some(DeflateConfig::MAX),
             "permessage-deflate; client_max_window_bits",
         ),
     ] {
@@ -674,7 +659,7 @@ fn client_offers_what_it_has_memory_for() {
 fn client_given_an_answer_agrees_or_fails() {
     let bits = |bits| WindowBits::new(bits).unwrap();
     let kib = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10";
-    let smaller = Deflate {
+    let smaller = DeflateParams {
         send: Context {
             window_bits: bits(8),
             takeover: false,
@@ -685,7 +670,13 @@ fn client_given_an_answer_agrees_or_fails() {
         },
     };
     for (answer, agreed) in [
-        (format!("{kib}\r\n"), Some(DEFLATE)),
+        (
+            format!("{kib}\r\n"),
+            Some(DeflateParams {
+                send: KIB,
+                receive: KIB,
+            }),
+        ),
         (
             // The longest there is.
             "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \

@@ -57,8 +57,8 @@ impl Sender {
                         assert!(self.received.last() == self.messages.get(self.received.len() - 1));
                     }
                 }
-                ClientEvent::Response(ResponseEvent::Done { subprotocol }) => {
-                    assert_eq!(subprotocol, None);
+                ClientEvent::Response(ResponseEvent::Done(agreed)) => {
+                    assert_eq!(agreed.subprotocol, None);
                 }
                 ClientEvent::Ended(end) => self.end = Some(end),
                 _ => {}
@@ -112,9 +112,10 @@ fn echo(rings: [usize; 4], messages: Vec<(DataKind, Vec<u8>)>) {
     net.client.connect(socket, address, 80);
 
     let mut server: ServerSocket<'_> = ServerSocket::new(&CONFIG);
-    let mut random = Random(7);
-    let request = Request::new("10.0.0.1", "/echo", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(7);
+    let request = Request::new("10.0.0.1", "/echo").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let mut sender = Sender::new(messages);
     let mut end = None;
     let done = net.run(Duration::from_secs(3600), |net| {
@@ -273,9 +274,10 @@ fn sockets_side_by_side_do_not_disturb_each_other() {
         let address = net.server.address;
         net.client.connect(socket, address, 80);
         let mut random = Random(11 + i as u64);
-        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+        let request = Request::new("10.0.0.1", "/").unwrap();
         let sender = Sender::new(messages(20, 900, &mut random));
-        let client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+        let client: ClientSocket<'_, _> =
+            ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
         clients.push((socket, client, sender));
     }
     let done = net.run(Duration::from_secs(60), |net| {

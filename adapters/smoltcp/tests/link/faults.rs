@@ -23,10 +23,10 @@ fn hour(faults: Faults, mtu: usize, rings: [usize; 2], seed: u64) -> (usize, usi
         let socket = net.client.socket(rx, tx);
         let address = net.server.address;
         net.client.connect(socket, address, 80);
-        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+        let request = Request::new("10.0.0.1", "/").unwrap();
         let mut sender = Sender::new(messages(30, 600, &mut random));
         let mut client: ClientSocket<'_, _> =
-            ClientSocket::new(&CONFIG, request, random.clone(), net.now);
+            ClientSocket::new(&CONFIG, request, random.clone(), net.now).unwrap();
         let done = net.run(Duration::from_secs(600), |net| {
             for (server, listener) in servers.iter_mut().zip(listeners) {
                 _ = poll_echo(server, net.server.tcp(listener), net.now);
@@ -147,9 +147,10 @@ fn bad_wire_empty_messages_are_counted() {
     let address = net.server.address;
     net.client.connect(socket, address, 80);
     let mut server = Server::new(&CONFIG);
-    let mut random = Random(7);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(7);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let mut sender = Sender::new(vec![(DataKind::Text, Vec::new()); 50]);
     net.run(Duration::from_secs(600), |net| {
         _ = poll_echo(&mut server, net.server.tcp(listener), net.now);

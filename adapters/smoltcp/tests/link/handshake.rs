@@ -1,6 +1,6 @@
 //! Requests and answers.
 
-use motews::handshake::{HandshakeError, Request, RequestEvent, Response, ResponseEvent};
+use motews::handshake::{HandshakeError, Offers, Request, RequestEvent, Response, ResponseEvent};
 use motews::{Deadline, Ended, Message};
 use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, ServerSocket};
 use smoltcp::time::{Duration, Instant};
@@ -105,6 +105,34 @@ fn request_for_a_page_streams_it_through_a_tiny_ring() {
     assert!(text.ends_with(&"x".repeat(20_000)));
 }
 
+/// RFC 9110 §6.4.1, §9.3.2: no body where there is none, whoever answers; and a whole head.
+#[test]
+fn request_for_a_head_or_a_bodiless_status_gets_no_body() {
+    let ask = |request: &[u8], response: Option<Response<'static>>| {
+        let mut net = Net::new(Faults::default(), 1);
+        let (bytes, _, end) = answer(&mut net, &CONFIG, (64, 131), request, |_, _| response);
+        assert!(matches!(end, Some(Ended::Refused(_))), "{end:?}");
+        String::from_utf8(bytes).unwrap()
+    };
+    let (get, head) = (b"GET / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n");
+    let page = Response::new(200).unwrap().body(b"a page");
+    let start = "HTTP/1.1 200 \r\nConnection: close\r\nContent-Length: 6\r\n\r\n";
+    assert_eq!(ask(get, Some(page)), format!("{start}a page"));
+    assert_eq!(ask(head, Some(page)), start);
+    for status in [204, 304] {
+        let response = Response::new(status).unwrap().body(b"gone");
+        for request in [&get[..], head] {
+            let text = format!("HTTP/1.1 {status} \r\nConnection: close\r\n\r\n");
+            assert_eq!(ask(request, Some(response)), text);
+        }
+    }
+    // The adapter's own answer to what is wrong.
+    let wrong = REQUEST.replace("GET ", "HEAD ");
+    let text = ask(wrong.as_bytes(), None);
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    assert!(text.ends_with("\r\nContent-Length: 6\r\n\r\n"), "{text}");
+}
+
 #[test]
 fn request_beyond_what_there_is_room_for_gets_503() {
     let mut net = Net::new(Faults::default(), 1);
@@ -138,7 +166,7 @@ fn request_that_is_wrong_gets_the_error_s_own_response() {
 #[test]
 fn request_that_offers_subprotocols_gets_the_server_s_choice() {
     let config = Config {
-        subprotocols: &["b", "a"],
+        offers: Offers::new().subprotocols(&["b", "a"]),
         ..Config::DEFAULT
     };
     let offer = REQUEST.replace("Upgrade: w", "Sec-WebSocket-Protocol: a, b\r\nUpgrade: w");
@@ -192,9 +220,10 @@ fn client(answer: &str) -> (Vec<String>, Option<Ended>, Instant) {
     let socket = net.client.socket(50, 131);
     let address = net.server.address;
     net.client.connect(socket, address, 80);
-    let mut random = Random(3);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(3);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let (mut events, mut end) = (Vec::new(), None);
     net.run(Duration::from_secs(40), |net| {
         raw.poll(&mut net.server);
@@ -260,9 +289,10 @@ fn client_that_no_one_answers_is_lost() {
     let socket = net.client.socket(50, 131);
     let address = net.server.address;
     net.client.connect(socket, address, 81);
-    let mut random = Random(3);
-    let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
-    let mut client: ClientSocket<'_, _> = ClientSocket::new(&CONFIG, request, random, net.now);
+    let random = Random(3);
+    let request = Request::new("10.0.0.1", "/").unwrap();
+    let mut client: ClientSocket<'_, _> =
+        ClientSocket::new(&CONFIG, request, random, net.now).unwrap();
     let lost = net.run(Duration::from_secs(1), |net| {
         let event = client.poll(net.client.tcp(socket), net.now, 0);
         matches!(event, Some(ClientEvent::Ended(Ended::Lost)))

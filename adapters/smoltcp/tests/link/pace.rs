@@ -65,15 +65,15 @@ impl Slow {
         let socket = net.client.socket(256, 256);
         let address = net.server.address;
         net.client.connect(socket, address, 80);
-        let mut random = Random(7);
-        let request = Request::new("10.0.0.1", "/", &mut random).unwrap();
+        let random = Random(7);
+        let request = Request::new("10.0.0.1", "/").unwrap();
         // Its own deadlines are not what is tested.
         static PATIENT: Config<'static> = {
             let mut config = Config::DEFAULT;
             config.timeouts = Timeouts::NONE;
             config
         };
-        let client = ClientSocket::new(&PATIENT, request, random, net.now);
+        let client = ClientSocket::new(&PATIENT, request, random, net.now).unwrap();
         Self {
             net,
             listener,

@@ -29,7 +29,7 @@ use crate::error::AcceptError;
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
-/// How much is read at once, in octets: all connections of a loop share this buffer. It stays in
+/// How much is read at once, in bytes: all connections of a loop share this buffer. It stays in
 /// the cache, and holds a message of 64 KiB whole.
 const READ_LEN: usize = 128 * 1024;
 

@@ -164,7 +164,7 @@ impl ServerBuilder {
     /// Compresses messages for the peers that ask for it (RFC 7692): see
     /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
     ///
-    /// A connection takes 61 KiB more with `Deflate::default()`. Without
+    /// A connection takes 61 KiB more with `DeflateConfig::DEFAULT`. Without
     /// [takeover](crate::Context::takeover) of what is sent it takes 34 KiB, its window for
     /// receiving: then one compressor serves all connections of a loop.
     ///
@@ -177,18 +177,18 @@ impl ServerBuilder {
     /// - What a handler has a [`Hub`] compress counts against no turn: see [`Hub::broadcast`].
     ///
     /// ```
-    /// use motews_std::{Context, Deflate, Server};
+    /// use motews_std::{Context, DeflateConfig, Server};
     ///
     /// let each_alone = Context { takeover: false, ..Context::default() };
     /// let server = Server::builder()
-    ///     .deflate(Deflate { send: each_alone, receive: each_alone })
+    ///     .deflate(DeflateConfig { send: each_alone, receive: each_alone })
     ///     .bind("127.0.0.1:0")?;
     /// # drop(server);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     // [PD30]
     #[cfg(feature = "deflate")]
-    pub fn deflate(mut self, config: motews::deflate::Deflate) -> Self {
+    pub fn deflate(mut self, config: motews::deflate::DeflateConfig) -> Self {
         self.builder = self.builder.deflate(config);
         self
     }

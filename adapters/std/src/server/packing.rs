@@ -12,7 +12,7 @@ mod on {
     use std::collections::BTreeMap;
     use std::collections::btree_map::Entry;
 
-    use motews::deflate::{Context, Deflate, WindowBits, wire_limit};
+    use motews::deflate::{Context, DeflateParams, WindowBits, wire_limit};
     use motews::{Chunk, Config, ProtocolViolation};
 
     use crate::deflate::{Compress, Inflate, Octets, Traffic};
@@ -35,7 +35,7 @@ mod on {
             window_bits: window,
             takeover: false,
         };
-        let agreed = Deflate {
+        let agreed = DeflateParams {
             send,
             receive: Context::default(),
         };

@@ -329,7 +329,7 @@ impl<D: Default> Slot<D> {
             .take()
             .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
         let mut rest = &*input;
-        let Some(judged) = reading.read(&mut rest) else {
+        let Some(judged) = reading.read(&mut rest, &settings.builder) else {
             rare.reading = Some(reading);
             return &mut [];
         };
@@ -446,6 +446,10 @@ impl<D: Default> Slot<D> {
                 break wants;
             }
             core.transmit(context);
+            if context.cork.len() == 0 {
+                // What is owed waits for something else.
+                break wants;
+            }
             core.flush(context);
         };
         if core.session.connection().state() != State::Open {

@@ -13,7 +13,7 @@ mod zlib_peers;
 use core::fmt;
 use core::str::FromStr;
 
-use motews_std::{Context, Deflate, WindowBits};
+use motews_std::{Context, DeflateConfig, WindowBits};
 
 use crate::samples;
 
@@ -134,19 +134,19 @@ impl Terms {
 
     /// As a server of motews has it.
     #[must_use]
-    pub fn deflate(self) -> Option<Deflate> {
+    pub fn deflate(self) -> Option<DeflateConfig> {
         let alone = Context {
             takeover: false,
             ..Context::default()
         };
         match self {
             Self::Off => None,
-            Self::Alone => Some(Deflate {
+            Self::Alone => Some(DeflateConfig {
                 send: alone,
                 receive: alone,
             }),
-            Self::Takeover12 => Some(Deflate::default()),
-            Self::Takeover15 => Some(Deflate::MAX),
+            Self::Takeover12 => Some(DeflateConfig::default()),
+            Self::Takeover15 => Some(DeflateConfig::MAX),
         }
     }
 }

@@ -20,11 +20,11 @@ use firmware::board::{self, Board, Ethernet};
 use firmware::embassy::{self, Time};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
-use motews::handshake::{HandshakeError, RequestEvent, Response, resource_name};
+use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
 use motews::pace::Timeouts;
 use motews::{Ended, SendError, Server};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Answer, Config, Error};
+use motews_embedded_io::{Config, Decision, Error};
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// Connections at once, and so many tasks.
@@ -254,7 +254,7 @@ fn open<'a>(
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
     socket.accept_with(move |event| match event {
         Ok(RequestEvent::RequestLine { target, .. }) => {
-            let path = resource_name(target.as_str());
+            let (path, _) = path_and_query(target.as_str());
             *file = FILES.iter().find(|(name, ..)| *name == path);
             None
         }
@@ -266,7 +266,7 @@ fn open<'a>(
                 }
                 None => Response::new(404).ok()?,
             };
-            Some(Answer::Respond(response))
+            Some(Decision::Respond(response))
         }
         _ => None,
     })

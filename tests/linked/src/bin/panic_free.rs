@@ -6,17 +6,17 @@
 use core::fmt::Write;
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, Deflate, Deflater, Inflater, Level, Malformed, Offers,
-    Parameters, WindowBits, wire_limit,
+    Compressor, Context, Decompressor, Deflater, Inflater, Level, Malformed, WindowBits, wire_limit,
 };
 use motews::handshake::{
-    Ascii, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadConfig, Header,
-    Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Upgrade, resource_name,
+    Agreed, Answer, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, Header,
+    Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Text,
+    Upgrade, path_and_query, subprotocols,
 };
 use motews::pace::{self, Deadline};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Config, Connection, ControlPayload, ControlSlots,
-    ControlStorage, DataFrame, Deadlines, Ended, Entropy, EntropyError, FrameHeader, Mask, Message,
+    ControlStorage, DataFrame, Deadlines, Ended, Entropy, EntropyError, FrameHeader, Limits, Mask, Message,
     MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace, ProtocolViolation, Role, SendError,
     Server, Session, State, Timeouts, Utf8Validator, Window,
 };
@@ -42,6 +42,7 @@ fn main() {
     tokens();
     server_handshake::<[u8; 128]>();
     server_handshake::<&mut [u8]>();
+    offers();
     client_handshake::<[u8; 128]>();
     client_handshake::<&mut [u8]>();
     inflate::<[u8; 1 << 10]>();
@@ -50,7 +51,7 @@ fn main() {
     deflate::<&mut [u8]>();
     compressed::<Server, &mut [u8]>();
     compressed::<Client<Generator>, [u8; 1 << 10]>();
-    negotiation();
+    windows();
     texts();
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
@@ -258,68 +259,116 @@ fn tokens() {
         }
     }
     used(place::<Header<'_>>().is(any()));
-    let text = place::<Ascii<'_>>();
+    let text = place::<Text<'_>>();
     used(text.as_bytes());
     used(text.as_str());
     used(text.len());
     used(*text == any::<&str>());
-    used(resource_name(any()));
+    used(path_and_query(any()));
+    for name in subprotocols(bytes()) {
+        used(name);
+    }
 }
 
 /// `handshake`: the server's side.
 fn server_handshake<B: AsMut<[u8]> + 'static>() {
     *place() = match any() {
         true => ServerHandshake::new(any::<B>()),
-        false => ServerHandshake::with_config(any::<B>(), any::<HeadConfig>()),
-    }
-    .subprotocols(any());
+        false => ServerHandshake::with_limits(any::<B>(), any::<Limits>()),
+    };
     let mut input: &[u8] = bytes();
-    let handshake = place::<ServerHandshake<'_, B>>();
-    used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
-    used(handshake.step(&mut input));
+    let offers = place::<Offers<'_>>();
+    let handshake = place::<ServerHandshake<B>>();
+    used::<Result<Option<RequestEvent<'_>>, _>>(handshake.next_event(&mut input, offers));
+    used(handshake.step(&mut input, offers));
     used(handshake.event());
     used(handshake.is_done());
-    let handshake = place::<ServerHandshake<'_, [u8; 0]>>();
-    used::<Result<Option<RequestEvent<'_, '_>>, _>>(handshake.next_event_in(bytes(), &mut input));
+    used(handshake.is_head());
+    let handshake = place::<ServerHandshake<[u8; 0]>>();
+    used::<Result<Option<RequestEvent<'_>>, _>>(handshake.next_event_in(
+        bytes(),
+        &mut input,
+        offers,
+    ));
     used(input);
+    let upgrade = Upgrade::from_headers(any(), any(), headers(), offers, any::<Limits>());
+    used(upgrade);
 
-    used(place::<Upgrade<'_>>().subprotocol());
-    used(any::<Upgrade<'_>>().select_subprotocol(any()));
-    used(any::<Upgrade<'_>>().extensions(any()));
-    used(any::<Upgrade<'_>>().headers(any()));
-    used(place::<Upgrade<'_>>().emit_from(any(), bytes()));
+    used(place::<Upgrade>().agreed());
+    used(place::<Upgrade>().status());
+    used(any::<Upgrade>().without_deflate());
+    used(place::<Upgrade>().answer(offers));
+    let answer = place::<Answer<'_>>();
+    used(answer.subprotocol());
+    used(any::<Answer<'_>>().select_subprotocol(any()));
+    used(any::<Answer<'_>>().extensions(any()));
+    used(any::<Answer<'_>>().headers(any()));
+    place::<Upgrade>().each_header(answer, |name, value| used((name, value)));
+    used(place::<Upgrade>().emit_from(any(), bytes(), answer));
 
     used(Response::new(any()));
     used(any::<Response<'_>>().status());
     used(any::<Response<'_>>().reason(any()));
     used(any::<Response<'_>>().headers(any()));
     used(any::<Response<'_>>().body(bytes()));
+    used(any::<Response<'_>>().head(any()));
+    used(place::<Response<'_>>().is_head());
     used(place::<Response<'_>>().emit_from(any(), bytes()));
     used(any::<HandshakeError>().status());
     used(any::<HandshakeError>().response());
 }
 
+/// `handshake`: what both sides have.
+fn offers() {
+    let offers = place::<Offers<'_>>();
+    *offers = Offers::new()
+        .subprotocols(any())
+        .extensions(any())
+        .deflate(any())
+        .deflate_memory(any());
+    used(offers.subprotocol(any()));
+}
+
+/// Headers that someone else has parsed.
+fn headers() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    core::iter::from_fn(any)
+}
+
 /// `handshake`: the client's side.
 fn client_handshake<B: AsMut<[u8]> + 'static>() {
-    used(Request::new(any(), any(), &mut Generator));
+    match Key::new(&mut Generator) {
+        Ok(key) => *place() = key,
+        Err(error) => used(error),
+    }
+    let (key, offers) = (place::<Key>(), place::<Offers<'_>>());
+    used(key.as_bytes());
+    used(Request::new(any(), any()));
     used(any::<Request<'_>>().origin(any()));
-    used(any::<Request<'_>>().subprotocols(any()));
-    used(any::<Request<'_>>().extensions(any()));
+    used(any::<Request<'_>>().offers(offers));
     used(any::<Request<'_>>().headers(any()));
-    used(place::<Request<'_>>().emit_from(any(), bytes()));
+    let request = place::<Request<'_>>();
+    request.each_header(any(), any(), |name, value| used((name, value)));
+    used(request.emit_from(any(), bytes(), key));
 
     *place() = match any() {
-        true => ClientHandshake::new(place(), any::<B>()),
-        false => ClientHandshake::with_config(place(), any::<B>(), any::<HeadConfig>()),
+        true => ClientHandshake::new(key, any::<B>()),
+        false => ClientHandshake::with_limits(key, any::<B>(), any::<Limits>()),
     };
     let mut input: &[u8] = bytes();
-    let handshake = place::<ClientHandshake<'_, B>>();
-    used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event(&mut input));
-    used(handshake.step(&mut input));
+    let handshake = place::<ClientHandshake<B>>();
+    used::<Result<Option<ResponseEvent<'_>>, _>>(handshake.next_event(&mut input, offers));
+    used(handshake.step(&mut input, offers));
     used(handshake.event());
-    let handshake = place::<ClientHandshake<'_, [u8; 0]>>();
-    used::<Result<Option<ResponseEvent<'_, '_>>, _>>(handshake.next_event_in(bytes(), &mut input));
+    let handshake = place::<ClientHandshake<[u8; 0]>>();
+    used::<Result<Option<ResponseEvent<'_>>, _>>(handshake.next_event_in(
+        bytes(),
+        &mut input,
+        offers,
+    ));
     used(input);
+    let limits = any::<Limits>();
+    let agreed = Agreed::from_headers(any(), any(), any(), headers(), offers, limits);
+    used(agreed);
 }
 
 /// `deflate`: decompression.
@@ -381,20 +430,11 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     decompressor.set_max_message_len(any());
 }
 
-/// `deflate`: negotiation.
-fn negotiation() {
+/// `deflate`: windows.
+fn windows() {
     used(WindowBits::new(any()));
     used(any::<WindowBits>().bits());
     used(any::<WindowBits>().size());
-    let config = place::<Deflate>();
-    used(config.accept(any::<[&[u8]; 2]>()));
-    used(config.offer());
-    used(config.confirm(any::<[&[u8]; 2]>()));
-    used(place::<Parameters>().as_str());
-    let offers = place::<Offers>();
-    *offers = Offers::new();
-    offers.push(place());
-    used(offers.accept(config));
 }
 
 /// What is written for people: `Display`.
@@ -409,7 +449,7 @@ fn texts() {
     used(write!(
         Console,
         "{}{}{}{}{}{}{}{}{}{}{}{}",
-        any::<Ascii<'_>>(),
+        any::<Text<'_>>(),
         any::<Malformed>(),
         any::<CloseCode>(),
         any::<ProtocolViolation>(),

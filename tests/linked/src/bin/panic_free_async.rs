@@ -13,7 +13,7 @@ use core::task::{Context, Waker};
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
 use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Answer, Duplex, Untimed, asynch};
+use motews_embedded_io::{Decision, Duplex, Untimed, asynch};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
 use motews_linked::transport::{Fault, Watch, Wire};
 
@@ -42,12 +42,12 @@ fn run(future: impl Future<Output = ()>) {
     while future.as_mut().poll(&mut context).is_pending() && happened() {}
 }
 
-fn judge(event: Result<RequestEvent<'_, '_>, HandshakeError>) -> Option<Answer<'static>> {
+fn judge(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
     used(black_box(&event).is_ok());
     any()
 }
 
-fn look(event: ResponseEvent<'_, '_>) {
+fn look(event: ResponseEvent<'_>) {
     used(black_box(&event) as *const _);
 }
 

@@ -9,7 +9,7 @@ use motews::deflate::Level;
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
 use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Answer, Config, Error, Time, Untimed, blocking};
+use motews_embedded_io::{Config, Decision, Error, Time, Untimed, blocking};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
 use motews_linked::transport::{Fault, Watch, Wire};
 
@@ -23,12 +23,12 @@ fn main() {
     }
 }
 
-fn judge(event: Result<RequestEvent<'_, '_>, HandshakeError>) -> Option<Answer<'static>> {
+fn judge(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
     used(black_box(&event).is_ok());
     any()
 }
 
-fn look(event: ResponseEvent<'_, '_>) {
+fn look(event: ResponseEvent<'_>) {
     used(black_box(&event) as *const _);
 }
 

@@ -5,9 +5,8 @@
 
 use motews::Client;
 use motews::deflate::Compressor;
-use motews::handshake::{Request, Response, Upgrade};
+use motews::handshake::{Answer, Request, Response, Upgrade};
 use motews_linked::machine::{Generator, any, bytes, place, used};
-use motews_smoltcp::deflate::Offers;
 use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket, gives_way};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
@@ -16,12 +15,8 @@ fn main() {
     let server = place::<ServerSocket<'_>>();
     *server = ServerSocket::new(place::<Config<'_>>());
     used(server.poll(socket(), any::<Instant>(), any()));
-    server.accept(any::<Upgrade<'_>>());
-    server.accept_compressed(any::<Upgrade<'_>>(), any());
-    let offers = place::<Offers>();
-    *offers = Offers::new();
-    offers.push(place());
-    used(offers.accept(place()));
+    server.accept(any::<Upgrade>());
+    server.accept_with(any::<Upgrade>(), any::<Answer<'_>>());
     server.respond(any::<Response<'_>>());
     used(server.is_idle());
     used(server.poll_at(any()));
@@ -30,8 +25,10 @@ fn main() {
     open(server);
 
     let client = place::<ClientSocket<'_, Generator>>();
-    *client = ClientSocket::new(place(), any::<Request<'_>>(), Generator, any());
-    client.offer(any());
+    match ClientSocket::new(place(), any::<Request<'_>>(), Generator, any()) {
+        Ok(new) => *client = new,
+        Err(error) => return used(error),
+    }
     used(client.poll(socket(), any::<Instant>(), any()));
     used(client.poll_at(any()));
     open::<Client<Generator>, _>(client);

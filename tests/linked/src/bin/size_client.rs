@@ -3,23 +3,28 @@
 #![no_main]
 
 use motews::Client;
-use motews::handshake::{ClientHandshake, Request, ResponseEvent};
+use motews::handshake::{ClientHandshake, Key, Offers, Request, ResponseEvent};
 use motews_linked::frames;
 use motews_linked::machine::{Generator, bytes, hand, place};
 
 fn main() {
-    let Ok(request) = Request::new("example.com", "/ws", &mut Generator) else {
+    let Ok(key) = Key::new(&mut Generator) else {
         return;
     };
-    hand(request.emit_from(0, bytes()));
-    let handshake = place::<ClientHandshake<'_, [u8; 128]>>();
-    *handshake = ClientHandshake::new(&request, [0; 128]);
+    let Ok(request) = Request::new("example.com", "/ws") else {
+        return;
+    };
+    hand(request.emit_from(0, bytes(), &key));
+    let handshake = place::<ClientHandshake<[u8; 128]>>();
+    *handshake = ClientHandshake::new(&key, [0; 128]);
     loop {
         let mut input: &[u8] = bytes();
         loop {
-            match handshake.next_event(&mut input) {
+            match handshake.next_event(&mut input, &Offers::new()) {
                 Ok(None) => break,
-                Ok(Some(ResponseEvent::Done { .. })) => return frames(Client::new(Generator)),
+                Ok(Some(ResponseEvent::Done(agreed))) => {
+                    return frames(Client::new(Generator), agreed.config);
+                }
                 Ok(Some(_)) => {}
                 Err(_) => return,
             }

@@ -6,7 +6,7 @@
 use motews::handshake::{HandshakeError, Response};
 use motews::pace::Millis;
 use motews_embedded_io::blocking::WebSocket;
-use motews_embedded_io::Answer;
+use motews_embedded_io::Decision;
 use motews_linked::machine::{any, bytes, hand, place};
 use motews_linked::transport::Wire;
 
@@ -28,7 +28,7 @@ fn main() {
     let accepted = ws.accept_with(|event| match event {
         Err(HandshakeError::NotUpgrade) => {
             let response = Response::new(200).ok()?;
-            Some(Answer::Respond(response.body(b"Hello")))
+            Some(Decision::Respond(response.body(b"Hello")))
         }
         _ => None,
     });

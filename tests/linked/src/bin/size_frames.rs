@@ -2,11 +2,11 @@
 #![no_std]
 #![no_main]
 
-use motews::Server;
+use motews::{Config, Server};
 use motews_linked::frames;
 
 fn main() {
-    frames(Server);
+    frames(Server, Config::default());
 }
 
 motews_linked::entry!(main);

@@ -3,23 +3,25 @@
 #![no_main]
 
 use motews::Server;
-use motews::handshake::{RequestEvent, Response, ServerHandshake};
+use motews::handshake::{Offers, RequestEvent, Response, ServerHandshake};
 use motews_linked::frames;
 use motews_linked::machine::{bytes, hand, place};
 
+static OFFERS: Offers<'static> = Offers::new();
+
 fn main() {
-    let handshake = place::<ServerHandshake<'_, [u8; 128]>>();
+    let handshake = place::<ServerHandshake<[u8; 128]>>();
     *handshake = ServerHandshake::new([0; 128]);
     let mut found = false;
     loop {
         let mut input: &[u8] = bytes();
         loop {
-            match handshake.next_event(&mut input) {
+            match handshake.next_event(&mut input, &OFFERS) {
                 Ok(None) => break,
                 Ok(Some(RequestEvent::RequestLine { target, .. })) => found = target == "/ws",
                 Ok(Some(RequestEvent::Done(upgrade))) if found => {
-                    hand(upgrade.emit_from(0, bytes()));
-                    return frames(Server);
+                    hand(upgrade.emit_from(0, bytes(), &upgrade.answer(&OFFERS)));
+                    return frames(Server, upgrade.agreed().config);
                 }
                 Ok(Some(RequestEvent::Done(_))) => {
                     if let Ok(response) = Response::new(404) {

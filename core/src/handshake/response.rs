@@ -1,0 +1,195 @@
+//! HTTP responses that do not accept.
+
+use super::head::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, FIELDS, Set, TRANSFER_ENCODING, Writer, check_headers,
+    is_value,
+};
+use super::{ConfigError, HandshakeError};
+
+/// The headers that a [`Response`] may not be given.
+const RESERVED: Set = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | ACCEPT;
+
+/// An HTTP response that is not the upgrade: a refusal, or a page for a request that asked
+/// for no more. The connection ends after it: it says `Connection: close`.
+///
+/// ```
+/// use motews::handshake::Response;
+///
+/// let response = Response::new(403)?.reason("Forbidden")?.body(b"Not from this origin\n");
+/// let mut out = [0; 128];
+/// let len = response.emit_from(0, &mut out);
+/// assert_eq!(
+///     core::str::from_utf8(&out[..len]),
+///     Ok("HTTP/1.1 403 Forbidden\r\n\
+///         Connection: close\r\n\
+///         Content-Length: 21\r\n\
+///         \r\n\
+///         Not from this origin\n"),
+/// );
+/// # Ok::<(), motews::handshake::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Response<'a> {
+    status: u16,
+    reason: &'a str,
+    headers: &'a [(&'a str, &'a str)],
+    body: &'a [u8],
+    is_head: bool,
+}
+
+impl<'a> Response<'a> {
+    /// A response with this status, without a reason phrase, further headers, or a body.
+    ///
+    /// # Errors
+    /// [`ConfigError::Status`] if it is not in 200..=999: below are no final responses.
+    pub const fn new(status: u16) -> Result<Self, ConfigError> {
+        // 403 for an origin, 404 for a resource, 401 for want of credentials [HS10] [HS11]
+        match status {
+            200..=999 => Ok(Self {
+                status,
+                reason: "",
+                headers: &[],
+                body: &[],
+                is_head: false,
+            }),
+            _ => Err(ConfigError::Status),
+        }
+    }
+
+    /// Returns the status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The words after the status, for human readers.
+    ///
+    /// # Errors
+    /// [`ConfigError::HeaderValue`] if there is a control character in it.
+    pub fn reason(self, reason: &'a str) -> Result<Self, ConfigError> {
+        match is_value(reason) {
+            true => Ok(Self { reason, ..self }),
+            false => Err(ConfigError::HeaderValue),
+        }
+    }
+
+    /// Adds headers, as pairs of name and value.
+    ///
+    /// # Errors
+    /// A name that is no token, a value with a control character, or one of `Connection`,
+    /// `Content-Length`, `Transfer-Encoding` and `Sec-WebSocket-Accept`.
+    pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
+        check_headers(headers, RESERVED)?;
+        Ok(Self { headers, ..self })
+    }
+
+    /// The body. `Content-Type` is a header like others: add it. The statuses 204 and 304 have no
+    /// body, nor has an answer to [HEAD](Self::head): it is left out.
+    #[must_use]
+    pub const fn body(self, body: &'a [u8]) -> Self {
+        Self { body, ..self }
+    }
+
+    /// Answers a HEAD request: the length of the body is told, and the body left out. `is_head` is
+    /// [`ServerHandshake::is_head`](super::ServerHandshake::is_head).
+    #[must_use]
+    pub const fn head(self, is_head: bool) -> Self {
+        Self { is_head, ..self }
+    }
+
+    /// Whether it answers a HEAD request.
+    #[must_use]
+    pub const fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Writes the response from its byte `offset` on into `out`, as much as there is room for, and
+    /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
+    pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
+        let mut writer = Writer::new(offset, out);
+        writer.put(b"HTTP/1.1 ");
+        let mut digits = [0; 20];
+        writer.put(decimal(usize::from(self.status), &mut digits));
+        writer.put(b" ");
+        writer.put(self.reason.as_bytes());
+        writer.headers(self.headers);
+        writer.put(b"\r\nConnection: close");
+        // RFC 9110 §6.4.1, §8.6, §9.3.2: these end with their head [HT12]
+        let is_bodiless = matches!(self.status, 204 | 304);
+        if !is_bodiless {
+            writer.header("Content-Length", decimal(self.body.len(), &mut digits));
+        }
+        writer.end();
+        if !is_bodiless && !self.is_head {
+            writer.put(self.body);
+        }
+        writer.written()
+    }
+}
+
+/// `number` in decimal digits.
+fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
+    let mut start = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        start = start.wrapping_sub(1);
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(start..).unwrap_or_default()
+}
+
+impl HandshakeError {
+    /// What is wrong with a request that gets a 400: the name of a header, or of another part. [HT11]
+    fn part(self) -> &'static str {
+        let index: u8 = match self {
+            Self::Host => 0,
+            Self::Connection => 2,
+            Self::Key => 3,
+            Self::Version => 4,
+            Self::Extensions => 6,
+            Self::Body => 8,
+            Self::Method => 11,
+            Self::HttpVersion => 12,
+            Self::Target => 13,
+            Self::StartLine => 14,
+            Self::HeaderName => 15,
+            Self::ControlCharacter => 16,
+            _ => u8::MAX,
+        };
+        // Hidden from the optimizer, which would make a table of strings of it, six times as large.
+        let index = usize::from(core::hint::black_box(index));
+        FIELDS.get(index).copied().unwrap_or_default()
+    }
+
+    /// The response that tells the client what was wrong (§4.2.1, §4.2.2, §10.7): the fitting
+    /// status, a short body that says why, and for a version that is not spoken here the one that is (§4.4).
+    #[must_use]
+    pub fn response(self) -> Response<'static> {
+        // [HS09] [HS20]
+        let status = self.status();
+        let (reason, headers): (_, &[_]) = match status {
+            414 => ("URI Too Long", &[]),
+            426 => (
+                "Upgrade Required",
+                &[
+                    ("Upgrade", "websocket"),
+                    ("Connection", "Upgrade"),
+                    ("Sec-WebSocket-Version", "13"),
+                ],
+            ),
+            431 => ("Request Header Fields Too Large", &[]),
+            _ => ("Bad Request", &[]),
+        };
+        Response {
+            status,
+            reason,
+            headers,
+            body: self.part().as_bytes(),
+            is_head: false,
+        }
+    }
+}
