@@ -15,7 +15,7 @@ use motews::{DataKind, Ended, Event};
 use motews_embedded_io::{Config, MIN_BUFFER};
 use motews_testkit::conformance::{Subject, Told};
 
-use crate::support::{Hand, Keys, REQUEST, RESPONSE, Script, head_len};
+use crate::support::{Hand, REQUEST, RESPONSE, Script, head_len};
 
 /// What an application is to do.
 enum Act {
@@ -210,7 +210,7 @@ impl Setting {
     }
 
     fn request(&self) -> Request<'static> {
-        Request::new("example.com", "/chat", &mut Keys::new()).unwrap()
+        Request::new("example.com", "/chat").unwrap()
     }
 
     fn linked<T>(&self, connection: T, clock: Hand, stream: Script, peer: Script) -> Linked<T> {
