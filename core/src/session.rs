@@ -469,7 +469,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
                 Deadline::Idle if unread && self.pace.message != now => self.pace.message = now,
                 Deadline::Idle => {
                     // RFC 6455 §7.4.1: this endpoint goes away.
-                    let _ = self.connection.close(CloseCode::GOING_AWAY, "idle");
+                    let _ = self.connection.close(CloseCode::GOING_AWAY, "");
                     self.begin_closing(now);
                     if !self.pace.is_waiting() {
                         return;

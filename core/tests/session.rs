@@ -688,7 +688,7 @@ fn idle_pings_and_pongs_do_not_count() {
         peer.take_all(now, IDLE);
     }
     assert!(peer.poll(60_000, IDLE).transmit);
-    assert_eq!(peer.out, b"\x88\x06\x03\xe9idle");
+    assert_eq!(peer.out, b"\x88\x02\x03\xe9");
     assert_eq!(peer.session.connection().state(), State::Closing);
 }
 

@@ -214,7 +214,7 @@ fn accepting_answers_to_head_and_of_bodiless_statuses_end_with_their_head() {
     let (response, _) = ask_plainly(head.as_bytes());
     assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
     assert!(
-        response.ends_with("\r\nContent-Length: 7\r\n\r\n"),
+        response.ends_with("\r\nContent-Length: 6\r\n\r\n"),
         "{response}"
     );
 }

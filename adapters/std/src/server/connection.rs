@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use core::net::SocketAddr;
+use mio::net::TcpStream;
 use mio::{Interest, Token};
 use motews::role::Server;
 use motews::{
@@ -19,7 +20,7 @@ use super::id::PeerId;
 use super::outbox::{Next, Outbox, Place};
 use super::outgoing::{Outgoing, Tail};
 use super::packing::Codec;
-use super::stream::Stream;
+use super::stream::{Stream, Tls};
 use crate::error::SendError;
 use crate::handshake::Reading;
 
@@ -121,7 +122,8 @@ pub(super) struct Core {
     pub(super) id: PeerId,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) outgoing: Outgoing,
-    pub(super) stream: Stream,
+    pub(super) socket: TcpStream,
+    pub(super) tls: Tls,
     pub(super) phase: Phase,
     link: Link,
     /// There may be something to read that no event will tell of.
@@ -139,7 +141,7 @@ pub(super) struct Slot<D> {
 
 /// All that an idle connection costs. (In debug builds mio's socket is larger.)
 const _: () = assert!(
-    cfg!(debug_assertions) || cfg!(feature = "tls") || size_of::<Slot<()>>() <= 144,
+    cfg!(debug_assertions) || size_of::<Slot<()>>() <= 144 + 8 * cfg!(feature = "tls") as usize,
     "an idle connection costs 144 bytes at most"
 );
 
@@ -150,7 +152,13 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(stream: Stream, address: SocketAddr, id: PeerId, context: &Context) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        tls: Tls,
+        address: SocketAddr,
+        id: PeerId,
+        context: &Context,
+    ) -> Self {
         let rare = Rare {
             pace: Some(Pace::new(context.now)),
             address: Some(address),
@@ -162,12 +170,19 @@ impl Core {
             id,
             rare: Some(Box::new(rare)),
             outgoing: Outgoing::default(),
-            stream,
+            socket,
+            tls,
             phase: Phase::Request,
             link: Link::Free,
             unread: false,
             queued: false,
         }
+    }
+
+    /// What it is read from and written to.
+    #[inline]
+    pub(super) fn stream(&mut self) -> Stream<'_> {
+        Stream::new(&self.socket, &mut self.tls)
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -484,7 +499,7 @@ impl Core {
     /// Writes what is in the cork.
     #[inline]
     pub(super) fn flush(&mut self, context: &mut Context) {
-        if context.cork.len() > 0 || self.stream.owes() {
+        if context.cork.len() > 0 || self.stream().owes() {
             self.write_out(context, Tail::Nothing);
         }
     }
@@ -495,15 +510,15 @@ impl Core {
             context.cork.clear();
             return;
         }
-        let flushed = self
-            .outgoing
-            .flush(&mut context.cork, tail, &mut self.stream);
+        let stream = &mut Stream::new(&self.socket, &mut self.tls);
+        let flushed = self.outgoing.flush(&mut context.cork, tail, stream);
         self.note_sent(context, flushed);
     }
 
     /// There is room: writes what waits.
     pub(super) fn write_waiting(&mut self, context: &Context) {
-        let resumed = self.outgoing.resume(&mut self.stream);
+        let stream = &mut Stream::new(&self.socket, &mut self.tls);
+        let resumed = self.outgoing.resume(stream);
         self.note_sent(context, resumed);
     }
 
@@ -522,8 +537,8 @@ impl Core {
             pace.sent(now, timeouts, taken, left);
         }
         if left > 0 && self.link == Link::Free {
-            let (socket, token) = (self.stream.socket_mut(), Token(self.id.slot()));
-            match context.registry.reregister(socket, token, BOTH) {
+            let token = Token(self.id.slot());
+            match context.registry.reregister(&mut self.socket, token, BOTH) {
                 Ok(()) => self.link = Link::Armed,
                 Err(error) => self.lose(error),
             }
@@ -532,7 +547,7 @@ impl Core {
 
     /// Ends this side's half of the stream, as soon as TLS has said what it must.
     pub(super) fn end_half(&mut self, context: &mut Context) {
-        match self.stream.shutdown() {
+        match self.stream().shutdown() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.rare().shuts_down = true;
                 self.flush(context);

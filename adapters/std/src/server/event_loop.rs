@@ -24,6 +24,7 @@ use super::peer::Peers;
 use super::serve::report;
 use super::settings::Settings;
 use super::shared::{Shared, Stop};
+use super::stream::prepare;
 use crate::error::AcceptError;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -233,7 +234,7 @@ impl<H: Handler> EventLoop<H> {
             slot.readable(handler, context, &mut self.buffer, event.is_read_closed());
         }
         if event.is_error() {
-            let error = slot.core.stream.socket().take_error();
+            let error = slot.core.socket.take_error();
             let error = error.and_then(|error| error.map_or(Ok(()), Err));
             let error = error.err().unwrap_or(io::ErrorKind::ConnectionReset.into());
             slot.failed(handler, context, error);
@@ -338,15 +339,16 @@ impl<H: Handler> EventLoop<H> {
     }
 
     /// Takes a connection.
-    fn open(&mut self, socket: TcpStream, address: SocketAddr) -> io::Result<()> {
-        let mut stream = self.context.settings.stream(socket)?;
+    fn open(&mut self, mut socket: TcpStream, address: SocketAddr) -> io::Result<()> {
+        prepare(&socket)?;
+        let tls = self.context.settings.tls()?;
         let entry = self.slots.vacant_entry();
         let token = Token(entry.key());
         let registry = self.poll.registry();
-        registry.register(stream.socket_mut(), token, Interest::READABLE)?;
+        registry.register(&mut socket, token, Interest::READABLE)?;
         let id = PeerId::new(self.number, self.index, entry.key());
         self.number = self.number.wrapping_add(1);
-        entry.insert(Slot::new(stream, address, id, &self.context));
+        entry.insert(Slot::new(socket, tls, address, id, &self.context));
         if self.next_sweep.is_none() {
             self.next_sweep = self.sweep.map(|sweep| self.now + sweep);
         }

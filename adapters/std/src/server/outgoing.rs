@@ -165,14 +165,19 @@ impl Outgoing {
         &mut self,
         cork: &mut Cork,
         tail: Tail<'_>,
-        stream: &mut Stream,
+        stream: &mut Stream<'_>,
     ) -> io::Result<usize> {
         let result = self.try_flush(cork, tail, stream);
         cork.clear();
         result
     }
 
-    fn try_flush(&mut self, cork: &Cork, tail: Tail<'_>, stream: &mut Stream) -> io::Result<usize> {
+    fn try_flush(
+        &mut self,
+        cork: &Cork,
+        tail: Tail<'_>,
+        stream: &mut Stream<'_>,
+    ) -> io::Result<usize> {
         let (head, rest) = (cork.bytes(), tail.bytes());
         let mut written = 0;
         if self.is_written() {
@@ -202,7 +207,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// The connection is lost.
-    pub(super) fn resume(&mut self, stream: &mut Stream) -> io::Result<usize> {
+    pub(super) fn resume(&mut self, stream: &mut Stream<'_>) -> io::Result<usize> {
         let Some(waiting) = &mut self.waiting else {
             return Ok(0);
         };
@@ -232,7 +237,7 @@ impl Drop for Outgoing {
 
 /// Writes `head` and `rest` as far as there is room, and returns how much that was.
 #[inline]
-fn write(stream: &mut Stream, head: &[u8], rest: &[u8]) -> io::Result<usize> {
+fn write(stream: &mut Stream<'_>, head: &[u8], rest: &[u8]) -> io::Result<usize> {
     let len = head.len() + rest.len();
     let mut written = 0;
     while written < len {
@@ -261,7 +266,7 @@ fn write(stream: &mut Stream, head: &[u8], rest: &[u8]) -> io::Result<usize> {
 }
 
 /// Writes of `backlog` what there is room for, and returns how much that was.
-fn write_backlog(backlog: &mut Backlog, stream: &mut Stream) -> io::Result<usize> {
+fn write_backlog(backlog: &mut Backlog, stream: &mut Stream<'_>) -> io::Result<usize> {
     let mut written = 0;
     while !backlog.is_empty() {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];

@@ -76,7 +76,7 @@ impl<D> Peer<'_, D> {
     /// # Errors
     /// Those of the operating system, which does not know it any more when the peer has left.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.core.stream.socket().peer_addr()
+        self.core.socket.peer_addr()
     }
 
     /// Returns the error of the operating system, or of TLS, that ended the connection: in

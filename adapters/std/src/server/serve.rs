@@ -5,6 +5,7 @@ use core::panic::AssertUnwindSafe;
 use std::io;
 use std::panic::catch_unwind;
 
+use mio::net::TcpStream;
 use motews::pace::Millis;
 use motews::role::Server;
 use motews::{Chunk, CloseCode, DataKind, Event, Message, Pace, Session, State};
@@ -15,7 +16,7 @@ use super::handler::Handler;
 use super::id::PeerId;
 use super::packing::Codec;
 use super::peer::Peer;
-use super::stream::Stream;
+use super::stream::Tls;
 use crate::error::AcceptError;
 use crate::handshake::{Answer, Reading, SERVER_ERROR};
 use crate::outcome::Outcome;
@@ -24,8 +25,14 @@ use crate::outcome::Outcome;
 const MAX_READS: usize = 2;
 
 impl<D: Default> Slot<D> {
-    pub(super) fn new(stream: Stream, address: SocketAddr, id: PeerId, context: &Context) -> Self {
-        let core = Core::new(stream, address, id, context);
+    pub(super) fn new(
+        socket: TcpStream,
+        tls: Tls,
+        address: SocketAddr,
+        id: PeerId,
+        context: &Context,
+    ) -> Self {
+        let core = Core::new(socket, tls, address, id, context);
         Self { core, data: None }
     }
 
@@ -61,7 +68,7 @@ impl<D: Default> Slot<D> {
             if self.core.is_paused(context) || self.core.is_over() {
                 return;
             }
-            match self.core.stream.read(buffer, &mut context.turn) {
+            match self.core.stream().read(buffer, &mut context.turn) {
                 Ok(Some(0)) => {
                     self.core.unread = false;
                     self.end(handler, context);
@@ -74,7 +81,8 @@ impl<D: Default> Slot<D> {
                         self.core.stash(&input[len - rest..]);
                     }
                     self.settle(handler, context);
-                    if len < buffer.len() && !ended && self.core.stream.is_drained_by_short_read() {
+                    if len < buffer.len() && !ended && self.core.stream().is_drained_by_short_read()
+                    {
                         self.core.unread = false;
                         return;
                     }

@@ -3,11 +3,12 @@
 use core::fmt;
 use std::io;
 
-use mio::net::TcpStream;
 use motews::Config;
 use motews::pace::Timeouts;
 
-use super::stream::Stream;
+use super::stream::Tls;
+#[cfg(feature = "tls")]
+use super::tls::TlsSession;
 use crate::builder::Builder;
 
 /// What a [`Server`](crate::Server) bounds, beside
@@ -68,13 +69,23 @@ impl Settings {
         }
     }
 
-    /// What is made of a socket that was accepted.
-    pub(super) fn stream(&self, socket: TcpStream) -> io::Result<Stream> {
+    /// The TLS of a new connection.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(
+            clippy::unnecessary_wraps,
+            clippy::unused_self,
+            reason = "there is none"
+        )
+    )]
+    pub(super) fn tls(&self) -> io::Result<Tls> {
         #[cfg(feature = "tls")]
-        if let Some(config) = &self.tls {
-            return Stream::tls(socket, config.clone());
-        }
-        Stream::tcp(socket)
+        return match &self.tls {
+            Some(config) => Ok(Some(Box::new(TlsSession::new(config.clone())?))),
+            None => Ok(None),
+        };
+        #[cfg(not(feature = "tls"))]
+        Ok(Tls)
     }
 }
 

@@ -7,58 +7,47 @@ use mio::net::TcpStream;
 
 use super::socket::{Turn, write_to};
 #[cfg(feature = "tls")]
-use super::tls::TlsStream;
+use super::tls::TlsSession;
 
-#[derive(Debug)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    #[cfg(feature = "tls")]
-    Tls(Box<TlsStream>),
+/// Sets the options that the listener's do not bring along.
+pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
+    // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
+    // hands the listener's option down.
+    if cfg!(not(target_os = "linux")) {
+        socket.set_nodelay(true)?;
+    }
+    // There is no flag for it in a call that writes.
+    #[cfg(target_vendor = "apple")]
+    rustix::net::sockopt::set_socket_nosigpipe(socket, true)?;
+    Ok(())
 }
 
-impl Stream {
-    /// TCP as it is.
-    pub(super) fn tcp(socket: TcpStream) -> io::Result<Self> {
-        Self::prepare(&socket)?;
-        Ok(Self::Tcp(socket))
-    }
+/// The TLS of a connection, if it has some.
+#[cfg(feature = "tls")]
+pub(super) type Tls = Option<Box<TlsSession>>;
 
-    /// TLS over a socket.
+/// Without the feature there is none.
+#[cfg(not(feature = "tls"))]
+#[derive(Debug)]
+pub(super) struct Tls;
+
+/// A connection's socket and its TLS, which lie side by side where they take the least room.
+#[derive(Debug)]
+pub(super) struct Stream<'a> {
+    socket: &'a TcpStream,
     #[cfg(feature = "tls")]
-    pub(super) fn tls(
-        socket: TcpStream,
-        config: std::sync::Arc<rustls::ServerConfig>,
-    ) -> io::Result<Self> {
-        Self::prepare(&socket)?;
-        Ok(Self::Tls(Box::new(TlsStream::new(socket, config)?)))
-    }
+    tls: Option<&'a mut TlsSession>,
+}
 
-    /// Sets the options that the listener's do not bring along.
-    fn prepare(socket: &TcpStream) -> io::Result<()> {
-        // Frames are written whole, so nothing is gained by the kernel's waiting for more. Linux
-        // hands the listener's option down.
-        if cfg!(not(target_os = "linux")) {
-            socket.set_nodelay(true)?;
-        }
-        // There is no flag for it in a call that writes.
-        #[cfg(target_vendor = "apple")]
-        rustix::net::sockopt::set_socket_nosigpipe(socket, true)?;
-        Ok(())
-    }
-
-    pub(super) fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
+impl<'a> Stream<'a> {
+    #[inline]
+    pub(super) fn new(socket: &'a TcpStream, tls: &'a mut Tls) -> Self {
+        #[cfg(not(feature = "tls"))]
+        let _ = tls;
+        Self {
+            socket,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.socket(),
-        }
-    }
-
-    pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
-        match self {
-            Self::Tcp(stream) => stream,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.socket_mut(),
+            tls: tls.as_deref_mut(),
         }
     }
 
@@ -66,79 +55,86 @@ impl Stream {
     /// read, but nothing of it is content: records of TLS's own.
     #[inline]
     pub(super) fn read(&mut self, buffer: &mut [u8], turn: &mut Turn) -> io::Result<Option<usize>> {
-        match self {
-            Self::Tcp(stream) => {
-                let _ = turn;
-                stream.read(buffer).map(Some)
-            }
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.read(buffer, turn),
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.read(self.socket, buffer, turn);
         }
+        let _ = turn;
+        let mut socket = self.socket;
+        socket.read(buffer).map(Some)
     }
 
     /// Takes some bytes, and returns how many. TLS may hold them: see [`held`](Self::held).
     #[inline]
     pub(super) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => write_to(stream, parts),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.write(parts),
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.write(self.socket, parts);
         }
+        write_to(self.socket, parts)
     }
 
     /// Whether TLS has something to write.
     #[inline]
     pub(super) fn owes(&self) -> bool {
-        match self {
-            Self::Tcp(_) => false,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.owes(),
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.owes();
         }
+        false
     }
 
     /// Passes on what TLS holds. `WouldBlock`: some is left.
     #[inline]
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, reason = "TLS may fail")
+    )]
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tcp(_) => Ok(()),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.flush(),
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.flush(self.socket);
         }
+        Ok(())
     }
 
     /// The bytes that TLS holds and the socket has not taken.
     #[inline]
-    pub(super) const fn held(&self) -> usize {
-        match self {
-            Self::Tcp(_) => 0,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.held(),
+    pub(super) fn held(&self) -> usize {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.held();
         }
+        0
     }
 
     /// Returns how many bytes the socket has taken since the last call, if the stream has taken
     /// `written`: TLS makes more of them, and may hold some for longer.
     #[inline]
-    pub(super) const fn taken(&mut self, written: usize) -> usize {
-        match self {
-            Self::Tcp(_) => written,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.take_taken(),
+    pub(super) fn taken(&mut self, written: usize) -> usize {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.take_taken();
         }
+        written
     }
 
     /// Whether a read that did not fill its buffer has taken all there was: the next event tells of
     /// what comes later. Elsewhere an event comes only after a read that found nothing.
-    pub(super) const fn is_drained_by_short_read(&self) -> bool {
-        cfg!(any(target_os = "linux", target_os = "android")) && matches!(self, Self::Tcp(_))
+    pub(super) fn is_drained_by_short_read(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return false;
+        }
+        cfg!(any(target_os = "linux", target_os = "android"))
     }
 
     /// Ends this side's half. `WouldBlock`: not yet, since TLS has something to say first.
     pub(super) fn shutdown(&mut self) -> io::Result<()> {
         #[cfg(feature = "tls")]
-        if let Self::Tls(stream) = self {
-            stream.close()?;
+        if let Some(tls) = &mut self.tls {
+            tls.close(self.socket)?;
         }
-        self.socket().shutdown(Shutdown::Write)
+        self.socket.shutdown(Shutdown::Write)
     }
 }

@@ -22,8 +22,7 @@ const RECORD: usize = 16 * 1024;
 const RECORD_OVERHEAD: usize = 22;
 
 #[derive(Debug)]
-pub(super) struct TlsStream {
-    socket: TcpStream,
+pub(super) struct TlsSession {
     connection: ServerConnection,
     /// About how many bytes of records are not written yet. rustls knows only whether there are
     /// any; this is 0 if and only if there are none.
@@ -51,23 +50,14 @@ impl Write for Socket<'_> {
     }
 }
 
-impl TlsStream {
-    pub(super) fn new(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+impl TlsSession {
+    pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
-            socket,
             connection: ServerConnection::new(config).map_err(io::Error::other)?,
             held: 0,
             taken: 0,
             ended: false,
         })
-    }
-
-    pub(super) const fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-
-    pub(super) const fn socket_mut(&mut self) -> &mut TcpStream {
-        &mut self.socket
     }
 
     pub(super) fn owes(&self) -> bool {
@@ -85,16 +75,21 @@ impl TlsStream {
 
     /// Reads the socket once, and decrypts that. `buffer` has room for what one read and a record
     /// that was cut in two can hold.
-    pub(super) fn read(&mut self, buffer: &mut [u8], turn: &mut Turn) -> io::Result<Option<usize>> {
+    pub(super) fn read(
+        &mut self,
+        mut socket: &TcpStream,
+        buffer: &mut [u8],
+        turn: &mut Turn,
+    ) -> io::Result<Option<usize>> {
         if self.ended {
             return Ok(Some(0));
         }
         turn.records.resize(READ_LEN, 0);
-        let len = self.socket.read(&mut turn.records)?;
+        let len = socket.read(&mut turn.records)?;
         let decrypted = self.decrypt(&turn.records[..len], buffer);
         // The handshake's next messages, or the alert that says what is wrong. What is left is
         // written later, when there is room.
-        let flushed = self.flush();
+        let flushed = self.flush(socket);
         let content = decrypted?;
         turn.work += len.saturating_sub(content) * WORK_OF_A_BYTE;
         match flushed {
@@ -128,24 +123,24 @@ impl TlsStream {
     }
 
     /// Encrypts a part of `parts`, if all that was encrypted before has left.
-    pub(super) fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.flush()?;
+    pub(super) fn write(&mut self, socket: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.flush(socket)?;
         let taken = self.connection.writer().write_vectored(parts)?;
         if taken == 0 && parts.iter().any(|part| !part.is_empty()) {
             // Nothing is encrypted before the handshake is done.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.held += taken + taken.div_ceil(RECORD) * RECORD_OVERHEAD;
-        match self.flush() {
+        match self.flush(socket) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),
         }
     }
 
     /// Writes what is encrypted. `WouldBlock`: some is left.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self, socket: &TcpStream) -> io::Result<()> {
         while self.connection.wants_write() {
-            match self.connection.write_tls(&mut Socket(&self.socket)) {
+            match self.connection.write_tls(&mut Socket(socket)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => {
                     self.taken += len;
@@ -163,8 +158,8 @@ impl TlsStream {
     }
 
     /// Tells the peer that nothing more comes. `WouldBlock`: it is not told yet.
-    pub(super) fn close(&mut self) -> io::Result<()> {
+    pub(super) fn close(&mut self, socket: &TcpStream) -> io::Result<()> {
         self.connection.send_close_notify();
-        self.flush()
+        self.flush(socket)
     }
 }
