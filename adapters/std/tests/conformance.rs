@@ -59,7 +59,8 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 enum Command {
     Send(Told),
     Close(u16, String),
-    Read(bool),
+    /// Whether it reads from now on; and who waits until it knows.
+    Read(bool, Commands<()>),
 }
 
 /// What an application was told.
@@ -134,7 +135,10 @@ impl Subject for Threaded {
     }
 
     fn read(&mut self, on: bool) -> bool {
-        self.command(Command::Read(on));
+        let (done, knows) = channel();
+        self.command(Command::Read(on, done));
+        // An application that is gone does not answer.
+        let _ = knows.recv();
         self.pauses
     }
 
@@ -183,7 +187,10 @@ fn one_thread<S: Transport, R: Role>(
             }),
         };
         match command {
-            Ok(Command::Read(on)) => reads = on,
+            Ok(Command::Read(on, done)) => {
+                reads = on;
+                let _ = done.send(());
+            }
             Ok(Command::Close(code, reason)) => {
                 let _ = ws.start_close(CloseCode::new(code), &reason);
             }
@@ -229,7 +236,7 @@ where
                 Command::Close(code, reason) => {
                     drop(sender.close(CloseCode::new(code), &reason));
                 }
-                Command::Read(_) => {}
+                Command::Read(..) => {}
             }
         }
     });
@@ -357,7 +364,7 @@ impl Served {
                 Command::Close(code, reason) => {
                     drop(self.sender.close(CloseCode::new(code), &reason));
                 }
-                Command::Read(_) => {}
+                Command::Read(..) => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 mod cancel;
+mod conformance;
 mod deadlines;
 #[cfg(feature = "deflate")]
 mod deflate;

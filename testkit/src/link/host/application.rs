@@ -136,20 +136,22 @@ impl<R: Role + core::fmt::Debug> Host<R> {
     /// sent.
     fn send(&mut self, len: usize, wire: &Wire) -> (bool, bool) {
         let room = self.room(wire);
-        let payload = pattern(len);
+        let rest = len - self.begun;
+        if room < rest.min(64) + 14 {
+            return (false, false);
+        }
         let mut frame;
         let result = if room > len + 14 && self.begun == 0 {
             frame = vec![0; len + 14];
-            let sent = self.session.send(Message::Binary(&payload), &mut frame);
+            let sent = self
+                .session
+                .send(Message::Binary(&pattern(len)), &mut frame);
             sent.map(|written| (len, written))
         } else {
-            let rest = &payload[self.begun..];
-            if room < rest.len().min(64) + 14 {
-                return (false, false);
-            }
+            let part = &self.pattern[self.begun % 251..][..rest.min(PART)];
             frame = vec![0; room.min(PART)];
-            let kind = DataKind::Binary;
-            let sent = self.session.send_fragment(kind, rest, true, &mut frame);
+            let (kind, is_last) = (DataKind::Binary, part.len() == rest);
+            let sent = self.session.send_fragment(kind, part, is_last, &mut frame);
             sent.map(|sent| (sent.consumed, sent.written))
         };
         let Ok((consumed, written)) = result else {
