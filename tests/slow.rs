@@ -228,9 +228,8 @@ fn request(path: &str, deflate: bool) -> Vec<u8> {
         false => REQUEST.to_vec(),
     };
     let request = String::from_utf8(request).expect("it is ASCII");
-    request
-        .replacen("GET / ", &format!("GET {path} "), 1)
-        .into_bytes()
+    let (_, rest) = request.split_once(" HTTP/").expect("it has a request line");
+    format!("GET {path} HTTP/{rest}").into_bytes()
 }
 
 /// A slow peer, from its request to the end: the code of the server's Close.
@@ -260,7 +259,9 @@ fn read_by_path<S: Read + Write>(stream: &mut Slow<S>, path: &str) -> Result<u16
     let (echo, _) = Frame::read(stream).map_err(text)?;
     assert!(
         (echo.first, &echo.payload) == (0x82, &message),
-        "the echo is another"
+        "the echo is another: {:x}, {} bytes",
+        echo.first,
+        echo.payload.len()
     );
     stream
         .write_all(&frame::close(1000, "").encode(KEY))
