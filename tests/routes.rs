@@ -8,9 +8,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use motews_std::rustls::{ClientConfig, RootCertStore};
 use motews_std::{
     Builder, CloseCode, ConnectError, Message, Proxy, RedirectError, RedirectPolicy, Refused,
     SocksReply, TunnelError, WebSocket,
@@ -423,4 +425,140 @@ fn silent_ipv6_address_of_a_name_costs_less_than_300_ms() {
     assert!(cost < Duration::from_millis(300), "{cost:?}");
     // It was tried: else this would show nothing.
     assert!(past > Duration::from_millis(250), "{past:?}");
+}
+
+// ---- the end, behind servers that pass on what others say ----
+
+/// A certificate for `localhost` with its key, as these programs read it, and who trusts it.
+fn certificate(folder: &Path) -> (String, Arc<ClientConfig>) {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let certified = certified.expect("a certificate");
+    let text = certified.cert.pem() + &certified.signing_key.serialize_pem();
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(certified.cert.der().clone())
+        .expect("it is a root");
+    let config = motews_std::tls::config_with_roots(roots).expect("there is a root");
+    (configured(folder, "localhost.pem", &text), Arc::new(config))
+}
+
+/// Connects, echoes and closes: after both Closes, the end of TCP or of TLS is waited for a second at
+/// most, whatever is in between.
+fn assert_closes_soon(name: &str, connected: Result<WebSocket, ConnectError>) {
+    let mut ws = connected.unwrap_or_else(|error| panic!("{name}: {error}"));
+    ws.send("Hello").expect("sent");
+    assert_eq!(ws.recv().expect("received"), Some("Hello".into()));
+    let start = Instant::now();
+    let outcome = ws.close(CloseCode::NORMAL, "done").expect("it may close");
+    let took = start.elapsed();
+    println!("{name}: closed in {took:?}");
+    assert!(outcome.is_clean(), "{name}: {outcome:?}");
+    assert!(
+        took < Duration::from_millis(1_100),
+        "{name}: closed in {took:?}"
+    );
+}
+
+/// Starts a program that passes a WebSocket on, in plain at one port and by TLS at another, and
+/// closes through both. `configure` gets the folder, both ports, the PEM file and the echo.
+fn assert_closes_soon_behind(
+    name: &str,
+    plain: bool,
+    configure: impl FnOnce(&Path, [u16; 2], &str, SocketAddr) -> Command,
+) {
+    let (server, secure) = (echo(), free_port());
+    let mut client = None;
+    let daemon = Daemon::start(name, |folder, port| {
+        let (pem, config) = certificate(folder);
+        client = Some(config);
+        let ports = if plain { [port, secure] } else { [0, port] };
+        configure(folder, ports, &pem, server)
+    });
+    let client = client.expect("it is configured");
+    if plain {
+        let url = format!("ws://{}/", daemon.address);
+        assert_closes_soon(name, Builder::new().connect(&url));
+    }
+    let secure = if plain { secure } else { daemon.address.port() };
+    let url = format!("wss://localhost:{secure}/");
+    let connected = Builder::new().tls(client).connect(&url);
+    assert_closes_soon(&format!("{name} with TLS"), connected);
+}
+
+#[test]
+#[ignore = "needs nginx"]
+fn nginx_in_between_a_close_takes_little_time() {
+    assert_closes_soon_behind(
+        "nginx-close",
+        true,
+        |folder, [plain, secure], pem, server| {
+            let here = folder.display();
+            let text = format!(
+                "daemon off; master_process off; pid {here}/pid; error_log stderr;\n\
+            events {{}}\n\
+            http {{ access_log off; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;\n\
+            fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n\
+            server {{ listen 127.0.0.1:{plain}; listen 127.0.0.1:{secure} ssl;\n\
+              ssl_certificate {pem}; ssl_certificate_key {pem};\n\
+              location / {{ proxy_pass http://{server}; proxy_http_version 1.1;\n\
+                proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection Upgrade;\n\
+                proxy_set_header Host $host; }} }} }}\n"
+            );
+            let mut command = program("nginx");
+            command.args(["-c", &configured(folder, "conf", &text)]);
+            command.args(["-p", &here.to_string()]);
+            command
+        },
+    );
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn haproxy_in_between_a_close_takes_little_time() {
+    assert_closes_soon_behind("haproxy", true, |folder, [plain, secure], pem, server| {
+        let text = format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n \
+            timeout tunnel 60s\n\
+            frontend front\n bind 127.0.0.1:{plain}\n bind 127.0.0.1:{secure} ssl crt {pem}\n \
+            default_backend back\n\
+            backend back\n server echo {server}\n"
+        );
+        let mut command = program("haproxy");
+        command.args(["-db", "-f", &configured(folder, "conf", &text)]);
+        command
+    });
+}
+
+#[test]
+#[ignore = "needs lighttpd"]
+fn lighttpd_in_between_a_close_takes_little_time() {
+    assert_closes_soon_behind("lighttpd", true, |folder, [plain, secure], pem, server| {
+        let text = format!(
+            "server.document-root = \"{here}\"\nserver.bind = \"127.0.0.1\"\n\
+            server.port = {plain}\nserver.modules = ( \"mod_proxy\", \"mod_openssl\" )\n\
+            proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n\
+            proxy.header = ( \"upgrade\" => \"enable\" )\n\
+            $SERVER[\"socket\"] == \"127.0.0.1:{secure}\" {{\n\
+              ssl.engine = \"enable\"\n ssl.pemfile = \"{pem}\"\n}}\n",
+            here = folder.display(),
+            port = server.port(),
+        );
+        let mut command = program("lighttpd");
+        command.args(["-D", "-f", &configured(folder, "conf", &text)]);
+        command
+    });
+}
+
+#[test]
+#[ignore = "needs stunnel4"]
+fn stunnel_in_between_a_close_takes_little_time() {
+    assert_closes_soon_behind("stunnel", false, |folder, [_, secure], pem, server| {
+        let text = format!(
+            "foreground = yes\npid =\n[ws]\naccept = 127.0.0.1:{secure}\nconnect = {server}\n\
+            cert = {pem}\n"
+        );
+        let mut command = program("stunnel4");
+        command.arg(configured(folder, "conf", &text));
+        command
+    });
 }
