@@ -325,12 +325,10 @@ impl Host {
             return Ok(Self::V4(address));
         }
         let host = to_ascii(host)?;
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        let len = host.strip_suffix('.').unwrap_or(&host).len();
-        if !(1..=MAX_NAME).contains(&len) || !host.bytes().all(is_name) {
-            return Err(UrlError::Host);
+        match is_name(&host) {
+            true => Ok(Self::Name(host)),
+            false => Err(UrlError::Host),
         }
-        Ok(Self::Name(host))
     }
 
     /// What stands in brackets. RFC 6874 writes `%25` before the zone; many write `%`.
@@ -355,6 +353,13 @@ impl Host {
             Self::V6(address, _) => format!("[{address}]").into(),
         }
     }
+}
+
+/// Returns true if a host can have this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let len = name.strip_suffix('.').unwrap_or(name).len();
+    (1..=MAX_NAME).contains(&len) && name.bytes().all(is_part)
 }
 
 impl fmt::Display for Host {

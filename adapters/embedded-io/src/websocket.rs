@@ -127,7 +127,7 @@ where
         }
     }
 
-    /// The same with this extension, for which `phase` is the phase.
+    /// The same with this extension.
     #[cfg(feature = "deflate")]
     pub(crate) fn with_extension<X: Extension>(
         self,

@@ -231,7 +231,7 @@ impl fmt::Display for HandshakeError {
             Self::NotUpgrade => "the request does not ask for a WebSocket",
             Self::Method => "the method is not GET",
             Self::HttpVersion => "the HTTP version is before 1.1",
-            Self::Target => "the target is no path, and no http or https URI",
+            Self::Target => "the target is no path and no http or ws URI, or has a fragment",
             Self::Host => "Host is missing or repeated",
             Self::Body => "the request announces a body",
             Self::Upgrade => "Upgrade is missing or not `websocket`",

@@ -166,7 +166,8 @@ impl HandshakeError {
     }
 
     /// The response that tells the client what was wrong (§4.2.1, §4.2.2, §10.7): the fitting
-    /// status, a short body that says why, and for a version that is not spoken here the one that is (§4.4).
+    /// status. A 400 has a short body that names what is wrong, and a 426 the version that is spoken
+    /// here (§4.4).
     #[must_use]
     pub fn response(self) -> Response<'static> {
         // [HS09] [HS20]

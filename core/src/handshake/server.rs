@@ -515,6 +515,9 @@ impl Upgrade {
     /// returns how many bytes that was: 0 once all is written. Any `out` will do, even one byte.
     /// `answer` must be the same each time.
     ///
+    /// It is for HTTP/1.1 only: if [`status`](Self::status) is 200, use
+    /// [`each_header`](Self::each_header).
+    ///
     /// The client may be sent frames after it, and is then a [`Connection`](crate::Connection).
     pub fn emit_from(&self, offset: usize, out: &mut [u8], answer: &Answer<'_>) -> usize {
         let mut writer = Writer::new(offset, out);

@@ -15,7 +15,7 @@ pub use socks5::SocksReply;
 pub use tunnel::{Tunnel, TunnelError};
 
 use crate::redirect::is_credential;
-use crate::url::{Authority, Credentials, Host, Url, UrlError, checked, split_before};
+use crate::url::{Authority, Credentials, Host, Url, UrlError, checked, is_name, split_before};
 
 /// The port of a proxy whose URL has none, as curl has it.
 const DEFAULT_PORT: u16 = 1080;
@@ -176,8 +176,14 @@ impl Proxy {
     /// [`TunnelError::Host`] and [`TunnelError::Credentials`], if the proxy's protocol has no room
     /// for them.
     pub fn tunnel(&self, host: &Host, port: u16) -> Result<Tunnel, TunnelError> {
-        // A zone means something on this machine only.
-        if matches!(host, Host::V6(_, Some(_))) {
+        let can_be_sent = match host {
+            // Anyone can make a `Host::Name`: none adds a line to the request.
+            Host::Name(name) => is_name(name),
+            Host::V4(_) => true,
+            // A zone means something on this machine only.
+            Host::V6(_, zone) => zone.is_none(),
+        };
+        if !can_be_sent {
             return Err(TunnelError::Host);
         }
         match self.protocol {

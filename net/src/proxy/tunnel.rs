@@ -169,7 +169,7 @@ impl fmt::Debug for Tunnel {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TunnelError {
-    /// The server's host has a zone, or its name is too long for SOCKS5.
+    /// The server's host has a zone, or a name that no host can have.
     Host,
     /// The user has a colon (HTTP), or user or password is longer than 255 bytes (SOCKS5).
     Credentials,
