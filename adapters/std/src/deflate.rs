@@ -64,7 +64,7 @@ pub(crate) struct Inflate {
 }
 
 impl Inflate {
-    /// `None` where there is no room, which there is.
+    /// Never `None`: the memory has the negotiated size.
     pub(crate) fn new(agreed: DeflateParams, max_message_len: usize) -> Option<Box<Self>> {
         let window = vec![0; agreed.receive.window_bits.size()].into_boxed_slice();
         let decompressor = Decompressor::new(window, agreed.receive, max_message_len as u64);
@@ -140,7 +140,7 @@ const fn memory(bits: WindowBits) -> usize {
 }
 
 impl Compress {
-    /// `None` where there is no room, which there is.
+    /// Never `None`: the memory has the negotiated size.
     pub(crate) fn new(agreed: DeflateParams) -> Option<Box<Self>> {
         let own = agreed.send;
         let memory = vec![0; memory(own.window_bits)].into_boxed_slice();

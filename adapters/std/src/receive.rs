@@ -310,6 +310,10 @@ impl<S: Transport> Reader<S> {
                 _ => {}
             }
         }
+        if inner.session.connection().state() == State::Failed {
+            // Senders that wait for their turn have none any more.
+            shared.notify(&mut inner);
+        }
         if answers || inner.session.connection().wants_transmit() {
             shared.write(&mut inner, self);
         }

@@ -356,21 +356,19 @@ impl<R: Role> Shared<R> {
     pub(crate) fn keep_time<P: Port<R>>(&self, inner: &mut Inner<R>, port: &mut P) -> Wants {
         let was_over = inner.over;
         self.write(inner, port);
-        let unread = self.is_due(inner) && port.has_input();
-        let mut wants = inner.poll(&self.clock, unread);
+        // One look at the clock: what is due for `poll` was looked for here.
+        let now = self.clock.now();
+        let due = inner.session.poll_at(&self.clock.timeouts);
+        let unread = due.is_some_and(|at| now.has_reached(at)) && port.has_input();
+        let mut wants = inner.poll(&self.clock, now, unread);
         if wants.transmit {
             self.write(inner, port);
-            wants = inner.poll(&self.clock, unread);
+            wants = inner.poll(&self.clock, now, unread);
         }
         if inner.over && !was_over {
             self.notify(inner);
         }
         wants
-    }
-
-    fn is_due(&self, inner: &Inner<R>) -> bool {
-        let due = inner.session.poll_at(&self.clock.timeouts);
-        due.is_some_and(|at| self.clock.now().has_reached(at))
     }
 
     /// Whether the end of the connection is due, however much the peer sends.
@@ -892,8 +890,8 @@ impl<R: Role> Inner<R> {
     }
 
     /// What the session wants, after what is due was seen to.
-    fn poll(&mut self, clock: &Clock, unread: bool) -> Wants {
-        let wants = self.session.poll(clock.now(), &clock.timeouts, unread);
+    fn poll(&mut self, clock: &Clock, now: Millis, unread: bool) -> Wants {
+        let wants = self.session.poll(now, &clock.timeouts, unread);
         self.shutdown |= wants.shutdown;
         if wants.drop && !self.over {
             self.over = true;
@@ -930,7 +928,7 @@ impl<R: Role> Inner<R> {
     /// Gives the connection up.
     pub(crate) fn abort(&mut self, clock: &Clock) {
         self.session.abort();
-        self.poll(clock, false);
+        self.poll(clock, clock.now(), false);
     }
 }
 

@@ -166,7 +166,8 @@ impl<H: Handler> EventLoop<H> {
         self.next_timer = self.timer.and_then(|timer| self.now.checked_add(timer));
         loop {
             let busy = self.accepting == Accepting::Now || !self.context.later.is_empty();
-            // Looked at last: who stops the server before that finds nobody to wake.
+            // `is_to_stop` comes after `fall_asleep`: a shutdown requested earlier would not have
+            // woken this loop.
             let timeout = if !busy && self.context.inbox.fall_asleep() && !self.is_to_stop() {
                 self.next_deadline().map(|at| at.saturating_sub(self.now))
             } else {

@@ -82,9 +82,9 @@ impl Outgoing {
         self.begun() + self.outbox.as_ref().map_or(0, |outbox| outbox.cost())
     }
 
-    /// Whether the peer is not to be read, because of what it does not read: more than `limit`
-    /// waits, or answers wait only for what others have sent before them. These leave in the next
-    /// turns; if a Close of the peer was read first, they would not.
+    /// Returns true if reading from this peer is to pause: more than `limit` waits, or answers are
+    /// queued behind other threads' messages. These leave in the next turns; a Close of the peer
+    /// that was read first would discard them.
     pub(super) fn holds_back(&self, limit: usize) -> bool {
         if self.is_plain() {
             return false;

@@ -204,6 +204,12 @@ impl<D: Default> Slot<D> {
             // Silence is no evidence against a peer that is not read.
             let reads = !core.is_paused(context);
             core.session.reading(context.now, reads);
+            let due = core.session.poll_at(&context.settings.timeouts);
+            if !core.unread && due.is_some_and(|at| context.now.has_reached(at)) {
+                // The event that tells of input may not have been taken yet: after a loop was held
+                // up, more connections may be ready than are taken at once.
+                core.unread = core.socket.peek(&mut [0]).is_ok();
+            }
         }
         self.go_on(handler, context);
         self.tidy();
