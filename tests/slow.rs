@@ -266,10 +266,19 @@ fn read_by_path<S: Read + Write>(stream: &mut Slow<S>, path: &str) -> Result<u16
     stream
         .write_all(&frame::close(1000, "").encode(KEY))
         .map_err(text)?;
-    let (close, _) = Frame::read(stream).map_err(text)?;
-    close
-        .close_code()
-        .ok_or_else(|| format!("{close:?} for a Close"))
+    read_close(stream)
+}
+
+/// Reads the server's Close, and its pings before that.
+fn read_close(stream: &mut impl Read) -> Result<u16, String> {
+    loop {
+        let (frame, _) = Frame::read(stream).map_err(|error| error.to_string())?;
+        match frame.first {
+            0x89 => {}
+            0x88 => return Ok(frame.close_code().unwrap_or(1005)),
+            first => return Err(format!("{first:x} for a Close")),
+        }
+    }
 }
 
 /// A TCP connection with a receive buffer of this size.
@@ -499,10 +508,7 @@ fn read_echo_while_writing(mut stream: TcpStream) -> Result<u16, String> {
     writing.join().expect("it does not panic").map_err(text)?;
     slow.write_all(&frame::close(1000, "").encode(KEY))
         .map_err(text)?;
-    let (close, _) = Frame::read(&mut slow).map_err(text)?;
-    close
-        .close_code()
-        .ok_or_else(|| format!("{close:?} for a Close"))
+    read_close(&mut slow)
 }
 
 /// Peers that are gone without a FIN, as behind a cable that is pulled.

@@ -9,7 +9,7 @@ use motews::handshake::{
     Agreed, ClientHandshake, ConfigError, HandshakeError, Key, Offers, Request as CoreRequest,
     RequestEvent, ResponseEvent, ServerHandshake, Upgrade,
 };
-use motews::{Client, Server};
+use motews::{Client, Millis, Pace, Server, Timeouts};
 use motews_net::http::Response as HttpResponse;
 use motews_net::{RedirectError, Redirects, Url};
 
@@ -31,7 +31,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 struct Pipe<S> {
     stream: S,
     prepared: bool,
-    until: Option<Instant>,
+    epoch: Instant,
+    pace: Pace,
+    timeouts: Timeouts,
+    /// An end that comes earlier than that of the rules, for what is a courtesy.
+    patience: Option<Instant>,
     out: Vec<u8>,
     sent: usize,
     input: Vec<u8>,
@@ -39,11 +43,13 @@ struct Pipe<S> {
 
 impl<S: Transport> Pipe<S> {
     fn new(stream: S, builder: &Builder) -> Self {
-        let timeout = builder.timeouts.handshake;
         Self {
             stream,
             prepared: false,
-            until: timeout.map(|timeout| Instant::now() + Duration::from_millis(timeout.into())),
+            epoch: Instant::now(),
+            pace: Pace::new(Millis(0)),
+            timeouts: builder.timeouts,
+            patience: None,
             out: Vec::new(),
             sent: 0,
             input: Vec::new(),
@@ -58,12 +64,20 @@ impl<S: Transport> Pipe<S> {
         Ok(())
     }
 
-    /// Waits no longer than the deadline, which other traffic does not lengthen.
+    fn now(&self) -> Millis {
+        Millis(self.epoch.elapsed().as_millis() as u32)
+    }
+
+    /// Waits no longer than the deadline. That of the opening handshake is not lengthened by what
+    /// comes; that of a response is by what the peer takes.
     // [HS22] [HC25]
     fn wait(&self, interest: Interest<'_>) -> io::Result<()> {
-        let left = self
-            .until
-            .map(|until| until.saturating_duration_since(Instant::now()));
+        let now = self.now();
+        let due = self.pace.poll_at(&self.timeouts);
+        let due = due.map(|at| Duration::from_millis(at.since(now).into()));
+        let patience = self.patience;
+        let patience = patience.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = due.into_iter().chain(patience).min();
         let over = left.is_some_and(|left| left.is_zero());
         if over || (self.stream.can_wait() && !self.stream.wait(interest, left)?.any()) {
             return Err(io::ErrorKind::TimedOut.into());
@@ -83,10 +97,22 @@ impl<S: Transport> Pipe<S> {
             match written {
                 Ok(None) => return Ok(()),
                 Ok(Some(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(Some(written)) => self.sent += written,
-                Err(error) => self.interrupted(error, Interest::WRITE)?,
+                Ok(Some(written)) => {
+                    self.sent += written;
+                    self.report(written);
+                }
+                Err(error) => {
+                    self.report(0);
+                    self.interrupted(error, Interest::WRITE)?;
+                }
             }
         }
+    }
+
+    /// The transport took so many bytes.
+    fn report(&mut self, taken: usize) {
+        let left = self.out.len().saturating_sub(self.sent);
+        self.pace.sent(self.now(), &self.timeouts, taken, left);
     }
 
     /// Reads some more into `input`; 0 at the end of the stream.
@@ -236,6 +262,7 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
                     };
                     let answer =
                         reading.answer(judged, &mut self.callback, &self.builder, &mut pipe.out);
+                    pipe.pace.responding(pipe.now());
                     self.stage = match answer {
                         Answer::Accept(subprotocol) => {
                             #[cfg(feature = "deflate")]
@@ -262,9 +289,7 @@ impl<S: Transport, F: FnMut(&Request) -> Response> Accepting<S, F> {
                 ServerStage::Answer(error) => {
                     pipe.send()?;
                     let _ = pipe.stream.shutdown();
-                    let timeout = self.builder.timeouts.close;
-                    pipe.until = timeout
-                        .map(|timeout| Instant::now() + Duration::from_millis(timeout.into()));
+                    pipe.pace.draining(pipe.now(), &pipe.timeouts);
                     self.stage = ServerStage::Linger(error.take());
                 }
                 ServerStage::Linger(error) => {
@@ -631,8 +656,7 @@ impl<S: Transport> Connecting<S> {
             }
         };
         if let Some(pipe) = &mut self.pipe {
-            let patience = Instant::now().checked_add(BODY_TIMEOUT);
-            pipe.until = pipe.until.into_iter().chain(patience).min();
+            pipe.patience = Instant::now().checked_add(BODY_TIMEOUT);
         }
         self.refusal = Some(Refusal::new(head, redirect));
     }

@@ -3,13 +3,14 @@
 mod support;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread::JoinHandle;
 
 use motews_std::{
     AcceptError, Builder, ConfigError, ConnectError, HandshakeError, Plain, Request, Response,
-    UrlError, WebSocket, role::Server,
+    Timeouts, UrlError, WebSocket, role::Server,
 };
 use motews_testkit::frame::masked;
 use motews_testkit::head::{Head, RESPONSE, accept, read as read_head};
@@ -624,7 +625,7 @@ fn connecting_response_trickles_is_judged_in_time() {
             matches!(result, Err(ConnectError::Handshake(_))),
             "{result:?}"
         );
-        assert!(start.elapsed() < core::time::Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(3));
     }
     // A few of them are what HTTP allows.
     let response = early.repeat(3) + "HTTP/1.1 404 \r\nX: y\r\n\r\n";
@@ -786,4 +787,40 @@ fn connecting_over_ipv6_works_where_there_is_ipv6() {
     let mut client = motews_std::connect(&format!("ws://[::1]:{port}")).unwrap();
     client.send("Hello").unwrap();
     assert_eq!(server.join().unwrap(), Some("Hello".into()));
+}
+
+/// A page that is being read is finished, however short the time for the request is.
+#[test]
+fn accepting_request_for_a_page_that_is_read_slowly_gets_all_of_it() {
+    const LEN: usize = 8 << 20; // More than the operating system keeps for both sides.
+    let timeouts = Timeouts {
+        handshake: Some(300),
+        write: Some(2_000),
+        ..Timeouts::DEFAULT
+    };
+    let builder = Builder::new().timeouts(timeouts);
+    let (addr, server) = serve(move |stream| {
+        builder.accept_with(stream, |_| Response::new(200).body(vec![b'x'; LEN]))
+    });
+    let mut client = TcpStream::connect(addr).unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 200 "));
+    let (mut part, mut len) = (vec![0; LEN / 20], 0);
+    // Twenty times 50 ms: more than three times what the request had.
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        match client.read(&mut part).unwrap() {
+            0 => break,
+            read => len += read,
+        }
+    }
+    assert_eq!(len, LEN);
+    drop(client); // The server waits for that, as long as the page may still be on its way.
+    let accepted = server.join().unwrap();
+    assert!(
+        matches!(accepted, Err(AcceptError::Answered(200))),
+        "{accepted:?}"
+    );
 }
