@@ -317,4 +317,15 @@ mod tests {
             assert!(matches!(tunnel, Err(TunnelError::Host)));
         }
     }
+
+    #[test]
+    fn name_that_is_no_host_is_not_written_to_a_proxy() {
+        for name in ["h:1 HTTP/1.1\r\nX: y\r\n", "a b", "a\0b", "", "a/b"] {
+            for proxy in ["http://p", "socks5://p"] {
+                let proxy = Proxy::parse(proxy).expect("a proxy");
+                let tunnel = proxy.tunnel(&Host::Name(name.into()), 80);
+                assert!(matches!(tunnel, Err(TunnelError::Host)), "{name:?}");
+            }
+        }
+    }
 }
