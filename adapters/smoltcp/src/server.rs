@@ -49,7 +49,8 @@ enum Stage<'a, const LINE: usize> {
 #[derive(Clone, Debug)]
 enum Decision<'a> {
     Accept(Upgrade, Answer<'a>),
-    Respond(Response<'a>),
+    /// And then it has ended so.
+    Respond(Response<'a>, Ended),
 }
 
 /// What a [`ServerSocket`] comes to.
@@ -114,7 +115,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
                 let is_head = self.is_head();
                 if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase {
                     let response = error.response().head(is_head);
-                    *stage = Stage::Answering(Decision::Respond(response), 0);
+                    *stage = Stage::Answering(Decision::Respond(response, error.into()), 0);
                 }
                 return Some(ServerEvent::Http(error));
             }
@@ -168,10 +169,11 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         // In place of the answer that an error has, too.
         let is_head = match stage {
             Stage::Request(handshake) if handshake.is_done() => handshake.is_head(),
-            Stage::Answering(Decision::Respond(response), 0) => response.is_head(),
+            Stage::Answering(Decision::Respond(response, _), 0) => response.is_head(),
             _ => return,
         };
-        *stage = Stage::Answering(Decision::Respond(response.head(is_head)), 0);
+        let ended = Ended::Refused(response.status());
+        *stage = Stage::Answering(Decision::Respond(response.head(is_head), ended), 0);
     }
 
     /// When to poll next, unless the TCP socket has something new before; `None`: never.
@@ -252,7 +254,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             }
             let all = ring::put_text(socket, sent, |at, out| match &*answer {
                 Decision::Accept(upgrade, answer) => upgrade.emit_from(at, out, answer),
-                Decision::Respond(response) => response.emit_from(at, out),
+                Decision::Respond(response, _) => response.emit_from(at, out),
             });
             self.queued = self.queued.wrapping_add(sent.wrapping_sub(before));
             let pace = *pace;
@@ -262,8 +264,8 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
                     let agreed = upgrade.agreed();
                     self.opened(Server, agreed, pace, now);
                 }
-                (Ok(true), Decision::Respond(response)) => {
-                    let ended = Ended::Refused(response.status());
+                (Ok(true), Decision::Respond(_, ended)) => {
+                    let ended = *ended;
                     self.end(socket, ended, now);
                 }
                 (Err(_), _) => self.end(socket, Ended::Lost, now),

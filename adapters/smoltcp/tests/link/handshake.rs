@@ -111,7 +111,10 @@ fn request_for_a_head_or_a_bodiless_status_gets_no_body() {
     let ask = |request: &[u8], response: Option<Response<'static>>| {
         let mut net = Net::new(Faults::default(), 1);
         let (bytes, _, end) = answer(&mut net, &CONFIG, (64, 131), request, |_, _| response);
-        assert!(matches!(end, Some(Ended::Refused(_))), "{end:?}");
+        match response {
+            Some(_) => assert!(matches!(end, Some(Ended::Refused(_))), "{end:?}"),
+            None => assert_eq!(end, Some(Ended::Handshake(HandshakeError::Method))),
+        }
         String::from_utf8(bytes).unwrap()
     };
     let (get, head) = (b"GET / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n");
@@ -147,17 +150,34 @@ fn request_beyond_what_there_is_room_for_gets_503() {
 
 #[test]
 fn request_that_is_wrong_gets_the_error_s_own_response() {
-    for (request, status) in [
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "426"),
-        (REQUEST.replace("Version: 13", "Version: 8"), "426"),
-        (REQUEST.replace("Host", "No Host"), "400"),
-        (REQUEST.replace("/chat", &"/long".repeat(100)), "414"),
+    for (request, status, error) in [
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            "426",
+            HandshakeError::NotUpgrade,
+        ),
+        (
+            REQUEST.replace("Version: 13", "Version: 8"),
+            "426",
+            HandshakeError::UnsupportedVersion,
+        ),
+        (
+            REQUEST.replace("Host", "No Host"),
+            "400",
+            HandshakeError::HeaderName,
+        ),
+        (
+            REQUEST.replace("/chat", &"/long".repeat(100)),
+            "414",
+            HandshakeError::StartLineTooLong,
+        ),
     ] {
         let mut net = Net::new(Faults::default(), 1);
         let (bytes, _, end) = answer(&mut net, &CONFIG, (200, 200), request.as_bytes(), |_, _| {
             None
         });
-        assert_eq!(end, Some(Ended::Refused(status.parse().unwrap())));
+        // The cause, and not the status that says so.
+        assert_eq!(end, Some(Ended::Handshake(error)));
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
     }
