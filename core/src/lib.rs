@@ -1,10 +1,10 @@
 //! WebSocket (RFC 6455) without an operating system, a heap or a clock.
 //!
-//! # The three laws
+//! # The laws
 //! 1. **The decoder consumes all it is given, up to the next event.** A receive buffer may be one
 //!    byte, a ring may wrap anywhere, nothing is compacted, and nothing is unmasked twice.
-//! 2. **The encoder writes whole frames or nothing.** What the protocol owes the peer, one pong and
-//!    one Close, waits in fixed slots, so reading never blocks on writing.
+//! 2. **The encoder writes whole frames or nothing.** What the protocol owes the peer, one pong, one
+//!    keepalive ping and one Close, waits in fixed slots, so reading never blocks on writing.
 //! 3. **No I/O, no allocation, no clock, no panic.** Bytes and the time come in as values,
 //!    randomness as a trait.
 //!
