@@ -37,8 +37,8 @@ use motews_examples::compression::TrafficTold;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, Context, DeflateConfig, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
-    Request, Response, SendError, Server, SlowPolicy, Timeouts,
+    CloseCode, DeflateConfig, DeflateContext, Handler, Hub, Limits, Membership, MessageRef,
+    Outcome, Peer, Request, Response, SendError, Server, SlowPolicy, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -435,9 +435,9 @@ fn main() -> ExitCode {
         });
     if options.deflate {
         // What a room hears is compressed once for all, so nobody needs a context of their own.
-        let send = Context {
+        let send = DeflateContext {
             takeover: false,
-            ..Context::default()
+            ..DeflateContext::default()
         };
         builder = builder.deflate(DeflateConfig {
             send,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use motews_std::{
-    Context, DeflateConfig, DeflateParams, Octets, Request, Response, Traffic, WindowBits,
+    DeflateConfig, DeflateContext, DeflateParams, Octets, Request, Response, Traffic, WindowBits,
 };
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ impl Options {
     /// What is wanted, if anything.
     #[must_use]
     pub fn wanted(&self) -> Option<DeflateConfig> {
-        let limit = |mut context: Context| {
+        let limit = |mut context: DeflateContext| {
             if let Some(bits) = self.window_bits.and_then(WindowBits::new) {
                 context.window_bits = bits;
             }

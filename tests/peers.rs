@@ -35,7 +35,7 @@ use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
 use motews_std::{
-    CloseCode, Context, DeflateConfig, DeflateParams, Handler, Message, MessageRef, Octets,
+    CloseCode, DeflateConfig, DeflateContext, DeflateParams, Handler, Message, MessageRef, Octets,
     Outcome, SendError, ServerHandle, Share, Traffic, WebSocket, WindowBits,
 };
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
@@ -389,7 +389,7 @@ fn accept_compressing(stream: TcpStream) -> WebSocket<TcpStream, Server> {
 
 /// The same with windows of 512 bytes, and without context takeover.
 fn accept_compressing_little(stream: TcpStream) -> WebSocket<TcpStream, Server> {
-    let context = Context {
+    let context = DeflateContext {
         window_bits: WindowBits::new(9).expect("9 bits"),
         takeover: false,
     };
@@ -402,7 +402,7 @@ fn accept_compressing_little(stream: TcpStream) -> WebSocket<TcpStream, Server> 
 
 /// Windows of all sizes, the same for both sides, each with context takeover and without.
 fn all_windows() -> impl Iterator<Item = DeflateConfig> {
-    let alone = |context: Context| Context {
+    let alone = |context: DeflateContext| DeflateContext {
         takeover: false,
         ..context
     };
@@ -419,7 +419,7 @@ fn all_windows() -> impl Iterator<Item = DeflateConfig> {
 }
 
 fn with_windows(config: DeflateConfig, window_bits: WindowBits) -> DeflateConfig {
-    let limited = |context: Context| Context {
+    let limited = |context: DeflateContext| DeflateContext {
         window_bits,
         ..context
     };

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use motews::handshake::{ClientHandshake, HandshakeError, ServerHandshake};
 use motews::{
-    Client, CloseCode, Config, Connection, DataKind, MAX_CONTROL_LEN, Message, ProtocolViolation,
-    Server,
+    Client, CloseCode, Connection, ConnectionConfig, DataKind, MAX_CONTROL_LEN, Message,
+    ProtocolViolation, Server,
 };
 use motews_testkit::frame::{KEY, encode};
 use proptest::collection::vec;
@@ -37,7 +37,7 @@ struct Session {
     output: Vec<u8>,
 }
 
-const CONFIG: Config = Config {
+const CONFIG: ConnectionConfig = ConnectionConfig {
     max_message_len: 1000,
     compression: false,
 };

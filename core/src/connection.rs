@@ -16,7 +16,7 @@ use crate::utf8::Utf8Validator;
 /// What the caller decides about a connection, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Config {
+pub struct ConnectionConfig {
     /// The longest message accepted from the peer, in octets of payload as they are on the wire;
     /// a longer one fails the connection with 1009, on the header that announces it (§10.4).
     /// `u64::MAX`, the default, means no limit: the connection itself keeps nothing of a message.
@@ -26,7 +26,7 @@ pub struct Config {
     pub compression: bool,
 }
 
-impl Default for Config {
+impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             max_message_len: u64::MAX,
@@ -198,15 +198,15 @@ const _: () = assert!(
 );
 
 impl<R: Role, C: ControlStorage> Connection<R, C> {
-    /// An open connection, right after the opening handshake, with the default [`Config`].
+    /// An open connection, right after the opening handshake, with the default [`ConnectionConfig`].
     #[must_use]
     pub fn new(role: R) -> Self {
-        Self::with_config(role, Config::default())
+        Self::with_config(role, ConnectionConfig::default())
     }
 
     /// An open connection, right after the opening handshake.
     #[must_use]
-    pub fn with_config(role: R, config: Config) -> Self {
+    pub fn with_config(role: R, config: ConnectionConfig) -> Self {
         Self {
             role,
             max_message_len: config.max_message_len,

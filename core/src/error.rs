@@ -37,7 +37,7 @@ pub enum ProtocolViolation {
     TruncatedCloseCode,
     /// A Close frame with a code that may not be on the wire (§7.4).
     InvalidCloseCode(CloseCode),
-    /// A message longer than [`Config::max_message_len`](crate::Config::max_message_len) (§10.4).
+    /// A message longer than [`ConnectionConfig::max_message_len`](crate::ConnectionConfig::max_message_len) (§10.4).
     MessageTooBig,
     /// A compressed message that cannot be inflated (RFC 7692 §7.2.2).
     Compression,

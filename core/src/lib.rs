@@ -92,7 +92,7 @@ pub mod window;
 
 pub use close::CloseFrame;
 pub use close_code::{CloseCode, Side};
-pub use connection::{Config, Connection, MAX_CONTROL_LEN, State};
+pub use connection::{Connection, ConnectionConfig, MAX_CONTROL_LEN, State};
 pub use control::{ControlSlots, ControlStorage};
 pub use ended::Ended;
 pub use error::{EntropyError, NoRoom, ProtocolViolation, SendError};

@@ -1,7 +1,7 @@
 //! A [`Connection`] in time: who is alive, what is due, how it ends, and why.
 
 use crate::close_code::CloseCode;
-use crate::connection::{Config, Connection, State};
+use crate::connection::{Connection, ConnectionConfig, State};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::ended::Ended;
 use crate::error::{EntropyError, ProtocolViolation, SendError};
@@ -87,11 +87,11 @@ pub struct Wants {
 ///
 /// ```
 /// use motews::{Millis, Timeouts};
-/// use motews::{Config, Ended, Event, Server, Session};
+/// use motews::{ConnectionConfig, Ended, Event, Server, Session};
 ///
 /// let timeouts = &Timeouts::DEFAULT;
 /// let mut now = Millis(0);
-/// let mut session: Session<Server> = Session::new(Server, Config::default(), now);
+/// let mut session: Session<Server> = Session::new(Server, ConnectionConfig::default(), now);
 ///
 /// // 1. A masked "Hello" and a masked Close with the code 1000 arrive in one read.
 /// let mut input = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x82\0\0\0\0\x03\xe8";
@@ -132,14 +132,14 @@ pub struct Session<R, C = ControlSlots> {
 impl<R: Role, C: ControlStorage> Session<R, C> {
     /// Returns the session of a connection whose opening handshake is complete now.
     #[must_use]
-    pub fn new(role: R, config: Config, now: Millis) -> Self {
+    pub fn new(role: R, config: ConnectionConfig, now: Millis) -> Self {
         Self::with_pace(role, config, Pace::new(now), now)
     }
 
     /// Returns the session of a connection whose opening handshake is complete now. `pace` was used
     /// for the handshake: bytes of the response may still wait.
     #[must_use]
-    pub fn with_pace(role: R, config: Config, pace: Pace, now: Millis) -> Self {
+    pub fn with_pace(role: R, config: ConnectionConfig, pace: Pace, now: Millis) -> Self {
         Self {
             connection: Connection::with_config(role, config),
             pace: Pace {

@@ -3,10 +3,10 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, Deflater, Inflater, Level, WindowBits, wire_limit,
+    Compressor, Decompressor, DeflateContext, Deflater, Inflater, Level, WindowBits, wire_limit,
 };
 use motews::{
-    Chunk, Client, Config, Connection, DataKind, Entropy, EntropyError, Event, Message,
+    Chunk, Client, Connection, ConnectionConfig, DataKind, Entropy, EntropyError, Event, Message,
     MessageBuffer, NoRoom, ProtocolViolation, Role, SendError, Server,
 };
 use motews_testkit::frame::masked as frame;
@@ -24,10 +24,10 @@ impl Entropy for Counter {
     }
 }
 
-fn config(compression: bool) -> Config {
-    Config {
+fn config(compression: bool) -> ConnectionConfig {
+    ConnectionConfig {
         compression,
-        ..Config::default()
+        ..ConnectionConfig::default()
     }
 }
 
@@ -39,14 +39,14 @@ fn client() -> Connection<Client<Counter>> {
     Connection::with_config(Client::new(Counter(1)), config(true))
 }
 
-fn context(bits: u8, takeover: bool) -> Context {
-    Context {
+fn context(bits: u8, takeover: bool) -> DeflateContext {
+    DeflateContext {
         window_bits: WindowBits::new(bits).expect("8 to 15"),
         takeover,
     }
 }
 
-fn compressor(context: Context) -> Compressor<Vec<u8>> {
+fn compressor(context: DeflateContext) -> Compressor<Vec<u8>> {
     Compressor::new(
         vec![0; 50_000 + 4 * context.window_bits.size()],
         context,
@@ -390,7 +390,7 @@ fn compressed_message_of_the_limit_that_has_grown_arrives() {
         let max_message_len = wire_limit(len as u64);
         Connection::with_config(
             Server,
-            Config {
+            ConnectionConfig {
                 max_message_len,
                 compression: true,
             },
@@ -485,8 +485,8 @@ fn compressed_message_without_a_window_that_outgrows_its_output_fails() {
         Some(NoRoom)
     );
     let mut none = Decompressor::new([], context(15, false), 5000).expect("none");
-    assert_eq!(none.renew(context(8, true)), Err(NoRoom));
-    assert_eq!(none.renew(context(8, false)), Ok(()));
+    assert_eq!(none.reset_with(context(8, true)), Err(NoRoom));
+    assert_eq!(none.reset_with(context(8, false)), Ok(()));
 }
 
 /// PD26, PD28: what cannot be inflated fails with 1007.
@@ -581,10 +581,10 @@ fn renewed_stream_that_refers_to_the_one_before_fails() {
             while let Some(part) = decompressor.next(&mut chunk, &mut out).expect("right") {
                 assert!(part.last || !part.bytes.is_empty());
             }
-            decompressor.renew(context).expect("room");
+            decompressor.reset_with(context).expect("room");
             let received = receive(&mut server(), &mut decompressor, &again, 1, 50);
             assert_eq!(received, Err(ProtocolViolation::Compression));
-            decompressor.renew(context).expect("room");
+            decompressor.reset_with(context).expect("room");
         }
     }
 }
@@ -686,8 +686,12 @@ fn compressed_chunk_that_was_moved_inflates_bit_by_bit() {
     let mut decompressor = Decompressor::new([0xEE; 1 << 10], first, u64::MAX).expect("room");
     for (bits, takeover) in [(10, true), (10, false), (9, true), (8, false), (10, true)] {
         let (mut a, mut b) = (client(), server());
-        compressor.renew(context(bits, takeover)).expect("room");
-        decompressor.renew(context(bits, takeover)).expect("room");
+        compressor
+            .reset_with(context(bits, takeover))
+            .expect("room");
+        decompressor
+            .reset_with(context(bits, takeover))
+            .expect("room");
         for message in [text(3000), String::new(), text(100), "a".repeat(3000)] {
             let mut wire = vec![0; 8192];
             let sent = compressor
@@ -741,8 +745,8 @@ fn compressed_chunk_that_was_moved_inflates_bit_by_bit() {
         let mut part = [0; 16];
         assert!(decompressor.next(&mut chunk, &mut part).is_ok());
     }
-    assert_eq!(compressor.renew(context(12, true)), Err(NoRoom));
-    assert_eq!(decompressor.renew(context(11, true)), Err(NoRoom));
+    assert_eq!(compressor.reset_with(context(12, true)), Err(NoRoom));
+    assert_eq!(decompressor.reset_with(context(11, true)), Err(NoRoom));
 }
 
 /// What a firmware with windows of 1 KiB both ways takes: 6 KiB.

@@ -1,7 +1,7 @@
 //! Which parameters of permessage-deflate are agreed upon (RFC 7692 §5, §7.1), in both roles.
 #![cfg(feature = "deflate")]
 
-use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits, wire_limit};
+use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits, wire_limit};
 use motews::handshake::{
     Agreed, ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, ResponseEvent,
     ServerHandshake, Upgrade,
@@ -9,8 +9,8 @@ use motews::handshake::{
 use motews::{Entropy, EntropyError, Limits};
 use motews_testkit::head::{ACCEPT, Head, KEY, NONCE};
 
-fn context(bits: u8, takeover: bool) -> Context {
-    Context {
+fn context(bits: u8, takeover: bool) -> DeflateContext {
+    DeflateContext {
         window_bits: WindowBits::new(bits).expect("8 to 15"),
         takeover,
     }
@@ -548,7 +548,10 @@ fn client_with_memory_takes_more_than_it_asked_for() {
         );
         assert_eq!(confirm(&offers, &[answer]), agreed, "{answer}, {memory:?}");
     }
-    assert_eq!(Offers::new().deflate_memory(Context::MAX), Offers::new());
+    assert_eq!(
+        Offers::new().deflate_memory(DeflateContext::MAX),
+        Offers::new()
+    );
 }
 
 /// PD05, PD09, PD11: both roles of this crate come to the same, whatever each of them wants.

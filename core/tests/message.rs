@@ -1,8 +1,8 @@
 //! Messages assembled in a fixed buffer.
 
 use motews::{
-    Config, Connection, DataKind, Event, Message, MessageBuffer, MessageError, ProtocolViolation,
-    Server,
+    Connection, ConnectionConfig, DataKind, Event, Message, MessageBuffer, MessageError,
+    ProtocolViolation, Server,
 };
 use motews_testkit::frame::masked as frame;
 
@@ -25,9 +25,9 @@ fn binary(bytes: &[u8]) -> Pushed {
 
 /// What a buffer of `N` octets makes of the chunks of these frames.
 fn push<const N: usize>(messages: &mut MessageBuffer<[u8; N]>, frames: &[Vec<u8>]) -> Vec<Pushed> {
-    let config = Config {
+    let config = ConnectionConfig {
         compression: true,
-        ..Config::default()
+        ..ConnectionConfig::default()
     };
     let mut connection: Connection<Server> = Connection::with_config(Server, config);
     let mut bytes = frames.concat();

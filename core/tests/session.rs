@@ -7,8 +7,8 @@
 use motews::pace::DRAIN;
 
 use motews::{
-    Client, CloseCode, Config, DataKind, Ended, Entropy, EntropyError, Message, ProtocolViolation,
-    SendError, Server, Session, Side, State, Wants,
+    Client, CloseCode, ConnectionConfig, DataKind, Ended, Entropy, EntropyError, Message,
+    ProtocolViolation, SendError, Server, Session, Side, State, Wants,
 };
 use motews::{Deadline, Millis, Pace, Timeouts};
 
@@ -29,7 +29,7 @@ struct Peer {
 
 fn open(now: u32) -> Peer {
     Peer {
-        session: Session::new(Server, Config::default(), Millis(now)),
+        session: Session::new(Server, ConnectionConfig::default(), Millis(now)),
         out: Vec::new(),
     }
 }
@@ -612,7 +612,11 @@ impl Entropy for Keys {
 }
 
 fn client(has_keys: bool) -> Session<Client<Keys>> {
-    Session::new(Client::new(Keys(has_keys)), Config::default(), Millis(0))
+    Session::new(
+        Client::new(Keys(has_keys)),
+        ConnectionConfig::default(),
+        Millis(0),
+    )
 }
 
 #[test]
@@ -931,7 +935,7 @@ fn response_that_waits_when_the_session_opens_is_judged_by_the_session() {
     pace.responding(Millis(100));
     pace.sent(Millis(100), T, 50, 79);
     let mut session: Session<Server> =
-        Session::with_pace(Server, Config::default(), pace, Millis(100));
+        Session::with_pace(Server, ConnectionConfig::default(), pace, Millis(100));
     session.sent(Millis(200), T, 0, 79);
     let _ = session.poll(Millis(30_100), T, false);
     let due = Millis(100 + 391 + 30_000);

@@ -12,7 +12,9 @@ use core::fmt::Write as _;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use motews::{CloseCode, Config, Message, ProtocolViolation, Server, Session, State, Wants};
+use motews::{
+    CloseCode, ConnectionConfig, Message, ProtocolViolation, Server, Session, State, Wants,
+};
 use motews::{Deadline, Millis, Timeouts};
 
 /// All different, so that each can be told from the others.
@@ -80,7 +82,7 @@ struct Run {
 impl Run {
     fn new(inputs: &[Input]) -> Self {
         let mut run = Self {
-            session: Session::new(Server, Config::default(), Millis(0)),
+            session: Session::new(Server, ConnectionConfig::default(), Millis(0)),
             now: Millis(0),
             wants: Wants::default(),
             out: 0,

@@ -27,8 +27,8 @@ use motews::handshake::{
     ClientHandshake, Key, Offers, Request, RequestEvent, ResponseEvent, ServerHandshake,
 };
 use motews::{
-    Client, CloseCode, Config, Connection, DataKind, Entropy, EntropyError, Event, MAX_CONTROL_LEN,
-    Message, Role, Server,
+    Client, CloseCode, Connection, ConnectionConfig, DataKind, Entropy, EntropyError, Event,
+    MAX_CONTROL_LEN, Message, Role, Server,
 };
 use motews_testkit::frame::{KEY, encode};
 use motews_testkit::head;
@@ -206,9 +206,9 @@ impl<R: Side> Player<R> {
         if let Some(title) = line.strip_prefix("== ") {
             let limit = title.split_once(" limit ");
             let limit = limit.map_or(u64::MAX, |(_, limit)| limit.parse().expect("a number"));
-            let config = Config {
+            let config = ConnectionConfig {
                 max_message_len: limit,
-                ..Config::default()
+                ..ConnectionConfig::default()
             };
             self.connection = Connection::with_config(R::new(), config);
             self.stands.clear();

@@ -10,9 +10,9 @@
 //! | the rest | the stream that the peer sends |
 
 use motews::{
-    Client, CloseCode, Config, Connection, ControlSlots, ControlStorage, DataFrame, DataKind,
-    Event, FrameHeader, MAX_CONTROL_LEN, Mask, Message, OpCode, ProtocolViolation, Role, SendError,
-    Server, State,
+    Client, CloseCode, Connection, ConnectionConfig, ControlSlots, ControlStorage, DataFrame,
+    DataKind, Event, FrameHeader, MAX_CONTROL_LEN, Mask, Message, OpCode, ProtocolViolation, Role,
+    SendError, Server, State,
 };
 
 use super::{Sequence, pieces};
@@ -25,7 +25,7 @@ pub struct Session<'a> {
     /// Each fourth masking key cannot be had.
     pub is_flaky: bool,
     /// The connection's.
-    pub config: Config,
+    pub config: ConnectionConfig,
     /// The sizes of the pieces that the stream is cut into.
     pub sizes: &'a [u8],
     /// What is done after each piece.
@@ -45,7 +45,7 @@ impl<'a> Session<'a> {
         Some(Self {
             is_client: flags & 1 != 0,
             is_flaky: flags & 8 != 0,
-            config: Config {
+            config: ConnectionConfig {
                 compression: flags & 2 != 0,
                 max_message_len: if is_limited { 1000 } else { u64::MAX },
             },
@@ -262,7 +262,7 @@ impl Tape {
 
 /// Receives `stream` in pieces of these sizes, and does nothing else.
 #[must_use]
-pub fn listen<R: Side>(config: Config, stream: &[u8], sizes: &[u8]) -> Tape {
+pub fn listen<R: Side>(config: ConnectionConfig, stream: &[u8], sizes: &[u8]) -> Tape {
     let mut connection = Connection::<R>::with_config(R::new(false), config);
     let mut tape = Tape::default();
     let mut stream = stream.to_vec();
@@ -273,7 +273,7 @@ pub fn listen<R: Side>(config: Config, stream: &[u8], sizes: &[u8]) -> Tape {
 }
 
 /// The same by way of `step` and `resolve`, as adapters do it.
-fn listen_in_steps<R: Side>(config: Config, stream: &[u8], sizes: &[u8]) -> Tape {
+fn listen_in_steps<R: Side>(config: ConnectionConfig, stream: &[u8], sizes: &[u8]) -> Tape {
     let mut connection = Connection::<R>::with_config(R::new(false), config);
     let mut tape = Tape::default();
     let mut stream = stream.to_vec();
@@ -381,9 +381,9 @@ fn check_script<R: Side, C: ControlStorage>(session: &Session<'_>, whole: &Tape)
     tape.receive(&mut connection, &mut [0x81, 0x00, 0x89, 0x80]);
 
     // The peer understands all of it.
-    let peer_config = Config {
+    let peer_config = ConnectionConfig {
         compression: config.compression,
-        ..Config::default()
+        ..ConnectionConfig::default()
     };
     let heard = listen::<R::Peer>(peer_config, &sender.wire, &[255, 0, 1]);
     assert_eq!(
@@ -413,7 +413,7 @@ enum OwnClose {
 /// The sending half: what it may do, and what should come of it.
 #[derive(Debug)]
 struct Sender {
-    config: Config,
+    config: ConnectionConfig,
     /// What was written.
     wire: Vec<u8>,
     /// What the peer should make of it.
@@ -436,7 +436,7 @@ const ROOMS: [usize; 6] = [400, 0, 7, MAX_CONTROL_LEN, 20, 3];
 const CODES: [u16; 8] = [1000, 1001, 1005, 1010, 999, 3000, 4999, 5000];
 
 impl Sender {
-    fn new(config: Config) -> Self {
+    fn new(config: ConnectionConfig) -> Self {
         Self {
             config,
             wire: Vec::new(),

@@ -222,7 +222,7 @@ fn inflate_at(message: &[u8], bits: WindowBits, [a, b, room, more]: [u8; 4]) {
     for _ in 0..2 {
         // The second time, the stream before ended in the midst of anything.
         inflate_in(&mut reused, message, &[a], room);
-        reused.renew(bits).expect("there is room");
+        reused.reset_with(bits).expect("there is room");
         let split = inflate_in(&mut reused, message, &[a, b], room);
         assert_eq!(split.too_long, whole.too_long);
         if !whole.too_long {
@@ -231,7 +231,7 @@ fn inflate_at(message: &[u8], bits: WindowBits, [a, b, room, more]: [u8; 4]) {
         reused.reset();
         let half = message.len() / 2;
         inflate_in(&mut reused, &message[..half], &[b], room);
-        reused.renew(bits).expect("there is room");
+        reused.reset_with(bits).expect("there is room");
     }
     if whole.bytes.len() <= MAX_LEN_SLOWLY {
         let mut bytes = Vec::new();
@@ -458,10 +458,10 @@ fn deflate(
             Between::Reset => deflater.reset(),
             Between::Renew => {
                 bits = WindowBits::new(bits.bits() - 1).unwrap_or(bits);
-                deflater.renew(bits).expect("there is room");
+                deflater.reset_with(bits).expect("there is room");
             }
         }
-        inflater.renew(bits).expect("there is room");
+        inflater.reset_with(bits).expect("there is room");
         zlib = Decompress::new(false);
     }
 }

@@ -5,8 +5,8 @@
 //! the stream.
 
 use motews::{
-    Client, CloseCode, Config, Connection, DataKind, MAX_CONTROL_LEN, Message, ProtocolViolation,
-    Server,
+    Client, CloseCode, Connection, ConnectionConfig, DataKind, MAX_CONTROL_LEN, Message,
+    ProtocolViolation, Server,
 };
 use motews_testkit::transport::Script;
 use tungstenite::protocol::{Role as TheirRole, WebSocketConfig};
@@ -238,9 +238,9 @@ fn answers(end: End, ours: &[Whole], theirs: &[Whole]) -> Option<&'static Differ
 
 /// motews as an echo, which also answers what is owed after each event.
 fn listen<R: Side>(stream: &[u8], sizes: &[u8]) -> (Outcome, Option<ProtocolViolation>) {
-    let config = Config {
+    let config = ConnectionConfig {
         max_message_len: MAX_MESSAGE_LEN.into(),
-        ..Config::default()
+        ..ConnectionConfig::default()
     };
     let mut connection = Connection::<R>::with_config(R::new(false), config);
     let mut answer = Vec::new();

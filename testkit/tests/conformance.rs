@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use motews::{
-    Client, CloseCode, Config, DataKind, Ended, Event, MAX_CONTROL_LEN, Message, Role, SendError,
-    Server, Session, Wants,
+    Client, CloseCode, ConnectionConfig, DataKind, Ended, Event, MAX_CONTROL_LEN, Message, Role,
+    SendError, Server, Session, Wants,
 };
 use motews::{Millis, Timeouts};
 use motews_testkit::conformance::{Adapter, Subject, Told};
@@ -273,7 +273,7 @@ impl<R: Role + Clone> Adapter for Of<R> {
     fn open(&self, timeouts: Timeouts) -> Bare<R> {
         let now = u32::MAX - 3000;
         Bare {
-            session: Session::new(self.0.clone(), Config::default(), Millis(now)),
+            session: Session::new(self.0.clone(), ConnectionConfig::default(), Millis(now)),
             timeouts,
             now,
             holds: self.1.holds,

@@ -1,6 +1,6 @@
 //! What holds for any honest peer on any link, and for any cut of the same inputs.
 
-use motews::{CloseCode, Config, Ended, Event, Message, Server, Session};
+use motews::{CloseCode, ConnectionConfig, Ended, Event, Message, Server, Session};
 use motews::{Millis, Timeouts};
 use motews_testkit::frame;
 use motews_testkit::link::{Act, Echo, Link, Path, Plan};
@@ -371,7 +371,7 @@ type Outcome = (Vec<u8>, Option<(Ended, u64)>, Option<u64>);
 
 fn run(timeouts: Timeouts, epoch: u32, inputs: &[(u32, Input)], cuts: Option<u64>) -> Outcome {
     let mut adapter = Adapter {
-        session: Session::new(Server, Config::default(), Millis(epoch)),
+        session: Session::new(Server, ConnectionConfig::default(), Millis(epoch)),
         timeouts,
         epoch,
         cuts,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, DeflateParams};
+use motews::deflate::{Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams};
 use motews::handshake::{Agreed, Offers};
 use motews::{
     Chunk, DataKind, Event, FrameHeader, Message, MessageBuffer, ProtocolViolation, Role,
@@ -148,7 +148,7 @@ pub struct Outgoing<D> {
     compressor: Compressor<D>,
     config: DeflateConfig,
     /// What there is memory for to receive.
-    memory: Context,
+    memory: DeflateContext,
     /// What was agreed upon.
     agreed: Option<DeflateParams>,
     sending: Sending,
@@ -179,7 +179,7 @@ impl<D> Outgoing<D> {
     pub(crate) const fn new(
         compressor: Compressor<D>,
         config: DeflateConfig,
-        memory: Context,
+        memory: DeflateContext,
     ) -> Self {
         Self {
             compressor,
@@ -237,8 +237,8 @@ where
     ) {
         // It is no more than there is memory for.
         if let Some(params) = agreed.deflate
-            && incoming.decompressor.renew(params.receive).is_ok()
-            && outgoing.compressor.renew(params.send).is_ok()
+            && incoming.decompressor.reset_with(params.receive).is_ok()
+            && outgoing.compressor.reset_with(params.send).is_ok()
         {
             incoming.decompressor.set_max_message_len(max_message_len);
             incoming.is_agreed = true;

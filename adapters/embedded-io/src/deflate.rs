@@ -8,12 +8,12 @@
 //! ```
 //! use embedded_io::{Read, Write};
 //! use motews::MessageBuffer;
-//! use motews::deflate::{Context, DeflateConfig, Level, WindowBits};
+//! use motews::deflate::{DeflateContext, DeflateConfig, Level, WindowBits};
 //! use motews_embedded_io::blocking::WebSocket;
 //! use motews_embedded_io::deflate::Memory;
 //! use motews_embedded_io::Error;
 //!
-//! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+//! const KIB: DeflateContext = DeflateContext { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 //! const DEFLATE: DeflateConfig = DeflateConfig { send: KIB, receive: KIB };
 //!
 //! fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
@@ -90,7 +90,7 @@
 
 use motews::Role;
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Level, WindowBits,
+    Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams, Level, WindowBits,
 };
 
 use crate::codec::{Incoming, Outgoing};
@@ -148,7 +148,7 @@ where
         // A server may agree to more than it is asked for.
         let bits = window.as_ref().len().checked_ilog2().unwrap_or(0).min(15);
         let memory = match WindowBits::new(bits as u8) {
-            Some(window_bits) => Context {
+            Some(window_bits) => DeflateContext {
                 window_bits,
                 takeover: true,
             },

@@ -13,7 +13,7 @@ mod tap;
 use core::net::SocketAddrV4;
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Level, WindowBits,
+    Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams, Level, WindowBits,
 };
 use motews::handshake::{Offers, Request, ResponseEvent};
 use motews::{
@@ -28,7 +28,7 @@ use std::fs::File;
 use std::io::Read;
 
 /// A window of 1 KiB each way.
-const KIB: Context = Context {
+const KIB: DeflateContext = DeflateContext {
     window_bits: WindowBits::new(10).expect("8 to 15"),
     takeover: true,
 };

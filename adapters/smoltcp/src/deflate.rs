@@ -17,12 +17,12 @@
 //! With windows of 2^10 bytes both ways that is about 6 KiB for a connection.
 //!
 //! ```
-//! use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
+//! use motews::deflate::{Compressor, DeflateContext, Decompressor, DeflateConfig, Level, WindowBits};
 //! use motews::handshake::{Offers, RequestEvent};
 //! use motews_smoltcp::{Config, ServerEvent, ServerSocket};
 //! use smoltcp::{socket::tcp, time::Instant};
 //!
-//! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+//! const KIB: DeflateContext = DeflateContext { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 //! static CONFIG: Config<'static> = Config {
 //!     offers: Offers::new().deflate(DeflateConfig { send: KIB, receive: KIB }),
 //!     ..Config::DEFAULT

@@ -1,7 +1,7 @@
 //! permessage-deflate (RFC 7692) of one connection.
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateParams, Deflated, Deflater, Level, WindowBits,
+    Compressor, Decompressor, DeflateContext, DeflateParams, Deflated, Deflater, Level, WindowBits,
 };
 use motews::{Chunk, ProtocolViolation};
 
@@ -125,7 +125,7 @@ impl Inflate {
 #[derive(Debug)]
 pub(crate) struct Compress {
     compressor: Compressor<Box<[u8]>>,
-    own: Context,
+    own: DeflateContext,
 }
 
 /// The memory to compress with a window of this size, in bytes: for a large one, an eighth less

@@ -187,7 +187,7 @@ fn with_offers<T>(builder: &Builder, f: impl FnOnce(&Offers<'_>) -> T) -> T {
         // A window of any size can be made when it is needed.
         Some(config) => offers
             .deflate(config)
-            .deflate_memory(motews::deflate::Context::MAX),
+            .deflate_memory(motews::deflate::DeflateContext::MAX),
         None => offers,
     };
     f(&offers)

@@ -103,7 +103,7 @@ pub use handshake::{Accepting, Connecting};
 pub use message::{AsMessage, Message};
 pub use motews::Timeouts;
 #[cfg(feature = "deflate")]
-pub use motews::deflate::{Context, DeflateConfig, DeflateParams, WindowBits};
+pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
 pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
 pub use motews_net::{

@@ -219,7 +219,7 @@ pub(crate) struct Packing {
 impl<R: Role> Shared<R> {
     pub(crate) fn new(
         role: R,
-        config: motews::Config,
+        config: motews::ConnectionConfig,
         timeouts: Timeouts,
         max_backlog: usize,
     ) -> Self {

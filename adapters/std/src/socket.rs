@@ -126,14 +126,14 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         subprotocol: Option<String>,
         builder: &Builder,
     ) -> Self {
-        let config = motews::Config {
+        let config = motews::ConnectionConfig {
             max_message_len: builder.max_message_len as u64,
-            ..motews::Config::default()
+            ..motews::ConnectionConfig::default()
         };
         #[cfg(feature = "deflate")]
         let config = match builder.agreed {
             None => config,
-            Some(_) => motews::Config {
+            Some(_) => motews::ConnectionConfig {
                 max_message_len: motews::deflate::wire_limit(config.max_message_len),
                 compression: true,
             },

@@ -8,8 +8,8 @@ use std::net::TcpStream;
 use std::thread;
 
 use motews_std::{
-    Builder, CloseCode, ConnectError, Context, DeflateConfig, HandshakeError, Message, Octets,
-    ProtocolViolation, RecvError, Timeouts, Traffic, WindowBits,
+    Builder, CloseCode, ConnectError, DeflateConfig, DeflateContext, HandshakeError, Message,
+    Octets, ProtocolViolation, RecvError, Timeouts, Traffic, WindowBits,
 };
 use motews_testkit::frame::Frame;
 use motews_testkit::head::{Head, read as read_head};
@@ -27,7 +27,7 @@ fn builder() -> Builder {
 }
 
 fn small(takeover: bool) -> DeflateConfig {
-    let context = Context {
+    let context = DeflateContext {
         window_bits: WindowBits::new(9).unwrap(),
         takeover,
     };

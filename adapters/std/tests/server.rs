@@ -1091,10 +1091,10 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use super::*;
-    use motews_std::{Builder, Context, DeflateConfig, Outcome, Traffic, WindowBits};
+    use motews_std::{Builder, DeflateConfig, DeflateContext, Outcome, Traffic, WindowBits};
 
-    fn context(window_bits: u8, takeover: bool) -> Context {
-        Context {
+    fn context(window_bits: u8, takeover: bool) -> DeflateContext {
+        DeflateContext {
             window_bits: WindowBits::new(window_bits).unwrap(),
             takeover,
         }

@@ -437,7 +437,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
     ///
     /// # Errors
     /// As [`new`](Self::new); nothing has changed then.
-    pub fn renew(&mut self, bits: WindowBits) -> Result<(), NoRoom> {
+    pub fn reset_with(&mut self, bits: WindowBits) -> Result<(), NoRoom> {
         self.layout = Layout::new(bits, self.memory.as_mut().len()).ok_or(NoRoom)?;
         self.reset();
         Ok(())

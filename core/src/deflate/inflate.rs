@@ -216,7 +216,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
     ///
     /// # Errors
     /// As [`new`](Self::new); nothing has changed then.
-    pub fn renew(&mut self, bits: WindowBits) -> Result<(), NoRoom> {
+    pub fn reset_with(&mut self, bits: WindowBits) -> Result<(), NoRoom> {
         self.size = size(self.window.as_ref(), bits)?;
         self.reset();
         Ok(())

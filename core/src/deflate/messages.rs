@@ -5,7 +5,7 @@ use core::cell::Cell;
 
 use super::compress::{Deflated, Deflater, Level};
 use super::inflate::{Inflated, Inflater};
-use super::negotiation::Context;
+use super::negotiation::DeflateContext;
 use crate::connection::{Connection, payload_room};
 use crate::control::ControlStorage;
 use crate::error::{NoRoom, ProtocolViolation, SendError};
@@ -21,17 +21,17 @@ use crate::utf8::Utf8Validator;
 /// `W` is the window, as for an [`Inflater`]. It may be empty where the peer does not take its context
 /// over and messages go into a [`MessageBuffer`]: see [`MessageBuffer::push_inflated`].
 ///
-/// Give the connection a [limit](crate::Config::max_message_len) of [`wire_limit`]: a compressed
+/// Give the connection a [limit](crate::ConnectionConfig::max_message_len) of [`wire_limit`]: a compressed
 /// message may be longer than what it stands for. It bounds the work for a message, too, for what
 /// is compressed can be endless and stand for nothing.
 ///
 /// ```
-/// use motews::deflate::{Context, Decompressor, wire_limit};
-/// use motews::{Config, Connection, Event, Server};
+/// use motews::deflate::{DeflateContext, Decompressor, wire_limit};
+/// use motews::{ConnectionConfig, Connection, Event, Server};
 ///
-/// let config = Config { max_message_len: wire_limit(4096), compression: true };
+/// let config = ConnectionConfig { max_message_len: wire_limit(4096), compression: true };
 /// let mut connection: Connection<Server> = Connection::with_config(Server, config);
-/// let mut decompressor = Decompressor::new([0; 1 << 15], Context::default(), 4096)?;
+/// let mut decompressor = Decompressor::new([0; 1 << 15], DeflateContext::default(), 4096)?;
 /// let mut buffer = [0; 256];
 ///
 /// // "Hello", masked with a key of zeros
@@ -91,7 +91,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
     /// # Errors
     /// [`NoRoom`] where `window` is shorter than the peer's; an empty one will do where the peer does
     /// not take its context over.
-    pub fn new(window: W, peer: Context, max_message_len: u64) -> Result<Self, NoRoom> {
+    pub fn new(window: W, peer: DeflateContext, max_message_len: u64) -> Result<Self, NoRoom> {
         if peer.takeover && window.as_ref().is_empty() {
             return Err(NoRoom);
         }
@@ -158,11 +158,11 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
     ///
     /// # Errors
     /// As [`new`](Self::new); nothing has changed then.
-    pub fn renew(&mut self, peer: Context) -> Result<(), NoRoom> {
+    pub fn reset_with(&mut self, peer: DeflateContext) -> Result<(), NoRoom> {
         if peer.takeover && self.inflater.has_no_window() {
             return Err(NoRoom);
         }
-        self.inflater.renew(peer.window_bits)?;
+        self.inflater.reset_with(peer.window_bits)?;
         self.takeover = peer.takeover;
         (self.len, self.first) = (0, false);
         self.utf8 = Utf8Validator::new();
@@ -285,12 +285,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
 /// RFC 7692 §8). Send such a message with [`Connection::send`]; both kinds may be mixed.
 ///
 /// ```
-/// use motews::deflate::{Compressor, Context, Level};
-/// use motews::{Config, Connection, DataKind, Server};
+/// use motews::deflate::{Compressor, DeflateContext, Level};
+/// use motews::{ConnectionConfig, Connection, DataKind, Server};
 ///
-/// let config = Config { compression: true, ..Config::default() };
+/// let config = ConnectionConfig { compression: true, ..ConnectionConfig::default() };
 /// let mut connection: Connection<Server> = Connection::with_config(Server, config);
-/// let mut compressor = Compressor::new(vec![0; 100_000], Context::default(), Level::Default)?;
+/// let mut compressor = Compressor::new(vec![0; 100_000], DeflateContext::default(), Level::Default)?;
 ///
 /// let mut out = [0; 16];
 /// let sent = compressor.send_fragment(&mut connection, DataKind::Text, b"Hello", true, &mut out)?;
@@ -325,7 +325,7 @@ impl<M: AsMut<[u8]>> Compressor<M> {
     ///
     /// # Errors
     /// [`NoRoom`] where `memory` is shorter than [`Deflater::min_memory`].
-    pub fn new(memory: M, own: Context, level: Level) -> Result<Self, NoRoom> {
+    pub fn new(memory: M, own: DeflateContext, level: Level) -> Result<Self, NoRoom> {
         Ok(Self {
             deflater: Deflater::new(memory, own.window_bits, level)?,
             takeover: own.takeover,
@@ -354,8 +354,8 @@ impl<M: AsMut<[u8]>> Compressor<M> {
     ///
     /// # Errors
     /// As [`new`](Self::new); nothing has changed then.
-    pub fn renew(&mut self, own: Context) -> Result<(), NoRoom> {
-        self.deflater.renew(own.window_bits)?;
+    pub fn reset_with(&mut self, own: DeflateContext) -> Result<(), NoRoom> {
+        self.deflater.reset_with(own.window_bits)?;
         self.takeover = own.takeover;
         Ok(())
     }

@@ -11,7 +11,7 @@
 //! | a connection | [`Agreed::config`] | the same |
 //! | to receive | [`Decompressor`]: chunks in, chunks out; [`push_inflated`] for whole messages | the same |
 //! | to send | [`Compressor::send_fragment`]; or [`Connection::send`], for what is not to be compressed | the same |
-//! | the next connection in the same memory | [`Decompressor::renew`], [`Compressor::renew`] | the same |
+//! | the next connection in the same memory | [`Decompressor::reset_with`], [`Compressor::reset_with`] | the same |
 //!
 //! [`Agreed::config`]: crate::handshake::Agreed::config
 //! [`Agreed::deflate`]: crate::handshake::Agreed::deflate
@@ -22,11 +22,11 @@
 //! [`Connection::send`]: crate::Connection::send
 //!
 //! ```
-//! use motews::deflate::{Compressor, Context, Decompressor, DeflateConfig, Level, WindowBits};
+//! use motews::deflate::{Compressor, DeflateContext, Decompressor, DeflateConfig, Level, WindowBits};
 //! use motews::handshake::{Offers, RequestEvent, ServerHandshake};
 //! use motews::{Connection, Event, Limits, Server};
 //!
-//! const KIB: Context = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+//! const KIB: DeflateContext = DeflateContext { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 //! const LIMITS: Limits = Limits { message: 1 << 20, ..Limits::DEFAULT };
 //! static OFFERS: Offers<'static> = Offers::new().deflate(DeflateConfig { send: KIB, receive: KIB });
 //!
@@ -100,7 +100,7 @@ pub use compress::{Deflated, Deflater, Level};
 pub use inflate::{Inflated, Inflater};
 pub use messages::{CompressedSent, Compressor, Decompressor, wire_limit};
 pub(crate) use negotiation::{Accepted, Asked, NAME, PARAMETERS};
-pub use negotiation::{Context, DeflateConfig, DeflateParams};
+pub use negotiation::{DeflateConfig, DeflateContext, DeflateParams};
 
 /// The size of a window, as its logarithm: 8 to 15, for 256 bytes to 32 KiB (RFC 7692 §7.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -33,7 +33,7 @@ const MAX_LEN: usize = NAME.len()
 /// How one side compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Context {
+pub struct DeflateContext {
     /// The farthest it refers back: what the other side must keep (RFC 7692 §7.1.2).
     pub window_bits: WindowBits,
     /// Whether a message may refer to those before it (RFC 7692 §7.1.1). If not, nothing has to be
@@ -41,7 +41,7 @@ pub struct Context {
     pub takeover: bool,
 }
 
-impl Context {
+impl DeflateContext {
     /// All that RFC 7692 allows.
     pub const MAX: Self = Self {
         window_bits: WindowBits::MAX,
@@ -54,7 +54,7 @@ impl Context {
     }
 }
 
-impl Default for Context {
+impl Default for DeflateContext {
     fn default() -> Self {
         Self::MAX
     }
@@ -68,11 +68,11 @@ impl Default for Context {
 ///
 /// A server in firmware that keeps a window of 1 KiB for each direction:
 /// ```
-/// use motews::deflate::{Context, DeflateConfig, WindowBits};
+/// use motews::deflate::{DeflateContext, DeflateConfig, WindowBits};
 /// use motews::handshake::{Offers, Upgrade};
 /// use motews::Limits;
 ///
-/// let kib = Context { window_bits: WindowBits::new(10).unwrap(), takeover: true };
+/// let kib = DeflateContext { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 /// let offers = Offers::new().deflate(DeflateConfig { send: kib, receive: kib });
 ///
 /// # fn judge(extensions: &[u8], offers: &Offers<'_>) -> Upgrade {
@@ -95,9 +95,9 @@ impl Default for Context {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DeflateConfig {
     /// How this side compresses what it sends, at most.
-    pub send: Context,
+    pub send: DeflateContext,
     /// How the peer may compress what this side receives, at most.
-    pub receive: Context,
+    pub receive: DeflateContext,
 }
 
 impl Default for DeflateConfig {
@@ -111,9 +111,9 @@ impl Default for DeflateConfig {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DeflateParams {
     /// How this side compresses what it sends.
-    pub send: Context,
+    pub send: DeflateContext,
     /// How the peer compresses what this side receives.
-    pub receive: Context,
+    pub receive: DeflateContext,
 }
 
 /// An offer that a server has accepted.
@@ -222,17 +222,17 @@ impl DeflateConfig {
     /// window of 4 KiB and receives with one of 32 KiB, both with context takeover. To compress takes
     /// up to seven times the window, to inflate once: so this is a quarter of [`MAX`](Self::MAX).
     pub const DEFAULT: Self = Self {
-        send: Context {
+        send: DeflateContext {
             window_bits: WindowBits(12),
             takeover: true,
         },
-        receive: Context::MAX,
+        receive: DeflateContext::MAX,
     };
 
     /// All that RFC 7692 allows: windows of 32 KiB, and context takeover.
     pub const MAX: Self = Self {
-        send: Context::MAX,
-        receive: Context::MAX,
+        send: DeflateContext::MAX,
+        receive: DeflateContext::MAX,
     };
 
     /// A server: what comes of an offer; `None` declines it.
@@ -251,13 +251,13 @@ impl DeflateConfig {
         };
         let told = asked.server_max_window_bits;
         let params = DeflateParams {
-            send: Context {
+            send: DeflateContext {
                 // RFC 7692 §7.1.2.1: the same, or smaller [PD09]
                 window_bits: told.unwrap_or(WindowBits::MAX).min(self.send.window_bits),
                 // RFC 7692 §7.1.1.1 [PD05] [PD06]
                 takeover: self.send.takeover && !asked.has(0),
             },
-            receive: Context {
+            receive: DeflateContext {
                 window_bits: receive_bits,
                 // RFC 7692 §7.1.1.2: an offer of it is a hint, which is taken [PD08]
                 takeover: self.receive.takeover && !asked.has(1),
@@ -287,8 +287,8 @@ impl DeflateConfig {
     /// can receive, beyond what it has asked for. `None`: the answer does not fit, and the connection
     /// fails.
     // [PD03]
-    pub(crate) fn confirm(&self, answer: &Asked, memory: Context) -> Option<Accepted> {
-        let receive = Context {
+    pub(crate) fn confirm(&self, answer: &Asked, memory: DeflateContext) -> Option<Accepted> {
+        let receive = DeflateContext {
             window_bits: answer.server_max_window_bits.unwrap_or(WindowBits::MAX),
             takeover: !answer.has(0),
         };
@@ -304,7 +304,7 @@ impl DeflateConfig {
             None if answer.has(3) => return None,
             None => self.send.window_bits,
         };
-        let send = Context {
+        let send = DeflateContext {
             window_bits: send_bits,
             // RFC 7692 §7.1.1.2: also if it was not offered [PD07]
             takeover: self.send.takeover && !answer.has(1),

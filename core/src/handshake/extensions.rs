@@ -2,7 +2,7 @@
 
 use super::HandshakeError;
 use super::lists::is_extension;
-use super::tokens::{Text, split};
+use super::tokens::{HeadText, split};
 
 /// The extensions in the value of a `Sec-WebSocket-Extensions` header (§9.1), in their order: a
 /// client's offers, or a server's choice.
@@ -56,7 +56,7 @@ impl<'a> Iterator for Extensions<'a> {
         self.rest = rest;
         let (name, params) = split(element, b';');
         Some(Ok(Extension {
-            name: Text::new(name.trim_ascii()),
+            name: HeadText::new(name.trim_ascii()),
             params,
         }))
     }
@@ -67,7 +67,7 @@ impl<'a> Iterator for Extensions<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Extension<'a> {
     /// The name, as in IANA's registry: `permessage-deflate`.
-    pub name: Text<'a>,
+    pub name: HeadText<'a>,
     params: Option<&'a [u8]>,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Iterator for Params<'a> {
         let (name, value) = split(param, b'=');
         let value = value.map(|value| ParamValue(value.trim_ascii()));
         Some(Param {
-            name: Text::new(name.trim_ascii()),
+            name: HeadText::new(name.trim_ascii()),
             value,
         })
     }
@@ -105,7 +105,7 @@ impl<'a> Iterator for Params<'a> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Param<'a> {
     /// The name, a token.
-    pub name: Text<'a>,
+    pub name: HeadText<'a>,
     /// The value, if there is one.
     pub value: Option<ParamValue<'a>>,
 }

@@ -1,7 +1,7 @@
 //! The head of an HTTP message (RFC 2616 §4 to §6), for both roles: the reader of its lines, and
 //! the writer of its pieces.
 
-use super::tokens::{Text, is_space, is_token, is_token_byte};
+use super::tokens::{HeadText, is_space, is_token, is_token_byte};
 use super::{ConfigError, HandshakeError, Offers};
 use crate::limits::Limits;
 use crate::log::debug;
@@ -12,7 +12,7 @@ use crate::log::debug;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header<'a> {
     /// The name, as the peer wrote it. Compare it with [`Header::is`].
-    pub name: Text<'a>,
+    pub name: HeadText<'a>,
     /// The value, or the next part of it, without the white space around the whole value. Bytes
     /// beyond ASCII are allowed, and have no meaning of their own.
     pub value: &'a [u8],
@@ -139,7 +139,7 @@ pub(super) fn judge_headers<'h>(
     let mut headers = headers.into_iter();
     let read = headers.try_for_each(|(name, value)| {
         let header = Header {
-            name: Text::new(name.as_bytes()),
+            name: HeadText::new(name.as_bytes()),
             value: value.trim_ascii(),
             first: true,
             last: true,
@@ -421,7 +421,7 @@ impl Head {
     pub(super) fn header<'a>(&self, buffer: &'a [u8], last: bool) -> Header<'a> {
         let value = self.name_len..self.len.wrapping_sub(self.spaces);
         Header {
-            name: Text::new(buffer.get(..self.name_len).unwrap_or_default()),
+            name: HeadText::new(buffer.get(..self.name_len).unwrap_or_default()),
             value: buffer.get(value).unwrap_or_default(),
             first: self.first,
             last,

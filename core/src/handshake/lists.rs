@@ -3,7 +3,7 @@
 
 use super::Header;
 use super::head::{CONNECTION, EXTENSIONS, Set, UPGRADE};
-use super::tokens::{Text, is_space, is_token_byte, split};
+use super::tokens::{HeadText, is_space, is_token_byte, split};
 #[cfg(feature = "deflate")]
 use crate::deflate::{Asked, NAME, PARAMETERS};
 
@@ -189,10 +189,10 @@ fn bits(candidates: &[&str], like: impl Fn(&str) -> bool) -> u32 {
 /// assert!(offered.next().is_some_and(|name| name == "chat.v1"));
 /// assert!(offered.next().is_none());
 /// ```
-pub fn subprotocols(value: &[u8]) -> impl Iterator<Item = Text<'_>> {
+pub fn subprotocols(value: &[u8]) -> impl Iterator<Item = HeadText<'_>> {
     let elements = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let is_text = |element: &&[u8]| !element.is_empty() && element.iter().all(u8::is_ascii_graphic);
-    elements.filter(is_text).map(Text::new)
+    elements.filter(is_text).map(HeadText::new)
 }
 
 /// Whether `element` is an extension with its parameters.

@@ -148,7 +148,7 @@ pub use lists::subprotocols;
 pub use offers::{Agreed, Offers};
 pub use response::Response;
 pub use server::{Answer, RequestEvent, ServerHandshake, Upgrade, path_and_query};
-pub use tokens::Text;
+pub use tokens::HeadText;
 
 use crate::role::EntropyError;
 

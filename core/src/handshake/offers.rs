@@ -2,9 +2,9 @@
 
 use super::tokens::{is_token, is_token_byte};
 use super::{ConfigError, Extensions};
-use crate::connection::Config;
+use crate::connection::ConnectionConfig;
 #[cfg(feature = "deflate")]
-use crate::deflate::{Accepted, Context, DeflateConfig, DeflateParams, wire_limit};
+use crate::deflate::{Accepted, DeflateConfig, DeflateContext, DeflateParams, wire_limit};
 
 /// The most subprotocols that are looked at.
 const MAX_SUBPROTOCOLS: usize = 32;
@@ -24,7 +24,7 @@ pub struct Offers<'a> {
     pub(super) extensions: &'a [&'a str],
     /// What is wanted, and what there is memory for to receive.
     #[cfg(feature = "deflate")]
-    pub(super) deflate: Option<(DeflateConfig, Context)>,
+    pub(super) deflate: Option<(DeflateConfig, DeflateContext)>,
 }
 
 impl<'a> Offers<'a> {
@@ -73,7 +73,7 @@ impl<'a> Offers<'a> {
     /// 7692 §7.1 has it. Without this call there is no more memory than what is asked for.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub const fn deflate_memory(self, memory: Context) -> Self {
+    pub const fn deflate_memory(self, memory: DeflateContext) -> Self {
         match self.deflate {
             Some((config, _)) => Self {
                 deflate: Some((config, memory)),
@@ -127,7 +127,7 @@ pub struct Agreed {
     pub deflate: Option<DeflateParams>,
     /// What the connection has to know: see
     /// [`Connection::with_config`](crate::Connection::with_config).
-    pub config: Config,
+    pub config: ConnectionConfig,
 }
 
 /// The same, as it is kept until the end of the handshake.
@@ -152,13 +152,13 @@ impl Choice {
     }
 
     pub(super) fn agreed(&self) -> Agreed {
-        let config = Config {
+        let config = ConnectionConfig {
             max_message_len: self.max_message_len,
             compression: false,
         };
         #[cfg(feature = "deflate")]
         let config = match self.deflate {
-            Some(_) => Config {
+            Some(_) => ConnectionConfig {
                 max_message_len: wire_limit(config.max_message_len),
                 compression: true,
             },

@@ -8,7 +8,7 @@ use super::head::{
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
-use super::tokens::{Text, is_token, is_visible, split};
+use super::tokens::{HeadText, is_token, is_visible, split};
 use super::{ConfigError, Extensions, HandshakeError};
 #[cfg(feature = "deflate")]
 use crate::deflate::Accepted;
@@ -122,11 +122,11 @@ pub enum RequestEvent<'a> {
     /// The request line: the first event.
     RequestLine {
         /// The method. An upgrade has `GET`.
-        method: Text<'a>,
+        method: HeadText<'a>,
         /// The target as the client wrote it: `/chat?room=1`, or with scheme and authority before.
         /// [`path_and_query`] takes it apart. It is visible ASCII, or UTF-8 that a client should have
         /// encoded as `%XX` and did not.
-        target: Text<'a>,
+        target: HeadText<'a>,
         /// The HTTP version, major and minor.
         version: (u8, u8),
     },
@@ -295,8 +295,8 @@ impl Requirements {
             HeadEvent::StartLine => {
                 let (method, target, version) = request_line(head.line(buffer))?;
                 RequestEvent::RequestLine {
-                    method: Text::new(method),
-                    target: Text::new(target),
+                    method: HeadText::new(method),
+                    target: HeadText::new(target),
                     version,
                 }
             }

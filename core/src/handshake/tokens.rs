@@ -39,7 +39,7 @@ pub(super) fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     (before, rest.get(1..))
 }
 
-/// Text that the peer sent: a method, a target, a name.
+/// Text of a head that the peer sent: a method, a target, a name.
 ///
 /// It is a `str` in all but one thing: it compares with strings without the checks that make a
 /// `&str` of bytes, and so a firmware that only compares does not carry the half kilobyte of them.
@@ -52,9 +52,9 @@ pub(super) fn split(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
 /// # Ok::<(), motews::handshake::HandshakeError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Text<'a>(&'a [u8]);
+pub struct HeadText<'a>(&'a [u8]);
 
-impl<'a> Text<'a> {
+impl<'a> HeadText<'a> {
     /// `text` is UTF-8.
     pub(super) const fn new(text: &'a [u8]) -> Self {
         Self(text)
@@ -73,7 +73,7 @@ impl<'a> Text<'a> {
     }
 }
 
-impl ops::Deref for Text<'_> {
+impl ops::Deref for HeadText<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -81,32 +81,32 @@ impl ops::Deref for Text<'_> {
     }
 }
 
-impl PartialEq<str> for Text<'_> {
+impl PartialEq<str> for HeadText<'_> {
     fn eq(&self, other: &str) -> bool {
         self.0 == other.as_bytes()
     }
 }
 
-impl PartialEq<&str> for Text<'_> {
+impl PartialEq<&str> for HeadText<'_> {
     fn eq(&self, other: &&str) -> bool {
         self.0 == other.as_bytes()
     }
 }
 
-impl fmt::Debug for Text<'_> {
+impl fmt::Debug for HeadText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
-impl fmt::Display for Text<'_> {
+impl fmt::Display for HeadText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.as_str(), f)
     }
 }
 
 #[cfg(feature = "defmt")]
-impl defmt::Format for Text<'_> {
+impl defmt::Format for HeadText<'_> {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "{=str}", self.as_str());
     }

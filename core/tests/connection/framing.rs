@@ -1,6 +1,6 @@
 //! Frames received: what each octet of a header may be (§5.1, §5.2, §5.5, §10.4).
 
-use motews::{Config, ProtocolViolation, State};
+use motews::{ConnectionConfig, ProtocolViolation, State};
 
 use crate::support::{
     COMPRESSION, Endpoint, KEY, binary, both, both_with, close, continuation, frame, got, ping,
@@ -56,9 +56,9 @@ fn open_each_first_octet_is_passed_or_fails_at_once() {
                         _ => None,
                     }
                 };
-                let config = Config {
+                let config = ConnectionConfig {
                     compression,
-                    ..Config::default()
+                    ..ConnectionConfig::default()
                 };
                 both_with(config, |mut endpoint| {
                     if in_message {
@@ -179,9 +179,9 @@ fn open_announced_terabyte_without_payload_changes_nothing() {
 #[test]
 fn open_message_beyond_the_limit_fails_by_its_header() {
     for max_message_len in [0, 1, 125, 126, 65_535, 65_536] {
-        let config = Config {
+        let config = ConnectionConfig {
             max_message_len,
-            ..Config::default()
+            ..ConnectionConfig::default()
         };
         let longest = vec![b'a'; max_message_len as usize];
         both_with(config, |mut endpoint| {
@@ -222,9 +222,9 @@ fn open_message_at_the_greatest_limits_is_counted() {
         (greatest, false), // an octet came before
         (greatest - 1, false),
     ] {
-        let config = Config {
+        let config = ConnectionConfig {
             max_message_len,
-            ..Config::default()
+            ..ConnectionConfig::default()
         };
         both_with(config, |mut endpoint| {
             assert_eq!(

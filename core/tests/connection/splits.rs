@@ -1,6 +1,6 @@
 //! FR16: how the stream is cut makes no difference but for where messages are cut into chunks.
 
-use motews::Config;
+use motews::ConnectionConfig;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -108,7 +108,7 @@ fn any_frames() -> impl Strategy<Value = Vec<Frame>> {
     })
 }
 
-fn endpoint(client: bool, config: Config) -> Endpoint {
+fn endpoint(client: bool, config: ConnectionConfig) -> Endpoint {
     if client {
         Endpoint::client_with(config)
     } else {
@@ -116,9 +116,9 @@ fn endpoint(client: bool, config: Config) -> Endpoint {
     }
 }
 
-fn configs() -> impl Strategy<Value = Config> {
+fn configs() -> impl Strategy<Value = ConnectionConfig> {
     (select(&[u64::MAX, 40, 0][..]), any::<bool>()).prop_map(|(max_message_len, compression)| {
-        Config {
+        ConnectionConfig {
             max_message_len,
             compression,
         }
@@ -126,7 +126,7 @@ fn configs() -> impl Strategy<Value = Config> {
 }
 
 /// The same in one input, in single octets, in parts, by events and by steps.
-fn check(client: bool, config: Config, wire: &[u8], cuts: &[usize]) {
+fn check(client: bool, config: ConnectionConfig, wire: &[u8], cuts: &[usize]) {
     let mut whole = endpoint(client, config);
     let expected = told(&mut whole, [wire].into_iter(), false);
 
@@ -163,7 +163,7 @@ fn check(client: bool, config: Config, wire: &[u8], cuts: &[usize]) {
 #[test]
 fn open_session_split_at_each_octet_is_the_same() {
     for client in [false, true] {
-        let mut once = endpoint(client, Config::default());
+        let mut once = endpoint(client, ConnectionConfig::default());
         let wire = once.wire([
             text("Hel").more(),
             ping("are you there?"),
@@ -181,7 +181,7 @@ fn open_session_split_at_each_octet_is_the_same() {
         for split in 0..=wire.len() {
             for by_steps in [false, true] {
                 let (head, tail) = wire.split_at(split);
-                let mut endpoint = endpoint(client, Config::default());
+                let mut endpoint = endpoint(client, ConnectionConfig::default());
                 let got = told(&mut endpoint, [head, tail].into_iter(), by_steps);
                 assert_eq!(got, expected, "split at {split}");
             }

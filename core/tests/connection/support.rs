@@ -2,8 +2,8 @@
 //! it got.
 
 use motews::{
-    Client, CloseCode, Config, Connection, DataFrame, DataKind, Entropy, EntropyError, Event,
-    FrameHeader, MAX_CONTROL_LEN, Message, ProtocolViolation, SendError, Server, State,
+    Client, CloseCode, Connection, ConnectionConfig, DataFrame, DataKind, Entropy, EntropyError,
+    Event, FrameHeader, MAX_CONTROL_LEN, Message, ProtocolViolation, SendError, Server, State,
 };
 use motews_testkit::frame::header;
 pub(crate) use motews_testkit::frame::{
@@ -165,10 +165,10 @@ macro_rules! either {
 
 /// Runs a test in both roles.
 pub(crate) fn both(test: impl FnMut(Endpoint)) {
-    both_with(Config::default(), test);
+    both_with(ConnectionConfig::default(), test);
 }
 
-pub(crate) fn both_with(config: Config, mut test: impl FnMut(Endpoint)) {
+pub(crate) fn both_with(config: ConnectionConfig, mut test: impl FnMut(Endpoint)) {
     println!("as a server:");
     test(Endpoint::server_with(config));
     println!("as a client:");
@@ -176,25 +176,25 @@ pub(crate) fn both_with(config: Config, mut test: impl FnMut(Endpoint)) {
 }
 
 /// With permessage-deflate negotiated.
-pub(crate) const COMPRESSION: Config = Config {
+pub(crate) const COMPRESSION: ConnectionConfig = ConnectionConfig {
     max_message_len: u64::MAX,
     compression: true,
 };
 
 impl Endpoint {
     pub(crate) fn server() -> Self {
-        Self::server_with(Config::default())
+        Self::server_with(ConnectionConfig::default())
     }
 
     pub(crate) fn client() -> Self {
-        Self::client_with(Config::default())
+        Self::client_with(ConnectionConfig::default())
     }
 
-    pub(crate) fn server_with(config: Config) -> Self {
+    pub(crate) fn server_with(config: ConnectionConfig) -> Self {
         Self::Server(Connection::with_config(Server, config))
     }
 
-    pub(crate) fn client_with(config: Config) -> Self {
+    pub(crate) fn client_with(config: ConnectionConfig) -> Self {
         Self::Client(Connection::with_config(
             Client::new(Keys::default()),
             config,

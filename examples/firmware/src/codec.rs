@@ -3,7 +3,8 @@
 
 use heapless::Vec;
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Deflater, Level, WindowBits,
+    Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams, Deflater, Level,
+    WindowBits,
 };
 use motews::{Chunk, CloseCode, DataKind, Message, MessageBuffer, ProtocolViolation, SendError};
 use motews_smoltcp::ServerSocket;
@@ -17,7 +18,7 @@ const BITS: WindowBits = match WindowBits::new(10) {
     Some(bits) => bits,
     None => WindowBits::MIN,
 };
-const CONTEXT: Context = Context {
+const CONTEXT: DeflateContext = DeflateContext {
     window_bits: BITS,
     takeover: true,
 };
@@ -111,8 +112,8 @@ impl Codec {
     pub(crate) fn begin(codecs: &mut Codecs, agreed: DeflateParams) -> Option<usize> {
         let free = codecs.iter().position(|codec| !codec.is_used)?;
         let codec = codecs.get_mut(free)?;
-        codec.decompressor.renew(agreed.receive).ok()?;
-        codec.compressor.renew(agreed.send).ok()?;
+        codec.decompressor.reset_with(agreed.receive).ok()?;
+        codec.compressor.reset_with(agreed.send).ok()?;
         codec.is_used = true;
         (codec.received, codec.sent) = (Octets::default(), Octets::default());
         codec.chunk = None;

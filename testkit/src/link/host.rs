@@ -4,7 +4,9 @@ mod application;
 
 use std::collections::VecDeque;
 
-use motews::{Config, DataKind, Ended, Event, MAX_CONTROL_LEN, Role, Session, State, Wants};
+use motews::{
+    ConnectionConfig, DataKind, Ended, Event, MAX_CONTROL_LEN, Role, Session, State, Wants,
+};
 use motews::{Millis, Timeouts};
 
 use super::Random;
@@ -91,7 +93,7 @@ pub(super) struct Host<R> {
 impl<R: Role + core::fmt::Debug> Host<R> {
     pub(super) fn new(role: R, me: usize, epoch: u32, plan: &Plan, verifies: bool) -> Self {
         Self {
-            session: Session::new(role, Config::default(), Millis(epoch)),
+            session: Session::new(role, ConnectionConfig::default(), Millis(epoch)),
             script: plan.script.clone().into(),
             me,
             epoch,

@@ -6,7 +6,7 @@ pub mod transport;
 
 use core::panic::PanicInfo;
 
-use motews::{CloseCode, Config, Connection, Event, Message, Role};
+use motews::{CloseCode, Connection, ConnectionConfig, Event, Message, Role};
 
 unsafe extern "C" {
     /// Exists nowhere: a program that can come here does not link.
@@ -95,7 +95,7 @@ pub mod machine {
 /// An open connection from its first frame to its last, as a firmware has it: it receives, sends,
 /// pings, closes, transmits what is owed, and sees the transport end.
 #[inline(always)]
-pub fn frames<R: Role + 'static>(role: R, config: Config) {
+pub fn frames<R: Role + 'static>(role: R, config: ConnectionConfig) {
     use machine::{bytes, hand, happened, place};
 
     let connection = place::<Connection<R>>();

@@ -4,13 +4,13 @@ use core::pin::pin;
 use core::task::{Poll, Waker};
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Deflated, Deflater, Level,
-    WindowBits, wire_limit,
+    Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams, Deflated, Deflater,
+    Level, WindowBits, wire_limit,
 };
 use motews::handshake::{HandshakeError, Request};
 use motews::{
-    Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Ended, Event, Limits,
-    Message, MessageBuffer, ProtocolViolation, Role, SendError, Server,
+    Client, CloseCode, Connection, ConnectionConfig, DataKind, Ended, Event, Limits, Message,
+    MessageBuffer, ProtocolViolation, Role, SendError, Server,
 };
 use motews_embedded_io::deflate::Memory;
 use motews_embedded_io::{
@@ -29,8 +29,8 @@ type Vecs = Memory<Vec<u8>, Vec<u8>, Vec<u8>>;
 type Blocking<'a, R, X = Vecs> = blocking::WebSocket<'a, Script, R, Vec<u8>, Vec<u8>, Untimed, X>;
 type Async<'a, R, X = Vecs> = asynch::WebSocket<'a, Script, R, Vec<u8>, Vec<u8>, Untimed, X>;
 
-pub(crate) fn context(bits: u8, takeover: bool) -> Context {
-    Context {
+pub(crate) fn context(bits: u8, takeover: bool) -> DeflateContext {
+    DeflateContext {
         window_bits: WindowBits::new(bits).expect("8 to 15"),
         takeover,
     }
@@ -73,7 +73,7 @@ fn head(wire: &[u8]) -> String {
 }
 
 /// The payload of a compressed message.
-pub(crate) fn deflated(context: Context, messages: &[&[u8]]) -> Vec<Vec<u8>> {
+pub(crate) fn deflated(context: DeflateContext, messages: &[&[u8]]) -> Vec<Vec<u8>> {
     let memory = vec![0; Deflater::<Vec<u8>>::full_memory(context.window_bits)];
     let mut compressor = Compressor::new(memory, context, Level::Best).expect("room");
     let deflate = |message: &&[u8]| {
@@ -118,7 +118,11 @@ pub(crate) fn messages() -> Vec<Message<'static>> {
 
 /// What a peer that compresses like `context` says: each message in fragments of at most
 /// `fragment` octets, with a ping in the midst, each third one uncompressed; and a Close.
-pub(crate) fn talk(context: Option<Context>, fragment: usize, key: Option<[u8; 4]>) -> Vec<u8> {
+pub(crate) fn talk(
+    context: Option<DeflateContext>,
+    fragment: usize,
+    key: Option<[u8; 4]>,
+) -> Vec<u8> {
     let messages = messages();
     let mut wire = Vec::new();
     let packed: Vec<_> = match context {
@@ -162,7 +166,7 @@ pub(crate) fn talk(context: Option<Context>, fragment: usize, key: Option<[u8; 4
 pub(crate) fn read<R: Role>(
     role: R,
     wire: &[u8],
-    context: Option<Context>,
+    context: Option<DeflateContext>,
 ) -> (Vec<Got>, Vec<bool>) {
     let config = ConnectionConfig {
         compression: context.is_some(),
@@ -647,7 +651,7 @@ fn server_declined_receives_a_compressed_message_fails() {
 }
 
 /// What the peer was told in the end.
-fn close_code(script: &Script, send: Context) -> Option<CloseCode> {
+fn close_code(script: &Script, send: DeflateContext) -> Option<CloseCode> {
     let (got, _) = read(Client::new(Keys::new()), &script.written(), Some(send));
     match got.last() {
         Some(Got::Close(Some((code, _)))) => Some(*code),

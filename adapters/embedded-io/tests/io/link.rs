@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use embedded_io::ErrorType;
 use motews::Millis;
-use motews::{Client, Config, Connection};
+use motews::{Client, Connection, ConnectionConfig};
 use motews_embedded_io::{Clock, Timer};
 
 use crate::support::{Got, Keys, NotNow, REQUEST};
@@ -54,7 +54,7 @@ impl Link {
             speaks: true,
             rate,
             credit: 0,
-            client: Connection::with_config(Client::new(Keys::new()), Config::default()),
+            client: Connection::with_config(Client::new(Keys::new()), ConnectionConfig::default()),
             head: Vec::new(),
             is_head: true,
             has_frames: true,

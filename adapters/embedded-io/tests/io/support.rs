@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use motews::Millis;
 use motews::{
-    Client, CloseCode, Config, Connection, DataKind, Entropy, EntropyError, Event, Message, Server,
+    Client, CloseCode, Connection, ConnectionConfig, DataKind, Entropy, EntropyError, Event,
+    Message, Server,
 };
 use motews_embedded_io::{Clock, Timer};
 pub(crate) use motews_testkit::frame::encode as frame;
@@ -136,7 +137,7 @@ impl Got {
 /// What a client reads in the frames after `head`.
 pub(crate) fn read_by_client(wire: &[u8], head: usize) -> Vec<Got> {
     let mut connection: Connection<Client<Keys>> =
-        Connection::with_config(Client::new(Keys::new()), Config::default());
+        Connection::with_config(Client::new(Keys::new()), ConnectionConfig::default());
     let mut wire = wire[head..].to_vec();
     let mut input = &mut wire[..];
     let (mut got, mut open) = (Vec::new(), false);

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use motews::Side::{Local, Remote};
 use motews::deflate::{
-    Compressor, Context, Decompressor, DeflateConfig, DeflateParams, Level, WindowBits,
+    Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams, Level, WindowBits,
 };
 use motews::handshake::{HandshakeError, Offers, Request, RequestEvent, ResponseEvent};
 use motews::{
-    Chunk, Client, CloseCode, Config as ConnectionConfig, Connection, DataKind, Ended, Entropy,
-    EntropyError, Event, Limits, ProtocolViolation, SendError,
+    Chunk, Client, CloseCode, Connection, ConnectionConfig, DataKind, Ended, Entropy, EntropyError,
+    Event, Limits, ProtocolViolation, SendError,
 };
 use motews_smoltcp::{ClientEvent, ClientSocket, Config, ServerEvent, ServerSocket};
 use smoltcp::iface::SocketHandle;
@@ -18,7 +18,7 @@ use smoltcp::time::Duration;
 
 use crate::support::{ACCEPTED, Faults, Net, REQUEST, Random, Raw, Rig, closed};
 
-const KIB: Context = Context {
+const KIB: DeflateContext = DeflateContext {
     window_bits: WindowBits::new(10).unwrap(),
     takeover: true,
 };
@@ -102,8 +102,8 @@ impl Echo {
                 None => return,
                 Some(ServerEvent::Request(RequestEvent::Done(upgrade))) => {
                     if let Some(agreed) = upgrade.agreed().deflate {
-                        self.decompressor.renew(agreed.receive).unwrap();
-                        self.compressor.renew(agreed.send).unwrap();
+                        self.decompressor.reset_with(agreed.receive).unwrap();
+                        self.compressor.reset_with(agreed.send).unwrap();
                     }
                     self.server.accept(upgrade);
                 }
@@ -189,7 +189,7 @@ fn agreed_compression_echoes_through_rings_of_any_size() {
         let mut client: Connection<Client<Random>> =
             Connection::with_config(Client::new(Random(3)), config);
         let mut compressor = Compressor::new(vec![0; 8192], KIB, Level::Default).unwrap();
-        let full = Context::default();
+        let full = DeflateContext::default();
         let mut decompressor = Decompressor::new(vec![0; 1 << 15], full, u64::MAX).unwrap();
         for (kind, message, compressed) in &messages {
             let mut frame = vec![0; 60_000];
@@ -402,8 +402,8 @@ impl Caller {
             match event {
                 ClientEvent::Response(ResponseEvent::Done(_)) => {
                     let agreed = self.client.agreed().unwrap();
-                    self.decompressor.renew(agreed.receive).unwrap();
-                    self.compressor.renew(agreed.send).unwrap();
+                    self.decompressor.reset_with(agreed.receive).unwrap();
+                    self.compressor.reset_with(agreed.send).unwrap();
                 }
                 ClientEvent::Received(Event::Data(mut chunk)) => {
                     self.payload.0 += chunk.bytes.len();
@@ -449,7 +449,7 @@ impl Caller {
 /// Both roles, with rings of each size for each, and each thing that a client can want.
 #[test]
 fn client_and_server_compress_through_rings_of_any_size() {
-    let context = |bits, takeover| Context {
+    let context = |bits, takeover| DeflateContext {
         window_bits: WindowBits::new(bits).unwrap(),
         takeover,
     };
@@ -660,11 +660,11 @@ fn client_given_an_answer_agrees_or_fails() {
     let bits = |bits| WindowBits::new(bits).unwrap();
     let kib = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10";
     let smaller = DeflateParams {
-        send: Context {
+        send: DeflateContext {
             window_bits: bits(8),
             takeover: false,
         },
-        receive: Context {
+        receive: DeflateContext {
             window_bits: bits(9),
             takeover: false,
         },

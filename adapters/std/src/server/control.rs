@@ -2,7 +2,7 @@
 
 use motews::Millis;
 use motews::role::Server;
-use motews::{CloseCode, Config, ControlSlots, ControlStorage, Session};
+use motews::{CloseCode, ConnectionConfig, ControlSlots, ControlStorage, Session};
 
 use crate::error::SendError;
 
@@ -22,6 +22,7 @@ impl ControlStorage for OnDemand {
 
 /// Checks whether a Close with this code and reason may be sent.
 pub(super) fn check_close(code: CloseCode, reason: &str) -> Result<(), SendError> {
-    let mut session: Session<Server, OnDemand> = Session::new(Server, Config::default(), Millis(0));
+    let mut session: Session<Server, OnDemand> =
+        Session::new(Server, ConnectionConfig::default(), Millis(0));
     Ok(session.close(code, reason)?)
 }

@@ -165,7 +165,7 @@ impl ServerBuilder {
     /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
     ///
     /// A connection takes 61 KiB more with `DeflateConfig::DEFAULT`. Without
-    /// [takeover](crate::Context::takeover) of what is sent it takes 34 KiB, its window for
+    /// [takeover](crate::DeflateContext::takeover) of what is sent it takes 34 KiB, its window for
     /// receiving: then one compressor serves all connections of a loop.
     ///
     /// While a loop compresses, its other connections wait:
@@ -177,7 +177,7 @@ impl ServerBuilder {
     /// - What a handler has a [`Hub`] compress counts against no turn: see [`Hub::broadcast`].
     ///
     /// ```
-    /// use motews_std::{Context, DeflateConfig, Server};
+    /// use motews_std::{DeflateContext, DeflateConfig, Server};
     ///
     /// let each_alone = Context { takeover: false, ..Context::default() };
     /// let server = Server::builder()

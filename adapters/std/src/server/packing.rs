@@ -12,8 +12,8 @@ mod on {
     use std::collections::BTreeMap;
     use std::collections::btree_map::Entry;
 
-    use motews::deflate::{Context, DeflateParams, WindowBits, wire_limit};
-    use motews::{Chunk, Config, ProtocolViolation};
+    use motews::deflate::{DeflateContext, DeflateParams, WindowBits, wire_limit};
+    use motews::{Chunk, ConnectionConfig, ProtocolViolation};
 
     use crate::deflate::{Compress, Inflate, Octets, Traffic};
     use crate::handshake::Reading;
@@ -31,13 +31,13 @@ mod on {
     /// Compresses a message that refers to none before, for a peer that has this window; `None`
     /// where it is better sent as it is.
     pub(in super::super) fn pack_alone(window: PeerWindow, payload: &[u8]) -> Option<Vec<u8>> {
-        let send = Context {
+        let send = DeflateContext {
             window_bits: window,
             takeover: false,
         };
         let agreed = DeflateParams {
             send,
-            receive: Context::default(),
+            receive: DeflateContext::default(),
         };
         ALONE.with_borrow_mut(|all| {
             let compress = match all.entry(window.size()) {
@@ -63,7 +63,7 @@ mod on {
         pub(in super::super) fn agreed(
             reading: &Reading,
             max_message_len: usize,
-        ) -> Option<(Box<Self>, Config)> {
+        ) -> Option<(Box<Self>, ConnectionConfig)> {
             let agreed = reading.agreed?;
             let codec = Self {
                 inflate: Inflate::new(agreed, max_message_len)?,
@@ -74,7 +74,7 @@ mod on {
                 window: agreed.send.window_bits,
                 sent: Octets::default(),
             };
-            let config = Config {
+            let config = ConnectionConfig {
                 max_message_len: wire_limit(max_message_len as u64),
                 compression: true,
             };
@@ -126,7 +126,7 @@ mod on {
 
 #[cfg(not(feature = "deflate"))]
 mod off {
-    use motews::{Chunk, Config, ProtocolViolation};
+    use motews::{Chunk, ConnectionConfig, ProtocolViolation};
 
     use crate::handshake::Reading;
 
@@ -141,7 +141,10 @@ mod off {
     pub(in super::super) enum Codec {}
 
     impl Codec {
-        pub(in super::super) const fn agreed(_: &Reading, _: usize) -> Option<(Box<Self>, Config)> {
+        pub(in super::super) const fn agreed(
+            _: &Reading,
+            _: usize,
+        ) -> Option<(Box<Self>, ConnectionConfig)> {
             None
         }
 

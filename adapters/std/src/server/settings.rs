@@ -3,7 +3,7 @@
 use core::fmt;
 use std::io;
 
-use motews::Config;
+use motews::ConnectionConfig;
 use motews::Timeouts;
 
 use super::stream::Tls;
@@ -62,10 +62,10 @@ pub(super) struct Settings {
 
 impl Settings {
     /// What a session without compression begins with.
-    pub(super) fn config(&self) -> Config {
-        Config {
+    pub(super) fn config(&self) -> ConnectionConfig {
+        ConnectionConfig {
             max_message_len: self.limits.max_message_len as u64,
-            ..Config::default()
+            ..ConnectionConfig::default()
         }
     }
 

@@ -13,7 +13,7 @@ mod zlib_peers;
 use core::fmt;
 use core::str::FromStr;
 
-use motews_std::{Context, DeflateConfig, WindowBits};
+use motews_std::{DeflateConfig, DeflateContext, WindowBits};
 
 use crate::samples;
 
@@ -135,9 +135,9 @@ impl Terms {
     /// As a server of motews has it.
     #[must_use]
     pub fn deflate(self) -> Option<DeflateConfig> {
-        let alone = Context {
+        let alone = DeflateContext {
             takeover: false,
-            ..Context::default()
+            ..DeflateContext::default()
         };
         match self {
             Self::Off => None,

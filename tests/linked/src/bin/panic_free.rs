@@ -6,7 +6,8 @@
 use core::fmt::Write;
 
 use motews::deflate::{
-    Compressor, Context, Decompressor, Deflater, Inflater, Level, Malformed, WindowBits, wire_limit,
+    Compressor, Decompressor, DeflateContext, Deflater, Inflater, Level, Malformed, WindowBits,
+    wire_limit,
 };
 use motews::handshake::{
     Agreed, Answer, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, Header,
@@ -14,10 +15,10 @@ use motews::handshake::{
     Upgrade, path_and_query, subprotocols,
 };
 use motews::{
-    Chunk, Client, CloseCode, CloseFrame, Config, Connection, ControlPayload, ControlSlots,
-    ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader, Limits, Mask,
-    Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace, ProtocolViolation, Role,
-    SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
+    Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
+    ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
+    Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
+    ProtocolViolation, Role, SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
@@ -111,7 +112,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     let connection = place::<Connection<R, C>>();
     *connection = match any() {
         true => Connection::new(role),
-        false => Connection::with_config(role, any::<Config>()),
+        false => Connection::with_config(role, any::<ConnectionConfig>()),
     };
 
     let connection = place::<Connection<R, C>>();
@@ -197,8 +198,8 @@ fn pace() {
 /// `session`, in any state.
 fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     *place::<Session<R, C>>() = match any() {
-        true => Session::new(role, any::<Config>(), any()),
-        false => Session::with_pace(role, any::<Config>(), any(), any()),
+        true => Session::new(role, any::<ConnectionConfig>(), any()),
+        false => Session::with_pace(role, any::<ConnectionConfig>(), any(), any()),
     };
     let session = place::<Session<R, C>>();
     session.received(any());
@@ -366,7 +367,7 @@ fn inflate<W: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     used(input);
     used(inflater.finish());
     inflater.reset();
-    used(inflater.renew(any()));
+    used(inflater.reset_with(any()));
 }
 
 /// `deflate`: compression.
@@ -382,13 +383,13 @@ fn deflate<M: AsMut<[u8]> + 'static>() {
     used(deflater.deflate(&mut input, any(), bytes(), place()));
     used(input);
     deflater.reset();
-    used(deflater.renew(any()));
+    used(deflater.reset_with(any()));
 }
 
 /// `deflate`: messages.
 fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     used(wire_limit(any()));
-    match Decompressor::new(any::<B>(), any::<Context>(), any()) {
+    match Decompressor::new(any::<B>(), any::<DeflateContext>(), any()) {
         Ok(decompressor) => *place() = decompressor,
         Err(error) => used(error),
     }
@@ -397,7 +398,7 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     *place() = Chunk::compressed(any(), bytes(), any(), any());
     used(place::<MessageBuffer<B>>().push_inflated(any::<Chunk<'_>>(), decompressor));
 
-    match Compressor::new(any::<B>(), any::<Context>(), any()) {
+    match Compressor::new(any::<B>(), any::<DeflateContext>(), any()) {
         Ok(compressor) => *place() = compressor,
         Err(error) => used(error),
     }
@@ -408,8 +409,8 @@ fn compressed<R: Role + 'static, B: AsRef<[u8]> + AsMut<[u8]> + 'static>() {
     let connection = place::<Connection<R>>();
     used(compressor.send_fragment(connection, any(), bytes(), any(), bytes()));
     compressor.reset();
-    used(compressor.renew(any::<Context>()));
-    used(decompressor.renew(any::<Context>()));
+    used(compressor.reset_with(any::<DeflateContext>()));
+    used(decompressor.reset_with(any::<DeflateContext>()));
     decompressor.set_max_message_len(any());
 }
 

@@ -2,11 +2,11 @@
 #![no_std]
 #![no_main]
 
-use motews::{Config, Server};
+use motews::{ConnectionConfig, Server};
 use motews_linked::frames;
 
 fn main() {
-    frames(Server, Config::default());
+    frames(Server, ConnectionConfig::default());
 }
 
 motews_linked::entry!(main);
