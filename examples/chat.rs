@@ -37,8 +37,8 @@ use motews_examples::compression::TrafficTold;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, DeflateConfig, DeflateContext, Handler, Hub, Limits, Membership, MessageRef,
-    Outcome, Peer, Request, Response, SendError, Server, SlowPolicy, Timeouts,
+    CloseCode, DeflateConfig, DeflateContext, Handler, Hub, Membership, MessageRef, Outcome, Peer,
+    Request, Response, SendError, Server, ServerLimits, SlowPolicy, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -422,11 +422,11 @@ fn main() -> ExitCode {
     let ping = u32::from(options.ping) * 1000;
     let mut builder = Server::builder()
         .threads(options.threads.into())
-        .limits(Limits {
+        .limits(ServerLimits {
             max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
             max_message_len: 32 * 1024,
             max_backlog: MAX_BACKLOG,
-            ..Limits::default()
+            ..ServerLimits::default()
         })
         .timeouts(Timeouts {
             keepalive: Some(ping),

@@ -10,7 +10,7 @@ use motews_examples::compression::{self, Account, Accounts, Saved};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
+    Handler, MessageRef, Outcome, Peer, Request, Response, SendError, Server, ServerLimits,
 };
 
 /// What a browser gets.
@@ -127,12 +127,12 @@ fn main() -> ExitCode {
     let max_message_len = usize::from(options.max_message) * 1024 * 1024;
     let mut builder = Server::builder()
         .threads(options.threads.into())
-        .limits(Limits {
+        .limits(ServerLimits {
             max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
             max_message_len,
             // An echo waits here while its client sends and does not read.
             max_backlog: 2 * max_message_len,
-            ..Limits::default()
+            ..ServerLimits::default()
         });
     if let Some(wanted) = options.compression.wanted() {
         builder = builder.deflate(wanted);

@@ -22,7 +22,7 @@ use motews_examples::film::{Film, Size, frame};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    Handler, Hub, Limits, Membership, MessageRef, Peer, Request, Response, SendError, Server,
+    Handler, Hub, Membership, MessageRef, Peer, Request, Response, SendError, Server, ServerLimits,
     SlowPolicy,
 };
 use serde_json::json;
@@ -129,10 +129,10 @@ fn show(options: Options) -> Result<(), String> {
     let builder = Server::builder()
         .threads(options.threads.into())
         .send_buffer(SEND_BUFFER)
-        .limits(Limits {
+        .limits(ServerLimits {
             max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
             max_message_len: 1024,
-            ..Limits::default()
+            ..ServerLimits::default()
         });
     let Options {
         fps, size, quality, ..

@@ -36,8 +36,8 @@ use motews_examples::film::{Film, Size, frame};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, Handler, Limits, Message, MessageRef, Outcome, Peer, PeerSender, Request, Response,
-    SendError, Server,
+    CloseCode, Handler, Message, MessageRef, Outcome, Peer, PeerSender, Request, Response,
+    SendError, Server, ServerLimits,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -342,11 +342,11 @@ fn refusal(command: u32, why: &str) -> String {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let builder = Server::builder().limits(Limits {
+    let builder = Server::builder().limits(ServerLimits {
         max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
         max_message_len: 1024,
         max_backlog: 32 << 20,
-        ..Limits::default()
+        ..ServerLimits::default()
     });
     let players = Players {
         places: Places::new(options.max_connections),

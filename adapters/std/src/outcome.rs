@@ -1,20 +1,6 @@
-//! What receiving finds, and how a connection ends.
+//! How a connection of the server ended.
 
 use motews::{CloseCode, Ended};
-
-use crate::message::Message;
-
-/// What [`WebSocket::try_recv`](crate::WebSocket::try_recv) and
-/// [`WebSocket::recv_timeout`](crate::WebSocket::recv_timeout) found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A message.
-    Message(Message),
-    /// None yet; there may be one later.
-    Nothing,
-    /// None, and none will come: the WebSocket is closed.
-    Closed,
-}
 
 /// How a connection ended (RFC 6455 §7.1.4 to §7.1.6).
 #[derive(Clone, Debug, PartialEq, Eq)]

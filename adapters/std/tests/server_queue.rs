@@ -11,15 +11,15 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerSender, Request, SendError,
-    Server, SlowPolicy, Timeouts,
+    CloseCode, Handler, Hub, Membership, MessageRef, Peer, PeerSender, Request, SendError, Server,
+    ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head::read as read_head;
 use server_support::{PATIENCE, read_frame, read_to_end, start, until};
 
 /// A limit that nothing in these tests reaches.
-const ROOMY: Limits = Limits {
+const ROOMY: ServerLimits = ServerLimits {
     max_connections: 100,
     max_head_len: 64 * 1024,
     max_headers: 128,
@@ -108,7 +108,7 @@ fn closing_queued_close_refuses_what_comes_after_it() {
     client.send("go").unwrap();
     assert_eq!(client.recv().unwrap(), Some("first".into()));
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::new(4000));
+    assert_eq!(client.ended().unwrap().code(), CloseCode::new(4000));
 }
 
 #[test]
@@ -270,7 +270,10 @@ fn open_empty_messages_behind_others_count_for_what_they_cost_in_memory() {
         assert_eq!(read_frame(&mut other).1, b"turn");
     }
     let held = handler.waiting.lock().unwrap().len();
-    assert!(held * 64 < Limits::default().max_backlog, "{held} are held");
+    assert!(
+        held * 64 < ServerLimits::default().max_backlog,
+        "{held} are held"
+    );
 
     let mut lengths = Vec::new();
     for _ in 0..COUNT + 2 {

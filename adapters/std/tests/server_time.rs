@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, Deadline, Ended, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
-    Request, Response, SendError, Server, ServerBuilder, SlowPolicy, Timeouts,
+    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Outcome, Peer, Request,
+    Response, SendError, Server, ServerBuilder, ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::masked;
 use motews_testkit::head::read as read_head;
@@ -280,7 +280,7 @@ fn open_slow_peer_with_compression_gets_all_of_a_long_answer() {
     let told = Told::new();
     let builder = builder().deflate(motews_std::DeflateConfig::default());
     let server = start(builder, told.clone());
-    let mut client = motews_std::Builder::new()
+    let mut client = motews_std::Connector::new()
         .deflate(motews_std::DeflateConfig::default())
         .timeouts(Timeouts::NONE)
         .connect_over(Slow::new(socket(&server)), &server.url())
@@ -288,8 +288,9 @@ fn open_slow_peer_with_compression_gets_all_of_a_long_answer() {
     client.send("text").unwrap();
     assert!(client.recv().unwrap() == Some(text().into()));
     let received = client.traffic().unwrap().received;
-    assert!(received.payloads < received.messages, "{received:?}");
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(received.wire < received.plain, "{received:?}");
+    client.close(CloseCode::NORMAL, "").unwrap();
+    assert!(client.closed().unwrap().is_clean());
     assert!(told.ended().is_clean(), "{}", told.ended());
 }
 
@@ -376,7 +377,7 @@ fn read_many(stream: &mut Slow<TcpStream>) -> u16 {
 }
 
 /// The limits with which [`LEN`] may wait.
-const ROOMY: Limits = Limits {
+const ROOMY: ServerLimits = ServerLimits {
     max_connections: 100,
     max_head_len: 64 * 1024,
     max_headers: 128,

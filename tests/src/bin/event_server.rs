@@ -25,8 +25,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, DeflateConfig, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request,
-    Response, SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
+    CloseCode, DeflateConfig, Handler, Hub, Membership, MessageRef, Outcome, Peer, Request,
+    Response, SendError, Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
 };
 
 fn main() -> io::Result<()> {
@@ -51,7 +51,7 @@ struct Settings {
 impl Settings {
     fn parse(arguments: impl Iterator<Item = String>) -> Self {
         let mut builder = Server::builder();
-        let mut limits = Limits::default();
+        let mut limits = ServerLimits::default();
         let mut timeouts = Timeouts::default();
         let (mut policy, mut joins) = (SlowPolicy::DropOldest, false);
         for argument in arguments {

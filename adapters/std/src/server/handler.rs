@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use super::peer::{Peer, Peers};
 use crate::error::{AcceptError, SendError};
+use crate::handshake::{Request, Response};
 use crate::outcome::Outcome;
-use crate::request::{Request, Response};
 
 /// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
 pub type MessageRef<'a> = motews::Message<'a>;

@@ -38,7 +38,7 @@ use std::thread;
 use motews::Timeouts;
 use socket2::Socket;
 
-use crate::builder::Builder;
+use crate::handshake::Handshake;
 use event_loop::{EventLoop, Waiting};
 use listen::listen;
 use settings::Settings;
@@ -76,11 +76,11 @@ pub use settings::Limits;
 ///
 /// ```no_run
 /// use core::time::Duration;
-/// use motews_std::{Limits, MessageRef, Peer, Server};
+/// use motews_std::{MessageRef, Peer, Server, ServerLimits};
 ///
 /// let server = Server::builder()
 ///     .threads(4)
-///     .limits(Limits { max_message_len: 64 * 1024, ..Limits::default() })
+///     .limits(ServerLimits { max_message_len: 64 * 1024, ..ServerLimits::default() })
 ///     .subprotocols(["chat.v2", "chat.v1"])
 ///     .bind("[::]:9001")?;
 /// server.run(|peer: &mut Peer, message: MessageRef| peer.send(message))?;
@@ -93,7 +93,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     send_buffer: Option<usize>,
-    builder: Builder,
+    handshake: Handshake,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -107,13 +107,12 @@ impl Default for ServerBuilder {
 impl ServerBuilder {
     /// The defaults.
     pub fn new() -> Self {
-        let builder = Builder::new();
         Self {
             threads: 1,
             limits: Limits::default(),
             timeouts: Timeouts::SERVER,
             send_buffer: None,
-            builder,
+            handshake: Handshake::new(motews::Limits::DEFAULT),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -142,13 +141,13 @@ impl ServerBuilder {
     /// The subprotocols, the best one first (§1.9): the first of them that the client offers is
     /// taken, unless [`Handler::on_request`] chooses one.
     pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.builder = self.builder.subprotocols(names);
+        self.handshake.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
     /// Adds a header to each response that accepts.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.builder = self.builder.header(name, value);
+        self.handshake.headers.push((name.into(), value.into()));
         self
     }
 
@@ -162,7 +161,7 @@ impl ServerBuilder {
     }
 
     /// Compresses messages for the peers that ask for it (RFC 7692): see
-    /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate). What is not asked for takes nothing.
     ///
     /// A connection takes 61 KiB more with `DeflateConfig::DEFAULT`. Without
     /// [takeover](crate::DeflateContext::takeover) of what is sent it takes 34 KiB, its window for
@@ -179,7 +178,7 @@ impl ServerBuilder {
     /// ```
     /// use motews_std::{DeflateContext, DeflateConfig, Server};
     ///
-    /// let each_alone = Context { takeover: false, ..Context::default() };
+    /// let each_alone = DeflateContext { takeover: false, ..DeflateContext::default() };
     /// let server = Server::builder()
     ///     .deflate(DeflateConfig { send: each_alone, receive: each_alone })
     ///     .bind("127.0.0.1:0")?;
@@ -189,7 +188,7 @@ impl ServerBuilder {
     // [PD30]
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: motews::deflate::DeflateConfig) -> Self {
-        self.builder = self.builder.deflate(config);
+        self.handshake.deflate = Some(config);
         self
     }
 
@@ -223,14 +222,16 @@ impl ServerBuilder {
 
     fn server(self, listeners: Vec<Socket>) -> io::Result<Server> {
         let limits = self.limits;
-        let builder = self
-            .builder
-            .max_head_len(limits.max_head_len)
-            .max_headers(limits.max_headers);
+        let mut handshake = self.handshake;
+        handshake.limits = motews::Limits {
+            message: limits.max_message_len as u64,
+            head: limits.max_head_len,
+            headers: limits.max_headers,
+        };
         let settings = Settings {
             limits,
             timeouts: self.timeouts,
-            builder,
+            handshake,
             #[cfg(feature = "tls")]
             tls: self.tls,
         };

@@ -14,7 +14,7 @@ use super::packing::PeerWindow;
 use crate::error::SendError;
 
 /// What a [`Hub`](crate::Hub) does with a member for whom as much waits as may
-/// ([`Limits::max_backlog`](crate::Limits::max_backlog)), because it reads more slowly than is
+/// ([`Limits::max_backlog`](crate::ServerLimits::max_backlog)), because it reads more slowly than is
 /// sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

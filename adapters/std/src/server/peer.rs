@@ -28,7 +28,7 @@ pub struct Peer<'a, D = ()> {
 impl<D> Peer<'_, D> {
     /// Sends a message. Never waits: what the operating system does not take now is kept.
     ///
-    /// While more than half of [`Limits::max_backlog`](crate::Limits::max_backlog) waits, no message
+    /// While more than half of [`Limits::max_backlog`](crate::ServerLimits::max_backlog) waits, no message
     /// of this peer is read. So a handler that sends a bounded amount for each message, at most half
     /// the limit, needs no flow control of its own. What others send to this peer, through a
     /// [`Hub`](crate::Hub) or a [`PeerSender`], does not count against the handler.
@@ -113,7 +113,7 @@ impl<D> Peer<'_, D> {
     }
 
     /// How much waits to be written, in bytes of the memory that it takes: what
-    /// [`Limits::max_backlog`](crate::Limits::max_backlog) bounds.
+    /// [`Limits::max_backlog`](crate::ServerLimits::max_backlog) bounds.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
         self.context.cork.len() + self.core.outgoing.cost()

@@ -9,7 +9,7 @@ use motews::Timeouts;
 use super::stream::Tls;
 #[cfg(feature = "tls")]
 use super::tls::TlsSession;
-use crate::builder::Builder;
+use crate::handshake::Handshake;
 
 /// What a [`Server`](crate::Server) bounds, beside
 /// [time](crate::ServerBuilder::timeouts).
@@ -55,7 +55,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     /// What the opening handshake needs.
-    pub(super) builder: Builder,
+    pub(super) handshake: Handshake,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<std::sync::Arc<rustls::ServerConfig>>,
 }
