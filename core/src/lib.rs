@@ -68,6 +68,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(target_pointer_width = "16")]
+compile_error!("motews needs a `usize` of at least 32 bits: it masks by words of that size");
+
 pub mod close;
 pub mod close_code;
 pub mod connection;
