@@ -88,6 +88,7 @@ mod log;
 pub mod mask;
 pub mod message;
 pub mod pace;
+pub mod reconnect;
 pub mod role;
 pub mod session;
 pub mod utf8;
@@ -105,6 +106,7 @@ pub use limits::Limits;
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
 pub use pace::{Deadline, Millis, Pace, Timeouts};
+pub use reconnect::Reconnect;
 #[cfg(feature = "rand_core_0_9")]
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]
