@@ -1,6 +1,8 @@
 //! The HTTP of the opening handshake, for both of this crate's servers and its client: what a server
 //! sees of a request, what it answers, and what is offered (RFC 6455 §4).
 
+use core::net::SocketAddr;
+
 use motews::Limits;
 #[cfg(feature = "deflate")]
 use motews::deflate::{DeflateConfig, DeflateContext};
@@ -91,6 +93,7 @@ pub struct Request {
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) websocket: bool,
+    pub(crate) address: Option<SocketAddr>,
 }
 
 impl Request {
@@ -99,6 +102,13 @@ impl Request {
     #[must_use]
     pub const fn is_websocket(&self) -> bool {
         self.websocket
+    }
+
+    /// The address of the client, or of the last proxy before this server. `None` outside a
+    /// `Server`: whoever accepted the stream knows it.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// The method; `GET` for a WebSocket.
@@ -231,8 +241,13 @@ impl Response {
         }
     }
 
-    /// The subprotocol of the connection: one of those that the client offers (§4.2.2). Without it,
-    /// it is the first of the [`Acceptor`](crate::Acceptor)'s that the client offers, if there is one.
+    /// The subprotocol of the connection: one of those that the client offers (§4.2.2), which
+    /// [`Request::subprotocols`] has. If the client does not offer it, the request is answered with
+    /// 400, whose body says so, and fails with
+    /// [`ConfigError::NotOffered`](crate::ConfigError::NotOffered).
+    ///
+    /// Without this call, it is the first of the configured ones that the client offers, if there is
+    /// one.
     #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
@@ -282,6 +297,7 @@ impl Reading {
                 target: String::new(),
                 headers: Vec::new(),
                 websocket: false,
+                address: None,
             },
             agreed: None,
         }
@@ -356,7 +372,9 @@ fn accept(
     // RFC 6455 §4.2.2: one of those that the client offers [HS14]
     let chosen = response.subprotocol.as_deref();
     if chosen.is_some_and(|name| !request.subprotocols().any(|offered| offered == name)) {
-        return broken(ConfigError::NotOffered, out);
+        let body = "The client does not offer the subprotocol that this server wants here.\n";
+        answer(false, &Response::new(400).body(body), out);
+        return Answer::Last(AcceptError::Config(ConfigError::NotOffered));
     }
     let headers = [config.headers.as_slice(), &response.headers].concat();
     let headers = pairs(&headers);

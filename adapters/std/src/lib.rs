@@ -4,7 +4,7 @@
 //!
 //! | event-driven | |
 //! |---|---|
-//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, threads, TLS |
+//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, TLS |
 //! | [`Handler`], or a closure | what your application does when something happens |
 //! | [`Peer`], [`PeerSender`] | a connection: inside the handler, and for other threads |
 //! | [`Hub`] | sends to many connections at once |
@@ -77,7 +77,6 @@ mod entropy;
 mod error;
 mod handshake;
 mod message;
-mod outcome;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "tls")]
@@ -115,11 +114,10 @@ pub use motews_net::{
     BodyError, Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, SocksReply,
     TunnelError, UrlError, http,
 };
-pub use outcome::Outcome;
 #[cfg(feature = "server")]
 pub use server::{
-    Broadcast, Handler, Hub, Limits as ServerLimits, Membership, MessageRef, Peer, PeerId,
-    PeerSender, Peers, Server, ServerBuilder, ServerHandle, SlowPolicy,
+    Broadcast, Handler, Hub, Membership, MessageRef, Peer, PeerId, PeerSender, Peers, Server,
+    ServerBuilder, ServerHandle, ServerLimits, SlowPolicy,
 };
 pub use transport::{Interest, Plain, Ready, Share, Transport};
 
