@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Outcome, Peer, Request,
-    SendError, Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
+    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Peer, Request, SendError,
+    Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{self, Frame};
 use motews_testkit::head;
