@@ -70,7 +70,6 @@ enum Turn {
 struct Used {
     read: usize,
     empty_reads: u32,
-    late_reads: u32,
 }
 
 pub(super) struct Reader<S> {
@@ -83,6 +82,8 @@ pub(super) struct Reader<S> {
     fresh: bool,
     /// The last read filled the window, so there is more.
     more: bool,
+    /// Reads since the end of the connection was due.
+    late_reads: u32,
     /// The message that is arriving.
     message: Vec<u8>,
     #[cfg(feature = "deflate")]
@@ -115,6 +116,7 @@ impl<S: Transport> Reader<S> {
             rx,
             fresh: false,
             more: false,
+            late_reads: 0,
             message: Vec::new(),
             #[cfg(feature = "deflate")]
             inflate: None,
@@ -337,17 +339,21 @@ impl<S: Transport> Reader<S> {
         let can_wait = self.can_wait();
         let mut inner = shared.lock();
         shared.wake_up(&mut inner);
-        // Where the caller looked away until the end was due, the peer's Close may lie there.
-        let is_late = used.late_reads < LATE_READS_MAX
-            && used.empty_reads == 0
-            && shared.is_end_due(&inner)
-            && self.has_input();
+        // If the caller looked away until the end was due, the peer's Close may lie there.
+        let is_end_due = shared.is_end_due(&inner);
+        self.late_reads = if is_end_due { self.late_reads + 1 } else { 0 };
+        let may_be_late = self.late_reads <= LATE_READS_MAX && used.empty_reads == 0;
+        let is_late = is_end_due && may_be_late && can_wait && self.has_input();
         let (reads, blocked) = if is_late {
-            used.late_reads += 1;
             shared.write(&mut inner, self);
             (true, false)
         } else {
-            let wants = shared.keep_time(&mut inner, self);
+            // Whether something has come shows only by reading, if the stream cannot be waited for.
+            let now = match can_wait || is_end_due && !may_be_late {
+                true => shared.clock.now(),
+                false => shared.before_the_end(&inner),
+            };
+            let wants = shared.keep_time_at(now, &mut inner, self);
             // What is not of interest is read as well, and dropped [CL08].
             (wants.read || wants.drain, inner.wants_room())
         };
@@ -390,7 +396,15 @@ impl<S: Transport> Reader<S> {
             Ok(Turn::Empty) => used.empty_reads += 1,
             Err(_) if can_wait && until == Until::Now => return Ok(Turn::Nothing),
             Err(_) if can_wait => return Ok(Turn::Changed),
-            _ => {}
+            // Nothing has come, so the peer was silent.
+            Err(_) => {
+                let mut inner = shared.lock();
+                shared.keep_time(&mut inner, self);
+                if self.end(&mut inner) {
+                    return Ok(Turn::Over);
+                }
+            }
+            Ok(_) => {}
         }
         turn
     }

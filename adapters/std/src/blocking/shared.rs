@@ -354,10 +354,18 @@ impl<R: Role> Shared<R> {
         inner: &mut Inner<R>,
         writer: &mut P,
     ) -> Wants {
+        self.keep_time_at(self.clock.now(), inner, writer)
+    }
+
+    /// The same as if it were `now`.
+    pub(super) fn keep_time_at<P: FrameWriter<R>>(
+        &self,
+        now: Millis,
+        inner: &mut Inner<R>,
+        writer: &mut P,
+    ) -> Wants {
         let was_over = inner.over;
         self.write(inner, writer);
-        // One look at the clock: what is due for `poll` was looked for here.
-        let now = self.clock.now();
         let due = inner.session.poll_at(&self.clock.timeouts);
         let unread = due.is_some_and(|at| now.has_reached(at)) && writer.has_input();
         let mut wants = inner.poll(&self.clock, now, unread);
@@ -378,6 +386,22 @@ impl<R: Role> Shared<R> {
             matches!(deadline, Deadline::Close | Deadline::Drain)
                 && self.clock.now().has_reached(at)
         })
+    }
+
+    /// Now, but before the time at which the peer's silence ends the connection, or the time for its
+    /// end is over. A ping that is owed before that is not late.
+    pub(super) fn before_the_end(&self, inner: &Inner<R>) -> Millis {
+        let now = self.clock.now();
+        let is_open = inner.session.connection().state() == State::Open;
+        match inner.session.deadline(&self.clock.timeouts) {
+            Some((at, deadline)) if now.has_reached(at) => match deadline {
+                Deadline::Keepalive if is_open => at,
+                Deadline::Pong | Deadline::Idle if is_open => Millis(at.0.wrapping_sub(1)),
+                Deadline::Close | Deadline::Drain => Millis(at.0.wrapping_sub(1)),
+                _ => now,
+            },
+            _ => now,
+        }
     }
 
     /// Writes what is owed and what waits, without waiting. What fails shows where it is waited for.
