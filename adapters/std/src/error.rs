@@ -28,6 +28,8 @@ pub enum RecvError {
     TimedOut(Deadline),
     /// No masking key could be had, so nothing can be answered.
     Entropy,
+    /// This side gave the connection up: an [`Aborter`](crate::Aborter).
+    Aborted,
 }
 
 /// Why a message was not sent.
@@ -45,7 +47,8 @@ pub enum SendError {
     TimedOut,
     /// The peer does not read, and as much of what it sends is kept as may be
     /// ([`Acceptor::max_inbound`]), while this side has sent that much more than it has received: both
-    /// sides might wait for each other. Nothing of the message was taken. Receive, then send it again.
+    /// sides might wait for each other. Receive, then send or flush again. A message that was to be sent
+    /// was not taken; one that waited before still does.
     ///
     /// [`Acceptor::max_inbound`]: crate::Acceptor::max_inbound
     InboundFull,
@@ -54,6 +57,26 @@ pub enum SendError {
     Invalid(motews::SendError),
     /// No masking key could be had.
     Entropy,
+}
+
+/// What a stream returns that an [`Aborter`](crate::Aborter) has ended.
+#[derive(Debug)]
+struct Abort;
+
+impl fmt::Display for Abort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was aborted")
+    }
+}
+
+impl core::error::Error for Abort {}
+
+pub(crate) fn abort() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, Abort)
+}
+
+pub(crate) fn is_abort(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Abort>())
 }
 
 /// An error of the transport that ended a connection, to be returned by each receive.
@@ -186,6 +209,7 @@ impl fmt::Display for RecvError {
             Self::TimedOut(Deadline::Close) => f.write_str("the peer did not close in time"),
             Self::TimedOut(deadline) => write!(f, "the peer took too long: {deadline}"),
             Self::Entropy => motews::EntropyError.fmt(f),
+            Self::Aborted => f.write_str("the connection was aborted"),
         }
     }
 }
@@ -252,7 +276,10 @@ impl fmt::Display for SendError {
             Self::Closed => f.write_str("the WebSocket is closed, or the peer has left"),
             Self::Io(error) => error.fmt(f),
             Self::TimedOut => f.write_str("the peer does not read"),
-            Self::InboundFull => f.write_str("the peer does not read, and sends: receive first"),
+            Self::InboundFull => f.write_str(
+                "the peer does not read, and what it has sent fills max_inbound: \
+                receive, then send again",
+            ),
             Self::Invalid(error) => error.fmt(f),
             Self::Entropy => motews::EntropyError.fmt(f),
         }
@@ -375,6 +402,7 @@ into_io!(RecvError,
     RecvError::Protocol(_) => InvalidData,
     RecvError::TimedOut(_) => TimedOut,
     RecvError::Entropy => Other,
+    RecvError::Aborted => ConnectionAborted,
 );
 into_io!(SendError,
     SendError::Closed => BrokenPipe,

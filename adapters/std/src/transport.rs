@@ -203,6 +203,8 @@ mod unix {
     use super::{Duration, Interest, IoSlice, Ready, io};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fd::AsFd;
+    use std::time::Instant;
+
     use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
     #[cfg(not(target_vendor = "apple"))]
@@ -224,23 +226,18 @@ mod unix {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, interest.read);
         events.set(PollFlags::OUT, interest.write);
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let socket = PollFd::new(socket, events);
-        let waited = match interest.wake {
+        let found = match interest.wake {
             None => {
                 let mut fds = [socket];
-                poll(&mut fds, timeout.as_ref()).map(|_| fds[0].revents())
+                poll_for(&mut fds, timeout, poll)?;
+                fds[0].revents()
             }
             Some(wake) => {
                 let mut fds = [socket, PollFd::new(wake, PollFlags::IN)];
-                poll(&mut fds, timeout.as_ref()).map(|_| fds[0].revents())
+                poll_for(&mut fds, timeout, poll)?;
+                fds[0].revents()
             }
-        };
-        let found = match waited {
-            Ok(found) => found,
-            // Whoever waits looks again.
-            Err(rustix::io::Errno::INTR) => events,
-            Err(error) => return Err(error.into()),
         };
         // An error, or the end of both halves, shows to whoever reads or writes.
         let other = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
@@ -248,6 +245,55 @@ mod unix {
             read: interest.read && (other || found.contains(PollFlags::IN)),
             write: interest.write && (other || found.contains(PollFlags::OUT)),
         })
+    }
+
+    /// Polls for that time, whatever signals come.
+    fn poll_for(
+        fds: &mut [PollFd<'_>],
+        timeout: Option<Duration>,
+        mut poll: impl FnMut(&mut [PollFd<'_>], Option<&Timespec>) -> rustix::io::Result<usize>,
+    ) -> io::Result<()> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut timeout = timeout;
+        loop {
+            let left = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+            match poll(fds, left.as_ref()) {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {
+                    let now = Instant::now();
+                    timeout = until.map(|until| until.saturating_duration_since(now));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A signal is no readiness, and costs none of the time.
+        #[test]
+        fn poll_interrupted_goes_on_for_what_is_left() {
+            let (_, socket) = std::os::unix::net::UnixStream::pair().unwrap();
+            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+            let mut asked = Vec::new();
+            let limit = Duration::from_secs(1000);
+            poll_for(&mut fds, Some(limit), |fds, left| {
+                asked.push(*left.unwrap());
+                match asked.len() {
+                    1 => Err(rustix::io::Errno::INTR),
+                    _ => poll(fds, left),
+                }
+            })
+            .unwrap();
+            assert!(fds[0].revents().contains(PollFlags::OUT));
+            assert_eq!(asked.len(), 2);
+            assert!(
+                asked[1].tv_sec <= asked[0].tv_sec && asked[1].tv_sec > 900,
+                "{asked:?}"
+            );
+        }
     }
 
     pub(super) fn read_now(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<usize> {

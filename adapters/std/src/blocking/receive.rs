@@ -7,11 +7,11 @@ use std::io::{self, IoSlice};
 use std::sync::MutexGuard;
 use std::time::Instant;
 
-use motews::{ControlPayload, DataKind, Ended, Event, Role, Side, State, Window};
+use motews::{ControlPayload, DataKind, Ended, Event, Role, State, Window};
 
 use super::received::Received;
 use super::shared::{FrameWriter, Goal, Inner, Shared, cost, has_input};
-use crate::error::{RecvError, SendError};
+use crate::error::{RecvError, SendError, is_abort};
 use crate::message::Message;
 use crate::transport::{Interest, Ready, Transport};
 
@@ -96,8 +96,6 @@ pub(super) struct Reader<S> {
     /// How much more was sent than received, in bytes of memory. Of two peers whose queues are full,
     /// one at the least is ahead by its queue.
     ahead: usize,
-    /// Who sent a Close first, if the peer has sent one.
-    closed_by: Option<Side>,
     reason: String,
     pub(super) pong: Option<(Instant, ControlPayload)>,
     /// The session is over, and this side's half of the stream has ended.
@@ -124,7 +122,6 @@ impl<S: Transport> Reader<S> {
             queued: 0,
             max_inbound,
             ahead: 0,
-            closed_by: None,
             reason: String::new(),
             pong: None,
             over: false,
@@ -276,7 +273,6 @@ impl<S: Transport> Reader<S> {
             inner.session.received(shared.clock.now());
         }
         while found.is_none() && !self.rx.is_empty() {
-            let was_open = inner.session.connection().state() == State::Open;
             let Ok(step) = inner.session.step(self.rx.unread()) else {
                 self.rx.take(usize::MAX);
                 break;
@@ -302,7 +298,6 @@ impl<S: Transport> Reader<S> {
                     found = chunk.last.then_some(chunk.kind);
                 }
                 Some(Event::Close(frame)) => {
-                    self.closed_by = Some(if was_open { Side::Remote } else { Side::Local });
                     self.reason = frame.map_or(String::new(), |frame| frame.reason().to_owned());
                     shared.notify(&mut inner);
                 }
@@ -388,9 +383,12 @@ impl<S: Transport> Reader<S> {
         } else if can_wait {
             return Ok(Turn::Nothing);
         } else {
-            return Err(io::ErrorKind::WouldBlock.into());
+            drop(inner);
         }
-        let turn = self.read_once(shared);
+        let turn = match reads {
+            true => self.read_once(shared),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
         match turn {
             Ok(Turn::Read(len)) => used.read += len,
             Ok(Turn::Empty) => used.empty_reads += 1,
@@ -473,7 +471,10 @@ impl<S: Transport> Reader<S> {
             }
             Err(error) => {
                 let mut inner = shared.lock();
-                inner.lose_both(Some(error));
+                match is_abort(&error) {
+                    true => inner.abort(&shared.clock),
+                    false => inner.lose_both(Some(error)),
+                }
                 shared.notify(&mut inner);
                 Ok(Turn::Changed)
             }
@@ -490,6 +491,7 @@ impl<S: Transport> Reader<S> {
             Some(Ended::Violation(violation)) => Err(RecvError::Protocol(violation)),
             Some(Ended::TimedOut(deadline)) => Err(RecvError::TimedOut(deadline)),
             Some(Ended::NoEntropy) => Err(RecvError::Entropy),
+            Some(Ended::Aborted) => Err(RecvError::Aborted),
             Some(Ended::Lost) => Err(RecvError::Io(match &inner.error {
                 Some(error) => error.to_io(),
                 None => io::ErrorKind::BrokenPipe.into(),
@@ -498,19 +500,11 @@ impl<S: Transport> Reader<S> {
         }
     }
 
-    /// How the connection ended; if that is not certain and nothing more is received, how it stands.
-    fn ended<R: Role>(&self, inner: &Inner<R>) -> Option<Ended> {
-        let connection = inner.session.connection();
-        inner.session.ended().or_else(|| {
-            if let Some(violation) = connection.violation() {
-                return Some(Ended::Violation(violation));
-            }
-            Some(Ended::Closed {
-                code: connection.close_code(),
-                by: self.closed_by?,
-                clean: false,
-            })
-        })
+    /// How the connection ended, as soon as that is certain: what the peer broke stays the cause.
+    pub(super) fn ended<R: Role>(&self, inner: &Inner<R>) -> Option<Ended> {
+        let violation = inner.session.connection().violation();
+        let ended = inner.session.ended();
+        ended.or(violation.map(Ended::Violation))
     }
 
     pub(super) fn close_reason(&self) -> &str {

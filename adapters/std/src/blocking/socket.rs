@@ -387,7 +387,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// Returns how the connection ended, as soon as that is certain; `None` before.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        self.shared.lock().session.ended()
+        self.reader.ended(&self.shared.lock())
     }
 
     /// Returns the reason in the peer's Close, for people who look for a fault; empty if there is
