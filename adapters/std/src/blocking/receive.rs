@@ -359,7 +359,7 @@ impl<S: Transport> Reader<S> {
         let waits = can_wait && !is_late && !self.more && !inner.lost && until != Until::Now;
         if waits {
             let limit = until.left();
-            let due = shared.clock.left(&inner.session);
+            let due = shared.clock.left(&inner);
             let interest = Interest {
                 read: reads,
                 write: blocked,
@@ -503,7 +503,9 @@ impl<S: Transport> Reader<S> {
     /// How the connection ended, as soon as that is certain: what the peer broke stays the cause.
     pub(super) fn ended<R: Role>(&self, inner: &Inner<R>) -> Option<Ended> {
         let violation = inner.session.connection().violation();
+        // What was accepted before the masking keys failed leaves first.
         let ended = inner.session.ended();
+        let ended = ended.filter(|ended| *ended != Ended::NoEntropy || inner.over);
         ended.or(violation.map(Ended::Violation))
     }
 
@@ -566,7 +568,7 @@ impl<S: Transport, R: Role> FrameWriter<R> for Reader<S> {
         };
         let timeout = match has_unread && gives_up {
             true => Some(Duration::ZERO),
-            false => shared.clock.left(&inner.session),
+            false => shared.clock.left(&inner),
         };
         drop(inner);
         let ready = self.wait_stream(shared, interest, timeout);

@@ -171,12 +171,13 @@ impl<R: Role> Shared<R> {
     /// waited for, and has not taken everything.
     pub(super) fn flush_all<P: FrameWriter<R>>(&self, writer: &mut P) -> Result<(), SendError> {
         let mut inner = self.lock();
-        inner.transmit()?;
+        let owed = inner.transmit();
         if writer.can_wait() {
-            return self.flush(inner, writer, true);
+            self.flush(inner, writer, true)?;
+            return Ok(owed?);
         }
         match inner.flush(writer, &self.clock) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(owed?),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(would_block()),
             Err(error) => Err(self.lose_for(&mut inner, error)),
         }
@@ -345,8 +346,9 @@ impl<R: Role> Shared<R> {
         let mut inner = self.lock();
         inner.session.close(code, reason)?;
         self.changed.notify_all();
-        inner.transmit()?;
-        self.flush(inner, writer, false)
+        let owed = inner.transmit();
+        self.flush(inner, writer, false)?;
+        Ok(owed?)
     }
 
     /// A streamed message will not be finished: without its end the peer must not take what it has

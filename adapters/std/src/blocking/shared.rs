@@ -77,7 +77,7 @@ impl<S: Share, R: Role> FrameWriter<R> for Handle<'_, S> {
 
     fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError> {
         let mut inner = shared.lock();
-        let due = shared.clock.left(&inner.session);
+        let due = shared.clock.left(&inner);
         match goal {
             Goal::Room => {
                 drop(inner);
@@ -136,9 +136,9 @@ impl Clock {
         Millis(self.epoch.elapsed().as_millis() as u32)
     }
 
-    /// How long it is until the session's next deadline.
-    pub(super) fn left<R: Role>(&self, session: &Session<R>) -> Option<Duration> {
-        let at = session.poll_at(&self.timeouts)?;
+    /// How long it is until the next deadline.
+    pub(super) fn left<R: Role>(&self, inner: &Inner<R>) -> Option<Duration> {
+        let at = inner.session.poll_at(&self.timeouts).or(inner.leaves_by)?;
         Some(Duration::from_millis(at.since(self.now()).into()))
     }
 }
@@ -175,6 +175,8 @@ pub(super) struct Inner<R> {
     pub(super) shutdown: bool,
     /// The session is over.
     pub(super) over: bool,
+    /// When it is over though something waits that was accepted before the masking keys failed.
+    leaves_by: Option<Millis>,
     /// What senders have sent since the owner looked, in bytes of memory.
     pub(super) sent_by_others: usize,
     /// What the owner waits for, if it waits.
@@ -236,6 +238,7 @@ impl<R: Role> Shared<R> {
                 error: None,
                 shutdown: false,
                 over: false,
+                leaves_by: None,
                 sent_by_others: 0,
                 sleep: None,
                 woken: false,
@@ -406,7 +409,9 @@ impl<R: Role> Shared<R> {
 
     /// Writes what is owed and what waits, without waiting. What fails shows where it is waited for.
     pub(super) fn write<P: FrameWriter<R>>(&self, inner: &mut Inner<R>, writer: &mut P) {
-        if inner.transmit().is_err() || inner.lost {
+        // Without a masking key, what was accepted before still leaves.
+        let _ = inner.transmit();
+        if inner.lost {
             return;
         }
         match inner.flush(writer, &self.clock) {
@@ -472,7 +477,8 @@ impl<R: Role> Inner<R> {
 
     pub(super) fn check_open(&self) -> Result<(), SendError> {
         // RFC 6455 §6.1: no data unless the connection is open [MS08]
-        if self.lost || self.session.connection().state() != State::Open {
+        let is_open = self.session.connection().state() == State::Open;
+        if self.lost || !is_open || self.session.ended().is_some() {
             return Err(self.refusal());
         }
         Ok(())
@@ -567,11 +573,23 @@ impl<R: Role> Inner<R> {
     fn poll(&mut self, clock: &Clock, now: Millis, unread: bool) -> Wants {
         let wants = self.session.poll(now, &clock.timeouts, unread);
         self.shutdown |= wants.shutdown;
-        if wants.drop && !self.over {
+        if wants.drop && !self.over && !self.leaves(clock, now) {
             self.over = true;
             self.lose();
         }
         wants
+    }
+
+    /// Returns true while there is time for what was accepted before the masking keys failed: it can
+    /// still leave, as nothing else can.
+    fn leaves(&mut self, clock: &Clock, now: Millis) -> bool {
+        let waits = self.buffered_amount() > 0 || self.held;
+        if !waits || self.lost || self.session.ended() != Some(Ended::NoEntropy) {
+            return false;
+        }
+        let write = clock.timeouts.write.unwrap_or(i32::MAX as u32);
+        let by = *self.leaves_by.get_or_insert(now.after(write));
+        !now.has_reached(by)
     }
 
     /// Gives the room at the start back before more is appended behind.
