@@ -319,11 +319,23 @@ impl<S: Transport> Transport for TlsStream<S> {
         self.socket.flush_now()
     }
 
+    fn held(&self) -> usize {
+        self.lock().out.len()
+    }
+
     fn shutdown(&mut self) -> io::Result<()> {
         lock(&self.tls).connection.send_close_notify();
+        match self.flush_now() {
+            // Without it, the peer would take the end for a cut.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            flushed => self.socket.shutdown().and(flushed),
+        }
+    }
+
+    fn shutdown_now(&mut self) -> io::Result<()> {
+        lock(&self.tls).connection.send_close_notify();
         let flushed = self.flush_now();
-        self.socket.shutdown()?;
-        flushed
+        self.socket.shutdown_now().and(flushed)
     }
 }
 

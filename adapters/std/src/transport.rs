@@ -136,13 +136,31 @@ pub trait Transport: Read + Write {
         self.flush()
     }
 
+    /// Returns how many bytes the stream itself holds of what it has taken, in bytes that it still
+    /// has to hand to the operating system. 0 by default.
+    ///
+    /// They count as bytes that wait: a peer that does not read buys no time with them.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Ends this side's half of the stream: the peer reads to the end. RFC 6455 §7.1.1 wants it
     /// before the stream is closed. Does nothing by default.
     ///
     /// # Errors
-    /// Those of the operating system; they are not reported further.
+    /// `WouldBlock` if the stream has to write something before that, and has no room: it is called
+    /// again when there is some. Those of the operating system are not reported further.
     fn shutdown(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Ends this side's half of the stream now, whatever it still has to write: the time for that is
+    /// over. As [`shutdown`](Self::shutdown) by default.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    fn shutdown_now(&mut self) -> io::Result<()> {
+        self.shutdown()
     }
 }
 

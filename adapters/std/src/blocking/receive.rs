@@ -339,9 +339,9 @@ impl<S: Transport> Reader<S> {
         self.late_reads = if is_end_due { self.late_reads + 1 } else { 0 };
         let may_be_late = self.late_reads <= LATE_READS_MAX && used.empty_reads == 0;
         let is_late = is_end_due && may_be_late && can_wait && self.has_input();
-        let (reads, blocked) = if is_late {
+        let reads = if is_late {
             shared.write(&mut inner, self);
-            (true, false)
+            true
         } else {
             // Whether something has come shows only by reading, if the stream cannot be waited for.
             let now = match can_wait || is_end_due && !may_be_late {
@@ -350,11 +350,12 @@ impl<S: Transport> Reader<S> {
             };
             let wants = shared.keep_time_at(now, &mut inner, self);
             // What is not of interest is read as well, and dropped [CL08].
-            (wants.read || wants.drain, inner.wants_room())
+            wants.read || wants.drain
         };
         if self.end(&mut inner) {
             return Ok(Turn::Over);
         }
+        let blocked = !is_late && inner.wants_room();
         // Where writing has failed, only what is there already is read.
         let waits = can_wait && !is_late && !self.more && !inner.lost && until != Until::Now;
         if waits {
@@ -431,7 +432,13 @@ impl<S: Transport> Reader<S> {
         }
         // RFC 6455 §7.1.1: the server first, and the client when the server has [CL06] [CL07]
         if core::mem::take(&mut inner.shutdown) {
-            let _ = self.stream.shutdown();
+            let ended = match self.over {
+                true => self.stream.shutdown_now(),
+                false => self.stream.shutdown(),
+            };
+            // The stream has to write something before, which has time until the session is over.
+            let waits = ended.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            inner.shutdown = waits && !self.over;
         }
         self.over
     }
@@ -536,6 +543,10 @@ impl<S: Transport, R: Role> FrameWriter<R> for Reader<S> {
 
     fn flush_now(&mut self) -> io::Result<()> {
         self.stream.flush_now()
+    }
+
+    fn held(&self) -> usize {
+        self.stream.held()
     }
 
     fn has_input(&self) -> bool {

@@ -274,7 +274,8 @@ impl<R: Role> Shared<R> {
         match written {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
-                self.lock().advance_frame(&self.clock, written);
+                let held = writer.held();
+                self.lock().advance_frame(&self.clock, written, held);
                 Ok(written)
             }
             Err(error) => Err(error),
@@ -289,7 +290,7 @@ impl<R: Role> Shared<R> {
             match flushed {
                 Ok(()) => {
                     inner.held = false;
-                    inner.advance_frame(&self.clock, 0);
+                    inner.advance_frame(&self.clock, 0, writer.held());
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => inner.held = true,
@@ -306,7 +307,8 @@ impl<R: Role> Shared<R> {
     /// Waits for room for the frame that is open.
     fn wait_in_frame<P: FrameWriter<R>>(&self, writer: &mut P) -> Result<(), SendError> {
         // The session learns that something waits.
-        self.lock().advance_frame(&self.clock, 0);
+        let held = writer.held();
+        self.lock().advance_frame(&self.clock, 0, held);
         writer.wait(self, Goal::Room)?;
         let inner = self.lock();
         match inner.lost {

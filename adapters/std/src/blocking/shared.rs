@@ -42,6 +42,8 @@ pub(super) trait FrameWriter<R> {
     fn can_wait(&self) -> bool;
     fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     fn flush_now(&mut self) -> io::Result<()>;
+    /// How many bytes of what it took the stream itself holds.
+    fn held(&self) -> usize;
     /// Whether there is something to read, as far as can be told without reading.
     fn has_input(&self) -> bool;
     /// Whether it is the owner's, who reads while it waits.
@@ -65,6 +67,10 @@ impl<S: Share, R: Role> FrameWriter<R> for Handle<'_, S> {
 
     fn flush_now(&mut self) -> io::Result<()> {
         self.0.flush_shared()
+    }
+
+    fn held(&self) -> usize {
+        self.0.held()
     }
 
     fn has_input(&self) -> bool {
@@ -166,6 +172,8 @@ pub(super) struct Inner<R> {
     pub(super) frame: Option<OpenFrame>,
     /// The stream itself holds some of what it took.
     pub(super) held: bool,
+    /// How much that is, in bytes, as far as it says so.
+    hidden: usize,
     pub(super) message_open: bool,
     /// Writing has failed for good.
     pub(super) lost: bool,
@@ -233,6 +241,7 @@ impl<R: Role> Shared<R> {
                 left: 0,
                 frame: None,
                 held: false,
+                hidden: 0,
                 message_open: false,
                 lost: false,
                 error: None,
@@ -472,7 +481,7 @@ impl<R: Role> Inner<R> {
 
     /// Whether something waits for room that nobody else writes.
     pub(super) fn wants_room(&self) -> bool {
-        !self.lost && !self.frame_open() && (self.waiting() > 0 || self.held)
+        !self.lost && !self.frame_open() && (self.waiting() > 0 || self.held || self.shutdown)
     }
 
     pub(super) fn check_open(&self) -> Result<(), SendError> {
@@ -528,7 +537,7 @@ impl<R: Role> Inner<R> {
         let flushed = self.write_out(writer);
         self.held = self.waiting() == 0 && flushed.is_err();
         if waits || self.held {
-            self.report(clock, (self.left - before) as usize);
+            self.report(clock, (self.left - before) as usize, writer.held());
         }
         flushed
     }
@@ -555,17 +564,19 @@ impl<R: Role> Inner<R> {
         writer.flush_now()
     }
 
-    /// The stream took this much of the frame that is open.
-    pub(super) fn advance_frame(&mut self, clock: &Clock, written: usize) {
+    /// The stream took this much of the frame that is open, and holds so much.
+    pub(super) fn advance_frame(&mut self, clock: &Clock, written: usize, held: usize) {
         if let Some(frame) = &mut self.frame {
             frame.rest = frame.rest.saturating_sub(written);
         }
-        self.report(clock, written);
+        self.report(clock, written, held);
     }
 
-    /// Tells the session what the stream took.
-    fn report(&mut self, clock: &Clock, taken: usize) {
-        let left = self.buffered_amount() + usize::from(self.held);
+    /// Records in the session what the stream took, without what it holds itself.
+    fn report(&mut self, clock: &Clock, taken: usize, held: usize) {
+        let taken = (taken + self.hidden).saturating_sub(held);
+        self.hidden = held;
+        let left = self.buffered_amount() + held.max(usize::from(self.held));
         self.session.sent(clock.now(), &clock.timeouts, taken, left);
     }
 

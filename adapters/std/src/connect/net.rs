@@ -131,12 +131,20 @@ impl Transport for NetStream {
         each!(&mut self.stream, stream => stream.flush_now())
     }
 
+    fn held(&self) -> usize {
+        each!(&self.stream, stream => stream.held())
+    }
+
     fn shutdown(&mut self) -> io::Result<()> {
         match &mut self.stream {
             Kind::Tcp(stream) => Transport::shutdown(stream),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.shutdown(),
         }
+    }
+
+    fn shutdown_now(&mut self) -> io::Result<()> {
+        each!(&mut self.stream, stream => stream.shutdown_now())
     }
 }
 
