@@ -296,7 +296,11 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl core::error::Error for ConfigError {}
+impl core::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        matches!(self, Self::Entropy).then_some(&EntropyError)
+    }
+}
 
 impl From<EntropyError> for ConfigError {
     fn from(_: EntropyError) -> Self {
