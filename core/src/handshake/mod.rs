@@ -289,7 +289,7 @@ impl fmt::Display for ConfigError {
             Self::ReservedHeader => "a header that the handshake itself writes",
             Self::Subprotocol => "a subprotocol is no token, or is offered twice",
             Self::Extensions => "the extensions are malformed",
-            Self::NotOffered => "the client offered none",
+            Self::NotOffered => "the client does not offer this subprotocol or extension",
             Self::Status => "the status is not in 200..=999",
             Self::Entropy => "the source of nonces failed",
         })
