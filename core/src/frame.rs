@@ -141,7 +141,8 @@ impl FrameHeader {
     // [FR10] [FR11]
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
-        let Some([first, second, rest @ ..]) = out.get_mut(..self.wire_len()) else {
+        let wire_len = self.wire_len();
+        let Some([first, second, rest @ ..]) = out.get_mut(..wire_len) else {
             return Err(NoRoom);
         };
         *first = u8::from(self.fin) << 7
@@ -149,34 +150,25 @@ impl FrameHeader {
             | u8::from(self.rsv2) << 5
             | u8::from(self.rsv3) << 4
             | self.opcode as u8;
-        // What a server sends most, without a loop. Firmware would rather have the flash.
-        if cfg!(target_pointer_width = "64") && self.mask.is_none() {
-            match (self.payload_len, &mut *rest) {
-                (len @ 0..126, _) => {
-                    *second = len as u8;
-                    return Ok(2);
-                }
-                (len @ 126..=0xFFFF, [high, low, ..]) => {
-                    *second = 126;
-                    [*high, *low] = (len as u16).to_be_bytes();
-                    return Ok(4);
-                }
-                _ => {}
+        let (rest, masked) = match (self.mask, rest) {
+            (Some(key), [length @ .., a, b, c, d]) => {
+                [*a, *b, *c, *d] = key;
+                (length, 0x80)
             }
-        }
-        let masked = u8::from(self.mask.is_some()) << 7;
-        let long = self.payload_len.to_be_bytes();
-        let (short_len, extended): (u8, &[u8]) = match self.payload_len {
-            len @ 0..126 => (len as u8, &[]),
-            126..=0xFFFF => (126, long.last_chunk::<2>().ok_or(NoRoom)?),
-            _ => (127, &long),
+            (_, length) => (length, 0),
         };
-        *second = masked | short_len;
-        let tail = extended.iter().chain(self.mask.as_slice().iter().flatten());
-        for (to, from) in rest.iter_mut().zip(tail) {
-            *to = *from;
+        let mut len = self.payload_len;
+        *second = masked
+            | match rest.len() {
+                0 => len as u8,
+                2 => 126,
+                _ => 127,
+            };
+        for byte in rest.iter_mut().rev() {
+            *byte = len as u8;
+            len >>= 8;
         }
-        Ok(self.wire_len())
+        Ok(wire_len)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadEvent, Header,
-    Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING, UPGRADE,
-    VERSION, Writer, check_headers,
+    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HEADERS, HOST, HTTP_VERSION, Head, HeadEvent,
+    Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING,
+    UPGRADE, UPGRADE_LINES, VERSION, Writer, check_headers,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -208,7 +208,7 @@ impl Judge for Requirements {
             VERSION if value != b"13" => self.wrong |= OTHER_VERSION, // [HS08]
             // A body would be taken for frames, or the frames for a body [HS23]
             CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
-            TRANSFER_ENCODING => self.wrong |= TRANSFER_ENCODING,
+            TRANSFER_ENCODING => self.wrong |= CONTENT_LENGTH,
             field if field & LISTS != 0 => self.list_part(header, offers),
             _ => {}
         }
@@ -216,20 +216,10 @@ impl Judge for Requirements {
     }
 
     fn end(&self) -> Result<bool, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 11] = [
-            (UPGRADE, HandshakeError::NotUpgrade),
-            (METHOD, HandshakeError::Method),
-            (HTTP_VERSION, HandshakeError::HttpVersion),
-            (TARGET, HandshakeError::Target),
-            (HOST, HandshakeError::Host),
-            (CONTENT_LENGTH | TRANSFER_ENCODING, HandshakeError::Body),
-            (CONNECTION, HandshakeError::Connection),
-            (VERSION, HandshakeError::Version),
-            (OTHER_VERSION, HandshakeError::UnsupportedVersion),
-            (KEY, HandshakeError::Key),
-            (EXTENSIONS, HandshakeError::Extensions),
-        ];
-        head::check(self.wrong, &ERRORS)?; // [HS01]
+        if self.wrong & UPGRADE != 0 {
+            return Err(HandshakeError::NotUpgrade);
+        }
+        head::check(self.wrong)?; // [HS01]
         Ok(true)
     }
 }
@@ -522,12 +512,9 @@ impl Upgrade {
     pub fn emit_from(&self, offset: usize, out: &mut [u8], answer: &Answer<'_>) -> usize {
         let mut writer = Writer::new(offset, out);
         // [HS13]
-        writer.put(
-            b"HTTP/1.1 101 Switching Protocols\r\n\
-            Upgrade: websocket\r\n\
-            Connection: Upgrade\r\n\
-            Sec-WebSocket-Accept: ",
-        );
+        writer.put(b"HTTP/1.1 101 Switching Protocols");
+        writer.put(UPGRADE_LINES);
+        writer.put(b"\r\nSec-WebSocket-Accept: ");
         writer.put(&self.accept);
         self.each_further_header(answer, |name, value| writer.header(name, value));
         writer.end();
@@ -604,7 +591,7 @@ impl<'a> Answer<'a> {
     /// A name that is no token, a value with a control character, or a header that has a meaning
     /// for the handshake itself.
     pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(headers, !0)?;
+        check_headers(headers, HEADERS)?;
         Ok(Self { headers, ..self })
     }
 }
