@@ -142,6 +142,8 @@ pub enum RequestEvent<'a> {
 const SINGLE: Set = HOST | KEY | VERSION;
 /// The headers that a request must have.
 const REQUIRED: Set = HOST | KEY | VERSION | UPGRADE | CONNECTION;
+/// The headers that are looked at as a whole.
+const WHOLE: Set = KEY | VERSION | CONTENT_LENGTH;
 /// The headers that are lists.
 const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
@@ -196,21 +198,27 @@ impl Judge for Requirements {
             }
             self.seen |= self.field;
         }
+        if self.field & WHOLE != 0 && !header.is_whole() {
+            return Err(HandshakeError::HeaderTooLong);
+        }
         let value = header.value;
-        match self.field {
-            KEY | VERSION | CONTENT_LENGTH if !header.is_whole() => {
-                return Err(HandshakeError::HeaderTooLong);
-            }
+        let wrong = match self.field {
             KEY => match Key::parse(value) {
-                Some(key) => self.key = key,
-                None => self.wrong |= KEY, // [HS07]
+                Some(key) => {
+                    self.key = key;
+                    0
+                }
+                None => KEY, // [HS07]
             },
-            VERSION if value != b"13" => self.wrong |= OTHER_VERSION, // [HS08]
+            VERSION if value != b"13" => OTHER_VERSION, // [HS08]
             // A body would be taken for frames, or the frames for a body [HS23]
-            CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
-            TRANSFER_ENCODING => self.wrong |= CONTENT_LENGTH,
-            field if field & LISTS != 0 => self.list_part(header, offers),
-            _ => {}
+            CONTENT_LENGTH if value != b"0" => CONTENT_LENGTH,
+            TRANSFER_ENCODING => CONTENT_LENGTH,
+            _ => 0,
+        };
+        self.wrong |= wrong;
+        if self.field & LISTS != 0 {
+            self.list_part(header, offers);
         }
         Ok(())
     }
