@@ -150,8 +150,8 @@ impl Handler for Echo {
     }
 
     fn on_open(&mut self, peer: &mut Peer<'_>, request: &Request) -> Result<Seat, SendError> {
-        self.told.opened.fetch_add(1, Ordering::Relaxed);
         assert_ne!(request.path(), "/on_open", "as you wish");
+        self.told.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Seat {
             membership: self.joins.then(|| self.hub.join(&peer.sender())),
             panics_at_the_end: request.path() == "/on_close",

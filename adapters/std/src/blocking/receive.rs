@@ -277,8 +277,8 @@ impl<S: Transport> Reader<S> {
                 self.rx.take(usize::MAX);
                 break;
             };
-            let consumed = step.consumed();
-            match step.resolve(self.rx.take(consumed)) {
+            let bytes = self.rx.take(step.consumed());
+            match inner.session.resolve(step, bytes) {
                 Some(Event::Data(chunk)) => {
                     if chunk.first {
                         self.message.clear();
