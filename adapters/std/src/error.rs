@@ -9,6 +9,7 @@ use motews::{Deadline, ProtocolViolation};
 
 use motews_net::{ProxyError, TunnelError, UrlError};
 
+use crate::connect::dial::DialError;
 use crate::connect::refused::Refused;
 use crate::message::Message;
 
@@ -186,7 +187,9 @@ pub enum ConnectError {
     ///
     /// [`Connector::connect_timeout`]: crate::Connector::connect_timeout
     /// [`Timeouts::handshake`]: motews::Timeouts::handshake
-    TimedOut,
+    ///
+    /// It has the addresses that were tried, if none of them could be connected to.
+    TimedOut(Option<DialError>),
     /// It was ended by an [`Aborter`](crate::Aborter).
     Aborted,
 }
@@ -354,7 +357,10 @@ impl fmt::Display for ConnectError {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
             Self::SpeaksTls => f.write_str("the server speaks TLS there: use wss://"),
-            Self::TimedOut => f.write_str("the server did not answer in time"),
+            Self::TimedOut(None) => f.write_str("the server did not answer in time"),
+            Self::TimedOut(Some(failed)) => {
+                write!(f, "no connection could be made in time: {failed}")
+            }
         }
     }
 }
@@ -371,7 +377,8 @@ impl core::error::Error for ConnectError {
             Self::Proxy(error) => Some(error),
             Self::Tunnel(error) => Some(error),
             Self::Refused(refused) => Some(&**refused),
-            Self::TlsNotEnabled | Self::SpeaksTls | Self::TimedOut | Self::Aborted => None,
+            Self::TimedOut(Some(failed)) => Some(failed),
+            Self::TlsNotEnabled | Self::SpeaksTls | Self::TimedOut(None) | Self::Aborted => None,
         }
     }
 }
@@ -426,14 +433,14 @@ into_io!(ConnectError,
     ConnectError::Tls(_) => InvalidData,
     ConnectError::Handshake(_) | ConnectError::SpeaksTls => InvalidData,
     ConnectError::Refused(_) => ConnectionRefused,
-    ConnectError::TimedOut => TimedOut,
+    ConnectError::TimedOut(_) => TimedOut,
 );
 
 impl ConnectError {
     /// Finds the errors of deadlines and of TLS among those of the transport.
     pub(crate) fn from_io(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
-            return Self::TimedOut;
+            return Self::TimedOut(error.downcast().ok());
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {

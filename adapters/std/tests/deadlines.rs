@@ -51,7 +51,7 @@ fn connecting_server_is_silent_handshake_times_out() {
     let result = Connector::new()
         .timeouts(QUICK)
         .connect_over(stream, "ws://h/");
-    assert!(matches!(result, Err(ConnectError::TimedOut)));
+    assert!(matches!(result, Err(ConnectError::TimedOut(None))));
     assert_quick(start);
 }
 

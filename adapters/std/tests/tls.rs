@@ -174,7 +174,10 @@ fn wss_silent_peers_time_out() {
     let stream = TlsStream::client(a, client, "localhost").unwrap();
     let quick = Connector::new().timeouts(QUICK);
     let result = quick.connect_over(stream, "wss://localhost/");
-    assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
+    assert!(
+        matches!(result, Err(ConnectError::TimedOut(None))),
+        "{result:?}"
+    );
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// and it ended as [`Ended::Aborted`](crate::Ended::Aborted). To leave politely,
 /// [close](crate::WebSocket::close) the WebSocket instead.
 ///
-/// Only the operating system's resolver cannot be interrupted: a connect that is looking up a name
-/// returns when it has found one.
+/// **The operating system's resolver cannot be interrupted.** A connect that is looking up a name
+/// returns at once all the same, and leaves a thread behind that ends when the resolver has. Outside
+/// of Unix it returns only then.
 ///
 /// ```
 /// use motews_std::{Aborter, Connector, ConnectError};

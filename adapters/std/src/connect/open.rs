@@ -119,9 +119,9 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
         Some(proxy) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
-    let addresses = dial::resolve(host, port)?;
+    let addresses = dial::resolve(host, port, aborter)?;
     let seen = match &proxy {
-        Some(proxy) => Some(seen_by(proxy, url)?),
+        Some(proxy) => Some(seen_by(proxy, url, aborter)?),
         None => None,
     };
     // The resolver has no time limit, and does not use this one up.
@@ -158,11 +158,11 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
 }
 
 /// The server's host as the proxy is told it.
-fn seen_by(proxy: &Proxy, url: &Url) -> Result<Host, ConnectError> {
+fn seen_by(proxy: &Proxy, url: &Url, aborter: Option<&Aborter>) -> Result<Host, ConnectError> {
     if proxy.resolves_names() || !matches!(url.host(), Host::Name(_)) {
         return Ok(url.host().clone());
     }
-    let addresses = dial::resolve(url.host(), url.port())?;
+    let addresses = dial::resolve(url.host(), url.port(), aborter)?;
     match addresses.first() {
         Some(SocketAddr::V4(address)) => Ok(Host::V4(*address.ip())),
         Some(SocketAddr::V6(address)) => Ok(Host::V6(*address.ip(), None)),

@@ -18,7 +18,7 @@ pub(super) fn open(
     while !tunnel.is_open() {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            return Err(ConnectError::TimedOut);
+            return Err(ConnectError::TimedOut(None));
         }
         socket.set_read_timeout(left)?;
         socket.set_write_timeout(left)?;
@@ -101,7 +101,10 @@ mod tests {
         let tunnel = proxy.tunnel(&Host::Name("h".into()), 80).unwrap();
         let until = Instant::now().checked_add(Duration::from_millis(200));
         let result = open(tunnel, &client, until);
-        assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
+        assert!(
+            matches!(result, Err(ConnectError::TimedOut(None))),
+            "{result:?}"
+        );
         drop(client);
         trickling.join().unwrap();
     }
