@@ -141,7 +141,7 @@ pub enum AcceptError {
     /// The transport. After [`WouldBlock`](io::ErrorKind::WouldBlock), advance the same
     /// [`Accepting`](crate::Accepting) again.
     Io(io::Error),
-    /// The client's request is no correct opening handshake; it has been told so.
+    /// The client's request is no correct opening handshake; the fitting response was sent.
     Handshake(HandshakeError),
     /// The callback answered with this HTTP status: a refusal, or a page for a request that was
     /// for no WebSocket.
@@ -450,28 +450,21 @@ impl ConnectError {
     }
 }
 
-impl From<UrlError> for ConnectError {
-    fn from(error: UrlError) -> Self {
-        Self::Url(error)
-    }
+macro_rules! from {
+    ($($from:ident => $error:ident::$kind:ident,)*) => {$(
+        impl From<$from> for $error {
+            fn from(error: $from) -> Self {
+                Self::$kind(error)
+            }
+        }
+    )*};
 }
 
-impl From<ConfigError> for ConnectError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-impl From<ConfigError> for AcceptError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-impl From<HandshakeError> for AcceptError {
-    fn from(error: HandshakeError) -> Self {
-        Self::Handshake(error)
-    }
+from! {
+    UrlError => ConnectError::Url,
+    ConfigError => ConnectError::Config,
+    ConfigError => AcceptError::Config,
+    HandshakeError => AcceptError::Handshake,
 }
 
 /// Says what is wrong in words for those who do not know rustls.

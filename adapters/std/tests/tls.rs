@@ -303,6 +303,49 @@ fn wss_peer_sends_records_without_content_calls_take_no_longer_than_asked() {
     flood.join().unwrap();
 }
 
+/// A scheme that does not fit the port is named, whichever of the two it is.
+#[test]
+fn connecting_with_the_wrong_scheme_says_so() {
+    let (server, client) = configs();
+    let (addr, thread) = serve(move |mut stream| {
+        let mut tls = rustls::ServerConnection::new(server).unwrap();
+        assert!(tls.complete_io(&mut stream).is_err());
+        // The alert.
+        tls.write_tls(&mut stream).ok();
+    });
+    let error = motews_std::connect(&format!("ws://{addr}/")).unwrap_err();
+    assert!(matches!(error, ConnectError::SpeaksTls), "{error:?}");
+    assert!(error.to_string().contains("wss://"), "{error}");
+    thread.join().unwrap();
+
+    // A server that answers what it does not know, and one that leaves.
+    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
+        let (addr, thread) = serve(move |mut stream| {
+            stream.read(&mut [0; 2000]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let url = format!("wss://localhost:{}/", addr.port());
+        let error = Connector::new().tls(client.clone()).connect(&url);
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("ws://"), "{error}");
+        thread.join().unwrap();
+    }
+}
+
+/// A file with a key holds no certificate.
+#[test]
+fn config_with_no_roots_is_refused() {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let error = motews_std::tls::config_with_roots(roots).unwrap_err();
+    assert!(error.to_string().contains("no certificate"), "{error}");
+}
+
 /// A socket that takes no more than it is told to.
 struct Valve {
     socket: TcpStream,

@@ -78,7 +78,7 @@ pub(super) struct Reader<S> {
     can_wait: Cell<Option<bool>>,
     /// What was read and is not decoded yet.
     rx: Window<Box<[u8]>>,
-    /// It has not been told to the session.
+    /// The session does not know of it.
     fresh: bool,
     /// The last read filled the window, so there is more.
     more: bool,
@@ -142,7 +142,7 @@ impl<S: Transport> Reader<S> {
         self.can_wait.set(None);
     }
 
-    /// Whether there is something to read, as far as can be told without reading.
+    /// Whether there is something to read, as far as that shows without reading.
     fn has_input(&self) -> bool {
         self.more || !self.rx.is_empty() || self.can_wait() && has_input(&self.stream)
     }
@@ -288,7 +288,7 @@ impl<S: Transport> Reader<S> {
                         let kind = chunk.kind;
                         match inflate.append(chunk, &mut self.message) {
                             Ok(ended) => found = ended.then_some(kind),
-                            // The next step tells it.
+                            // The next step fails.
                             Err(violation) => inner.session.fail(violation),
                         }
                         continue;

@@ -5,7 +5,7 @@
 //! is written from its sender's own slice: that keeps all others from writing, and
 //! what the protocol owes the peer waits in the session's slots.
 //!
-//! Nobody has a clock of its own: whoever writes tells the session, and whoever waits waits until the
+//! Nobody has a clock of its own: whoever writes reports that to the session, and whoever waits waits until the
 //! session's next deadline, which it sees to.
 
 use core::time::Duration;
@@ -44,7 +44,7 @@ pub(super) trait FrameWriter<R> {
     fn flush_now(&mut self) -> io::Result<()>;
     /// How many bytes of what it took the stream itself holds.
     fn held(&self) -> usize;
-    /// Whether there is something to read, as far as can be told without reading.
+    /// Whether there is something to read, as far as that shows without reading.
     fn has_input(&self) -> bool;
     /// Whether it is the owner's, who reads while it waits.
     fn reads(&self) -> bool;
@@ -442,11 +442,11 @@ impl<R: Role> Shared<R> {
             return inner.refusal();
         }
         let lost = Lost::new(error);
-        let told = SendError::from_io(lost.to_io());
+        let error = SendError::from_io(lost.to_io());
         inner.error.get_or_insert(lost);
         inner.lose();
         self.notify(inner);
-        told
+        error
     }
 }
 

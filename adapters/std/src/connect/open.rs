@@ -157,7 +157,7 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
     Ok(Hop::Open(Box::new((socket, response))))
 }
 
-/// The server's host as the proxy is told it.
+/// The server's host as the proxy gets it.
 fn seen_by(proxy: &Proxy, url: &Url, aborter: Option<&Aborter>) -> Result<Host, ConnectError> {
     if proxy.resolves_names() || !matches!(url.host(), Host::Name(_)) {
         return Ok(url.host().clone());
