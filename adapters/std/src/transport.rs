@@ -286,6 +286,22 @@ mod unix {
         }
     }
 
+    pub(super) fn read_now(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+        let (len, _) = rustix::net::recv(socket, buf, RecvFlags::DONTWAIT)?;
+        Ok(len)
+    }
+
+    pub(crate) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sent = match parts {
+            [one] => rustix::net::send(socket, one, FLAGS),
+            parts => {
+                let mut none = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(socket, parts, &mut none, FLAGS)
+            }
+        };
+        sent.map_err(Into::into)
+    }
+
     #[cfg(test)]
     mod tests {
         use super::*;
@@ -312,22 +328,6 @@ mod unix {
                 "{asked:?}"
             );
         }
-    }
-
-    pub(super) fn read_now(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
-        let (len, _) = rustix::net::recv(socket, buf, RecvFlags::DONTWAIT)?;
-        Ok(len)
-    }
-
-    pub(crate) fn write_now(socket: &impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let sent = match parts {
-            [one] => rustix::net::send(socket, one, FLAGS),
-            parts => {
-                let mut none = SendAncillaryBuffer::default();
-                rustix::net::sendmsg(socket, parts, &mut none, FLAGS)
-            }
-        };
-        sent.map_err(Into::into)
     }
 }
 

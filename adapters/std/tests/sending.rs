@@ -2,17 +2,17 @@
 
 mod support;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Acceptor, Agreed, CloseCode, Connector, Ended, Interest, Message, OsEntropy, Ready, Received,
-    RecvError, SendError, Share, Timeouts, Transport, WebSocket,
+    Acceptor, Agreed, CloseCode, Ended, Interest, Message, OsEntropy, Ready, Received, RecvError,
+    SendError, Share, Timeouts, Transport, WebSocket,
 };
 use motews_testkit::frame::{Frame, close, masked, pong, unmasked};
 use support::{tcp_pair, ws_pair, ws_pair_with};
@@ -611,7 +611,8 @@ fn open_peer_left_writing_raises_no_signal() {
             });
             let stream =
                 motews_std::tls::TlsStream::client(client, client_config.clone(), "localhost");
-            let connected = Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
+            let connected =
+                motews_std::Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
             (connected.unwrap(), accepted.join().unwrap())
         };
         let (mut client, server) = tls();

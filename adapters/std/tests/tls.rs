@@ -321,7 +321,7 @@ fn connecting_with_the_wrong_scheme_says_so() {
     // A server that answers what it does not know, and one that leaves.
     for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
         let (addr, thread) = serve(move |mut stream| {
-            stream.read(&mut [0; 2000]).unwrap();
+            let _ = stream.read(&mut [0; 2000]).unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
         });
         let url = format!("wss://localhost:{}/", addr.port());
