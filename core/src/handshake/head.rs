@@ -90,6 +90,11 @@ pub(super) fn element(list: &'static [u8], index: usize) -> &'static [u8] {
     split(rest, b',').0
 }
 
+/// The name of the header of this bit.
+pub(super) fn field_name(field: Set) -> &'static [u8] {
+    element(FIELDS, field.trailing_zeros() as usize)
+}
+
 /// The error of the first thing wrong: it does not depend on the order of the headers.
 pub(super) fn check(wrong: Set) -> Result<(), HandshakeError> {
     Err(match wrong.trailing_zeros() {
@@ -437,9 +442,6 @@ impl Head {
     }
 }
 
-/// What both answers to a request say that speak of an upgrade.
-pub(super) const UPGRADE_LINES: &[u8] = b"\r\nUpgrade: websocket\r\nConnection: Upgrade";
-
 /// Writes the pieces of a head one after the other, but for the first `skip` bytes, as far as there
 /// is room.
 pub(super) struct Writer<'a> {
@@ -470,16 +472,29 @@ impl<'a> Writer<'a> {
     }
 
     /// A header, from the line end before it on.
-    pub(super) fn header(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         self.put(b"\r\n");
-        self.put(name.as_bytes());
+        self.put(name);
         self.put(b": ");
         self.put(value);
     }
 
+    /// What both answers to a request say that speak of an upgrade.
+    pub(super) fn upgrade(&mut self) {
+        self.field(UPGRADE, b"websocket");
+        self.field(CONNECTION, b"Upgrade");
+    }
+
+    /// The header of this bit.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+    pub(super) fn field(&mut self, field: Set, value: &[u8]) {
+        self.header(field_name(field), value);
+    }
+
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     pub(super) fn headers(&mut self, headers: &[(&str, &str)]) {
         for (name, value) in headers {
-            self.header(name, value.as_bytes());
+            self.header(name.as_bytes(), value.as_bytes());
         }
     }
 
