@@ -834,9 +834,15 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// # Errors
     /// [`EntropyError`] where a client has no masking key; the frame is still owed then.
     pub fn poll_transmit(&mut self, out: &mut [u8]) -> Result<usize, EntropyError> {
-        if !self.wants_transmit() {
-            return Ok(0);
+        match self.wants_transmit() {
+            true => self.transmit(out, false),
+            false => Ok(0),
         }
+    }
+
+    /// Writes what is owed, or an empty ping where nothing else is.
+    #[inline]
+    pub(crate) fn transmit(&mut self, out: &mut [u8], ping: bool) -> Result<usize, EntropyError> {
         let (reason, pong) = self.control.slots().owed();
         let code;
         let (opcode, start, rest): (_, &[u8], _) = match self.own_close {
@@ -846,6 +852,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 code = owed.as_u16().to_be_bytes();
                 (OpCode::Close, &code, reason)
             }
+            _ if ping => (OpCode::Ping, &[], &[][..]),
             _ => (OpCode::Close, &[], &[][..]),
         };
         let written = match put_frame(&mut self.role, opcode, start, rest, true, out) {
@@ -857,7 +864,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             self.pong_owed = false;
             self.control.slots().clear_pong();
             self.close_is_next = matches!(self.own_close, OwnClose::Owed(_));
-        } else {
+        } else if !ping {
             self.own_close = OwnClose::Sent;
             self.close_is_next = false;
         }
