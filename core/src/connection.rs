@@ -758,7 +758,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             return Err(SendError::ControlTooLong);
         }
         self.check_open()?;
-        put_frame(&mut self.role, OpCode::Ping, &[], payload, true, out)
+        put_control(&mut self.role, OpCode::Ping, &[], payload, out)
     }
 
     /// Begins the closing handshake: a Close is owed now, and no message can be sent any more.
@@ -797,7 +797,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         out: &mut [u8],
     ) -> Result<usize, SendError> {
         let opcode = self.data_opcode(kind)?;
-        let written = put_frame(&mut self.role, opcode, &[], payload, fin, out)?;
+        let written = self.put_frame(opcode, payload, fin, out)?;
         self.outgoing = if fin { None } else { Some(kind) };
         Ok(written)
     }
@@ -823,6 +823,32 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         } else {
             Err(SendError::NotOpen)
         }
+    }
+
+    /// Writes a whole frame or nothing, so that what is owed goes between frames [CT06].
+    #[inline]
+    fn put_frame(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<usize, SendError> {
+        let header = header::<R>(opcode, fin, payload.len() as u64);
+        let total = header.wire_len().saturating_add(payload.len());
+        let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
+        let header = FrameHeader {
+            mask: self.role.masking_key()?,
+            ..header
+        };
+        let len = header.emit(frame)?;
+        let body = frame.get_mut(len..).unwrap_or_default();
+        copy(body, payload);
+        if let Some(key) = header.mask {
+            // RFC 6455 §5.1: a client masks each frame [FR01]
+            Mask::new(key).apply(body);
+        }
+        Ok(total)
     }
 
     // ---- transmit ----
@@ -855,7 +881,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             _ if ping => (OpCode::Ping, &[], &[][..]),
             _ => (OpCode::Close, &[], &[][..]),
         };
-        let written = match put_frame(&mut self.role, opcode, start, rest, true, out) {
+        let written = match put_control(&mut self.role, opcode, start, rest, out) {
             Ok(written) => written,
             Err(SendError::Entropy) if R::IS_CLIENT => return Err(EntropyError),
             Err(_) => return Ok(0),
@@ -985,31 +1011,31 @@ const fn header<R: Role>(opcode: OpCode, fin: bool, payload_len: u64) -> FrameHe
     }
 }
 
-/// Writes a whole frame or nothing, so that what is owed goes between frames [CT06]. The payload is
-/// `start` and `rest`.
+/// Writes a whole control frame or nothing. The payload is `start` and `rest`, at most 125 bytes.
 #[inline]
-fn put_frame<R: Role>(
+fn put_control<R: Role>(
     role: &mut R,
     opcode: OpCode,
     start: &[u8],
     rest: &[u8],
-    fin: bool,
     out: &mut [u8],
 ) -> Result<usize, SendError> {
-    let payload_len = start.len().saturating_add(rest.len());
-    let header = header::<R>(opcode, fin, payload_len as u64);
-    let total = header.wire_len().saturating_add(payload_len);
-    let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
-    let header = FrameHeader {
-        mask: role.masking_key()?,
-        ..header
+    let payload_len = start.len().wrapping_add(rest.len());
+    let key_len = if R::IS_CLIENT { 4 } else { 0 };
+    let total = payload_len.wrapping_add(2 + key_len);
+    let Some([first, second, body @ ..]) = out.get_mut(..total) else {
+        return Err(SendError::NoRoom);
     };
-    let len = header.emit(frame)?;
-    let body = frame.get_mut(len..).unwrap_or_default();
+    let key = role.masking_key()?;
+    *first = 0x80 | opcode as u8;
+    *second = payload_len as u8;
+    let (to_key, body) = body.split_at_mut_checked(key_len).unwrap_or_default();
     copy(body, start);
     copy(body.get_mut(start.len()..).unwrap_or_default(), rest);
-    if let Some(key) = header.mask {
+    if let Some(key) = key {
         // RFC 6455 §5.1: a client masks each frame [FR01]
+        *second |= 0x80;
+        copy(to_key, &key);
         Mask::new(key).apply(body);
     }
     Ok(total)
