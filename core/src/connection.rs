@@ -4,7 +4,9 @@ use crate::close::CloseFrame;
 use crate::close_code::{CloseCode, Side};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
-use crate::event::{DataFrame, DataKind, Event, Found, Incoming, Sent, Step};
+use crate::event::{
+    COMPRESSED, DataFrame, DataKind, Event, FIRST, Found, Incoming, LAST, Sent, Step, TEXT,
+};
 use crate::frame::{ControlPayload, FrameHeader, FrameReader, OpCode};
 use crate::mask::Mask;
 use crate::message::Message;
@@ -218,11 +220,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             receiving: Receiving::Header,
             violation: ProtocolViolation::UnexpectedEof,
             closed_by: Side::Local,
-            incoming: Incoming {
-                kind: DataKind::Binary,
-                compressed: false,
-                first: false,
-            },
+            incoming: 0,
             in_message: false,
             message_room: config.max_message_len,
             utf8: Utf8Validator::new(),
@@ -361,18 +359,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 return None;
             }
         }
-        let incoming = Incoming {
-            kind,
-            compressed: false,
-            first: true,
-        };
         Some(Step {
             start,
             consumed: end,
             found: Found::Chunk,
             len,
-            last: true,
-            incoming,
+            incoming: FIRST | LAST | if kind == DataKind::Text { TEXT } else { 0 },
         })
     }
 
@@ -386,7 +378,6 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 consumed,
                 found: Found::Nothing,
                 len: 0,
-                last: false,
                 incoming: self.incoming,
             };
             let rest = input.get_mut(consumed..).unwrap_or_default();
@@ -488,15 +479,14 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             self.message_room = self.max_message_len;
             self.utf8 = Utf8Validator::new();
             self.in_message = true;
-            self.incoming = Incoming {
-                // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
-                kind: match self.frame.is(OpCode::Text) {
-                    true => DataKind::Text,
-                    false => DataKind::Binary,
-                },
-                compressed: self.frame.rsv1(),
-                first: true,
-            };
+            self.incoming = FIRST;
+            // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
+            if self.frame.is(OpCode::Text) {
+                self.incoming |= TEXT;
+            }
+            if self.frame.rsv1() {
+                self.incoming |= COMPRESSED;
+            }
         }
         // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
         let room = self.message_room.checked_sub(self.frame.remaining);
@@ -513,16 +503,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         // RFC 6455 §5.3: unmasked where it lies, across any split [FR06]
         let ascii = self.frame.mask.apply(bytes);
 
-        let frame_ended = self.frame.remaining == 0;
-        step.last = frame_ended && self.frame.fin();
-        step.len = consumed;
-        if frame_ended {
+        let mut is_told = consumed > 0;
+        let mut last = false;
+        if self.frame.remaining == 0 {
             self.receiving = Receiving::Header;
+            last = self.frame.fin();
+            // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
+            is_told |= last || step.incoming & FIRST != 0;
         }
-        // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
-        let mut is_told = consumed > 0 || step.last || (frame_ended && step.incoming.first);
+        step.len = consumed;
         // RFC 6455 §5.6: binary data is any bytes [MS14]
-        if step.incoming.kind == DataKind::Text && !step.incoming.compressed {
+        if step.incoming & (TEXT | COMPRESSED) == TEXT {
             let mut is_valid = true;
             // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
             // octet is told, and the failure next [MS11] [MS13]
@@ -533,8 +524,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 is_valid = false;
             }
             // RFC 6455 §8.1: nor may it end within a code point [MS11]
-            if !is_valid || (step.last && !self.utf8.is_complete()) {
-                step.last = false;
+            if !is_valid || (last && !self.utf8.is_complete()) {
+                last = false;
                 is_told = step.len > 0;
                 self.fail(ProtocolViolation::InvalidUtf8);
             }
@@ -542,8 +533,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         step.consumed += consumed;
         if is_told {
             step.found = Found::Chunk;
-            self.incoming.first = false;
-            self.in_message = !step.last;
+            self.incoming &= !FIRST;
+            self.in_message = !last;
+        }
+        if last {
+            step.incoming |= LAST;
         }
     }
 
