@@ -132,7 +132,7 @@ impl Contestant for Steps {
                 }
                 let (bytes, rest) = input.split_at_mut(step.consumed());
                 input = rest;
-                if let Some(Event::Data(chunk)) = step.resolve(bytes) {
+                if let Some(Event::Data(chunk)) = self.connection.resolve(step, bytes) {
                     received += u64::from(chunk.last);
                     sink.payload(chunk.bytes, chunk.last);
                 }
