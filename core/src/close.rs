@@ -40,7 +40,7 @@ impl CloseFrame {
         }
         let mut body = ControlPayload::default();
         if body.extend(&code.as_u16().to_be_bytes()) && body.extend(reason.as_bytes()) {
-            Ok(Self { body, code })
+            Ok(Self { body })
         } else {
             Err(SendError::ReasonTooLong)
         }

@@ -4,9 +4,9 @@
 //! The head has SIZE header lines, one a segment, or one line of SIZE bytes in segments of 1,460.
 //! `tests/head_work.rs` runs it under callgrind.
 
+use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use motews::handshake::{
     ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, ServerHandshake,
@@ -14,7 +14,7 @@ use motews::handshake::{
 use motews::{Ended, Entropy, EntropyError, Limits, Timeouts};
 use motews_embedded_io::blocking;
 use motews_smoltcp::{ClientEvent, ClientSocket, ServerEvent, ServerSocket};
-use motews_std::{AcceptError, Builder, ConnectError, Plain, Server, ServerLimits};
+use motews_std::{AcceptError, Acceptor, ConnectError, Connector, Plain, Server, ServerLimits};
 use motews_testkit::head::Head;
 use motews_testkit::transport::Script;
 use smoltcp::iface::{Interface, SocketSet};
@@ -80,7 +80,7 @@ fn core_server(segments: &[Vec<u8>]) {
             .next_event(&mut input, &Offers::new())
             .expect("right")
         {
-            std::hint::black_box(&event);
+            core::hint::black_box(&event);
         }
     }
     assert!(handshake.is_done());
@@ -94,7 +94,7 @@ fn core_client(segments: &[Vec<u8>]) {
         loop {
             match handshake.next_event(&mut input, &Offers::new()) {
                 Ok(None) => break,
-                Ok(event) => drop(std::hint::black_box(event)),
+                Ok(event) => drop(core::hint::black_box(event)),
                 Err(error) => return assert_eq!(error, HandshakeError::UnexpectedStatus(404)),
             }
         }
@@ -192,7 +192,7 @@ fn smoltcp_server(segments: &[Vec<u8>]) {
         while let Some(event) = server.poll(socket, now, 0) {
             match event {
                 ServerEvent::Request(RequestEvent::Done(_)) => return true,
-                ServerEvent::Request(event) => drop(std::hint::black_box(event)),
+                ServerEvent::Request(event) => drop(core::hint::black_box(event)),
                 other => panic!("{other:?}"),
             }
         }
@@ -211,7 +211,7 @@ fn smoltcp_client(segments: &[Vec<u8>]) {
                     assert_eq!(ended, Ended::Refused(404));
                     return true;
                 }
-                event => drop(std::hint::black_box(event)),
+                event => drop(core::hint::black_box(event)),
             }
         }
         false
@@ -220,16 +220,10 @@ fn smoltcp_client(segments: &[Vec<u8>]) {
 
 // ---- std ----
 
-fn builder() -> Builder {
-    Builder::new()
-        .max_headers(LIMITS.headers)
-        .max_head_len(LIMITS.head)
-}
-
 fn blocking_server(segments: &[Vec<u8>]) {
-    let accepted = builder().accept_with(Plain(Script::of_reads(segments)), |_| {
-        motews_std::Response::new(404)
-    });
+    let stream = Plain(Script::of_reads(segments));
+    let acceptor = Acceptor::new().limits(LIMITS);
+    let accepted = acceptor.accept_with(stream, |_| motews_std::Response::new(404));
     assert!(
         matches!(accepted, Err(AcceptError::Answered(404))),
         "{accepted:?}"
@@ -237,7 +231,10 @@ fn blocking_server(segments: &[Vec<u8>]) {
 }
 
 fn blocking_client(segments: &[Vec<u8>]) {
-    let connected = builder().connect_over(Plain(Script::of_reads(segments)), "ws://h/");
+    let stream = Plain(Script::of_reads(segments));
+    let connected = Connector::new()
+        .limits(LIMITS)
+        .connect_over(stream, "ws://h/");
     assert!(
         matches!(connected, Err(ConnectError::Refused(_))),
         "{connected:?}"
