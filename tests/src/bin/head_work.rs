@@ -163,17 +163,18 @@ fn over_smoltcp(
     calling.expect("a route");
 
     let mut now = Instant::ZERO;
-    let mut segments = segments.iter().peekable();
+    let mut segments = segments.iter();
     while !poll(sockets.get_mut(one), now) {
         let far = sockets.get_mut::<Socket<'_>>(other);
         while far.can_recv() {
             far.recv(|bytes| (bytes.len(), ()))
                 .expect("there is something");
         }
-        if far.send_queue() == 0
-            && let Some(segment) = segments.next_if(|_| far.may_send())
-        {
-            assert_eq!(far.send_slice(segment), Ok(segment.len()));
+        if far.send_queue() == 0 && far.may_send() {
+            match segments.next() {
+                Some(segment) => assert_eq!(far.send_slice(segment), Ok(segment.len())),
+                None => far.close(),
+            }
         }
         interface.poll(now, &mut device, &mut sockets);
         now += NetDuration::from_micros(100);
