@@ -15,6 +15,7 @@
 //! This library is what they share.
 
 pub mod compression;
+#[cfg(feature = "embedded-io")]
 pub mod embedded_io;
 pub mod ffmpeg;
 pub mod film;
