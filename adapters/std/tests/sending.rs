@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Acceptor, Agreed, CloseCode, Connector, Ended, Interest, Message, OsEntropy, Ready, Received,
+    Acceptor, Agreed, CloseCode, Ended, Interest, Message, OsEntropy, Ready, Received,
     RecvError, SendError, Share, Timeouts, Transport, WebSocket,
 };
 use motews_testkit::frame::{Frame, close, masked, pong, unmasked};
@@ -515,7 +515,7 @@ fn open_peer_left_writing_raises_no_signal() {
             });
             let stream =
                 motews_std::tls::TlsStream::client(client, client_config.clone(), "localhost");
-            let connected = Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
+            let connected = motews_std::Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
             (connected.unwrap(), accepted.join().unwrap())
         };
         let (mut client, server) = tls();
