@@ -21,8 +21,3 @@ pub mod ffmpeg;
 pub mod film;
 pub mod run;
 pub mod site;
-
-/// The code in the guide is compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/dwebsocket.md")]
-pub struct GuideForUsersOfDwebsocket;
