@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod accept;
+mod connect;
+mod engine;
+mod entropy;
+mod error;
+mod inbox;
+mod message;
+mod out;
+mod pipe;
+mod settings;
+mod split;
+mod timer;
+mod wakers;
+mod websocket;
+
+pub use accept::{Acceptor, Request, Response, accepted};
+pub use connect::{Connector, NetStream, connect};
+pub use entropy::OsEntropy;
+pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
+pub use message::{Message, Utf8Bytes};
+pub use motews::{
+    CloseCode, DataKind, Deadline, Ended, Limits, ProtocolViolation, Side, Timeouts, role,
+};
+pub use motews_net::http;
+pub use settings::DEFAULT_LIMITS;
+pub use split::{Receiver, SendPermit, Sender};
+pub use websocket::{Permit, WebSocketStream};
+
+/// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`].
+///
+/// # Errors
+/// See [`AcceptError`].
+pub async fn accept<S>(stream: S) -> Result<WebSocketStream<S>, AcceptError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    Acceptor::new().accept(stream).await
+}
