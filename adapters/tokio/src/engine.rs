@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use motews::{
     CloseCode, ConnectionConfig, ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Event,
-    MAX_CONTROL_LEN, Millis, Pace, Role, Session, State, Step, Timeouts,
+    MAX_CONTROL_LEN, Millis, OpCode, Pace, Role, Session, State, Step, Timeouts,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -22,9 +22,6 @@ use crate::message::Message;
 use crate::out::Out;
 use crate::timer::Timer;
 use crate::wakers::{Side, Wakers};
-
-/// How many messages are decoded ahead of the one that is received.
-const AHEAD: usize = 64;
 
 /// As long as less than this waits, what the protocol owes the peer is appended, in bytes.
 const OWED_MAX: usize = 16 * 1024;
@@ -210,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 self.wakers.register(Side::Reader, cx.waker());
                 is_registered = true;
             }
-            match self.turn(inner, AHEAD) {
+            match self.turn(inner, 1) {
                 Turn::Again => {}
                 Turn::Pending => {
                     self.inbox.release();
@@ -224,19 +221,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     fn pop(&mut self) -> Option<Message> {
-        let message = self.inbox.pop();
-        // So that `send` knows whether there is another one.
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
-            self.decode_kept(AHEAD);
+            self.decode_kept(1);
         }
-        let message = match message {
-            None => self.inbox.pop(),
-            message => message,
-        };
-        if let Some(message) = &message {
-            self.ahead = self.ahead.saturating_sub(message.cost());
-        }
-        message
+        let message = self.inbox.pop()?;
+        self.ahead = self.ahead.saturating_sub(message.cost());
+        Some(message)
     }
 
     /// Why there are no more messages, the first time; `None` after a clean end, and each further time.
@@ -265,10 +255,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Decodes what was read as long as less than so many messages wait, and returns how much of it.
+    /// A Close behind messages is not decoded before they were received: they may be answered.
     fn decode(&mut self, bytes: &mut [u8], most: usize) -> usize {
         let mut used = 0;
         while used < bytes.len() && self.inbox.len() < most && !self.is_full() {
             let rest = &mut bytes[used..];
+            if self.inbox.len() > 0 && self.inbox.is_between && begins_close(rest) {
+                break;
+            }
             match self.session.step(rest) {
                 Ok(step) => {
                     let consumed = step.consumed();
@@ -283,6 +277,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     fn take_event(&mut self, step: Step, bytes: &mut [u8]) {
+        if step.is_chunk() || !step.is_event() {
+            self.inbox.is_between = step.ends_message();
+        }
         match step.resolve(bytes) {
             Some(Event::Data(chunk)) => {
                 if let Err(error) = self.inbox.push(chunk) {
@@ -429,6 +426,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             return self.inbox.put_message(message);
         };
         if step.is_chunk() && step.start() == 0 && step.consumed() == total {
+            self.inbox.is_between = step.ends_message();
             let last = match step.resolve(read) {
                 Some(Event::Data(chunk)) if chunk.last => Some(chunk.kind),
                 _ => None,
@@ -655,7 +653,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// Whether what was sent may wait for what is sent next: another message is there to be answered,
     /// by the same task.
     pub(crate) fn defers(&self) -> bool {
-        !self.is_split && self.inbox.len() > 0 && self.has_room()
+        !self.is_split && self.has_room() && self.inbox.has_message()
     }
 
     /// Takes a message if there is room, and writes what can be written at once.
@@ -757,6 +755,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.session.abort();
         self.finish();
     }
+}
+
+/// Whether a Close begins here, between two messages.
+fn begins_close(bytes: &[u8]) -> bool {
+    let first = bytes.first().copied().unwrap_or_default();
+    OpCode::new(first & 0x0F) == Some(OpCode::Close)
 }
 
 /// Whether an error of the transport says no more than that the peer has left.

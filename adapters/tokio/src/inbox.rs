@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
-use motews::{Chunk, DataKind, MessageError};
+use motews::{Chunk, DataKind, FrameHeader, MessageError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::message::Message;
@@ -54,6 +54,8 @@ pub(crate) struct Inbox {
     /// Not decoded, from `start` on.
     bytes: Vec<u8>,
     start: usize,
+    /// What was decoded last is the end of a message, or a control frame behind it.
+    pub(crate) is_between: bool,
     /// The message that is arriving.
     message: Vec<u8>,
     /// Whole messages, and what they cost.
@@ -142,6 +144,12 @@ impl Inbox {
         Some(message)
     }
 
+    /// Whether there is another message, whole: one that waits, or the next bytes.
+    pub(crate) fn has_message(&self) -> bool {
+        let bytes = self.bytes.get(self.start..).unwrap_or_default();
+        !self.queue.is_empty() || (self.is_between && begins_message(bytes))
+    }
+
     /// How many whole messages wait.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
@@ -169,5 +177,16 @@ impl Inbox {
         self.message = Vec::new();
         self.bytes = Vec::new();
         self.start = 0;
+    }
+}
+
+/// Whether a message in one frame lies here, between two messages.
+fn begins_message(bytes: &[u8]) -> bool {
+    match FrameHeader::parse(bytes) {
+        Ok(Some((header, len))) => {
+            let rest = bytes.len().saturating_sub(len) as u64;
+            header.fin && !header.opcode.is_control() && header.payload_len <= rest
+        }
+        _ => false,
     }
 }

@@ -160,7 +160,8 @@ impl Subject for Tasks {
     fn wait(&mut self, millis: u32) {
         let time = Duration::from_millis(millis.into());
         self.run();
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
         self.run();
         self.pump();
     }
