@@ -26,8 +26,8 @@ use crate::wakers::{Side, Wakers};
 /// As long as less than this waits, what the protocol owes the peer is appended, in bytes.
 const OWED_MAX: usize = 16 * 1024;
 
-/// How many reads may come before the end of the connection that is due already.
-const LATE_READS: u32 = 16;
+/// How many turns may come before the end of the connection that is due already.
+const LATE_READS: u8 = 32;
 
 /// What is the same for many connections.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +124,7 @@ pub(crate) struct Engine<S, R> {
     is_split: bool,
     /// The application receives no more.
     discards: bool,
+    late_reads: u8,
     /// The end was returned once.
     is_told: bool,
     end: Option<Box<End>>,
@@ -158,6 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             reads: true,
             is_split: false,
             discards: false,
+            late_reads: 0,
             is_told: false,
             end: None,
         }
@@ -260,7 +262,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut used = 0;
         while used < bytes.len() && self.inbox.len() < most && !self.is_full() {
             let rest = &mut bytes[used..];
-            if self.inbox.len() > 0 && self.inbox.is_between && begins_close(rest) {
+            let waits = self.inbox.len() > 0 && self.session.connection().state() == State::Open;
+            if waits && self.inbox.is_between && begins_close(rest) {
                 break;
             }
             match self.session.step(rest) {
@@ -306,16 +309,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             return Turn::Over;
         }
         self.write(cx);
-        let mut late_reads = 0;
-        let (came, now) = loop {
-            let came = self.read(cx, most).is_ready();
-            let now = Instant::now();
-            if came && late_reads < LATE_READS && self.is_end_due(now) {
-                late_reads += 1; // What is waited for may lie there.
-            } else {
-                break (came, now);
-            }
-        };
+        let came = self.read(cx, most).is_ready();
+        let now = Instant::now();
+        if (came || self.inbox.has_bytes()) && self.is_late(now) {
+            return Turn::Again; // What is waited for may lie there.
+        }
         let millis = self.clock.at(now);
         let reads = !self.is_full();
         if reads != self.reads {
@@ -356,13 +354,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Turn::Pending
     }
 
-    /// Whether the end of the connection is due, however much the peer sends.
-    fn is_end_due(&self, now: Instant) -> bool {
+    /// Whether the end of the connection is due already, and may wait for what has come before. That
+    /// is so a few times only, for the peer could send for ever.
+    fn is_late(&mut self, now: Instant) -> bool {
         let due = self.session.deadline(&self.settings.timeouts);
-        due.is_some_and(|(at, deadline)| {
+        let is_due = due.is_some_and(|(at, deadline)| {
             matches!(deadline, Deadline::Close | Deadline::Drain)
                 && self.clock.at(now).has_reached(at)
-        })
+        });
+        self.late_reads += u8::from(is_due && self.late_reads < LATE_READS);
+        is_due && self.late_reads < LATE_READS
     }
 
     /// The session is over, and so is the stream.
@@ -711,10 +712,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.wakers.register(side, cx.waker());
         let waker = Waker::from(self.wakers.clone());
         let inner = &mut Context::from_waker(&waker);
-        loop {
-            if drops {
-                self.inbox.clear_messages();
-            }
+        let discards = self.discards;
+        self.discards |= drops;
+        if self.discards {
+            self.inbox.clear_messages();
+        }
+        let ended = loop {
             let before = self.inbox.len();
             let turn = self.turn(inner, usize::MAX);
             if self.inbox.len() > before && side == Side::Writer {
@@ -722,10 +725,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
             match turn {
                 Turn::Again => {}
-                Turn::Pending => return Poll::Pending,
-                Turn::Over => return Poll::Ready(self.session.ended().unwrap_or(Ended::Lost)),
+                Turn::Pending => break Poll::Pending,
+                Turn::Over => break Poll::Ready(self.session.ended().unwrap_or(Ended::Lost)),
             }
-        }
+        };
+        self.discards = discards;
+        ended
     }
 
     /// Waits until this side's Close has left.
