@@ -1,10 +1,8 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1), and the way to the server.
 
-use core::net::SocketAddr;
-use core::pin::Pin;
-use core::task::{Context, Poll};
 use core::time::Duration;
-use std::io::{self, IoSlice};
+use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,15 +14,16 @@ use motews::role::Client;
 use motews::{Limits, Timeouts};
 use motews_net::http::header::{AUTHORIZATION, HOST};
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode};
-use motews_net::{Body, Dial, DialPlan, Framing, Host, Url};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::task::JoinSet;
+use motews_net::{
+    Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url, is_credential,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::engine::Engine;
 use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
+use crate::net::{self, NetStream, ProxyChoice};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::settings::{Common, setters};
 use crate::websocket::WebSocketStream;
@@ -62,6 +61,10 @@ pub async fn connect(url: &str) -> Result<ClientStream<NetStream>, ConnectError>
 pub struct Connector {
     common: Common,
     connect_timeout: Option<Duration>,
+    proxy: ProxyChoice,
+    redirects: RedirectPolicy,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Default for Connector {
@@ -76,19 +79,51 @@ impl Connector {
         Self {
             common: Common::new(),
             connect_timeout: Some(Duration::from_secs(10)),
+            proxy: ProxyChoice::Direct,
+            redirects: RedirectPolicy::NONE,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
     setters!();
 
     /// Sets how long it may take to resolve the host's name and to connect, to all of its addresses
-    /// together. `None`: as long as the operating system lets it. 10 seconds by default.
+    /// together, through the proxy, and to agree on keys. `None`: as long as the operating system lets it. 10 seconds by default.
     pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Opens a WebSocket over TCP.
+    /// Connects through this proxy: HTTP CONNECT, with Basic authentication, or SOCKS5.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = ProxyChoice::Fixed(Box::new(proxy));
+        self
+    }
+
+    /// Connects through the proxy that the environment names, if it names one for the URL: see
+    /// [`Proxy::from_env`].
+    pub fn proxy_from_env(mut self) -> Self {
+        self.proxy = ProxyChoice::Environment;
+        self
+    }
+
+    /// Sets which redirects [`connect`](Self::connect) follows; none by default. Each has the times
+    /// anew. To another host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent.
+    pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.redirects = policy;
+        self
+    }
+
+    /// Sets how `wss://` is encrypted, and who is trusted. Without it, the roots of the features
+    /// `webpki-roots` and `native-roots` are trusted.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Opens a WebSocket over TCP, or TLS if the URL says `wss`.
     ///
     /// The addresses of the host are tried as RFC 8305 has it: one that does not answer costs a
     /// quarter of a second before the next one is tried as well.
@@ -107,22 +142,70 @@ impl Connector {
         &self,
         url: &str,
     ) -> Result<(ClientStream<NetStream>, http::Response<()>), ConnectError> {
-        let url = Url::parse(url)?;
+        let mut url = Url::parse(url)?;
+        let mut redirects = Redirects::new(self.redirects);
+        let mut connector = Cow::Borrowed(self);
+        loop {
+            let error = match connector.hop(&url).await {
+                Err(ConnectError::Refused(response)) => response,
+                opened => return opened,
+            };
+            let mut response = error;
+            match redirects.follow(&url, response.status(), response.headers()) {
+                Ok(next) => url = next,
+                Err(error) => {
+                    if self.redirects.max_hops > 0 && error != RedirectError::Status {
+                        response.extensions_mut().insert(error);
+                    }
+                    return Err(ConnectError::Refused(response));
+                }
+            }
+            if !redirects.keeps_credentials() {
+                let headers = &mut connector.to_mut().common.headers;
+                let is_for_one_host = |name: &HeaderName| *name == HOST || is_credential(name);
+                let names: Vec<_> = headers
+                    .keys()
+                    .filter(|name| is_for_one_host(name))
+                    .cloned()
+                    .collect();
+                for name in names {
+                    headers.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Asks one server.
+    async fn hop(
+        &self,
+        url: &Url,
+    ) -> Result<(ClientStream<NetStream>, http::Response<()>), ConnectError> {
+        // What is wrong with the request is found before anything is opened [HC02].
+        self.request(url)?;
+        #[cfg(feature = "tls")]
+        let tls = match url.is_secure() {
+            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host())?),
+            false => None,
+        };
+        #[cfg(not(feature = "tls"))]
         if url.is_secure() {
             return Err(ConnectError::TlsNotEnabled);
         }
-        // What is wrong with the request is found before anything is opened [HC02].
-        self.request(&url)?;
-        let dialing = dial(&url);
+        let way = async {
+            let stream = net::reach(url, &self.proxy).await?;
+            #[cfg(feature = "tls")]
+            if let Some(tls) = tls {
+                return Ok(NetStream::Tls(Box::new(tls.open(stream).await?)));
+            }
+            Ok::<_, ConnectError>(NetStream::Plain(stream))
+        };
         let stream = match self.connect_timeout {
-            Some(limit) => timeout(limit, dialing)
+            Some(limit) => timeout(limit, way)
                 .await
                 .map_err(|_| ConnectError::TimedOut)?,
-            None => dialing.await,
+            None => way.await,
         }?;
-        // Frames leave when they are written.
-        stream.set_nodelay(true)?;
-        self.open(NetStream::Plain(stream), &url).await
+        self.open(stream, url).await
     }
 
     /// Opens a WebSocket over a stream that leads to the server already: a Unix socket, a tunnel, TLS
@@ -315,119 +398,5 @@ fn timed_out(error: ConnectError) -> ConnectError {
             ConnectError::TimedOut
         }
         error => error,
-    }
-}
-
-/// Connects to one of the addresses of a host, by the rules of [`DialPlan`].
-async fn dial(url: &Url) -> io::Result<TcpStream> {
-    let port = url.port();
-    let addresses: Vec<SocketAddr> = match url.host() {
-        Host::V4(address) => vec![SocketAddr::from((*address, port))],
-        Host::V6(address, None) => vec![SocketAddr::from((*address, port))],
-        host => {
-            let name = host.to_string();
-            let found = lookup_host((name.as_str(), port)).await;
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-            found.map_err(named)?.collect()
-        }
-    };
-    let start = Instant::now();
-    let mut plan = DialPlan::<io::Error>::new(addresses);
-    let mut attempts = JoinSet::new(); // which ends them when it is dropped
-    let mut connected = None;
-    loop {
-        let next = match plan.poll(start.elapsed()) {
-            Dial::Connect { attempt, address } => {
-                attempts.spawn(async move { (attempt, TcpStream::connect(address).await) });
-                continue;
-            }
-            Dial::Wait { until } => until,
-            Dial::Connected { .. } => return connected.ok_or(io::ErrorKind::NotConnected.into()),
-            Dial::Failed => {
-                let last = plan.into_errors().pop();
-                return Err(match last {
-                    None => io::Error::new(io::ErrorKind::NotFound, "the host has no address"),
-                    Some((address, error)) => {
-                        io::Error::new(error.kind(), format!("{address}: {error}"))
-                    }
-                });
-            }
-        };
-        let ended = match next {
-            Some(until) => timeout_at(start + until, attempts.join_next()).await,
-            None => Ok(attempts.join_next().await),
-        };
-        if let Ok(Some(Ok((attempt, result)))) = ended {
-            match result {
-                Ok(stream) => {
-                    if plan.connected(attempt) {
-                        connected = Some(stream);
-                    }
-                }
-                Err(error) => plan.failed(attempt, error),
-            }
-        }
-    }
-}
-
-/// The stream of a WebSocket that [`Connector::connect`] has opened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum NetStream {
-    /// TCP.
-    Plain(TcpStream),
-}
-
-/// Calls a method of the stream inside.
-macro_rules! inside {
-    ($stream:expr, $inner:ident => $call:expr) => {
-        match $stream.get_mut() {
-            Self::Plain($inner) => {
-                let $inner = Pin::new($inner);
-                $call
-            }
-        }
-    };
-}
-
-impl AsyncRead for NetStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        inside!(self, stream => stream.poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for NetStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        inside!(self, stream => stream.poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        inside!(self, stream => stream.poll_write_vectored(cx, parts))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        inside!(self, stream => stream.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        inside!(self, stream => stream.poll_shutdown(cx))
     }
 }

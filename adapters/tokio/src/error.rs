@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use motews::handshake::{ConfigError, HandshakeError};
 use motews::{Deadline, ProtocolViolation};
-use motews_net::UrlError;
+use motews_net::{ProxyError, RedirectError, TunnelError, UrlError};
 
 use crate::message::Message;
 
@@ -93,15 +93,23 @@ pub enum AcceptError {
 pub enum ConnectError {
     /// The URL is none that a WebSocket can have (RFC 6455 §3).
     Url(UrlError),
-    /// The URL's scheme is `wss`, and the stream is not encrypted here: see
-    /// [`Connector::client`](crate::Connector::client).
+    /// The URL's scheme is `wss`, and the feature `tls` is off.
     TlsNotEnabled,
+    /// The proxy that is named, by the environment, cannot be.
+    Proxy(ProxyError),
+    /// The proxy does not lead to the server.
+    Tunnel(TunnelError),
+    /// TLS could not be set up, or the server's certificate is not trusted.
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
     /// What is to be sent is against the protocol. Nothing was sent.
     Config(ConfigError),
     /// The transport failed, or the host's name could not be resolved.
     Io(io::Error),
     /// The server answered with a status other than 101: a redirect, a refusal, a page. The response has
-    /// its headers, and of its body what came within 3 seconds, at most 16 KiB.
+    /// its headers, and of its body what came within 3 seconds, at most 16 KiB. If it is a redirect that
+    /// is not followed although some are, its extensions have the
+    /// [`RedirectError`](crate::RedirectError).
     Refused(Box<motews_net::http::Response<bytes::Bytes>>),
     /// What answered is no WebSocket server, or an incorrect one.
     Handshake(HandshakeError),
@@ -211,14 +219,21 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(error) => error.fmt(f),
-            Self::TlsNotEnabled => f.write_str("wss:// needs a stream that is encrypted already"),
+            Self::TlsNotEnabled => f.write_str("wss:// needs the feature `tls`"),
+            Self::Proxy(error) => error.fmt(f),
+            Self::Tunnel(error) => write!(f, "the proxy: {error}"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => crate::tls::explain(error, f),
             Self::Config(error) => write!(f, "the request is not valid: {error}"),
             Self::Io(error) => error.fmt(f),
             Self::Refused(response) => {
                 write!(f, "the server answered {}", response.status())?;
-                match response.headers().get("Location").map(|url| url.to_str()) {
-                    Some(Ok(url)) => write!(f, " and points to {url}"),
-                    _ => Ok(()),
+                if let Some(Ok(url)) = response.headers().get("Location").map(|url| url.to_str()) {
+                    write!(f, " and points to {url}")?;
+                }
+                match response.extensions().get::<RedirectError>() {
+                    Some(error) => write!(f, ": {error}"),
+                    None => Ok(()),
                 }
             }
             Self::Handshake(error) => {
@@ -255,7 +270,7 @@ errors! {
     RecvError: Io, Protocol;
     SendError: Io, Invalid;
     AcceptError: Io, Handshake, Config;
-    ConnectError: Io, Url, Config, Handshake;
+    ConnectError: Io, Url, Config, Handshake, Proxy, Tunnel;
 }
 
 impl core::error::Error for TrySendError {

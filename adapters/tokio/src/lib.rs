@@ -8,23 +8,29 @@ mod entropy;
 mod error;
 mod inbox;
 mod message;
+mod net;
 mod out;
 mod pipe;
 mod settings;
 mod split;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod wakers;
 mod websocket;
 
 pub use accept::{Acceptor, Request, Response, accepted};
-pub use connect::{Connector, NetStream, connect};
+pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use message::{Message, Utf8Bytes};
 pub use motews::{
     CloseCode, DataKind, Deadline, Ended, Limits, ProtocolViolation, Side, Timeouts, role,
 };
-pub use motews_net::http;
+pub use motews_net::{Proxy, RedirectError, RedirectPolicy, http};
+pub use net::NetStream;
+#[cfg(feature = "tls")]
+pub use rustls;
 pub use settings::DEFAULT_LIMITS;
 pub use split::{Receiver, SendPermit, Sender};
 pub use websocket::{Permit, WebSocketStream};
