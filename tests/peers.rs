@@ -35,8 +35,8 @@ use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
 use motews_std::{
-    CloseCode, DeflateConfig, DeflateContext, DeflateParams, Handler, Message, MessageRef, Octets,
-    Outcome, SendError, ServerHandle, Share, Traffic, WebSocket, WindowBits,
+    CloseCode, DeflateConfig, DeflateContext, DeflateParams, Ended, Handler, Message, MessageRef,
+    Octets, Request, SendError, ServerHandle, Share, Traffic, WebSocket, WindowBits,
 };
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
@@ -515,6 +515,10 @@ struct CountingEcho(mpsc::Sender<Account>);
 impl Handler for CountingEcho {
     type Data = Account;
 
+    fn on_open(&mut self, _: &mut motews_std::Peer<'_>, _: &Request) -> Result<Account, SendError> {
+        Ok(Account::default())
+    }
+
     fn on_message(
         &mut self,
         peer: &mut motews_std::Peer<'_, Account>,
@@ -526,7 +530,7 @@ impl Handler for CountingEcho {
         Ok(())
     }
 
-    fn on_close(&mut self, peer: &mut motews_std::Peer<'_, Account>, _: &Outcome) {
+    fn on_close(&mut self, peer: &mut motews_std::Peer<'_, Account>, _: Ended) {
         _ = self.0.send(core::mem::take(peer.data_mut()));
     }
 }
@@ -806,15 +810,15 @@ fn run_client_over_tls(name: &str) {
         .expect("a certificate and its key");
 
     let server = motews_std::Server::builder()
-        .threads(2)
         .tls(Arc::new(config))
         .bind("127.0.0.1:0")
         .expect("a free port");
     let handle = server.handle();
     thread::scope(|scope| {
         scope.spawn(|| {
-            server
-                .run(|peer: &mut motews_std::Peer<'_>, message: MessageRef<'_>| peer.send(message))
+            server.run_threads(2, || {
+                |peer: &mut motews_std::Peer<'_>, message: MessageRef<'_>| peer.send(message)
+            })
         });
         let _shuts_down = ShutsDown(&handle);
         let mut command = script(name);

@@ -347,6 +347,7 @@ impl Reading {
                 target: String::new(),
                 headers: Vec::new(),
                 websocket: false,
+                address: None,
             },
             #[cfg(feature = "deflate")]
             agreed: None,
@@ -433,7 +434,16 @@ fn accept(
     // RFC 6455 §4.2.2: one of those that the client offers [HS14]
     let chosen = response.subprotocol.as_deref();
     if chosen.is_some_and(|name| !request.subprotocols().any(|offered| offered == name)) {
-        return broken(ConfigError::NotOffered, out);
+        let body = "The client does not offer the subprotocol that this server wants here.\n";
+        let head = motews::handshake::Response::new(400).and_then(|head| head.reason(reason(400)));
+        return match head {
+            Ok(head) => {
+                let head = head.body(body.as_bytes());
+                *out = written(|offset, piece| head.emit_from(offset, piece));
+                Answer::Last(AcceptError::Config(ConfigError::NotOffered))
+            }
+            Err(error) => broken(error, out),
+        };
     }
     let headers = [builder.headers.as_slice(), &response.headers].concat();
     let headers = pairs(&headers);

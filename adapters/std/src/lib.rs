@@ -4,7 +4,7 @@
 //!
 //! | event-driven | |
 //! |---|---|
-//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, threads, TLS |
+//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, TLS |
 //! | [`Handler`], or a closure | what your application does when something happens |
 //! | [`Peer`], [`PeerSender`] | a connection: inside the handler, and for other threads |
 //! | [`Hub`] | sends to many connections at once |
@@ -116,8 +116,8 @@ pub use request::{Request, Response};
 pub use sender::Sender;
 #[cfg(feature = "server")]
 pub use server::{
-    Broadcast, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerId, PeerSender, Peers,
-    Server, ServerBuilder, ServerHandle, SlowPolicy,
+    Broadcast, Handler, Hub, Membership, MessageRef, Peer, PeerId, PeerSender, Peers, Server,
+    ServerBuilder, ServerHandle, ServerLimits, SlowPolicy,
 };
 pub use socket::{Messages, WebSocket};
 pub use transport::{Interest, Plain, Ready, Share, Transport};

@@ -1,5 +1,7 @@
 //! What a server sees of a client's request, and what it answers.
 
+use core::net::SocketAddr;
+
 use motews::handshake::path_and_query;
 
 /// A client's HTTP request, before it is accepted (RFC 6455 §4.2).
@@ -12,6 +14,7 @@ pub struct Request {
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) websocket: bool,
+    pub(crate) address: Option<SocketAddr>,
 }
 
 impl Request {
@@ -20,6 +23,13 @@ impl Request {
     #[must_use]
     pub const fn is_websocket(&self) -> bool {
         self.websocket
+    }
+
+    /// The address of the client, or of the last proxy before this server. `None` outside a
+    /// `Server`: whoever accepted the stream knows it.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// The method; `GET` for a WebSocket.
@@ -152,8 +162,13 @@ impl Response {
         }
     }
 
-    /// The subprotocol of the connection: one of those that the client offers (§4.2.2). Without it,
-    /// it is the first of the [`Builder`](crate::Builder)'s that the client offers, if there is one.
+    /// The subprotocol of the connection: one of those that the client offers (§4.2.2), which
+    /// [`Request::subprotocols`] has. If the client does not offer it, the request is answered with
+    /// 400, whose body says so, and fails with
+    /// [`ConfigError::NotOffered`](crate::ConfigError::NotOffered).
+    ///
+    /// Without this call, it is the first of the configured ones that the client offers, if there is
+    /// one.
     #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());

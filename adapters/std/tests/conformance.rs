@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use motews_std::role::{Client, Role, Server as ServerRole};
 use motews_std::{
-    Builder, CloseCode, Ended, Handler, Limits, Message, MessageRef, OsEntropy, Outcome, Peer,
-    PeerSender, Received, Request, SendError, Server, ServerHandle, Share, Timeouts, Transport,
+    Builder, CloseCode, Ended, Handler, Message, MessageRef, OsEntropy, Peer, PeerSender, Received,
+    Request, SendError, Server, ServerHandle, ServerLimits, Share, Timeouts, Transport,
     TrySendError, WebSocket,
 };
 use motews_testkit::conformance::{Adapter, Socket, Subject, Told};
@@ -326,9 +326,9 @@ impl Handler for Keeper {
         Ok(())
     }
 
-    fn on_close(&mut self, _: &mut Peer<'_>, outcome: &Outcome) {
+    fn on_close(&mut self, _: &mut Peer<'_>, outcome: Ended) {
         let ended = &mut self.log.lock().unwrap().ended;
-        assert_eq!(ended.replace(outcome.ended), None, "one end");
+        assert_eq!(ended.replace(outcome), None, "one end");
     }
 }
 
@@ -435,9 +435,9 @@ impl Adapter for EventLoop {
     }
 
     fn open(&self, timeouts: Timeouts) -> Served {
-        let limits = Limits {
-            max_backlog: self.max_backlog,
-            ..Limits::default()
+        let limits = ServerLimits {
+            backlog: self.max_backlog,
+            ..ServerLimits::DEFAULT
         };
         let server = Server::builder()
             .timeouts(timeouts)
