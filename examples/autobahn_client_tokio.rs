@@ -3,7 +3,7 @@
 use core::error::Error;
 
 use clap::Parser;
-use motews_tokio::{CloseCode, Connector};
+use motews_tokio::{CloseCode, Connector, DeflateConfig};
 
 /// Runs all cases of a fuzzingserver.
 #[derive(Parser)]
@@ -11,12 +11,19 @@ use motews_tokio::{CloseCode, Connector};
 struct Options {
     /// Where the suite is: ws://127.0.0.1:9001
     url: String,
+
+    /// Offer compression.
+    #[arg(long)]
+    deflate: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let Options { url } = Options::parse();
-    let connector = Connector::new();
+    let Options { url, deflate } = Options::parse();
+    let connector = match deflate {
+        true => Connector::new().deflate(DeflateConfig::MAX),
+        false => Connector::new(),
+    };
     let mut ws = connector.connect(&format!("{url}/getCaseCount")).await?;
     let message = ws
         .recv()

@@ -4,7 +4,7 @@ use core::error::Error;
 use std::sync::Arc;
 
 use clap::Parser;
-use motews_tokio::Acceptor;
+use motews_tokio::{Acceptor, DeflateConfig};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A WebSocket server that sends back what it receives, on tokio.
@@ -14,12 +14,20 @@ struct Options {
     /// Where to listen.
     #[arg(default_value = "127.0.0.1:9001")]
     address: String,
+
+    /// Compress messages for clients that can inflate them. Each connection takes 62 KB more.
+    #[arg(long)]
+    deflate: bool,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let Options { address } = Options::parse();
-    let acceptor = Arc::new(Acceptor::new());
+    let Options { address, deflate } = Options::parse();
+    let acceptor = match deflate {
+        true => Acceptor::new().deflate(DeflateConfig::DEFAULT),
+        false => Acceptor::new(),
+    };
+    let acceptor = Arc::new(acceptor);
     let listener = TcpListener::bind(address).await?;
     println!("ws://{}", listener.local_addr()?);
     loop {

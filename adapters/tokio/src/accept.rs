@@ -8,12 +8,12 @@ use motews::handshake::{
     ConfigError, HandshakeError, RequestEvent, Response as CoreResponse, ServerHandshake, Upgrade,
     subprotocols,
 };
-use motews::{ConnectionConfig, Limits, Server, Timeouts};
+use motews::{Limits, Server, Timeouts};
 use motews_net::http::header::SEC_WEBSOCKET_PROTOCOL;
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::engine::Engine;
+use crate::engine::{Agreement, Engine};
 use crate::error::AcceptError;
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::settings::{Common, setters};
@@ -133,12 +133,12 @@ impl Acceptor {
     {
         let mut pipe = Pipe::new(stream, self.common.timeouts());
         let opened = self.run(&mut pipe, decide).await;
-        let (engine, subprotocol) = opened.map_err(timed_out)?;
+        let (agreed, subprotocol) = opened.map_err(timed_out)?;
         Ok(WebSocketStream::new(
             Engine::new(
                 pipe.stream,
                 Server,
-                engine,
+                agreed,
                 self.common.settings.clone(),
                 &pipe.input,
                 (pipe.clock, pipe.pace),
@@ -148,12 +148,13 @@ impl Acceptor {
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
-    /// were read behind it.
+    /// were read behind it. The settings say what was agreed on: compression, for example.
     pub fn from_upgraded<S>(&self, stream: S, leftover: &[u8]) -> WebSocketStream<S, Server>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        WebSocketStream::adopt(stream, Server, &self.common, leftover)
+        let agreed = self.common.agreement();
+        WebSocketStream::adopt(stream, Server, agreed, &self.common, leftover)
     }
 
     /// Reads the request, and answers it.
@@ -161,7 +162,7 @@ impl Acceptor {
         &self,
         pipe: &mut Pipe<S>,
         decide: F,
-    ) -> Result<(ConnectionConfig, Option<String>), AcceptError>
+    ) -> Result<(Agreement, Option<String>), AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
         F: AsyncFnOnce(&Request) -> Response,
@@ -195,14 +196,17 @@ impl Acceptor {
                     }
                     _ => refusal(is_head, &response),
                 }
-                .map(|(head, subprotocol)| (head, upgrade.agreed().config, subprotocol))
+                .map(|(head, subprotocol)| {
+                    let agreed = Agreement::new(&upgrade.agreed(), self.common.limits);
+                    (head, agreed, subprotocol)
+                })
             }
         };
         pipe.pace.responding(pipe.clock.now());
         match answer {
-            Ok((head, config, subprotocol)) => {
+            Ok((head, agreed, subprotocol)) => {
                 pipe.write(&head).await?;
-                Ok((config, subprotocol))
+                Ok((agreed, subprotocol))
             }
             Err((head, error)) => {
                 pipe.write(&head).await?;

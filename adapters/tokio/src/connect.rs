@@ -20,7 +20,7 @@ use motews_net::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::engine::Engine;
+use crate::engine::{Agreement, Engine};
 use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
 use crate::net::{self, NetStream, ProxyChoice};
@@ -238,12 +238,14 @@ impl Connector {
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
-    /// were read behind it.
+    /// were read behind it. The settings say what was agreed on: compression, for example.
     pub fn from_upgraded<S>(&self, stream: S, leftover: &[u8]) -> ClientStream<S>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        WebSocketStream::adopt(stream, Client::new(OsEntropy), &self.common, leftover)
+        let agreed = self.common.agreement();
+        let role = Client::new(OsEntropy);
+        WebSocketStream::adopt(stream, role, agreed, &self.common, leftover)
     }
 
     /// Writes the request.
@@ -288,7 +290,7 @@ impl Connector {
             Engine::new(
                 pipe.stream,
                 Client::new(OsEntropy),
-                agreed.config,
+                Agreement::new(&agreed, self.common.limits),
                 self.common.settings.clone(),
                 // RFC 6455 §4.2.2: what follows are the first frames [HC22]
                 &pipe.input,

@@ -11,13 +11,18 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "deflate")]
+use motews::deflate::DeflateParams;
+use motews::handshake::Agreed;
 use motews::{
-    ConnectionConfig, ControlSlots, ControlStorage, Deadline, Ended, Event, MAX_CONTROL_LEN,
-    Millis, OpCode, Pace, Role, Session, State, Step, Timeouts,
+    Chunk, ConnectionConfig, ControlSlots, ControlStorage, Deadline, Ended, Event, Limits,
+    MAX_CONTROL_LEN, Millis, OpCode, Pace, ProtocolViolation, Role, Session, State, Step, Timeouts,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+#[cfg(feature = "deflate")]
+use crate::deflate::Deflate;
 use crate::error::{Lost, RecvError};
 use crate::inbox::{self, Inbox};
 use crate::message::Message;
@@ -37,6 +42,29 @@ pub(crate) struct Settings {
     pub(crate) timeouts: Timeouts,
     pub(crate) max_backlog: usize,
     pub(crate) max_inbound: usize,
+}
+
+/// What both sides have agreed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreement {
+    pub(crate) config: ConnectionConfig,
+    /// How messages are compressed, and the longest one.
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<(DeflateParams, u64)>,
+}
+
+impl Agreement {
+    #[cfg_attr(
+        not(feature = "deflate"),
+        expect(unused_variables, reason = "to inflate")
+    )]
+    pub(crate) fn new(agreed: &Agreed, limits: Limits) -> Self {
+        Self {
+            config: agreed.config,
+            #[cfg(feature = "deflate")]
+            deflate: agreed.deflate.map(|params| (params, limits.message)),
+        }
+    }
 }
 
 /// The time of a connection.
@@ -130,6 +158,8 @@ pub(crate) struct Engine<S, R> {
     /// The end was returned once.
     is_told: bool,
     end: Option<Box<End>>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Box<Deflate>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
@@ -137,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn new(
         stream: S,
         role: R,
-        config: ConnectionConfig,
+        agreed: Agreement,
         settings: Arc<Settings>,
         leftover: &[u8],
         (clock, pace): (Clock, Pace),
@@ -145,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut inbox = Inbox::default();
         inbox.keep_bytes(leftover);
         Self {
-            session: Session::with_pace(role, config, pace, clock.now()),
+            session: Session::with_pace(role, agreed.config, pace, clock.now()),
             stream: Some(stream),
             settings,
             clock,
@@ -164,6 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             late_reads: 0,
             is_told: false,
             end: None,
+            #[cfg(feature = "deflate")]
+            deflate: agreed.deflate.and_then(Deflate::new),
         }
     }
 
@@ -287,8 +319,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         match step.resolve(bytes) {
             Some(Event::Data(chunk)) => {
-                if let Err(error) = self.inbox.push(chunk) {
-                    self.session.fail(error.into());
+                if let Err(violation) = self.take_chunk(chunk) {
+                    self.session.fail(violation);
                 }
                 if self.discards {
                     self.inbox.clear_messages();
@@ -301,6 +333,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             Some(Event::Ping(_)) => self.transmit(),
             _ => {}
         }
+    }
+
+    fn take_chunk(&mut self, chunk: Chunk<'_>) -> Result<(), ProtocolViolation> {
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = &mut self.deflate {
+            let kind = chunk.kind;
+            if deflate.inflate(chunk, self.inbox.message())? {
+                self.inbox.finish(kind)?;
+            }
+            return Ok(());
+        }
+        Ok(self.inbox.push(chunk)?)
+    }
+
+    /// Whether the rest of a message can be read to where it is collected.
+    const fn is_plain(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.deflate.is_none();
+        #[cfg(not(feature = "deflate"))]
+        true
     }
 
     // ---- the run loop ----
@@ -394,10 +446,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 };
             }
         }
+        let is_plain = self.is_plain();
         let Some(stream) = &mut self.stream else {
             return Poll::Pending;
         };
-        if let Some(mut message) = self.inbox.take_message() {
+        if is_plain && let Some(mut message) = self.inbox.take_message() {
             let len = message.len();
             let read = inbox::poll_read(stream, cx, &mut message);
             let result = self.note_read(read);

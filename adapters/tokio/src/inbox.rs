@@ -106,6 +106,12 @@ impl Inbox {
 
     // ---- messages ----
 
+    /// The message that is arriving, for what is inflated.
+    #[cfg(feature = "deflate")]
+    pub(crate) const fn message(&mut self) -> &mut Vec<u8> {
+        &mut self.message
+    }
+
     /// Adds a part of a message.
     pub(crate) fn push(&mut self, chunk: Chunk<'_>) -> Result<(), MessageError> {
         if chunk.first && chunk.last {

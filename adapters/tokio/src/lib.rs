@@ -3,6 +3,8 @@
 
 mod accept;
 mod connect;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod engine;
 mod entropy;
 mod error;
@@ -24,6 +26,8 @@ pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use message::{Message, Utf8Bytes};
+#[cfg(feature = "deflate")]
+pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
 pub use motews::{
     CloseCode, DataKind, Deadline, Ended, Limits, ProtocolViolation, Side, Timeouts, role,
 };

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "deflate")]
+use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, wire_limit};
 use motews::handshake::Offers;
-use motews::{Limits, Timeouts};
+use motews::{ConnectionConfig, Limits, Timeouts};
 use motews_net::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::engine::Settings;
+use crate::engine::{Agreement, Settings};
 
 /// What is set without a call: as [`Limits::DEFAULT`], and messages of up to 64 MiB.
 pub const DEFAULT_LIMITS: Limits = Limits {
@@ -21,6 +23,8 @@ pub(crate) struct Common {
     pub(crate) settings: Arc<Settings>,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) headers: HeaderMap,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<DeflateConfig>,
 }
 
 impl Common {
@@ -34,6 +38,8 @@ impl Common {
             }),
             subprotocols: Vec::new(),
             headers: HeaderMap::new(),
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
@@ -44,7 +50,37 @@ impl Common {
     /// What this side offers, for as long as `f` takes.
     pub(crate) fn with_offers<T>(&self, f: impl FnOnce(&Offers<'_>) -> T) -> T {
         let subprotocols: Vec<&str> = self.subprotocols.iter().map(String::as_str).collect();
-        f(&Offers::new().subprotocols(&subprotocols))
+        let offers = Offers::new().subprotocols(&subprotocols);
+        #[cfg(feature = "deflate")]
+        let offers = match self.deflate {
+            // A window of any size can be made when it is needed.
+            Some(config) => offers.deflate(config).deflate_memory(DeflateContext::MAX),
+            None => offers,
+        };
+        f(&offers)
+    }
+
+    /// What holds if the opening handshake was made elsewhere.
+    pub(crate) fn agreement(&self) -> Agreement {
+        let message = self.limits.message;
+        let config = ConnectionConfig {
+            max_message_len: message,
+            ..ConnectionConfig::default()
+        };
+        #[cfg(feature = "deflate")]
+        if let Some(DeflateConfig { send, receive, .. }) = self.deflate {
+            let config = ConnectionConfig {
+                max_message_len: wire_limit(message),
+                compression: true,
+            };
+            let deflate = Some((DeflateParams { send, receive }, message));
+            return Agreement { config, deflate };
+        }
+        Agreement {
+            config,
+            #[cfg(feature = "deflate")]
+            deflate: None,
+        }
     }
 
     pub(crate) fn header(&mut self, name: HeaderName, value: HeaderValue) {
@@ -88,6 +124,25 @@ macro_rules! setters {
         /// first of them that the client offers.
         pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
             self.common.subprotocols = names.into_iter().map(Into::into).collect();
+            self
+        }
+
+        /// Compresses messages, if the peer can as well (RFC 7692). Without this call nothing is offered
+        /// or accepted.
+        ///
+        /// A connection that has agreed on it takes 2 KiB and the window of what it receives, and six
+        /// to seven times the window of what it sends (and 2.5 KiB) more: 62 KB by default, 234 KB with
+        /// [`DeflateConfig::MAX`](crate::DeflateConfig::MAX). One that has not takes nothing. A message
+        /// on the wire may stand for a thousand times its length, up to
+        /// [`Limits::message`](crate::Limits::message).
+        ///
+        /// To compress takes some 10 ms for a MiB, in the task that sends; messages above 2 MiB are sent
+        /// as they are. Do not send secrets in one message with what an attacker may choose: its length
+        /// would tell whether they are alike (RFC 7692 §8; CRIME, BREACH).
+        // [PD30]
+        #[cfg(feature = "deflate")]
+        pub const fn deflate(mut self, config: crate::DeflateConfig) -> Self {
+            self.common.deflate = Some(config);
             self
         }
 

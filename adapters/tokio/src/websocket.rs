@@ -6,10 +6,10 @@ use core::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use motews::{CloseCode, ConnectionConfig, Ended, Pace, Role, Server};
+use motews::{CloseCode, Ended, Pace, Role, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::engine::{Clock, Engine};
+use crate::engine::{Agreement, Clock, Engine};
 use crate::error::{RecvError, SendError, TrySendError};
 use crate::message::Message;
 use crate::settings::Common;
@@ -57,16 +57,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere.
-    pub(crate) fn adopt(stream: S, role: R, common: &Common, leftover: &[u8]) -> Self {
-        let config = ConnectionConfig {
-            max_message_len: common.limits.message,
-            ..ConnectionConfig::default()
-        };
+    pub(crate) fn adopt(
+        stream: S,
+        role: R,
+        agreed: Agreement,
+        common: &Common,
+        leftover: &[u8],
+    ) -> Self {
         let clock = Clock::new();
         let time = (clock, Pace::new(clock.now()));
         let settings = common.settings.clone();
         Self::new(
-            Engine::new(stream, role, config, settings, leftover, time),
+            Engine::new(stream, role, agreed, settings, leftover, time),
             None,
         )
     }

@@ -3,6 +3,7 @@
 use core::task::{Context, Poll, Waker, ready};
 use std::io;
 
+use bytes::Bytes;
 use motews::{CloseCode, DataFrame, Deadline, Ended, MAX_CONTROL_LEN, Role, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -131,18 +132,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
+        let cost = message.cost();
+        #[cfg(feature = "deflate")]
+        let deflated = self
+            .deflate
+            .as_mut()
+            .and_then(|deflate| deflate.deflate(message.as_bytes()));
+        #[cfg(not(feature = "deflate"))]
+        let deflated: Option<Bytes> = None;
         let frame = DataFrame {
             kind: message.kind(),
             fin: true,
-            compressed: false,
-            payload_len: message.len() as u64,
+            compressed: deflated.is_some(),
+            payload_len: deflated.as_ref().map_or(message.len(), Bytes::len) as u64,
         };
         let header = match self.session.start_frame(frame) {
             Ok(header) => header,
-            Err(error) => return Err((message, error.into())),
+            Err(error) => {
+                // The peer will never have what later messages could refer to.
+                #[cfg(feature = "deflate")]
+                if let Some(deflate) = &mut self.deflate {
+                    deflate.reset();
+                }
+                return Err((message, error.into()));
+            }
         };
-        self.ahead = self.ahead.saturating_add(message.cost());
-        self.out.push_frame(&header, message.into_bytes());
+        self.ahead = self.ahead.saturating_add(cost);
+        let payload = deflated.unwrap_or_else(|| message.into_bytes());
+        self.out.push_frame(&header, payload);
         Ok(())
     }
 

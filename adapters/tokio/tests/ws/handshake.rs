@@ -192,7 +192,14 @@ async fn response_with_another_key_or_none_at_all_fails() {
 async fn connecting_what_is_against_the_protocol_is_not_sent() {
     for (url, expected) in [
         ("http//h", "Url"),
-        ("wss://localhost/", "TlsNotEnabled"),
+        (
+            "wss://localhost:1/",
+            if cfg!(feature = "tls") {
+                "Tls"
+            } else {
+                "TlsNotEnabled"
+            },
+        ),
         ("ws://localhost:1/", "Io"),
     ] {
         let error = motews_tokio::connect(url).await.map(drop).unwrap_err();
