@@ -66,7 +66,7 @@ pub fn accepted() -> Response {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Acceptor {
-    common: Common,
+    pub(crate) common: Common,
 }
 
 impl Default for Acceptor {

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+#[cfg(feature = "axum")]
+mod axum;
 mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -18,9 +20,13 @@ mod split;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "hyper")]
+mod upgrade;
 mod wakers;
 mod websocket;
 
+#[cfg(feature = "axum")]
+pub use crate::axum::WebSocketUpgrade;
 pub use accept::{Acceptor, Request, Response, accepted};
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
@@ -37,6 +43,8 @@ pub use net::NetStream;
 pub use rustls;
 pub use settings::DEFAULT_LIMITS;
 pub use split::{Receiver, SendPermit, Sender};
+#[cfg(feature = "hyper")]
+pub use upgrade::{UpgradeError, UpgradedStream, Upgrading};
 pub use websocket::{Permit, WebSocketStream};
 
 /// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`].

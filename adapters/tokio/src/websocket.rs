@@ -73,6 +73,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         )
     }
 
+    #[cfg(feature = "hyper")]
+    pub(crate) fn with_subprotocol(mut self, subprotocol: Option<String>) -> Self {
+        self.subprotocol = subprotocol.map(String::into_boxed_str);
+        self
+    }
+
     // ---- receive ----
 
     /// Waits for the next message; `None` after the end.
