@@ -13,7 +13,7 @@ use motews_net::http::header::SEC_WEBSOCKET_PROTOCOL;
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::engine::{Agreement, Engine};
+use crate::engine::{Agreement, Engine, now};
 use crate::error::AcceptError;
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::settings::{Common, setters};
@@ -131,20 +131,14 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
         F: AsyncFnOnce(&Request) -> Response,
     {
-        let mut pipe = Pipe::new(stream, self.common.timeouts());
-        let opened = self.run(&mut pipe, decide).await;
-        let (agreed, subprotocol) = opened.map_err(timed_out)?;
-        Ok(WebSocketStream::new(
-            Engine::new(
-                pipe.stream,
-                Server,
-                agreed,
-                self.common.settings.clone(),
-                &pipe.input,
-                (pipe.clock, pipe.pace),
-            ),
-            subprotocol,
-        ))
+        // The task that awaits this is small, as long as the connection is open.
+        let opened = Box::pin(self.open(stream, decide)).await;
+        opened.map_err(|error| match error {
+            AcceptError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                AcceptError::TimedOut
+            }
+            error => error,
+        })
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
@@ -155,6 +149,29 @@ impl Acceptor {
     {
         let agreed = self.common.agreement();
         WebSocketStream::adopt(stream, Server, agreed, &self.common, leftover)
+    }
+
+    async fn open<S, F>(
+        &self,
+        stream: S,
+        decide: F,
+    ) -> Result<WebSocketStream<S, Server>, AcceptError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        F: AsyncFnOnce(&Request) -> Response,
+    {
+        let mut pipe = Pipe::new(stream, self.common.timeouts());
+        let (agreed, subprotocol) = self.run(&mut pipe, decide).await?;
+        let settings = self.common.settings.clone();
+        let engine = Engine::new(
+            pipe.stream,
+            Server,
+            agreed,
+            settings,
+            &pipe.input,
+            pipe.pace,
+        );
+        Ok(WebSocketStream::new(engine, subprotocol))
     }
 
     /// Reads the request, and answers it.
@@ -202,7 +219,7 @@ impl Acceptor {
                 })
             }
         };
-        pipe.pace.responding(pipe.clock.now());
+        pipe.pace.responding(now());
         match answer {
             Ok((head, agreed, subprotocol)) => {
                 pipe.write(&head).await?;
@@ -272,13 +289,6 @@ fn broken(error: ConfigError) -> Answer {
     const HEAD: &[u8] =
         b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     Err((HEAD.to_vec(), AcceptError::Config(error)))
-}
-
-fn timed_out(error: AcceptError) -> AcceptError {
-    match error {
-        AcceptError::Io(error) if error.kind() == io::ErrorKind::TimedOut => AcceptError::TimedOut,
-        error => error,
-    }
 }
 
 /// A request that is being read.

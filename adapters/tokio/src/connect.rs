@@ -146,11 +146,11 @@ impl Connector {
         let mut redirects = Redirects::new(self.redirects);
         let mut connector = Cow::Borrowed(self);
         loop {
-            let error = match connector.hop(&url).await {
+            // The task that awaits this is small, as long as the connection is open.
+            let mut response = match Box::pin(connector.hop(&url)).await {
                 Err(ConnectError::Refused(response)) => response,
-                opened => return opened,
+                opened => return opened.map_err(timed_out),
             };
-            let mut response = error;
             match redirects.follow(&url, response.status(), response.headers()) {
                 Ok(next) => url = next,
                 Err(error) => {
@@ -234,7 +234,8 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.open(stream, &Url::parse(url)?).await
+        let url = Url::parse(url)?;
+        Box::pin(self.open(stream, &url)).await.map_err(timed_out)
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
@@ -284,21 +285,19 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut pipe = Pipe::new(stream, self.common.timeouts());
-        let opened = self.handshake(&mut pipe, url).await;
-        let (agreed, subprotocol, response) = opened.map_err(timed_out)?;
-        let ws = WebSocketStream::new(
-            Engine::new(
-                pipe.stream,
-                Client::new(OsEntropy),
-                Agreement::new(&agreed, self.common.limits),
-                self.common.settings.clone(),
-                // RFC 6455 §4.2.2: what follows are the first frames [HC22]
-                &pipe.input,
-                (pipe.clock, pipe.pace),
-            ),
-            subprotocol,
-        );
-        Ok((ws, response))
+        let (agreed, subprotocol, response) = self.handshake(&mut pipe, url).await?;
+        // RFC 6455 §4.2.2: what follows the response are the first frames [HC22]
+        let Pipe {
+            stream,
+            input,
+            pace,
+            ..
+        } = pipe;
+        let agreed = Agreement::new(&agreed, self.common.limits);
+        let settings = self.common.settings.clone();
+        let role = Client::new(OsEntropy);
+        let engine = Engine::new(stream, role, agreed, settings, &input, pace);
+        Ok((WebSocketStream::new(engine, subprotocol), response))
     }
 
     async fn handshake<S>(

@@ -9,7 +9,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 #[cfg(feature = "deflate")]
 use motews::deflate::DeflateParams;
@@ -67,23 +67,18 @@ impl Agreement {
     }
 }
 
-/// The time of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
+/// The session's time. All connections of the process count from the same moment; a runtime whose
+/// clock is paused may be before it.
+pub(crate) fn millis(instant: Instant) -> Millis {
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let after = instant.saturating_duration_since(*EPOCH).as_millis() as u32;
+    let before = EPOCH.saturating_duration_since(instant).as_millis() as u32;
+    // It wraps, as `Millis` may.
+    Millis(after.wrapping_sub(before))
+}
 
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(crate) fn at(self, instant: Instant) -> Millis {
-        // It wraps, as `Millis` may.
-        Millis(instant.saturating_duration_since(self.0).as_millis() as u32)
-    }
-
-    pub(crate) fn now(self) -> Millis {
-        self.at(Instant::now())
-    }
+pub(crate) fn now() -> Millis {
+    millis(Instant::now())
 }
 
 /// Control frames in parts and owed ones are rare: an idle connection has no room for them.
@@ -133,7 +128,6 @@ pub(crate) struct Engine<S, R> {
     /// `None`: the session is over.
     stream: Option<S>,
     settings: Arc<Settings>,
-    clock: Clock,
     timer: Timer,
     wakers: Arc<Wakers>,
     inbox: Inbox,
@@ -170,15 +164,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         agreed: Agreement,
         settings: Arc<Settings>,
         leftover: &[u8],
-        (clock, pace): (Clock, Pace),
+        pace: Pace,
     ) -> Self {
         let mut inbox = Inbox::default();
         inbox.keep_bytes(leftover);
         Self {
-            session: Session::with_pace(role, agreed.config, pace, clock.now()),
+            session: Session::with_pace(role, agreed.config, pace, now()),
             stream: Some(stream),
             settings,
-            clock,
             timer: Timer::default(),
             wakers: Arc::default(),
             inbox,
@@ -297,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         while used < bytes.len() && self.inbox.len() < most && !self.is_full() {
             let rest = &mut bytes[used..];
             let waits = self.inbox.len() > 0 && self.session.connection().state() == State::Open;
-            if waits && self.inbox.is_between && begins_close(rest) {
+            if waits && self.inbox.is_between() && begins_close(rest) {
                 break;
             }
             match self.session.step(rest) {
@@ -315,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     fn take_event(&mut self, step: Step, bytes: &mut [u8]) {
         if step.is_chunk() || !step.is_event() {
-            self.inbox.is_between = step.ends_message();
+            self.inbox.set_between(step.ends_message());
         }
         match step.resolve(bytes) {
             Some(Event::Data(chunk)) => {
@@ -368,7 +361,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
             return Turn::Again; // What is waited for may lie there.
         }
-        let millis = self.clock.at(now);
+        let millis = millis(now);
         let reads = !self.is_full();
         if reads != self.reads {
             self.reads = reads;
@@ -413,8 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     fn is_late(&mut self, now: Instant) -> bool {
         let due = self.session.deadline(&self.settings.timeouts);
         let is_due = due.is_some_and(|(at, deadline)| {
-            matches!(deadline, Deadline::Close | Deadline::Drain)
-                && self.clock.at(now).has_reached(at)
+            matches!(deadline, Deadline::Close | Deadline::Drain) && millis(now).has_reached(at)
         });
         self.late_reads += u8::from(is_due && self.late_reads < LATE_READS);
         is_due && self.late_reads < LATE_READS
@@ -482,7 +474,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             return self.inbox.put_message(message);
         };
         if step.is_chunk() && step.start() == 0 && step.consumed() == total {
-            self.inbox.is_between = step.ends_message();
+            self.inbox.set_between(step.ends_message());
             let last = match step.resolve(read) {
                 Some(Event::Data(chunk)) if chunk.last => Some(chunk.kind),
                 _ => None,
@@ -511,7 +503,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             read => read,
         });
         match read {
-            Poll::Ready(Ok(1..)) => self.session.received(self.clock.now()),
+            Poll::Ready(Ok(1..)) => self.session.received(now()),
             Poll::Pending if !self.is_lost => return Poll::Pending,
             ended => {
                 self.is_eof = true;
@@ -558,7 +550,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         let (taken, stop) = self.out.poll_write(stream, cx);
         let left = self.out.left();
-        let now = self.clock.now();
+        let now = now();
         self.session.sent(now, &self.settings.timeouts, taken, left);
         if let Poll::Ready(Err(error)) = stop {
             // The peer's Close may still be there to be read.
@@ -583,3 +575,9 @@ fn begins_close(bytes: &[u8]) -> bool {
     let first = bytes.first().copied().unwrap_or_default();
     OpCode::new(first & 0x0F) == Some(OpCode::Close)
 }
+
+/// What an idle connection takes, beside its task: this, and its wakers and its deadline, some 130 bytes.
+const _: () = assert!(
+    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
+    "a connection takes at most 248 bytes"
+);

@@ -48,14 +48,17 @@ pub(crate) fn poll_read(
     pin!(stream.read_buf(buffer)).poll(cx)
 }
 
-/// What was read.
+/// What was read. It takes room only as long as there is something in it.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct Inbox(Option<Box<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
     /// Not decoded, from `start` on.
     bytes: Vec<u8>,
     start: usize,
     /// What was decoded last is the end of a message, or a control frame behind it.
-    pub(crate) is_between: bool,
+    is_between: bool,
     /// The message that is arriving.
     message: Vec<u8>,
     /// Whole messages, and what they cost.
@@ -64,52 +67,69 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    fn held(&mut self) -> &mut Held {
+        self.0.get_or_insert_default()
+    }
+
     // ---- bytes ----
 
     pub(crate) fn has_bytes(&self) -> bool {
-        !self.bytes.is_empty()
+        self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
     }
 
     /// Keeps bytes for later. There are none now.
     pub(crate) fn keep_bytes(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.held().bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Takes the bytes that were kept, and where they begin. [`Self::put_bytes`] puts back what is left.
     pub(crate) fn take_bytes(&mut self) -> (Vec<u8>, usize) {
+        let held = self.held();
         (
-            core::mem::take(&mut self.bytes),
-            core::mem::take(&mut self.start),
+            core::mem::take(&mut held.bytes),
+            core::mem::take(&mut held.start),
         )
     }
 
     pub(crate) fn put_bytes(&mut self, bytes: Vec<u8>, start: usize) {
         if start < bytes.len() {
-            (self.bytes, self.start) = (bytes, start);
+            let held = self.held();
+            (held.bytes, held.start) = (bytes, start);
         }
+    }
+
+    pub(crate) fn is_between(&self) -> bool {
+        self.0.as_ref().is_some_and(|held| held.is_between)
+    }
+
+    pub(crate) fn set_between(&mut self, is_between: bool) {
+        self.held().is_between = is_between;
     }
 
     /// Takes the message that is arriving, if the rest of it is to be read right behind.
     /// [`Self::put_message`] puts it back.
     pub(crate) fn take_message(&mut self) -> Option<Vec<u8>> {
-        if self.message.len() < DIRECT {
+        let message = &mut self.0.as_mut()?.message;
+        if message.len() < DIRECT {
             return None;
         }
         // Grows by what has arrived [FR17].
-        self.message.reserve(DIRECT);
-        Some(core::mem::take(&mut self.message))
+        message.reserve(DIRECT);
+        Some(core::mem::take(message))
     }
 
     pub(crate) fn put_message(&mut self, message: Vec<u8>) {
-        self.message = message;
+        self.held().message = message;
     }
 
     // ---- messages ----
 
     /// The message that is arriving, for what is inflated.
     #[cfg(feature = "deflate")]
-    pub(crate) const fn message(&mut self) -> &mut Vec<u8> {
-        &mut self.message
+    pub(crate) fn message(&mut self) -> &mut Vec<u8> {
+        &mut self.held().message
     }
 
     /// Adds a part of a message.
@@ -117,10 +137,11 @@ impl Inbox {
         if chunk.first && chunk.last {
             return self.push_message(chunk.kind, Bytes::copy_from_slice(chunk.bytes));
         }
+        let message = &mut self.held().message;
         if chunk.first {
-            self.message.clear();
+            message.clear();
         }
-        self.message.extend_from_slice(chunk.bytes);
+        message.extend_from_slice(chunk.bytes);
         match chunk.last {
             true => self.finish(chunk.kind),
             false => Ok(()),
@@ -129,7 +150,7 @@ impl Inbox {
 
     /// The message that was arriving is whole.
     pub(crate) fn finish(&mut self, kind: DataKind) -> Result<(), MessageError> {
-        let mut bytes = core::mem::take(&mut self.message);
+        let mut bytes = core::mem::take(&mut self.held().message);
         // Whoever keeps it keeps no more than that.
         if bytes.capacity() > 2 * bytes.len() + 64 {
             bytes.shrink_to_fit();
@@ -139,50 +160,66 @@ impl Inbox {
 
     fn push_message(&mut self, kind: DataKind, bytes: Bytes) -> Result<(), MessageError> {
         let message = Message::new(kind, bytes)?;
-        self.cost += message.cost();
-        self.queue.push_back(message);
+        let held = self.held();
+        held.cost += message.cost();
+        held.queue.push_back(message);
         Ok(())
     }
 
     pub(crate) fn pop(&mut self) -> Option<Message> {
-        let message = self.queue.pop_front()?;
-        self.cost -= message.cost();
+        let held = self.0.as_mut()?;
+        let message = held.queue.pop_front()?;
+        held.cost -= message.cost();
         Some(message)
     }
 
     /// Whether there is another message, whole: one that waits, or the next bytes.
     pub(crate) fn has_message(&self) -> bool {
-        let bytes = self.bytes.get(self.start..).unwrap_or_default();
-        !self.queue.is_empty() || (self.is_between && begins_message(bytes))
+        self.0.as_ref().is_some_and(|held| {
+            let bytes = held.bytes.get(held.start..).unwrap_or_default();
+            !held.queue.is_empty() || (held.is_between && begins_message(bytes))
+        })
     }
 
     /// How many whole messages wait.
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.0.as_ref().map_or(0, |held| held.queue.len())
     }
 
     /// What the messages cost that wait, in bytes of memory.
-    pub(crate) const fn cost(&self) -> usize {
-        self.cost
+    pub(crate) fn cost(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.cost)
     }
 
     pub(crate) fn clear_messages(&mut self) {
-        self.queue.clear();
-        self.cost = 0;
+        if let Some(held) = &mut self.0 {
+            held.queue.clear();
+            held.cost = 0;
+        }
     }
 
-    /// Gives back the memory that nothing is in.
+    /// Gives back the memory if there is nothing in it.
     pub(crate) fn release(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
+        if let Some(held) = &self.0
+            && held.queue.is_empty()
+            && held.message.is_empty()
+            && held.bytes.is_empty()
+        {
+            self.0 = None;
         }
     }
 
     /// Drops everything but whole messages.
     pub(crate) fn clear_rest(&mut self) {
-        self.message = Vec::new();
-        self.bytes = Vec::new();
-        self.start = 0;
+        if let Some(held) = &mut self.0 {
+            let (queue, cost) = (core::mem::take(&mut held.queue), held.cost);
+            **held = Held {
+                queue,
+                cost,
+                ..Held::default()
+            };
+        }
+        self.release();
     }
 }
 

@@ -12,9 +12,12 @@ use tokio::io::AsyncWrite;
 /// header; unless they have to be masked. In bytes.
 const LARGE: usize = 16 * 1024;
 
-/// Whole frames that wait to be written.
+/// Whole frames that wait to be written. They take room only as long as there are any.
 #[derive(Debug, Default)]
-pub(crate) struct Out {
+pub(crate) struct Out(Option<Box<Frames>>);
+
+#[derive(Debug, Default)]
+struct Frames {
     /// From `start` on.
     bytes: Vec<u8>,
     start: usize,
@@ -33,14 +36,55 @@ struct Large {
 impl Out {
     /// Bytes that were not given to the stream yet.
     pub(crate) fn waiting(&self) -> usize {
-        let large = self.large.as_ref();
-        let large = large.map_or(0, |large| large.payload.len() + large.behind.len());
-        self.bytes.len() - self.start + large
+        self.0.as_ref().map_or(0, |frames| frames.waiting())
     }
 
     /// Bytes that are not known to have left, as the session counts them.
     pub(crate) fn left(&self) -> usize {
-        self.waiting() + usize::from(self.is_held)
+        let frames = self.0.as_ref();
+        frames.map_or(0, |frames| frames.waiting() + usize::from(frames.is_held))
+    }
+
+    /// Appends a frame that is written already.
+    pub(crate) fn push(&mut self, frame: &[u8]) {
+        let frames = self.0.get_or_insert_default();
+        frames.end().extend_from_slice(frame);
+    }
+
+    /// Appends a data frame.
+    pub(crate) fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
+        self.0.get_or_insert_default().push_frame(header, payload);
+    }
+
+    /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
+    /// stopped it.
+    pub(crate) fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> (usize, Poll<io::Result<()>>) {
+        self.0.get_or_insert_default().poll_write(stream, cx)
+    }
+
+    /// Gives back the memory that nothing waits in.
+    pub(crate) fn release(&mut self) {
+        if self.left() == 0 {
+            self.0 = None;
+        }
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Frames {
+    /// Bytes that were not given to the stream yet.
+    fn waiting(&self) -> usize {
+        let large = self.large.as_ref();
+        let large = large.map_or(0, |large| large.payload.len() + large.behind.len());
+        self.bytes.len() - self.start + large
     }
 
     /// Where the next frame goes.
@@ -58,13 +102,8 @@ impl Out {
         }
     }
 
-    /// Appends a frame that is written already.
-    pub(crate) fn push(&mut self, frame: &[u8]) {
-        self.end().extend_from_slice(frame);
-    }
-
     /// Appends a data frame.
-    pub(crate) fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
+    fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
         let mut head = [0; FrameHeader::MAX_LEN];
         // There is always room.
         let len = header.emit(&mut head).unwrap_or_default();
@@ -89,7 +128,7 @@ impl Out {
 
     /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
     /// stopped it.
-    pub(crate) fn poll_write(
+    fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
@@ -146,18 +185,5 @@ impl Out {
                 self.large = None;
             }
         }
-    }
-
-    /// Gives back the memory that nothing waits in.
-    pub(crate) fn release(&mut self) {
-        if self.waiting() == 0 {
-            self.bytes = Vec::new();
-            self.start = 0;
-        }
-    }
-
-    /// Drops what waits.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
     }
 }

@@ -10,14 +10,13 @@ use motews_net::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::engine::Clock;
+use crate::engine::{millis, now};
 
 /// The longest line that is needed whole, in bytes: the request line above all.
 const MAX_LINE: usize = 8 * 1024;
 
 pub(crate) struct Pipe<S> {
     pub(crate) stream: S,
-    pub(crate) clock: Clock,
     pub(crate) pace: Pace,
     /// What was read and not taken.
     pub(crate) input: Vec<u8>,
@@ -26,11 +25,9 @@ pub(crate) struct Pipe<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub(crate) fn new(stream: S, timeouts: Timeouts) -> Self {
-        let clock = Clock::new();
         Self {
             stream,
-            clock,
-            pace: Pace::new(clock.now()),
+            pace: Pace::new(now()),
             input: Vec::new(),
             timeouts,
         }
@@ -41,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     // [HS22] [HC25]
     fn due(&self) -> io::Result<Option<Instant>> {
         let now = Instant::now();
-        let millis = self.clock.at(now);
+        let millis = millis(now);
         match self.pace.poll(millis, &self.timeouts) {
             Some(_) => Err(io::ErrorKind::TimedOut.into()),
             None => Ok(self
@@ -60,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut taken = 0;
         loop {
-            let now = self.clock.now();
+            let now = now();
             self.pace.sent(now, &self.timeouts, taken, bytes.len());
             let due = self.due()?;
             if bytes.is_empty() {
@@ -84,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     /// After a last response: ends this side's half, and lets the peer read it before the stream is
     /// closed.
     pub(crate) async fn linger(&mut self) -> io::Result<()> {
-        let now = self.clock.now();
+        let now = now();
         self.pace.draining(now, &self.timeouts);
         limited(self.due()?, self.stream.shutdown()).await?;
         while self.read().await? > 0 {

@@ -9,7 +9,7 @@ use futures_sink::Sink;
 use motews::{CloseCode, Ended, Pace, Role, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::engine::{Agreement, Clock, Engine};
+use crate::engine::{Agreement, Engine, now};
 use crate::error::{RecvError, SendError, TrySendError};
 use crate::message::Message;
 use crate::settings::Common;
@@ -64,11 +64,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         common: &Common,
         leftover: &[u8],
     ) -> Self {
-        let clock = Clock::new();
-        let time = (clock, Pace::new(clock.now()));
+        let pace = Pace::new(now());
         let settings = common.settings.clone();
         Self::new(
-            Engine::new(stream, role, agreed, settings, leftover, time),
+            Engine::new(stream, role, agreed, settings, leftover, pace),
             None,
         )
     }

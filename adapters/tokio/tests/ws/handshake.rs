@@ -190,20 +190,14 @@ async fn response_with_another_key_or_none_at_all_fails() {
 
 #[tokio::test]
 async fn connecting_what_is_against_the_protocol_is_not_sent() {
-    for (url, expected) in [
-        ("http//h", "Url"),
-        (
-            "wss://localhost:1/",
-            if cfg!(feature = "tls") {
-                "Tls"
-            } else {
-                "TlsNotEnabled"
-            },
-        ),
-        ("ws://localhost:1/", "Io"),
-    ] {
+    for (url, expected) in [("http//h", "Url"), ("ws://localhost:1/", "Io")] {
         let error = motews_tokio::connect(url).await.map(drop).unwrap_err();
         assert!(format!("{error:?}").starts_with(expected), "{error:?}");
+    }
+    #[cfg(not(feature = "tls"))]
+    {
+        let secure = motews_tokio::connect("wss://localhost:1/").await;
+        assert!(matches!(secure, Err(ConnectError::TlsNotEnabled)));
     }
     let twice = Connector::new()
         .subprotocols(["a", "a"])
