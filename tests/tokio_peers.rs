@@ -6,7 +6,8 @@ use motews_tests::ServerProcess;
 use motews_tokio::{CloseCode, Connector, DeflateConfig, Message};
 
 use super::{
-    CLOSE_BY_SERVER, FRAGMENTED_BY_SERVER, connect_tungstenite, exchange, folder, run_client, script,
+    CLOSE_BY_SERVER, FRAGMENTED_BY_SERVER, connect_tungstenite, exchange, folder, run_client,
+    script,
 };
 
 #[test]
@@ -46,16 +47,23 @@ fn node_server_serves_tokio() {
 
 /// What the other clients do with a server that understands commands, compressed and not.
 fn talk(address: SocketAddr) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = ::tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.expect("a runtime").block_on(async {
         let url = format!("ws://{address}/");
         let connector = Connector::new().subprotocols(["other", "echo"]);
         for connector in [connector.clone(), connector.deflate(DeflateConfig::DEFAULT)] {
             let mut ws = connector.connect(&url).await.expect("it accepts");
             assert_eq!(ws.subprotocol(), Some("echo"));
-            let echoes = [0, 1, 125, 126, 65_535, 65_536, 300_000].into_iter().flat_map(|len| {
-                [Message::from("é".repeat(len / 2)), Message::from(vec![7; len])]
-            });
+            let echoes = [0, 1, 125, 126, 65_535, 65_536, 300_000]
+                .into_iter()
+                .flat_map(|len| {
+                    [
+                        Message::from("é".repeat(len / 2)),
+                        Message::from(vec![7; len]),
+                    ]
+                });
             for message in echoes {
                 ws.send(message.clone()).await.expect("it is open");
                 assert_eq!(ws.recv().await.expect("it is open"), Some(message));
@@ -76,7 +84,8 @@ fn talk(address: SocketAddr) {
             assert_eq!((ended.code().as_u16(), ws.close_reason()), (code, reason));
 
             let mut ws = connector.connect(&url).await.expect("it accepts");
-            ws.close(CloseCode::new(4000), "by this side").expect("it is open");
+            ws.close(CloseCode::new(4000), "by this side")
+                .expect("it is open");
             assert!(ws.closed().await.is_clean());
         }
     });

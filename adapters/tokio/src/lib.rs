@@ -15,6 +15,7 @@ mod message;
 mod net;
 mod out;
 mod pipe;
+mod reconnect;
 mod settings;
 mod split;
 mod timer;
@@ -34,11 +35,13 @@ pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
+pub use motews::reconnect::Backoff;
 pub use motews::{
     CloseCode, DataKind, Deadline, Ended, Limits, ProtocolViolation, Side, Timeouts, role,
 };
 pub use motews_net::{Proxy, RedirectError, RedirectPolicy, http};
 pub use net::NetStream;
+pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
 #[cfg(feature = "tls")]
 pub use rustls;
 pub use settings::DEFAULT_LIMITS;

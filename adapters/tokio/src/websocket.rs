@@ -241,6 +241,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Permit<'_, S, R> {
         Ok(())
     }
 
+    /// The same, and gives the message back.
+    pub(crate) fn try_feed(self, message: Message) -> Result<(), Message> {
+        self.engine.accept(message).map_err(|(message, _)| message)
+    }
+
     fn feed(self, message: impl Into<Message>) -> Result<(), SendError> {
         self.engine
             .accept(message.into())

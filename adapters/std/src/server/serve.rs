@@ -332,9 +332,9 @@ impl<D> Slot<D> {
         let mut reading = cold
             .reading
             .take()
-            .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
+            .unwrap_or_else(|| Box::new(Reading::new(&settings.handshake)));
         let mut rest = &*input;
-        let Some(judged) = reading.read(&mut rest, &settings.builder) else {
+        let Some(judged) = reading.read(&mut rest, &settings.handshake) else {
             cold.reading = Some(reading);
             return &mut [];
         };
@@ -344,7 +344,7 @@ impl<D> Slot<D> {
         let mut out = Vec::new();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let callback = |request: &_| handler.on_request(request);
-            reading.answer(judged, callback, &settings.builder, &mut out)
+            reading.answer(judged, callback, &settings.handshake, &mut out)
         }));
         let subprotocol = match answered {
             Ok(Answer::Accept(subprotocol)) => subprotocol,
