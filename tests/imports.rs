@@ -104,7 +104,7 @@ fn leaves(prefix: &str, code: &str, items: &mut BTreeSet<String>) -> usize {
 }
 
 fn imports_of_core() -> Imports {
-    ["embedded-io", "smoltcp", "std"]
+    ["embedded-io", "smoltcp", "std", "tokio"]
         .iter()
         .flat_map(|adapter| sources(&format!("adapters/{adapter}/src")))
         .map(|(file, code)| (file, imported(&code, "motews::")))
@@ -181,6 +181,7 @@ fn imports_run_one_way() {
         "adapters/embedded-io/src",
         "adapters/smoltcp/src",
         "adapters/std/src",
+        "adapters/tokio/src",
     ] {
         let sources = sources(source);
         let files: BTreeSet<_> = sources.iter().map(|(file, _)| file.clone()).collect();
