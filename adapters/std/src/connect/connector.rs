@@ -118,9 +118,9 @@ impl Connector {
         self
     }
 
-    /// Which redirects [`connect`](Self::connect) follows. Each has the timeouts anew. To another
-    /// host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent along: see
-    /// [`Redirects`](motews_net::Redirects).
+    /// Which redirects [`connect`](Self::connect) follows. Each has the timeouts anew. Another server
+    /// gets neither the [`header`](Self::header)s, unless [`RedirectPolicy::keep_headers`] says so, nor
+    /// the user in the URL: see [`Redirects`](motews_net::Redirects).
     ///
     /// ```no_run
     /// use motews_std::{Connector, RedirectPolicy};
