@@ -132,12 +132,12 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect when no decision is
     /// due. An upgrade answers its own request only: keep none beyond its connection.
+    #[inline(never)] // smaller on a Cortex-M
     pub fn accept(&mut self, upgrade: Upgrade) {
         self.accept_with(upgrade, upgrade.answer(&self.config.offers));
     }
 
     /// The same with headers of the caller's own, or another subprotocol, in the answer.
-    #[inline(never)] // a second copy of it, where it is called, costs more than the call
     pub fn accept_with(&mut self, upgrade: Upgrade, answer: Answer<'a>) {
         if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase
             && let Stage::Request(handshake) = stage
