@@ -903,6 +903,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     // ---- look ----
 
     /// Where the connection stands.
+    #[inline(always)] // smaller on a Cortex-M
     #[must_use]
     pub const fn state(&self) -> State {
         match (self.receiving, self.own_close) {

@@ -11,6 +11,7 @@ use smoltcp::socket::tcp::{RecvError, SendError as TcpSendError, Socket};
 
 /// Octets that the transmit ring has room for. Where nothing may be sent any more it takes whatever
 /// is owed, and drops it: no connection waits for that.
+#[inline(always)] // smaller on a Cortex-M
 pub(crate) fn free(socket: &Socket<'_>) -> usize {
     if socket.may_send() {
         socket.send_capacity().saturating_sub(socket.send_queue())
