@@ -454,6 +454,7 @@ impl Pace {
     }
 
     /// Returns the deadline that has passed at `now`, if one has. The connection ends then.
+    #[inline(always)] // smaller on a Cortex-M
     #[must_use]
     pub fn poll(&self, now: Millis, timeouts: &Timeouts) -> Option<Deadline> {
         let (at, deadline) = self.next(timeouts)?;
