@@ -83,11 +83,7 @@ fn any_callback_panics_the_others_live() {
         peer.reset();
     }
     wait_for_pairs(&mut one);
-    assert_eq!(
-        one.ask("!counts"),
-        "!counts 7 6 0",
-        "six were never opened"
-    );
+    assert_eq!(one.ask("!counts"), "!counts 7 6 0", "six were never opened");
 }
 
 #[test]

@@ -126,6 +126,8 @@ pub(super) struct Core {
     pub(super) unread: bool,
     /// It waits for its turn, and is not read before.
     pub(super) queued: bool,
+    /// It is ending, and in the list of those.
+    listed: bool,
 }
 
 /// A connection.
@@ -165,6 +167,7 @@ impl Core {
             link: Link::Free,
             unread: false,
             queued: false,
+            listed: false,
         }
     }
 
@@ -196,7 +199,7 @@ impl Core {
 
     /// Whether messages can be sent.
     pub(super) fn can_send(&self) -> bool {
-        self.is_quiet() && !self.outgoing.is_closing()
+        self.is_quiet() && !self.is_lost() && !self.outgoing.is_closing()
     }
 
     /// Whether messages flow, so that there is nothing to do but to wait for the peer.
@@ -219,6 +222,37 @@ impl Core {
             self.queued = true;
             context.later.push(self.id);
         }
+    }
+
+    /// Has its deadlines looked at soon, once.
+    pub(super) fn list_as_ending(&mut self, context: &mut Context) {
+        if !self.listed {
+            self.listed = true;
+            context.ending.push(self.id);
+        }
+    }
+
+    /// It is taken from that list.
+    pub(super) fn unlist(&mut self) {
+        self.listed = false;
+    }
+
+    /// Nothing can be written any more. What the peer has sent before is read first, in the turns that
+    /// it takes: its Close may be there, and is why it does not read.
+    pub(super) fn lose_output(&mut self, context: &mut Context, error: io::Error) {
+        if !self.is_open() {
+            return self.lose(error);
+        }
+        self.link = Link::Lost;
+        self.cold().error.get_or_insert(error);
+        self.outgoing.drop_all();
+        self.unread = true;
+        self.queue(context);
+    }
+
+    /// Whether it has failed for writing.
+    pub(super) fn is_lost(&self) -> bool {
+        self.link == Link::Lost
     }
 
     /// The stream has failed.
@@ -505,7 +539,7 @@ impl Core {
     }
 
     /// There is room: writes what waits.
-    pub(super) fn write_waiting(&mut self, context: &Context) {
+    pub(super) fn write_waiting(&mut self, context: &mut Context) {
         let stream = &mut Stream::new(&self.socket, &mut self.tls);
         let resumed = self.outgoing.resume(stream);
         self.note_sent(context, resumed);
@@ -513,10 +547,10 @@ impl Core {
 
     /// Tells who watches the time what the socket has taken, and has an event tell when there is
     /// room for what it has not.
-    fn note_sent(&mut self, context: &Context, sent: io::Result<usize>) {
+    fn note_sent(&mut self, context: &mut Context, sent: io::Result<usize>) {
         let taken = match sent {
             Ok(taken) => taken,
-            Err(error) => return self.lose(error),
+            Err(error) => return self.lose_output(context, error),
         };
         let left = self.outgoing.begun();
         let (now, timeouts) = (context.now, &context.settings.timeouts);
@@ -529,7 +563,7 @@ impl Core {
             let token = Token(self.id.slot());
             match context.registry.reregister(&mut self.socket, token, BOTH) {
                 Ok(()) => self.link = Link::Armed,
-                Err(error) => self.lose(error),
+                Err(error) => self.lose_output(context, error),
             }
         }
     }

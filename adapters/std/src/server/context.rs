@@ -27,8 +27,8 @@ pub(super) struct Context {
     spare: Vec<Vec<u8>>,
     /// Connections that want to be looked at again.
     pub(super) later: Vec<PeerId>,
-    /// One of them is ending, so the deadlines are to be looked at soon.
-    pub(super) ending: bool,
+    /// Connections that are ending, whose deadlines are to be looked at soon.
+    pub(super) ending: Vec<PeerId>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
     pub(super) registry: Registry,
@@ -44,7 +44,7 @@ impl Context {
             turn: Turn::default(),
             spare: Vec::new(),
             later: Vec::new(),
-            ending: false,
+            ending: Vec::new(),
             inbox,
             settings,
             registry,

@@ -46,8 +46,8 @@ const MAX_ACCEPTS: usize = 256;
 /// How long nothing is accepted after the operating system, or the limit, did not let us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. And while
-/// connections are ending, an eighth of the time that the peer has to end TCP.
+/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. Those of
+/// connections that are ending, in an eighth of the time that the peer has to end TCP.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 const ENDING_SWEEP: Duration = Duration::from_millis(DRAIN as u64 / 8);
 
@@ -84,6 +84,8 @@ pub(super) struct EventLoop<H: Handler> {
     now: Duration,
     sweep: Option<Duration>,
     next_sweep: Option<Duration>,
+    /// When those that are ending are looked at.
+    next_ending: Option<Duration>,
     timer: Option<Duration>,
     next_timer: Option<Duration>,
 }
@@ -119,6 +121,7 @@ impl<H: Handler> EventLoop<H> {
             epoch: Instant::now(),
             now: Duration::ZERO,
             next_sweep: None,
+            next_ending: None,
             timer,
             next_timer: None,
         })
@@ -192,10 +195,16 @@ impl<H: Handler> EventLoop<H> {
             _ => None,
         };
         let stop = self.shared.stop().and_then(|stop| self.stop_at(stop));
-        [accept, self.next_sweep, self.next_timer, stop]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            accept,
+            self.next_sweep,
+            self.next_ending,
+            self.next_timer,
+            stop,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn stop_at(&self, stop: Stop) -> Option<Duration> {
@@ -366,7 +375,6 @@ impl<H: Handler> EventLoop<H> {
             let _ = catch_unwind(AssertUnwindSafe(|| handler.on_timer(peers)));
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
-            self.context.ending = false;
             self.sweep_all();
             self.next_sweep = if self.slots.is_empty() {
                 None
@@ -374,9 +382,28 @@ impl<H: Handler> EventLoop<H> {
                 self.sweep.map(|sweep| now + sweep)
             };
         }
-        if core::mem::take(&mut self.context.ending) {
-            let soon = now + ENDING_SWEEP;
-            self.next_sweep = Some(self.next_sweep.map_or(soon, |at| at.min(soon)));
+        if self.next_ending.is_some_and(|at| at <= now) {
+            self.next_ending = None;
+            self.sweep_ending();
+        }
+        if self.next_ending.is_none() && !self.context.ending.is_empty() {
+            self.next_ending = Some(now + ENDING_SWEEP);
+        }
+    }
+
+    /// Looks at the deadlines of those that are ending: the others cost nothing.
+    fn sweep_ending(&mut self) {
+        for id in core::mem::take(&mut self.context.ending) {
+            let key = id.slot();
+            let slot = self.slots.get_mut(key);
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            slot.core.unlist();
+            slot.sweep(&mut self.handler, &mut self.context);
+            if slot.core.is_over() {
+                self.remove(key);
+            }
         }
     }
 

@@ -74,7 +74,10 @@ impl<D> Slot<D> {
                         self.core.stash(&input[len - rest..]);
                     }
                     self.settle(handler, context);
-                    if len < buffer.len() && !ended && self.core.stream().is_drained_by_short_read()
+                    if len < buffer.len()
+                        && !ended
+                        && !self.core.is_lost()
+                        && self.core.stream().is_drained_by_short_read()
                     {
                         self.core.unread = false;
                         return;
@@ -84,6 +87,10 @@ impl<D> Slot<D> {
                 Ok(None) => self.settle(handler, context),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.core.unread = false;
+                    if self.core.is_lost() {
+                        // Nothing more is there, and nothing can be answered.
+                        self.end(handler, context);
+                    }
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -167,14 +174,14 @@ impl<D> Slot<D> {
         self.go_on(handler, context);
     }
 
-    /// The stream has failed.
+    /// An event says that the stream has failed.
     pub(super) fn failed<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
         error: io::Error,
     ) {
-        self.core.lose(error);
+        self.core.lose_output(context, error);
         self.settle(handler, context);
     }
 
@@ -182,6 +189,8 @@ impl<D> Slot<D> {
     fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         match core.phase {
+            // What was read as the end may be the failure, if writing has met that before.
+            Phase::Session if core.is_lost() => core.session.lost(),
             Phase::Session => core.session.receive_eof(),
             // It may still read.
             Phase::Response => core.cold().ended = true,
@@ -438,15 +447,20 @@ impl<D> Slot<D> {
         if core.outgoing.is_written() && core.cold.as_ref().is_some_and(|cold| cold.shuts_down) {
             core.end_half(context);
         }
-        let is_ending = matches!(core.phase, Phase::Session | Phase::Drain);
-        context.ending |= is_ending && !core.is_quiet();
+        if matches!(core.phase, Phase::Session | Phase::Drain) && !core.is_quiet() {
+            core.list_as_ending(context);
+        }
     }
 
     fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         let wants = loop {
-            let timeouts = &context.settings.timeouts;
-            let wants = core.session.poll(context.now, timeouts, core.unread);
+            let mut timeouts = context.settings.timeouts;
+            if core.outgoing.has_queued() {
+                // Rule 7: what was accepted goes before a Close. Nothing is idle as long as it waits.
+                timeouts.idle = None;
+            }
+            let wants = core.session.poll(context.now, &timeouts, core.unread);
             if !wants.transmit || !core.outgoing.is_written() {
                 break wants;
             }
