@@ -19,7 +19,8 @@ use slab::Slab;
 use socket2::Socket;
 
 use super::connection::Slot;
-use super::context::Context;
+use super::context::{Context, Held};
+use super::cork::HELD_LEN;
 use super::handler::Handler;
 use super::id::PeerId;
 use super::inbox::{Inbox, set_in_loop};
@@ -117,7 +118,7 @@ impl<H: Handler> EventLoop<H> {
             accepting: Accepting::Now,
             slots: Slab::new(),
             number: 1,
-            buffer: vec![0; READ_LEN].into_boxed_slice(),
+            buffer: vec![0; HELD_LEN + READ_LEN].into_boxed_slice(),
             epoch: Instant::now(),
             now: Duration::ZERO,
             next_sweep: None,
@@ -173,6 +174,8 @@ impl<H: Handler> EventLoop<H> {
                     Token(key) => self.handle(key, event),
                 }
             }
+            self.write_held();
+            self.context.may_hold = false;
             self.visit(&mut ready, Slot::turn);
             self.context.inbox.take(&mut ready);
             self.visit(&mut ready, Slot::resume);
@@ -219,6 +222,7 @@ impl<H: Handler> EventLoop<H> {
         };
         let (handler, context) = (&mut self.handler, &mut self.context);
         context.turn.work = 0;
+        context.may_hold = true;
         if event.is_writable() {
             slot.writable(handler, context, &mut self.buffer);
         }
@@ -234,6 +238,33 @@ impl<H: Handler> EventLoop<H> {
         if slot.core.is_over() {
             self.remove(key);
         }
+        // So the next one has the room that it would have alone.
+        if self.context.used > HELD_LEN || self.context.cork.held_len() > HELD_LEN {
+            self.write_held();
+        }
+    }
+
+    /// Writes what is held. To read several connections and then to write to all of them keeps the code
+    /// of the kernel in the cache.
+    fn write_held(&mut self) {
+        let context = &mut self.context;
+        let mut held = core::mem::take(&mut context.held);
+        for (id, held) in held.drain(..) {
+            let slot = self.slots.get_mut(id.slot());
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            match held {
+                Held::InCork(range) => {
+                    context.cork.go_back(range);
+                    slot.core.flush(context);
+                }
+                Held::InBuffer(range) => slot.core.write_replies(context, &self.buffer[range]),
+            }
+        }
+        context.held = held;
+        context.used = 0;
+        context.cork.go_back(0..0);
     }
 
     /// Calls `visit` for each of these that is still there.
@@ -399,7 +430,6 @@ impl<H: Handler> EventLoop<H> {
             let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
                 continue;
             };
-            slot.core.unlist();
             slot.sweep(&mut self.handler, &mut self.context);
             if slot.core.is_over() {
                 self.remove(key);

@@ -16,6 +16,7 @@ mod outbox;
 mod outgoing;
 mod packing;
 mod peer;
+mod reply;
 mod sender;
 mod serve;
 mod settings;
