@@ -3,11 +3,11 @@
 use core::fmt;
 
 use crate::close_code::CloseCode;
-use crate::error::ProtocolViolation;
+use crate::error::{ProtocolViolation, SendError};
 use crate::frame::ControlPayload;
 use crate::utf8::Utf8Validator;
 
-/// The body of a Close frame: a code, and a reason of at most 123 octets.
+/// The body of a Close frame: a code, and a reason of at most 123 bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CloseFrame {
     /// The body as received: two bytes of code, then the reason.
@@ -15,14 +15,41 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// The greatest length of a reason, in octets of UTF-8.
+    /// The greatest length of a reason, in bytes of UTF-8.
     // [CL19]
     pub const MAX_REASON_LEN: usize = 123;
 
-    /// Reads the body of a Close frame; `None` where it is empty.
+    /// Makes the body of a Close frame.
+    ///
+    /// ```
+    /// use motews::{CloseCode, CloseFrame};
+    ///
+    /// let close = CloseFrame::new(CloseCode::GOING_AWAY, "restarting")?;
+    /// assert_eq!((close.code(), close.reason()), (CloseCode::GOING_AWAY, "restarting"));
+    /// # Ok::<(), motews::SendError>(())
+    /// ```
     ///
     /// # Errors
-    /// A body of one octet, a code not allowed on the wire, or a reason that is not UTF-8.
+    /// [`SendError::InvalidCloseCode`] if the code is not
+    /// [allowed on the wire](CloseCode::is_allowed_on_wire), and [`SendError::ReasonTooLong`] if the
+    /// reason has more than [`MAX_REASON_LEN`](Self::MAX_REASON_LEN) bytes.
+    // [CL09] [CL10] [CL19]
+    pub fn new(code: CloseCode, reason: &str) -> Result<Self, SendError> {
+        if !code.is_allowed_on_wire() {
+            return Err(SendError::InvalidCloseCode);
+        }
+        let mut body = ControlPayload::default();
+        if body.extend(&code.as_u16().to_be_bytes()) && body.extend(reason.as_bytes()) {
+            Ok(Self { body })
+        } else {
+            Err(SendError::ReasonTooLong)
+        }
+    }
+
+    /// Reads the body of a Close frame. Returns `None` if it is empty.
+    ///
+    /// # Errors
+    /// A body of one byte, a code not allowed on the wire, or a reason that is not UTF-8.
     // [CL01] [CL09] [CL10] [CL02]
     pub fn parse(body: ControlPayload) -> Result<Option<Self>, ProtocolViolation> {
         Self::check(body.as_bytes())?;

@@ -262,6 +262,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// The same the long way.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn next_event_by_state<'a>(
         &mut self,
         input: &mut &'a mut [u8],

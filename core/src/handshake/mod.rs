@@ -289,14 +289,18 @@ impl fmt::Display for ConfigError {
             Self::ReservedHeader => "a header that the handshake itself writes",
             Self::Subprotocol => "a subprotocol is no token, or is offered twice",
             Self::Extensions => "the extensions are malformed",
-            Self::NotOffered => "the client offered none",
+            Self::NotOffered => "the client does not offer this subprotocol or extension",
             Self::Status => "the status is not in 200..=999",
             Self::Entropy => "the source of nonces failed",
         })
     }
 }
 
-impl core::error::Error for ConfigError {}
+impl core::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        matches!(self, Self::Entropy).then_some(&EntropyError)
+    }
+}
 
 impl From<EntropyError> for ConfigError {
     fn from(_: EntropyError) -> Self {

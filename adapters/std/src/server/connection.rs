@@ -4,7 +4,6 @@ use core::fmt;
 use std::io;
 use std::sync::Arc;
 
-use core::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 use motews::role::Server;
@@ -13,13 +12,14 @@ use motews::{
     State,
 };
 
-use super::context::Context;
+use super::context::{Context, Held};
 use super::control::{OnDemand, check_close};
 use super::frame::{Frame, Packing};
 use super::id::PeerId;
 use super::outbox::{Next, Outbox, Place};
 use super::outgoing::{Outgoing, Tail};
 use super::packing::Codec;
+use super::reply::Delivered;
 use super::stream::{Stream, Tls};
 use crate::error::SendError;
 use crate::handshake::Reading;
@@ -29,6 +29,9 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Longer payloads are written from where they are, without a copy, in bytes.
 const COPY_LEN: usize = 16 * 1024;
+
+/// Longer replies do not wait for those of other connections, in bytes.
+const MAX_HELD: usize = 32 * 1024;
 
 /// How many messages of other threads, and how many bytes of them, are written to one connection
 /// before the others have their turn.
@@ -74,11 +77,9 @@ enum Link {
 
 /// What most connections do not have most of the time.
 #[derive(Default)]
-pub(super) struct Rare {
+pub(super) struct ColdState {
     /// The time of a connection that has no session yet, or never will.
     pub(super) pace: Option<Pace>,
-    /// Where the peer is, until the opening handshake is complete.
-    pub(super) address: Option<SocketAddr>,
     pub(super) reading: Option<Box<Reading>>,
     pub(super) subprotocol: Option<Box<str>>,
     pub(super) codec: Option<Box<Codec>>,
@@ -99,10 +100,9 @@ pub(super) struct Rare {
     pub(super) shuts_down: bool,
 }
 
-impl Rare {
+impl ColdState {
     fn is_empty(&self) -> bool {
         self.pace.is_none()
-            && self.address.is_none()
             && self.reading.is_none()
             && self.subprotocol.is_none()
             && self.codec.is_none()
@@ -120,7 +120,7 @@ impl Rare {
 pub(super) struct Core {
     pub(super) session: Session<Server, OnDemand>,
     pub(super) id: PeerId,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) cold: Option<Box<ColdState>>,
     pub(super) outgoing: Outgoing,
     pub(super) socket: TcpStream,
     pub(super) tls: Tls,
@@ -152,23 +152,16 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        socket: TcpStream,
-        tls: Tls,
-        address: SocketAddr,
-        id: PeerId,
-        context: &Context,
-    ) -> Self {
-        let rare = Rare {
+    pub(super) fn new(socket: TcpStream, tls: Tls, id: PeerId, context: &Context) -> Self {
+        let cold = ColdState {
             pace: Some(Pace::new(context.now)),
-            address: Some(address),
-            ..Rare::default()
+            ..ColdState::default()
         };
         let config = context.settings.config();
         Self {
             session: Session::new(Server, config, context.now),
             id,
-            rare: Some(Box::new(rare)),
+            cold: Some(Box::new(cold)),
             outgoing: Outgoing::default(),
             socket,
             tls,
@@ -185,14 +178,14 @@ impl Core {
         Stream::new(&self.socket, &mut self.tls)
     }
 
-    pub(super) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    pub(super) fn cold(&mut self) -> &mut ColdState {
+        self.cold.get_or_insert_default()
     }
 
     /// Lets go what is not needed any more.
     pub(super) fn tidy(&mut self) {
-        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
-            self.rare = None;
+        if self.cold.as_ref().is_some_and(|cold| cold.is_empty()) {
+            self.cold = None;
         }
     }
 
@@ -207,7 +200,7 @@ impl Core {
 
     /// Whether messages can be sent.
     pub(super) fn can_send(&self) -> bool {
-        self.is_quiet() && !self.outgoing.is_closing()
+        self.is_quiet() && !self.is_lost() && !self.outgoing.is_closing()
     }
 
     /// Whether messages flow, so that there is nothing to do but to wait for the peer.
@@ -217,10 +210,10 @@ impl Core {
 
     /// Whether the peer is not listened to, because it does not listen.
     pub(super) fn is_paused(&self, context: &Context) -> bool {
-        let limit = context.settings.limits.max_backlog / 2;
-        self.rare
+        let limit = context.settings.limits.backlog / 2;
+        self.cold
             .as_ref()
-            .is_some_and(|rare| !rare.input.is_empty())
+            .is_some_and(|cold| !cold.input.is_empty())
             || self.outgoing.holds_back(limit)
     }
 
@@ -232,6 +225,24 @@ impl Core {
         }
     }
 
+    /// Nothing can be written any more. What the peer has sent before is read first, in the turns that
+    /// it takes: its Close may be there, and is why it does not read.
+    pub(super) fn lose_output(&mut self, context: &mut Context, error: io::Error) {
+        if !self.is_open() {
+            return self.lose(error);
+        }
+        self.link = Link::Lost;
+        self.cold().error.get_or_insert(error);
+        self.outgoing.drop_all();
+        self.unread = true;
+        self.queue(context);
+    }
+
+    /// Whether it has failed for writing.
+    pub(super) fn is_lost(&self) -> bool {
+        self.link == Link::Lost
+    }
+
     /// The stream has failed.
     pub(super) fn lose(&mut self, error: io::Error) {
         self.link = Link::Lost;
@@ -241,7 +252,7 @@ impl Core {
             Phase::Failed => {}
             Phase::Response | Phase::Drain | Phase::Over => self.phase = Phase::Over,
         }
-        self.rare().error.get_or_insert(error);
+        self.cold().error.get_or_insert(error);
     }
 
     /// What others send through.
@@ -249,7 +260,7 @@ impl Core {
         if let Some(outbox) = self.outgoing.outbox() {
             return outbox.clone();
         }
-        let codec = self.rare.as_ref().and_then(|rare| rare.codec.as_ref());
+        let codec = self.cold.as_ref().and_then(|cold| cold.codec.as_ref());
         let window = codec.map(|codec| codec.window());
         let outbox = Arc::new(Outbox::new(self.id, context.inbox.clone(), window));
         if self.can_send() {
@@ -274,7 +285,7 @@ impl Core {
         }
         // Not the message itself: for a call, it would be put together in memory.
         let (kind, payload) = (message.kind(), message.as_bytes());
-        if (self.rare.is_some() || !self.outgoing.is_plain())
+        if !self.is_plain()
             && (self.must_queue(context, kind, payload, packing)?
                 || self.send_packed(context, kind, payload, packing)?)
         {
@@ -297,6 +308,48 @@ impl Core {
         self.put_frame(context, &header, payload)
     }
 
+    /// Whether a message may be sent from where it lies: nothing else is to be sent before it.
+    #[inline]
+    pub(super) fn may_reply(&self, context: &Context) -> bool {
+        self.is_plain() && context.cork.len() == 0 && !context.replies.is_sent()
+    }
+
+    /// Whether nothing is out of the ordinary.
+    #[inline]
+    const fn is_plain(&self) -> bool {
+        self.cold.is_none() && self.outgoing.is_plain()
+    }
+
+    /// Begins a reply that is sent from where the message lies.
+    #[inline]
+    pub(super) fn start_reply(
+        &mut self,
+        context: &mut Context,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
+        let header = self.session.start_frame(DataFrame {
+            kind: message.kind(),
+            fin: true,
+            compressed: false,
+            payload_len: message.as_bytes().len() as u64,
+        })?;
+        context.replies.send(&header);
+        Ok(())
+    }
+
+    /// Copies the replies into the cork, or writes them: something else comes behind them.
+    pub(super) fn copy_replies(&mut self, context: &mut Context, delivered: &Delivered<'_>) {
+        if context.replies.len() > 0 {
+            context.replies.clear();
+            self.put(context, delivered.replies);
+        }
+        let (header, len) = context.replies.take_header();
+        if len > 0 {
+            self.put(context, &header[..len]);
+            self.put(context, delivered.message);
+        }
+    }
+
     /// Checks the limit. Where messages wait in the outbox, this one queues behind them.
     #[inline(never)]
     fn must_queue(
@@ -309,7 +362,7 @@ impl Core {
         if !self.is_quiet() {
             return Err(SendError::Closed);
         }
-        let limit = context.settings.limits.max_backlog;
+        let limit = context.settings.limits.backlog;
         let frame = || Frame::answer(kind, packing, payload);
         match self.outgoing.place(limit, frame) {
             Place::Now => Ok(false),
@@ -366,7 +419,7 @@ impl Core {
     fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
         let packed = frame.packing() == Packing::Packed;
         if !packed
-            && self.rare.is_some()
+            && self.cold.is_some()
             && self.is_quiet()
             && let Ok(true) =
                 self.send_packed(context, frame.kind(), frame.payload(), frame.packing())
@@ -424,16 +477,16 @@ impl Core {
 
     #[inline]
     pub(super) fn has_codec(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.codec.is_some())
+        self.cold.as_ref().is_some_and(|cold| cold.codec.is_some())
     }
 
     fn codec(&mut self) -> Option<&mut Codec> {
-        self.rare.as_mut()?.codec.as_deref_mut()
+        self.cold.as_mut()?.codec.as_deref_mut()
     }
 
     #[cfg(feature = "deflate")]
     pub(super) fn traffic(&self) -> Option<crate::Traffic> {
-        Some(self.rare.as_ref()?.codec.as_ref()?.traffic())
+        Some(self.cold.as_ref()?.codec.as_ref()?.traffic())
     }
 
     /// Begins the closing handshake, behind all that was accepted before. What waits leaves in the
@@ -458,13 +511,13 @@ impl Core {
 
     /// The handler has failed.
     pub(super) fn fail(&mut self, code: CloseCode) {
-        self.rare().muted = true;
+        self.cold().muted = true;
         // It may be closing already.
         let _ = self.close(code, "");
     }
 
-    /// What an error of the handler means.
-    pub(super) fn judge(&mut self, error: &SendError) {
+    /// The handler has failed with this error.
+    pub(super) fn fail_with(&mut self, error: &SendError) {
         match error {
             SendError::Closed => {}
             error if error.is_would_block() => self.fail(CloseCode::TRY_AGAIN_LATER),
@@ -474,7 +527,7 @@ impl Core {
 
     // ---- writing ----
 
-    /// Writes a part of the handshake.
+    /// Writes bytes that are in their frames already, or need none.
     pub(super) fn put(&mut self, context: &mut Context, bytes: &[u8]) {
         if !context.cork.push(bytes) {
             self.write_out(context, Tail::Bytes(bytes));
@@ -515,8 +568,41 @@ impl Core {
         self.note_sent(context, flushed);
     }
 
+    /// Writes replies from where they lie. The cork is empty then.
+    pub(super) fn write_replies(&mut self, context: &mut Context, replies: &[u8]) {
+        self.write_out(context, Tail::Bytes(replies));
+    }
+
+    /// Whether what it sends may wait for the end of this round: there is nothing else to do.
+    #[inline]
+    pub(super) fn may_hold(&mut self, context: &Context) -> bool {
+        let len = context.replies.len() + context.cork.len();
+        context.may_hold
+            && (1..=MAX_HELD).contains(&len)
+            && self.is_plain()
+            && self.is_quiet()
+            && self.link != Link::Lost
+            && !self.session.wants_transmit()
+            && !self.stream().owes()
+    }
+
+    /// Has what it sends wait for the end of this round.
+    #[inline]
+    pub(super) fn hold(&mut self, context: &mut Context) {
+        // One of them is empty.
+        let held = if context.cork.len() > 0 {
+            Held::InCork(context.cork.hold())
+        } else {
+            let range = context.replies.range();
+            context.replies.clear();
+            context.used = range.end;
+            Held::InBuffer(range)
+        };
+        context.held.push((self.id, held));
+    }
+
     /// There is room: writes what waits.
-    pub(super) fn write_waiting(&mut self, context: &Context) {
+    pub(super) fn write_waiting(&mut self, context: &mut Context) {
         let stream = &mut Stream::new(&self.socket, &mut self.tls);
         let resumed = self.outgoing.resume(stream);
         self.note_sent(context, resumed);
@@ -524,23 +610,23 @@ impl Core {
 
     /// Tells who watches the time what the socket has taken, and has an event tell when there is
     /// room for what it has not.
-    fn note_sent(&mut self, context: &Context, sent: io::Result<usize>) {
+    fn note_sent(&mut self, context: &mut Context, sent: io::Result<usize>) {
         let taken = match sent {
             Ok(taken) => taken,
-            Err(error) => return self.lose(error),
+            Err(error) => return self.lose_output(context, error),
         };
         let left = self.outgoing.begun();
         let (now, timeouts) = (context.now, &context.settings.timeouts);
         if self.phase == Phase::Session {
             self.session.sent(now, timeouts, taken, left);
-        } else if let Some(pace) = self.rare.as_mut().and_then(|rare| rare.pace.as_mut()) {
+        } else if let Some(pace) = self.cold.as_mut().and_then(|cold| cold.pace.as_mut()) {
             pace.sent(now, timeouts, taken, left);
         }
         if left > 0 && self.link == Link::Free {
             let token = Token(self.id.slot());
             match context.registry.reregister(&mut self.socket, token, BOTH) {
                 Ok(()) => self.link = Link::Armed,
-                Err(error) => self.lose(error),
+                Err(error) => self.lose_output(context, error),
             }
         }
     }
@@ -549,13 +635,13 @@ impl Core {
     pub(super) fn end_half(&mut self, context: &mut Context) {
         match self.stream().shutdown() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.rare().shuts_down = true;
+                self.cold().shuts_down = true;
                 self.flush(context);
             }
             // If it fails, the stream has ended already.
             _ => {
-                if let Some(rare) = &mut self.rare {
-                    rare.shuts_down = false;
+                if let Some(cold) = &mut self.cold {
+                    cold.shuts_down = false;
                 }
             }
         }
@@ -591,9 +677,9 @@ impl Core {
 
     /// Keeps input for later.
     pub(super) fn stash(&mut self, input: &[u8]) {
-        let rare = self.rare();
-        rare.input = input.to_vec();
-        rare.decoded = 0;
+        let cold = self.cold();
+        cold.input = input.to_vec();
+        cold.decoded = 0;
     }
 
     /// Appends a part of a message, and returns whether it is whole now. Room is made for what has
@@ -604,26 +690,26 @@ impl Core {
         context: &mut Context,
         chunk: Chunk<'_>,
     ) -> Result<bool, ProtocolViolation> {
-        let rare = self.rare.get_or_insert_default();
+        let cold = self.cold.get_or_insert_default();
         if chunk.first {
-            rare.message = context.spare();
+            cold.message = context.spare();
         }
-        if let Some(codec) = &mut rare.codec {
-            let before = rare.message.len();
+        if let Some(codec) = &mut cold.codec {
+            let before = cold.message.len();
             let least = match chunk.compressed {
                 true => WORK_OF_ONE + WORK_OF_A_BYTE * chunk.bytes.len(),
                 false => 0,
             };
-            let appended = codec.append(chunk, &mut rare.message);
-            context.turn.work += (rare.message.len() - before).max(least);
+            let appended = codec.append(chunk, &mut cold.message);
+            context.turn.work += (cold.message.len() - before).max(least);
             return appended;
         }
         if chunk.first {
             // The next part comes soon, and is often small.
             let len = chunk.bytes.len();
-            rare.message.reserve(len + len / 2);
+            cold.message.reserve(len + len / 2);
         }
-        rare.message.extend_from_slice(chunk.bytes);
+        cold.message.extend_from_slice(chunk.bytes);
         Ok(chunk.last)
     }
 }

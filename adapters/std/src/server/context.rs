@@ -1,6 +1,9 @@
 //! What the connections of a loop share.
 
 use core::fmt;
+use core::net::SocketAddr;
+use core::ops::Range;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mio::Registry;
@@ -9,6 +12,7 @@ use motews::Millis;
 use super::cork::Cork;
 use super::id::PeerId;
 use super::inbox::Inbox;
+use super::reply::Replies;
 use super::settings::Settings;
 use super::socket::Turn;
 
@@ -17,35 +21,69 @@ use super::socket::Turn;
 const MAX_SPARE: usize = 4;
 const MAX_SPARE_LEN: usize = 256 * 1024;
 
+/// Where what a connection sends is held.
+#[derive(Debug)]
+pub(super) enum Held {
+    InCork(Range<usize>),
+    InBuffer(Range<usize>),
+}
+
 /// What the connections of a loop share.
 pub(super) struct Context {
     pub(super) cork: Cork,
+    pub(super) replies: Replies,
+    /// What waits for the end of this round of events to be written.
+    pub(super) held: Vec<(PeerId, Held)>,
+    /// Where what is held ends in the receive buffer: the next connection is read behind it.
+    pub(super) used: usize,
+    /// Whether it may: not for a connection that does more in this round.
+    pub(super) may_hold: bool,
     pub(super) now: Millis,
     pub(super) turn: Turn,
     /// Buffers for messages that come in parts.
     spare: Vec<Vec<u8>>,
     /// Connections that want to be looked at again.
     pub(super) later: Vec<PeerId>,
-    /// One of them is ending, so the deadlines are to be looked at soon.
-    pub(super) ending: bool,
+    /// Connections that are ending, whose deadlines are to be looked at soon.
+    pub(super) ending: BTreeSet<PeerId>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
     pub(super) registry: Registry,
+    /// Where the peers are, by slot: apart, since few ask for it.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Context {
     pub(super) fn new(inbox: Arc<Inbox>, settings: Arc<Settings>, registry: Registry) -> Self {
         Self {
             cork: Cork::new(),
+            replies: Replies::default(),
+            held: Vec::new(),
+            used: 0,
+            may_hold: false,
             now: Millis(0),
             turn: Turn::default(),
             spare: Vec::new(),
             later: Vec::new(),
-            ending: false,
+            ending: BTreeSet::new(),
             inbox,
             settings,
             registry,
+            addresses: Vec::new(),
         }
+    }
+
+    /// Keeps the address of the peer of a new connection.
+    pub(super) fn set_address(&mut self, id: PeerId, address: SocketAddr) {
+        match self.addresses.get_mut(id.slot()) {
+            Some(kept) => *kept = address,
+            // Slots are taken in order, until one is free again.
+            None => self.addresses.push(address),
+        }
+    }
+
+    pub(super) fn address(&self, id: PeerId) -> SocketAddr {
+        self.addresses[id.slot()]
     }
 
     /// An empty buffer for a message.

@@ -11,14 +11,16 @@ use std::time::Instant;
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker};
 use motews::pace::DRAIN;
 
 use motews::{Millis, Timeouts};
 use slab::Slab;
+use socket2::Socket;
 
 use super::connection::Slot;
-use super::context::Context;
+use super::context::{Context, Held};
+use super::cork::HELD_LEN;
 use super::handler::Handler;
 use super::id::PeerId;
 use super::inbox::{Inbox, set_in_loop};
@@ -45,46 +47,13 @@ const MAX_ACCEPTS: usize = 256;
 /// How long nothing is accepted after the operating system, or the limit, did not let us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. And while
-/// connections are ending, an eighth of the time that the peer has to end TCP.
+/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. Those of
+/// connections that are ending, in an eighth of the time that the peer has to end TCP.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 const ENDING_SWEEP: Duration = Duration::from_millis(DRAIN as u64 / 8);
 
 /// The time is counted in milliseconds.
 const MIN_TIMER: Duration = Duration::from_millis(1);
-
-/// A loop that does not run yet.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    poll: Poll,
-    registry: Registry,
-    listener: TcpListener,
-    inbox: Arc<Inbox>,
-}
-
-impl Waiting {
-    pub(super) fn new(mut listener: TcpListener, settings: &Settings) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let inbox = Inbox::new(waker, settings.limits.max_backlog);
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self {
-            registry: poll.registry().try_clone()?,
-            poll,
-            listener,
-            inbox: Arc::new(inbox),
-        })
-    }
-
-    pub(super) const fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
-    }
-
-    pub(super) const fn listener(&self) -> &TcpListener {
-        &self.listener
-    }
-}
 
 /// Whether connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,32 +85,47 @@ pub(super) struct EventLoop<H: Handler> {
     now: Duration,
     sweep: Option<Duration>,
     next_sweep: Option<Duration>,
+    /// When those that are ending are looked at.
+    next_ending: Option<Duration>,
     timer: Option<Duration>,
     next_timer: Option<Duration>,
 }
 
 impl<H: Handler> EventLoop<H> {
-    pub(super) fn new(waiting: Waiting, index: usize, shared: Arc<Shared>, handler: H) -> Self {
+    pub(super) fn new(
+        listener: Socket,
+        index: usize,
+        shared: Arc<Shared>,
+        handler: H,
+    ) -> io::Result<Self> {
         let settings = shared.settings.clone();
         let timer = handler.timer().map(|timer| timer.max(MIN_TIMER));
-        Self {
+        let mut listener = TcpListener::from_std(listener.into());
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(registry, WAKER)?;
+        let inbox = Arc::new(Inbox::new(waker, settings.limits.backlog));
+        shared.add(inbox.clone());
+        Ok(Self {
             sweep: sweep(&settings),
-            context: Context::new(waiting.inbox, settings, waiting.registry),
+            context: Context::new(inbox, settings, registry.try_clone()?),
             handler,
             shared,
             index,
-            poll: waiting.poll,
-            listener: Some(waiting.listener),
+            poll,
+            listener: Some(listener),
             accepting: Accepting::Now,
             slots: Slab::new(),
-            number: 0,
-            buffer: vec![0; READ_LEN].into_boxed_slice(),
+            number: 1,
+            buffer: vec![0; HELD_LEN + READ_LEN].into_boxed_slice(),
             epoch: Instant::now(),
             now: Duration::ZERO,
             next_sweep: None,
+            next_ending: None,
             timer,
             next_timer: None,
-        }
+        })
     }
 
     pub(super) fn run(&mut self) -> io::Result<()> {
@@ -190,6 +174,8 @@ impl<H: Handler> EventLoop<H> {
                     Token(key) => self.handle(key, event),
                 }
             }
+            self.write_held();
+            self.context.may_hold = false;
             self.visit(&mut ready, Slot::turn);
             self.context.inbox.take(&mut ready);
             self.visit(&mut ready, Slot::resume);
@@ -212,10 +198,16 @@ impl<H: Handler> EventLoop<H> {
             _ => None,
         };
         let stop = self.shared.stop().and_then(|stop| self.stop_at(stop));
-        [accept, self.next_sweep, self.next_timer, stop]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            accept,
+            self.next_sweep,
+            self.next_ending,
+            self.next_timer,
+            stop,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn stop_at(&self, stop: Stop) -> Option<Duration> {
@@ -230,6 +222,7 @@ impl<H: Handler> EventLoop<H> {
         };
         let (handler, context) = (&mut self.handler, &mut self.context);
         context.turn.work = 0;
+        context.may_hold = true;
         if event.is_writable() {
             slot.writable(handler, context, &mut self.buffer);
         }
@@ -245,6 +238,33 @@ impl<H: Handler> EventLoop<H> {
         if slot.core.is_over() {
             self.remove(key);
         }
+        // So the next one has the room that it would have alone.
+        if self.context.used > HELD_LEN || self.context.cork.held_len() > HELD_LEN {
+            self.write_held();
+        }
+    }
+
+    /// Writes what is held. To read several connections and then to write to all of them keeps the code
+    /// of the kernel in the cache.
+    fn write_held(&mut self) {
+        let context = &mut self.context;
+        let mut held = core::mem::take(&mut context.held);
+        for (id, held) in held.drain(..) {
+            let slot = self.slots.get_mut(id.slot());
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            match held {
+                Held::InCork(range) => {
+                    context.cork.go_back(range);
+                    slot.core.flush(context);
+                }
+                Held::InBuffer(range) => slot.core.write_replies(context, &self.buffer[range]),
+            }
+        }
+        context.held = held;
+        context.used = 0;
+        context.cork.go_back(0..0);
     }
 
     /// Calls `visit` for each of these that is still there.
@@ -302,7 +322,7 @@ impl<H: Handler> EventLoop<H> {
             };
             // Counted first: the other loops accept as well.
             let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-            let full = before >= self.shared.settings.limits.max_connections
+            let full = before >= self.shared.settings.limits.connections
                 || self.slots.len() >= PeerId::MAX_SLOTS;
             let accepted = if full { None } else { Some(listener.accept()) };
             let Some(accepted) = accepted else {
@@ -351,7 +371,8 @@ impl<H: Handler> EventLoop<H> {
         registry.register(&mut socket, token, Interest::READABLE)?;
         let id = PeerId::new(self.number, self.index, entry.key());
         self.number = self.number.wrapping_add(1);
-        entry.insert(Slot::new(socket, tls, address, id, &self.context));
+        self.context.set_address(id, address);
+        entry.insert(Slot::new(socket, tls, id, &self.context));
         if self.next_sweep.is_none() {
             self.next_sweep = self.sweep.map(|sweep| self.now + sweep);
         }
@@ -385,7 +406,6 @@ impl<H: Handler> EventLoop<H> {
             let _ = catch_unwind(AssertUnwindSafe(|| handler.on_timer(peers)));
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
-            self.context.ending = false;
             self.sweep_all();
             self.next_sweep = if self.slots.is_empty() {
                 None
@@ -393,9 +413,27 @@ impl<H: Handler> EventLoop<H> {
                 self.sweep.map(|sweep| now + sweep)
             };
         }
-        if core::mem::take(&mut self.context.ending) {
-            let soon = now + ENDING_SWEEP;
-            self.next_sweep = Some(self.next_sweep.map_or(soon, |at| at.min(soon)));
+        if self.next_ending.is_some_and(|at| at <= now) {
+            self.next_ending = None;
+            self.sweep_ending();
+        }
+        if self.next_ending.is_none() && !self.context.ending.is_empty() {
+            self.next_ending = Some(now + ENDING_SWEEP);
+        }
+    }
+
+    /// Looks at the deadlines of those that are ending: the others cost nothing.
+    fn sweep_ending(&mut self) {
+        for id in core::mem::take(&mut self.context.ending) {
+            let key = id.slot();
+            let slot = self.slots.get_mut(key);
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            slot.sweep(&mut self.handler, &mut self.context);
+            if slot.core.is_over() {
+                self.remove(key);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use super::connection::{Core, Slot};
 use super::context::Context;
 use super::frame::Packing;
 use super::id::PeerId;
+use super::reply::Delivered;
 use super::sender::PeerSender;
 use crate::error::SendError;
 use crate::message::AsMessage;
@@ -23,14 +24,18 @@ pub struct Peer<'a, D = ()> {
     pub(super) core: &'a mut Core,
     pub(super) context: &'a mut Context,
     pub(super) data: &'a mut D,
+    /// There if replies are written from where the messages lie.
+    pub(super) delivered: Option<&'a Delivered<'a>>,
 }
 
 impl<D> Peer<'_, D> {
     /// Sends a message. Never waits: what the operating system does not take now is kept.
     ///
-    /// While more than half of [`Limits::max_backlog`](crate::Limits::max_backlog) waits, no message
-    /// of this peer is read. So a handler that sends a bounded amount for each message, at most half
-    /// the limit, needs no flow control of its own. What others send to this peer, through a
+    /// Reading from this peer pauses while more than half of
+    /// [`ServerLimits::backlog`](crate::ServerLimits::backlog) waits. So a handler that sends at most
+    /// half the limit for each message needs no flow control of its own. In
+    /// [`on_timer`](crate::Handler::on_timer) no such pause helps: look at
+    /// [`buffered_amount`](Self::buffered_amount) there. What others send to this peer, through a
     /// [`Hub`](crate::Hub) or a [`PeerSender`], does not count against the handler.
     ///
     /// # Errors
@@ -39,8 +44,14 @@ impl<D> Peer<'_, D> {
     /// already; nothing was taken then.
     #[inline]
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
-        self.core
-            .send(self.context, message.as_message(), Packing::Allowed)
+        let message = message.as_message();
+        if let Some(delivered) = self.delivered {
+            if delivered.is(message.as_bytes()) && self.core.may_reply(self.context) {
+                return self.core.start_reply(self.context, message);
+            }
+            self.core.copy_replies(self.context, delivered);
+        }
+        self.core.send(self.context, message, Packing::Allowed)
     }
 
     /// The same as it is, where others are compressed: see
@@ -51,6 +62,9 @@ impl<D> Peer<'_, D> {
     // [PD30]
     #[cfg(feature = "deflate")]
     pub fn send_uncompressed(&mut self, message: impl AsMessage) -> Result<(), SendError> {
+        if let Some(delivered) = self.delivered {
+            self.core.copy_replies(self.context, delivered);
+        }
         self.core
             .send(self.context, message.as_message(), Packing::Plain)
     }
@@ -71,12 +85,17 @@ impl<D> Peer<'_, D> {
         self.core.id
     }
 
-    /// The peer's address.
-    ///
-    /// # Errors
-    /// Those of the operating system, which does not know it any more when the peer has left.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.core.socket.peer_addr()
+    /// The peer's address, as it was when the connection was accepted.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.context.address(self.core.id)
+    }
+
+    /// The reason in the peer's Close, for people who look for a fault: in
+    /// [`Handler::on_close`](crate::Handler::on_close), and empty before.
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        self.core.cold.as_ref().map_or("", |cold| &cold.reason)
     }
 
     /// Returns the error of the operating system, or of TLS, that ended the connection: in
@@ -84,13 +103,13 @@ impl<D> Peer<'_, D> {
     /// [`Ended::Lost`](crate::Ended::Lost).
     #[must_use]
     pub fn error(&self) -> Option<&io::Error> {
-        self.core.rare.as_ref()?.error.as_ref()
+        self.core.cold.as_ref()?.error.as_ref()
     }
 
     /// The subprotocol, if there is one.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.core.rare.as_ref()?.subprotocol.as_deref()
+        self.core.cold.as_ref()?.subprotocol.as_deref()
     }
 
     /// What was received and sent so far, and what it was compressed to; `None` where nothing was
@@ -113,10 +132,12 @@ impl<D> Peer<'_, D> {
     }
 
     /// How much waits to be written, in bytes of the memory that it takes: what
-    /// [`Limits::max_backlog`](crate::Limits::max_backlog) bounds.
+    /// [`ServerLimits::backlog`](crate::ServerLimits::backlog) bounds.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.context.cork.len() + self.core.outgoing.cost()
+        let replies = &self.context.replies;
+        let replies = replies.len() + replies.sent_len();
+        self.context.cork.len() + replies + self.core.outgoing.cost()
     }
 
     /// Whether messages can be sent.
@@ -165,6 +186,7 @@ impl<D> Peers<'_, D> {
                     core: &mut *core,
                     context: &mut *self.context,
                     data,
+                    delivered: None,
                 });
             }));
             if called.is_err() {

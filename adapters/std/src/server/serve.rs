@@ -1,6 +1,7 @@
 //! What happens to a connection, and what its handler is told of it.
 
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::panic::AssertUnwindSafe;
 use std::io;
 use std::panic::catch_unwind;
@@ -16,23 +17,17 @@ use super::handler::Handler;
 use super::id::PeerId;
 use super::packing::Codec;
 use super::peer::Peer;
+use super::reply::{Delivered, MIN_LEN};
 use super::stream::Tls;
-use crate::error::AcceptError;
+use crate::error::{AcceptError, SendError};
 use crate::handshake::{Answer, Reading, SERVER_ERROR};
-use crate::outcome::Outcome;
 
 /// How often in a row one connection is read before the others have their turn.
 const MAX_READS: usize = 2;
 
-impl<D: Default> Slot<D> {
-    pub(super) fn new(
-        socket: TcpStream,
-        tls: Tls,
-        address: SocketAddr,
-        id: PeerId,
-        context: &Context,
-    ) -> Self {
-        let core = Core::new(socket, tls, address, id, context);
+impl<D> Slot<D> {
+    pub(super) fn new(socket: TcpStream, tls: Tls, id: PeerId, context: &Context) -> Self {
+        let core = Core::new(socket, tls, id, context);
         Self { core, data: None }
     }
 
@@ -68,21 +63,29 @@ impl<D: Default> Slot<D> {
             if self.core.is_paused(context) || self.core.is_over() {
                 return;
             }
-            match self.core.stream().read(buffer, &mut context.turn) {
+            let start = context.used;
+            let room = &mut buffer[start..];
+            match self.core.stream().read(room, &mut context.turn) {
                 Ok(Some(0)) => {
                     self.core.unread = false;
                     self.end(handler, context);
                     return;
                 }
                 Ok(Some(len)) => {
-                    let input = &mut buffer[..len];
-                    let rest = self.receive(handler, context, input);
+                    let range = start..start + len;
+                    let rest = self.receive(handler, context, buffer, range.clone());
                     if rest > 0 {
-                        self.core.stash(&input[len - rest..]);
+                        self.core.stash(&buffer[range.end - rest..range.end]);
                     }
-                    self.settle(handler, context);
-                    if len < buffer.len() && !ended && self.core.stream().is_drained_by_short_read()
-                    {
+                    let is_drained = range.end < buffer.len()
+                        && !ended
+                        && self.core.stream().is_drained_by_short_read();
+                    if is_drained && self.core.may_hold(context) {
+                        self.core.hold(context);
+                    } else {
+                        self.settle_replies(handler, context, buffer);
+                    }
+                    if is_drained && !self.core.is_lost() {
                         self.core.unread = false;
                         return;
                     }
@@ -91,6 +94,10 @@ impl<D: Default> Slot<D> {
                 Ok(None) => self.settle(handler, context),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.core.unread = false;
+                    if self.core.is_lost() {
+                        // Nothing more is there, and nothing can be answered.
+                        self.end(handler, context);
+                    }
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -114,6 +121,8 @@ impl<D: Default> Slot<D> {
         if self.core.outgoing.is_written() {
             return;
         }
+        // What is read now must not be overtaken by what this event lets be read after it.
+        context.may_hold = false;
         self.core.write_waiting(context);
         // A ping or a Close may have waited for that.
         self.go_on(handler, context);
@@ -143,22 +152,23 @@ impl<D: Default> Slot<D> {
         self.core.write_outbox(context);
         self.settle(handler, context);
         // What was read before comes first.
-        let limit = context.settings.limits.max_backlog / 4;
+        let limit = context.settings.limits.backlog / 4;
         if waits || self.core.outgoing.holds_back(limit) {
             return;
         }
-        if let Some(rare) = &mut self.core.rare
-            && !rare.input.is_empty()
+        if let Some(cold) = &mut self.core.cold
+            && !cold.input.is_empty()
         {
-            let mut input = core::mem::take(&mut rare.input);
-            let decoded = rare.decoded;
-            let rest = self.receive(handler, context, &mut input[decoded..]);
+            let mut input = core::mem::take(&mut cold.input);
+            let decoded = cold.decoded;
+            let range = decoded..input.len();
+            let rest = self.receive(handler, context, &mut input, range);
+            self.settle_replies(handler, context, &input);
             if rest > 0 {
-                let rare = self.core.rare();
-                rare.decoded = input.len() - rest;
-                rare.input = input;
+                let cold = self.core.cold();
+                cold.decoded = input.len() - rest;
+                cold.input = input;
             }
-            self.settle(handler, context);
         }
         if self.core.unread && !self.core.outgoing.holds_back(limit) {
             self.read(handler, context, buffer, true);
@@ -174,14 +184,14 @@ impl<D: Default> Slot<D> {
         self.go_on(handler, context);
     }
 
-    /// The stream has failed.
+    /// An event says that the stream has failed.
     pub(super) fn failed<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
         error: io::Error,
     ) {
-        self.core.lose(error);
+        self.core.lose_output(context, error);
         self.settle(handler, context);
     }
 
@@ -189,9 +199,11 @@ impl<D: Default> Slot<D> {
     fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         match core.phase {
+            // What was read as the end may be the failure, if writing has met that before.
+            Phase::Session if core.is_lost() => core.session.lost(),
             Phase::Session => core.session.receive_eof(),
             // It may still read.
-            Phase::Response => core.rare().ended = true,
+            Phase::Response => core.cold().ended = true,
             _ => core.lose(io::ErrorKind::UnexpectedEof.into()),
         }
         self.settle(handler, context);
@@ -242,52 +254,54 @@ impl<D: Default> Slot<D> {
 
     // ---- receiving ----
 
-    /// Takes `input`, and returns how much of it, at its end, is to be taken later.
+    /// Takes what is in the part `range` of `buffer`, and returns how much of it, at its end, is to be
+    /// taken later.
     #[inline]
     fn receive<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
-        input: &mut [u8],
+        buffer: &mut [u8],
+        range: Range<usize>,
     ) -> usize {
-        let mut rest = input;
+        let Range { start: mut at, end } = range;
         if self.core.phase == Phase::Request {
-            rest = self.receive_request(handler, context, rest);
+            at = end - self.receive_request(handler, context, &buffer[at..end]);
         }
         if !self.core.is_open() {
             return 0;
         }
         self.core.session.received(context.now);
+        let buffer = &mut buffer[..end];
         loop {
-            let len = rest.len();
-            let mut left = 0;
             let received = catch_unwind(AssertUnwindSafe(|| {
-                self.receive_messages(handler, context, &mut *rest, &mut left)
+                self.receive_messages(handler, context, &mut *buffer, &mut at)
             }));
-            if let Ok(left) = received {
-                return left;
+            if received.is_ok() {
+                return end - at;
             }
-            // The handler gets nothing more; but the peer's Close may be in what is left.
+            // The handler gets nothing more; but the peer's Close may be in what is left. What it has
+            // sent before it panicked is sent.
             self.core.fail(CloseCode::INTERNAL_ERROR);
-            rest = rest.split_at_mut(len - left).1;
+            if context.replies.is_sent() {
+                context.replies.append(buffer);
+            }
         }
     }
 
-    /// Decodes `input` until its end, or until the answers are not read, and returns how much is
-    /// left: in `left`, if the handler panics.
+    /// Decodes `buffer` from `at` on, until its end or until the answers are not read.
     #[inline]
     fn receive_messages<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
-        mut input: &mut [u8],
-        left: &mut usize,
-    ) -> usize {
-        let Some(data) = &mut self.data else {
-            return 0;
-        };
-        let core = &mut self.core;
-        while !input.is_empty() {
+        buffer: &mut [u8],
+        at: &mut usize,
+    ) {
+        let (core, data) = (&mut self.core, &mut self.data);
+        while *at < buffer.len() {
+            let (before, mut input) = buffer.split_at_mut(*at);
+            let len = input.len();
             match core.session.next_event(&mut input) {
                 // Read where it lies: a chunk that is passed on as a whole is first copied.
                 Ok(Some(Event::Data(Chunk {
@@ -297,63 +311,81 @@ impl<D: Default> Slot<D> {
                     last: true,
                     ..
                 }))) if !core.has_codec() => {
-                    *left = input.len();
-                    deliver(handler, core, context, data, kind, bytes);
+                    *at += len - input.len();
+                    let in_place;
+                    let mut delivered = None;
+                    if bytes.len() >= MIN_LEN || context.replies.len() > 0 {
+                        let replies = &before[context.replies.range()];
+                        let start = *at - bytes.len();
+                        context.replies.deliver(start, bytes.len());
+                        in_place = Delivered::new(start - before.len(), bytes, replies);
+                        delivered = Some(&in_place);
+                    }
+                    deliver(handler, core, context, data, kind, bytes, delivered);
+                    if context.replies.is_sent() {
+                        context.replies.append(buffer);
+                    }
                 }
                 Ok(Some(Event::Data(chunk))) => {
-                    *left = input.len();
-                    deliver_assembled(handler, core, context, data, chunk);
+                    *at += len - input.len();
+                    let delivered = Delivered::after(&before[context.replies.range()]);
+                    deliver_assembled(handler, core, context, data, chunk, &delivered);
                 }
-                Ok(Some(Event::Ping(_))) => {
-                    core.transmit(context);
-                    continue;
-                }
-                Ok(Some(Event::Close(close))) => {
-                    if let Some(close) = close.filter(|close| !close.reason().is_empty()) {
-                        core.rare().reason = close.reason().to_owned();
+                Ok(Some(event)) => {
+                    *at += len - input.len();
+                    match event {
+                        Event::Ping(_) => {
+                            let replies = &before[context.replies.range()];
+                            core.copy_replies(context, &Delivered::after(replies));
+                            core.transmit(context);
+                        }
+                        Event::Close(Some(close)) if !close.reason().is_empty() => {
+                            core.cold().reason = close.reason().to_owned();
+                        }
+                        _ => {}
                     }
                     continue;
                 }
-                Ok(Some(_)) => continue,
                 // What is owed after a violation is sent by `settle`.
-                Ok(None) | Err(_) => return 0,
+                Ok(None) | Err(_) => {
+                    *at = buffer.len();
+                    return;
+                }
             }
-            if (core.rare.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
-                return input.len();
+            if (core.cold.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
+                return;
             }
-            if context.turn.work > MAX_WORK && !input.is_empty() {
+            if context.turn.work > MAX_WORK && *at < buffer.len() {
                 core.queue(context);
-                return input.len();
+                return;
             }
         }
-        0
     }
 
-    /// Reads a request, and returns what comes after it.
-    fn receive_request<'a, H: Handler<Data = D>>(
+    /// Reads a request, and returns how much comes after it.
+    fn receive_request<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
-        input: &'a mut [u8],
-    ) -> &'a mut [u8] {
+        mut input: &[u8],
+    ) -> usize {
         let settings = context.settings.clone();
-        let rare = self.core.rare();
-        let mut reading = rare
+        let address = context.address(self.core.id);
+        let cold = self.core.cold();
+        let mut reading = cold
             .reading
             .take()
-            .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
-        let mut rest = &*input;
-        let Some(judged) = reading.read(&mut rest, &settings.builder) else {
-            rare.reading = Some(reading);
-            return &mut [];
+            .unwrap_or_else(|| Box::new(Reading::new(&settings.handshake)));
+        let Some(judged) = reading.read(&mut input, &settings.handshake) else {
+            cold.reading = Some(reading);
+            return 0;
         };
-        let address = rare.address.take();
-        let pace = rare.pace.take().unwrap_or(Pace::new(context.now));
-        let start = input.len() - rest.len();
+        reading.request.address = Some(address);
+        let pace = cold.pace.take().unwrap_or(Pace::new(context.now));
         let mut out = Vec::new();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let callback = |request: &_| handler.on_request(request);
-            reading.answer(judged, callback, &settings.builder, &mut out)
+            reading.answer(judged, callback, &settings.handshake, &mut out)
         }));
         let subprotocol = match answered {
             Ok(Answer::Accept(subprotocol)) => subprotocol,
@@ -367,50 +399,66 @@ impl<D: Default> Slot<D> {
                 };
                 let mut pace = pace;
                 pace.responding(context.now);
-                self.core.rare().pace = Some(pace);
+                self.core.cold().pace = Some(pace);
                 self.core.phase = Phase::Response;
                 self.core.put(context, &out);
                 // What the handler has answered by itself is no failure.
                 if !matches!(error, AcceptError::Answered(_)) {
-                    report(handler, address, &error);
+                    report(handler, Some(address), &error);
                 }
-                return &mut [];
+                return 0;
             }
         };
         let mut config = settings.config();
-        let limit = settings.limits.max_message_len;
+        let limit = usize::try_from(settings.limits.message).unwrap_or(usize::MAX);
         if let Some((codec, agreed)) = Codec::agreed(&reading, limit) {
             config = agreed;
-            self.core.rare().codec = Some(codec);
+            self.core.cold().codec = Some(codec);
         }
         self.core.session = Session::with_pace(Server, config, pace, context.now);
         self.core.phase = Phase::Session;
         self.core.put(context, &out);
         if let Some(subprotocol) = subprotocol {
-            self.core.rare().subprotocol = Some(subprotocol.into_boxed_str());
+            self.core.cold().subprotocol = Some(subprotocol.into_boxed_str());
         }
         // The next message takes the short way, if nothing else is kept.
         self.core.tidy();
         let core = &mut self.core;
-        let slot_data = &mut self.data;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let data = slot_data.insert(D::default());
             let peer = &mut Peer {
                 core: &mut *core,
                 context: &mut *context,
-                data,
+                data: &mut (),
+                delivered: None,
             };
-            if let Err(error) = handler.on_open(peer, &reading.request) {
-                peer.core.judge(&error);
-            }
+            handler.on_open(peer, &reading.request)
         }));
-        if opened.is_err() {
-            self.core.fail(CloseCode::INTERNAL_ERROR);
+        match opened {
+            Ok(Ok(data)) => self.data = Some(data),
+            // There is nothing to give a message with, even if the application closed it by itself.
+            Ok(Err(SendError::Closed)) => self.core.fail(CloseCode::NORMAL),
+            Ok(Err(error)) => self.core.fail_with(&error),
+            Err(_) => self.core.fail(CloseCode::INTERNAL_ERROR),
         }
-        &mut input[start..]
+        input.len()
     }
 
     // ---- after each ----
+
+    /// Writes the replies that lie in `buffer`, and the rest as [`settle`](Self::settle).
+    pub(super) fn settle_replies<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &[u8],
+    ) {
+        let range = context.replies.range();
+        if !range.is_empty() {
+            context.replies.clear();
+            self.core.write_replies(context, &buffer[range]);
+        }
+        self.settle(handler, context);
+    }
 
     /// Writes what was gathered, and goes on with the end of the connection if it has begun.
     pub(super) fn settle<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
@@ -426,7 +474,7 @@ impl<D: Default> Slot<D> {
     }
 
     fn tidy(&mut self) {
-        if self.core.rare.is_some() {
+        if self.core.cold.is_some() {
             self.core.tidy();
         }
     }
@@ -440,22 +488,27 @@ impl<D: Default> Slot<D> {
         }
         let core = &mut self.core;
         if core.is_over() {
-            core.rare = None;
+            core.cold = None;
             core.outgoing.drop_all();
             return;
         }
-        if core.outgoing.is_written() && core.rare.as_ref().is_some_and(|rare| rare.shuts_down) {
+        if core.outgoing.is_written() && core.cold.as_ref().is_some_and(|cold| cold.shuts_down) {
             core.end_half(context);
         }
-        let is_ending = matches!(core.phase, Phase::Session | Phase::Drain);
-        context.ending |= is_ending && !core.is_quiet();
+        if matches!(core.phase, Phase::Session | Phase::Drain) && !core.is_quiet() {
+            context.ending.insert(core.id);
+        }
     }
 
     fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         let wants = loop {
-            let timeouts = &context.settings.timeouts;
-            let wants = core.session.poll(context.now, timeouts, core.unread);
+            let mut timeouts = context.settings.timeouts;
+            if core.outgoing.has_queued() {
+                // Rule 7: what was accepted goes before a Close. Nothing is idle as long as it waits.
+                timeouts.idle = None;
+            }
+            let wants = core.session.poll(context.now, &timeouts, core.unread);
             if !wants.transmit || !core.outgoing.is_written() {
                 break wants;
             }
@@ -486,63 +539,59 @@ impl<D: Default> Slot<D> {
     fn go_on_without<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         let timeouts = &context.settings.timeouts;
-        let rare = core.rare.get_or_insert_default();
-        if let Some(pace) = &mut rare.pace
+        let cold = core.cold.get_or_insert_default();
+        if let Some(pace) = &mut cold.pace
             && pace.poll(context.now, timeouts).is_some()
         {
             core.lose(io::ErrorKind::TimedOut.into());
         }
         match core.phase {
             Phase::Response if core.outgoing.is_written() => {
-                let rare = core.rare();
-                let ended = rare.ended;
-                if let Some(pace) = &mut rare.pace {
+                let cold = core.cold();
+                let ended = cold.ended;
+                if let Some(pace) = &mut cold.pace {
                     pace.draining(context.now, &context.settings.timeouts);
                 }
                 core.end_half(context);
                 core.phase = if ended { Phase::Over } else { Phase::Drain };
             }
             Phase::Failed => {
-                let rare = core.rare();
-                let error = match rare.error.take() {
+                let cold = core.cold();
+                let error = match cold.error.take() {
                     Some(error) if error.kind() == io::ErrorKind::TimedOut => AcceptError::TimedOut,
                     Some(error) => AcceptError::Io(error),
                     None => AcceptError::Io(io::ErrorKind::UnexpectedEof.into()),
                 };
-                report(handler, rare.address.take(), &error);
+                let address = context.address(core.id);
+                report(handler, Some(address), &error);
                 core.phase = Phase::Over;
             }
             _ => {}
         }
     }
 
-    /// The session has ended: tells the application, once.
+    /// The session has ended: the application is called, once.
     #[cold]
     fn finish<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        let (Some(mut data), Some(ended)) = (self.data.take(), core.session.ended()) else {
-            return;
-        };
-        let outcome = Outcome {
-            code: ended.code(),
-            reason: core::mem::take(&mut core.rare().reason),
-            ended,
-        };
-        // Whatever happens there, the connection has ended.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let peer = &mut Peer {
-                core: &mut *core,
-                context: &mut *context,
-                data: &mut data,
-            };
-            handler.on_close(peer, &outcome);
-            drop(data);
-        }));
+        if let (Some(mut data), Some(ended)) = (self.data.take(), core.session.ended()) {
+            // Whatever happens there, the connection has ended.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let peer = &mut Peer {
+                    core: &mut *core,
+                    context: &mut *context,
+                    data: &mut data,
+                    delivered: None,
+                };
+                handler.on_close(peer, ended);
+                drop(data);
+            }));
+        }
         // What is left is of no use to anybody.
-        if let Some(rare) = self.core.rare.take()
-            && rare.shuts_down
+        if let Some(cold) = self.core.cold.take()
+            && cold.shuts_down
         {
-            self.core.rare().shuts_down = true;
+            self.core.cold().shuts_down = true;
         }
     }
 }
@@ -564,14 +613,15 @@ fn deliver_assembled<H: Handler>(
     handler: &mut H,
     core: &mut Core,
     context: &mut Context,
-    data: &mut H::Data,
+    data: &mut Option<H::Data>,
     chunk: Chunk<'_>,
+    delivered: &Delivered<'_>,
 ) {
     let kind = chunk.kind;
     match core.assemble(context, chunk) {
         Ok(true) => {
-            let bytes = core::mem::take(&mut core.rare().message);
-            deliver(handler, core, context, data, kind, &bytes);
+            let bytes = core::mem::take(&mut core.cold().message);
+            deliver(handler, core, context, data, kind, &bytes, Some(delivered));
             context.recycle(bytes);
         }
         Ok(false) => {}
@@ -586,23 +636,25 @@ fn deliver<H: Handler>(
     handler: &mut H,
     core: &mut Core,
     context: &mut Context,
-    data: &mut H::Data,
+    data: &mut Option<H::Data>,
     kind: DataKind,
     payload: &[u8],
+    delivered: Option<&Delivered<'_>>,
 ) {
-    // The connection has checked what is text.
-    let Ok(message) = Message::new(kind, payload) else {
+    // The connection has checked what is text. There is no data if `on_open` has failed.
+    let (Ok(message), Some(data)) = (Message::new(kind, payload), data) else {
         return;
     };
-    if core.rare.as_ref().is_some_and(|rare| rare.muted) {
+    if core.cold.as_ref().is_some_and(|cold| cold.muted) {
         return;
     }
     let peer = &mut Peer {
         core,
         context,
         data,
+        delivered,
     };
     if let Err(error) = handler.on_message(peer, message) {
-        peer.core.judge(&error);
+        peer.core.fail_with(&error);
     }
 }

@@ -82,6 +82,7 @@ fn parts() {
     used(code.as_u16());
     used(code.name());
     used(code.is_allowed_on_wire());
+    used(CloseFrame::new(any(), any()));
     used(CloseFrame::parse(any()));
     used(place::<CloseFrame>().code());
     used(place::<CloseFrame>().reason());
