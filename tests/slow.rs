@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Outcome, Peer, Request,
-    SendError, Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
+    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Peer, Request, SendError,
+    Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{self, Frame};
 use motews_testkit::head;
@@ -306,7 +306,7 @@ fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
 }
 
 /// A blocking server for one peer.
-fn serve_blocking(len: usize) -> (SocketAddr, JoinHandle<Outcome>) {
+fn serve_blocking(len: usize) -> (SocketAddr, JoinHandle<Ended>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it listens");
     let thread = thread::spawn(move || {
@@ -319,7 +319,8 @@ fn serve_blocking(len: usize) -> (SocketAddr, JoinHandle<Outcome>) {
         }
         websocket
             .close(CloseCode::NORMAL, "all")
-            .expect("it may close")
+            .expect("it may close");
+        websocket.closed().expect("a blocking stream")
     });
     (address, thread)
 }

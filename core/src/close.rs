@@ -10,9 +10,8 @@ use crate::utf8::Utf8Validator;
 /// The body of a Close frame: a code, and a reason of at most 123 bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CloseFrame {
-    /// The body as received, code included.
+    /// The body as received: two bytes of code, then the reason.
     body: ControlPayload,
-    code: CloseCode,
 }
 
 impl CloseFrame {
@@ -41,7 +40,7 @@ impl CloseFrame {
         }
         let mut body = ControlPayload::default();
         if body.extend(&code.as_u16().to_be_bytes()) && body.extend(reason.as_bytes()) {
-            Ok(Self { body, code })
+            Ok(Self { body })
         } else {
             Err(SendError::ReasonTooLong)
         }
@@ -53,9 +52,24 @@ impl CloseFrame {
     /// A body of one byte, a code not allowed on the wire, or a reason that is not UTF-8.
     // [CL01] [CL09] [CL10] [CL02]
     pub fn parse(body: ControlPayload) -> Result<Option<Self>, ProtocolViolation> {
-        let Some((code, reason)) = body.as_bytes().split_first_chunk() else {
-            return match body.as_bytes() {
-                [] => Ok(None),
+        Self::check(body.as_bytes())?;
+        Ok(Self::checked(body))
+    }
+
+    /// The close frame with this body, which was [checked](Self::check).
+    #[inline]
+    pub(crate) fn checked(body: ControlPayload) -> Option<Self> {
+        match body.as_bytes() {
+            [] => None,
+            _ => Some(Self { body }),
+        }
+    }
+
+    /// The code in a body; 1005 if it is empty.
+    pub(crate) fn check(body: &[u8]) -> Result<CloseCode, ProtocolViolation> {
+        let Some((code, reason)) = body.split_first_chunk() else {
+            return match body {
+                [] => Ok(CloseCode::NO_STATUS_RECEIVED),
                 // RFC 6455 §5.5.1: if there is a body, its first two octets are the code [CL01]
                 _ => Err(ProtocolViolation::TruncatedCloseCode),
             };
@@ -69,13 +83,14 @@ impl CloseFrame {
         if validator.validate(reason).is_err() || !validator.is_complete() {
             return Err(ProtocolViolation::InvalidUtf8);
         }
-        Ok(Some(Self { body, code }))
+        Ok(code)
     }
 
     /// The code.
     #[must_use]
-    pub const fn code(&self) -> CloseCode {
-        self.code
+    pub fn code(&self) -> CloseCode {
+        let code = self.body.as_bytes().first_chunk().copied();
+        CloseCode::new(u16::from_be_bytes(code.unwrap_or_default()))
     }
 
     /// The reason, empty where none was given. It is for people who look for a fault, not to be
@@ -90,7 +105,7 @@ impl CloseFrame {
 impl fmt::Debug for CloseFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CloseFrame")
-            .field("code", &self.code)
+            .field("code", &self.code())
             .field("reason", &self.reason())
             .finish()
     }

@@ -43,7 +43,7 @@ pub struct Wants {
 /// - **what happened**: [`received`](Self::received), [`receive_eof`](Self::receive_eof),
 ///   [`lost`](Self::lost), [`sent`](Self::sent), [`sent_untimed`](Self::sent_untimed),
 ///   [`reading`](Self::reading)
-/// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`Step::resolve`]
+/// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`resolve`](Self::resolve)
 /// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
 ///   [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
@@ -273,6 +273,12 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         event
     }
 
+    /// Returns the event that a step has found: see [`Connection::resolve`].
+    #[inline]
+    pub fn resolve<'a>(&mut self, step: Step, input: &'a mut [u8]) -> Option<Event<'a>> {
+        self.connection.resolve(step, input)
+    }
+
     /// Decodes `input` without a borrow, so that a read loop can go on before it lends the event to
     /// its caller: see [`Connection::step`].
     ///
@@ -392,20 +398,16 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         if !self.wants_transmit() {
             return Ok(0);
         }
-        let mut written = self.connection.poll_transmit(out);
-        if written == Ok(0) && !self.connection.wants_transmit() {
-            written = match self.connection.ping(&[], out) {
-                Ok(written) => {
-                    self.pace.phase = Phase::PingWaits;
-                    Ok(written)
-                }
-                Err(SendError::Entropy) => Err(EntropyError),
-                Err(_) => Ok(0),
-            };
-        }
+        let ping = !self.connection.wants_transmit();
+        let written = self.connection.transmit(out, ping);
         match written {
             Ok(0) => {}
-            Ok(_) => self.pace.write(),
+            Ok(_) => {
+                self.pace.write();
+                if ping {
+                    self.pace.phase = Phase::PingWaits;
+                }
+            }
             Err(_) => self.end(Cause::NoEntropy),
         }
         written

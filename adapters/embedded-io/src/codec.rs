@@ -11,7 +11,7 @@ use motews::{
 
 use crate::config::BufferTooSmall;
 use crate::deflate::Memory;
-use crate::extension::{Fragment, NoExtension, chunk, receive, sealed, send_plain};
+use crate::extension::{Fragment, NoExtension, receive, sealed, send_plain};
 
 /// Without context takeover, a message shorter than this does not get shorter, in octets.
 const WORTH_IT: usize = 40;
@@ -96,7 +96,7 @@ where
         rx: &mut Window<Rx>,
     ) -> Option<Held> {
         let start = step.start();
-        let chunk = chunk(step.resolve(rx.unread()))?;
+        let chunk = step.chunk(rx.unread())?;
         let held = Held {
             kind: chunk.kind,
             len: chunk.bytes.len(),
@@ -330,16 +330,14 @@ where
         incoming.is_deaf = incoming.is_agreed;
     }
 
-    fn lend<'s, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+    fn lend<'s, R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
         incoming: &'s mut Incoming<W, P>,
+        session: &mut Session<R>,
         found: Found,
         rx: &'s mut Window<Rx>,
     ) -> Option<Event<'s>> {
         let (part, bytes) = match found {
-            Found::Step(step) => {
-                let consumed = step.consumed();
-                return step.resolve(rx.take(consumed));
-            }
+            Found::Step(step) => return session.resolve(step, rx.take(step.consumed())),
             Found::Held(_) => return None, // Messages are received in parts now.
             Found::Plain(part) => (part, rx.take(part.len)),
             Found::Inflated(part) => (part, incoming.parts.as_mut()),

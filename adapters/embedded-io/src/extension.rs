@@ -65,8 +65,9 @@ pub(crate) mod sealed {
         );
         /// Whatever is received is of no interest any more.
         fn discard_all(incoming: &mut Self::Incoming);
-        fn lend<'s, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+        fn lend<'s, R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
             incoming: &'s mut Self::Incoming,
+            session: &mut Session<R>,
             found: Self::Found,
             rx: &'s mut Window<Rx>,
         ) -> Option<Event<'s>>;
@@ -178,13 +179,13 @@ impl sealed::Extension for NoExtension {
     fn discard_all((): &mut ()) {}
 
     #[inline]
-    fn lend<'s, Rx: AsRef<[u8]> + AsMut<[u8]>>(
+    fn lend<'s, R: Role, Rx: AsRef<[u8]> + AsMut<[u8]>>(
         (): &'s mut (),
+        session: &mut Session<R>,
         found: Step,
         rx: &'s mut Window<Rx>,
     ) -> Option<Event<'s>> {
-        let consumed = found.consumed();
-        found.resolve(rx.take(consumed))
+        session.resolve(found, rx.take(found.consumed()))
     }
 
     #[inline]
@@ -198,8 +199,7 @@ impl sealed::Extension for NoExtension {
         Rx: AsRef<[u8]> + AsMut<[u8]>,
         B: AsRef<[u8]> + AsMut<[u8]>,
     {
-        let consumed = found.consumed();
-        match chunk(found.resolve(rx.take(consumed))) {
+        match found.chunk(rx.take(found.consumed())) {
             Some(chunk) => Ok(messages.push(chunk)?),
             None => Ok(None),
         }

@@ -468,7 +468,8 @@ where
     }
 
     fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
-        X::lend(self.incoming, found, self.rx)
+        let mut session = self.shared.session.try_borrow_mut().ok()?;
+        X::lend(self.incoming, &mut session, found, self.rx)
     }
 
     async fn step(&mut self) -> Result<Option<X::Found>, Error<Rd::Error>> {

@@ -244,7 +244,8 @@ where
 
     /// What was found.
     pub(crate) fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
-        X::lend(&mut self.incoming, found, &mut self.rx)
+        let session = self.reply.engine.phase.open().ok()?;
+        X::lend(&mut self.incoming, session, found, &mut self.rx)
     }
 
     /// The part of a message that was found, and who can answer it.
@@ -256,7 +257,8 @@ where
         &mut self,
         found: X::Found,
     ) -> Option<(Chunk<'_>, &mut Reply<'a, T, R, Tx, K, X, M>)> {
-        let chunk = chunk(X::lend(&mut self.incoming, found, &mut self.rx))?;
+        let session = self.reply.engine.phase.open().ok()?;
+        let chunk = chunk(X::lend(&mut self.incoming, session, found, &mut self.rx))?;
         Some((chunk, &mut self.reply))
     }
 

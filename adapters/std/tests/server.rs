@@ -49,8 +49,12 @@ fn closed(code: u16) -> Ended {
 
 /// Whether this client was closed like that, and cleanly.
 fn was_closed(client: &WebSocket, code: u16, reason: &str) -> bool {
-    let outcome = client.outcome().unwrap();
-    (outcome.code.as_u16(), &*outcome.reason, outcome.is_clean()) == (code, reason, true)
+    let ended = client.ended().unwrap();
+    (
+        ended.code().as_u16(),
+        client.close_reason(),
+        ended.is_clean(),
+    ) == (code, reason, true)
 }
 
 // ---- messages ----
@@ -82,7 +86,8 @@ fn open_message_of_any_kind_and_length_comes_back() {
             client.send(&bytes).unwrap();
             assert_eq!(recv(&mut client), bytes.into());
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert!(client.closed().unwrap().is_clean());
     }
 }
 
@@ -307,8 +312,8 @@ fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
     let server = start(Server::builder(), recorder.clone());
     let mut client = server.connect();
     client.send("Hello").unwrap();
-    let told = client.close(CloseCode::new(4000), "enough").unwrap();
-    assert!(told.is_clean());
+    client.close(CloseCode::new(4000), "enough").unwrap();
+    assert!(client.closed().unwrap().is_clean());
     let outcome = recorder.outcome();
     assert_eq!(outcome.ended, closed(4000));
     assert_eq!((outcome.code.as_u16(), &*outcome.reason), (4000, "enough"));
@@ -403,13 +408,13 @@ fn open_handler_that_panics_closes_this_connection_only() {
     client.send("!panic").unwrap();
     client.send("not echoed").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::INTERNAL_ERROR);
     assert!(recorder.outcome().is_clean());
 
     let url = format!("ws://{}/panic-open", server.addr);
     let mut client = motews_std::connect(&url).unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::INTERNAL_ERROR);
 
     let url = format!("ws://{}/panic", server.addr);
     assert!(
@@ -459,7 +464,7 @@ fn open_handler_that_fails_closes_the_connection() {
     let mut client = server.connect();
     client.send("!fail").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::INTERNAL_ERROR);
 }
 
 // ---- deadlines ----
@@ -773,6 +778,7 @@ fn sender_on_other_threads_sends_in_order_until_the_connection_is_gone() {
     }
     assert!(sender.is_open());
     client.close(CloseCode::NORMAL, "").unwrap();
+    client.closed().unwrap();
     until("it is closed", || !sender.is_open());
     assert!(matches!(sender.send("late"), Err(SendError::Closed)));
     assert!(matches!(
@@ -1055,7 +1061,7 @@ fn wss_messages_of_any_length_pass_and_it_closes_clean() {
     let recorder = Recorder::default();
     let server = start_threads(Server::builder().tls(server_config), 2, recorder.clone());
     let url = format!("wss://localhost:{}/", server.addr.port());
-    let builder = motews_std::Builder::new().tls(client_config);
+    let builder = motews_std::Connector::new().tls(client_config);
     let mut clients: Vec<_> = (0..4)
         .map(|_| builder.clone().connect(&url).unwrap())
         .collect();
@@ -1068,7 +1074,8 @@ fn wss_messages_of_any_length_pass_and_it_closes_clean() {
         }
     }
     for client in &mut clients {
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert!(client.closed().unwrap().is_clean());
     }
     until("all are gone", || server.handle.connections() == 0);
     assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
@@ -1087,7 +1094,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
     let (server_config, client_config) = tls_support::configs();
     let server = start(Server::builder().tls(server_config), echo);
     let url = format!("wss://localhost:{}/", server.addr.port());
-    let builder = motews_std::Builder::new().tls(client_config);
+    let builder = motews_std::Connector::new().tls(client_config);
     let mut client = builder.connect(&url).unwrap();
     let sender = client.sender().unwrap();
     let writer = std::thread::spawn(move || {
@@ -1106,7 +1113,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use super::*;
-    use motews_std::{Builder, DeflateConfig, DeflateContext, Traffic, WindowBits};
+    use motews_std::{Connector, DeflateConfig, DeflateContext, Traffic, WindowBits};
 
     fn context(window_bits: u8, takeover: bool) -> DeflateContext {
         DeflateContext {
@@ -1132,7 +1139,7 @@ mod deflate {
     }
 
     fn connect(server: &Running, config: DeflateConfig) -> WebSocket {
-        let client = Builder::new().deflate(config).connect(&server.url());
+        let client = Connector::new().deflate(config).connect(&server.url());
         let client = client.unwrap();
         assert!(client.deflate().is_some());
         client
@@ -1197,8 +1204,8 @@ mod deflate {
                 let traffic = client.traffic().unwrap();
                 let ways = [(&mut received, traffic.received), (&mut sent, traffic.sent)];
                 for (before, octets) in ways {
-                    let payloads = octets.payloads - *before;
-                    *before = octets.payloads;
+                    let payloads = octets.wire - *before;
+                    *before = octets.wire;
                     assert_eq!(payloads < len as u64, is_packed);
                 }
             }
@@ -1231,7 +1238,7 @@ mod deflate {
         }
         assert_eq!(client.recv().unwrap(), None);
         let received = client.traffic().unwrap().received;
-        assert!(received.payloads < received.messages / 2, "{received:?}");
+        assert!(received.wire < received.plain / 2, "{received:?}");
     }
 
     #[test]
@@ -1278,7 +1285,7 @@ mod deflate {
                 None => assert_eq!(recv(&mut client).len(), len),
                 Some(code) => {
                     assert_eq!(client.recv().unwrap(), None);
-                    assert_eq!(client.outcome().unwrap().code, CloseCode::new(code));
+                    assert_eq!(client.ended().unwrap().code(), CloseCode::new(code));
                 }
             }
         }
@@ -1353,16 +1360,17 @@ mod deflate {
             }
             let seen = client.traffic();
             client.close(CloseCode::NORMAL, "").unwrap();
+            client.closed().unwrap();
             let told = traffic.recv_timeout(PATIENCE).unwrap();
             assert_eq!(told.is_some(), config.is_some());
             assert_eq!(told.map(|told| told.received), seen.map(|seen| seen.sent));
             assert_eq!(told.map(|told| told.sent), seen.map(|seen| seen.received));
             if let Some(told) = told {
-                assert_eq!(told.sent.messages, 6 * told.received.messages);
-                assert!(told.received.payloads < told.received.messages / 2);
+                assert_eq!(told.sent.plain, 6 * told.received.plain);
+                assert!(told.received.wire < told.received.plain / 2);
                 // A third is sent as it is.
-                assert!(told.sent.payloads > told.sent.messages / 3);
-                assert!(told.sent.payloads < told.sent.messages * 2 / 3);
+                assert!(told.sent.wire > told.sent.plain / 3);
+                assert!(told.sent.wire < told.sent.plain * 2 / 3);
             }
         }
     }
@@ -1495,8 +1503,8 @@ fn timer_that_panics_for_one_peer_closes_that_one_and_mixes_nothing() {
         assert_eq!(recv(client), n.to_string().into());
     }
     assert_eq!(clients[1].recv().unwrap(), None);
-    let outcome = clients[1].outcome().unwrap();
-    assert_eq!(outcome.code, CloseCode::INTERNAL_ERROR);
+    let ended = clients[1].ended().unwrap();
+    assert_eq!(ended.code(), CloseCode::INTERNAL_ERROR);
     for n in [0, 2] {
         clients[n].send("again").unwrap();
         assert_eq!(recv(&mut clients[n]), "ready".into());
@@ -1517,7 +1525,7 @@ fn shutdown_closes_all_with_1001_and_returns() {
         handle.shutdown(PATIENCE);
         for client in &mut clients {
             assert_eq!(client.recv().unwrap(), None);
-            assert_eq!(client.outcome().unwrap().code, CloseCode::GOING_AWAY);
+            assert_eq!(client.ended().unwrap().code(), CloseCode::GOING_AWAY);
         }
         let begun = Instant::now();
         let addr = server.addr;

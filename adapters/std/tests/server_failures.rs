@@ -227,7 +227,7 @@ fn tls_handshake_that_fails_is_told_with_its_address_and_cause() {
     // One that knows no root that the server's certificate could have.
     let (_, other_config) = tls_support::configs();
     let url = format!("wss://localhost:{}/", server.addr.port());
-    let client = motews_std::Builder::new().tls(other_config).connect(&url);
+    let client = motews_std::Connector::new().tls(other_config).connect(&url);
     assert!(client.is_err());
     let (from, error) = handler.one();
     assert!(from.is_some());
@@ -368,7 +368,7 @@ mod processes {
         {
             let (server_config, client_config) = tls_support::configs();
             leave_and_be_written_to(builder().tls(server_config), |rest| {
-                let builder = motews_std::Builder::new().tls(client_config.clone());
+                let builder = motews_std::Connector::new().tls(client_config.clone());
                 builder.connect(&format!("wss://{rest}")).unwrap()
             });
         }

@@ -112,7 +112,7 @@ fn closing_queued_close_refuses_what_comes_after_it() {
     client.send("go").unwrap();
     assert_eq!(client.recv().unwrap(), Some("first".into()));
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::new(4000));
+    assert_eq!(client.ended().unwrap().code(), CloseCode::new(4000));
 }
 
 #[test]

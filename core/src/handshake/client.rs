@@ -2,8 +2,8 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadEvent, Header, Judge, PROTOCOL,
-    STREAM, Set, UPGRADE, Writer, check_headers, is_value,
+    self, ACCEPT, CONNECTION, EXTENSIONS, HEADERS, HTTP_VERSION, Head, HeadEvent, Header, Judge,
+    PROTOCOL, STREAM, Set, UPGRADE, Writer, check_headers, is_value,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -89,7 +89,7 @@ impl<'a> Request<'a> {
     /// A name that is no token, a value with a control character, or a header that has a meaning
     /// for the handshake itself: those are set by the other methods only.
     pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(headers, !0)?;
+        check_headers(headers, HEADERS)?;
         Ok(Self { headers, ..self })
     }
 
@@ -161,7 +161,7 @@ impl<'a> Request<'a> {
                 writer.put(b", ");
                 writer.put(value);
             } else {
-                writer.header(name, value);
+                writer.header(name.as_bytes(), value);
             }
         });
         writer.end();
@@ -309,7 +309,8 @@ impl Judge for Requirements {
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
         let (version, status, _) = status_line(line).ok_or(HandshakeError::StartLine)?; // [HC19]
         self.status = status;
-        if version < (1, 1) {
+        // What is wrong with an interim response before says nothing about the one that accepts.
+        if version < (1, 1) && self.accepts() {
             self.wrong |= HTTP_VERSION;
         }
         Ok(())
@@ -337,18 +338,10 @@ impl Judge for Requirements {
     }
 
     fn end(&self) -> Result<bool, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 6] = [
-            (HTTP_VERSION, HandshakeError::HttpVersion),
-            (UPGRADE, HandshakeError::Upgrade),
-            (CONNECTION, HandshakeError::Connection),
-            (ACCEPT, HandshakeError::Accept),
-            (PROTOCOL, HandshakeError::Subprotocol),
-            (EXTENSIONS, HandshakeError::Extensions),
-        ];
         match self.status {
             // Before the end there is no connection to send frames on [HC12]
             _ if self.accepts() => {
-                head::check(self.wrong | (REQUIRED & !self.right), &ERRORS).map(|()| true)
+                head::check(self.wrong | (REQUIRED & !self.right)).map(|()| true)
             }
             100..=199 => Ok(false),
             status => Err(HandshakeError::UnexpectedStatus(status)), // [HC13] [HC21]
@@ -493,6 +486,11 @@ impl Agreed {
         } else if version < (1, 1) {
             judge.wrong |= HTTP_VERSION;
         }
+        // RFC 8441 §5: it is not used there, so one that nobody has asked for means nothing [HT16]
+        let is_used = key.is_some() || version < (2, 0);
+        let headers = headers
+            .into_iter()
+            .filter(|(name, _)| is_used || head::field(name.as_bytes()) != ACCEPT);
         match head::judge_headers(&mut judge, headers, offers)? {
             true => Ok(judge.agreed()),
             false => Err(HandshakeError::UnexpectedStatus(status)),

@@ -1,7 +1,7 @@
 //! The head of an HTTP message (RFC 2616 §4 to §6), for both roles: the reader of its lines, and
 //! the writer of its pieces.
 
-use super::tokens::{HeadText, is_space, is_token, is_token_byte};
+use super::tokens::{HeadText, is_space, is_token, is_token_byte, split};
 use super::{ConfigError, HandshakeError, Offers};
 use crate::limits::Limits;
 use crate::log::debug;
@@ -38,68 +38,81 @@ impl Header<'_> {
 /// A set of things about a head, a bit for each.
 pub(super) type Set = u16;
 
-/// The headers that the opening handshake knows, in the order of their bits; then what else may be wrong
-/// with a request.
-pub(super) static FIELDS: [&str; 17] = [
-    "Host",
-    "Upgrade",
-    "Connection",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Version",
-    "Sec-WebSocket-Protocol",
-    "Sec-WebSocket-Extensions",
-    "Sec-WebSocket-Accept",
-    "Content-Length",
-    "Transfer-Encoding",
-    "Origin",
-    "method",
-    "HTTP version",
-    "target",
-    "request line",
-    "header line",
-    "control character",
-];
-/// How many of them are headers.
-const HEADERS: usize = 11;
+/// What may be missing or wrong in a head, in the order in which it is told: a bit for each, and the
+/// errors have the same order. What is no header has a name all the same.
+pub(super) static FIELDS: &[u8] =
+    b"Upgrade,method,HTTP version,target,Host,Content-Length,Connection,\
+    Sec-WebSocket-Version,Transfer-Encoding,Sec-WebSocket-Key,Sec-WebSocket-Accept,\
+    Sec-WebSocket-Protocol,Sec-WebSocket-Extensions,request line,header line,control character";
 
-pub(super) const HOST: Set = 1;
-pub(super) const UPGRADE: Set = 1 << 1;
-pub(super) const CONNECTION: Set = 1 << 2;
-pub(super) const KEY: Set = 1 << 3;
-pub(super) const VERSION: Set = 1 << 4;
-pub(super) const PROTOCOL: Set = 1 << 5;
-pub(super) const EXTENSIONS: Set = 1 << 6;
-pub(super) const ACCEPT: Set = 1 << 7;
-pub(super) const CONTENT_LENGTH: Set = 1 << 8;
-pub(super) const TRANSFER_ENCODING: Set = 1 << 9;
-// `Origin` is the bit after that: it is only looked for with all the others.
-// The rest are no headers, but may be wrong as well:
-pub(super) const METHOD: Set = 1 << 11;
-pub(super) const HTTP_VERSION: Set = 1 << 12;
-pub(super) const TARGET: Set = 1 << 13;
-pub(super) const OTHER_VERSION: Set = 1 << 14;
+pub(super) const UPGRADE: Set = 1;
+pub(super) const METHOD: Set = 1 << 1;
+pub(super) const HTTP_VERSION: Set = 1 << 2;
+pub(super) const TARGET: Set = 1 << 3;
+pub(super) const HOST: Set = 1 << 4;
+pub(super) const CONTENT_LENGTH: Set = 1 << 5;
+pub(super) const CONNECTION: Set = 1 << 6;
+pub(super) const VERSION: Set = 1 << 7;
+/// As a header; as something wrong it is the version, which is another one.
+pub(super) const TRANSFER_ENCODING: Set = 1 << 8;
+pub(super) const OTHER_VERSION: Set = 1 << 8;
+pub(super) const KEY: Set = 1 << 9;
+pub(super) const ACCEPT: Set = 1 << 10;
+pub(super) const PROTOCOL: Set = 1 << 11;
+pub(super) const EXTENSIONS: Set = 1 << 12;
 /// The request is a stream of HTTP/2 or later.
 pub(super) const STREAM: Set = 1 << 15;
 
+/// The headers that a request, or the answer that accepts, writes itself.
+pub(super) const HEADERS: Set = !(METHOD | HTTP_VERSION | TARGET);
+
 /// The bit of the header `name`; 0 for those that the opening handshake does not know [HS18].
 pub(super) fn field(name: &[u8]) -> Set {
+    let mut rest = Some(FIELDS);
     let mut bit = 1;
-    for known in FIELDS.iter().take(HEADERS) {
-        if name.eq_ignore_ascii_case(known.as_bytes()) {
-            return bit;
+    while let Some(names) = rest {
+        let (known, others) = split(names, b',');
+        if name.eq_ignore_ascii_case(known) {
+            break;
         }
         bit <<= 1;
+        rest = others;
     }
-    0
+    bit
 }
 
-/// The error of the first thing wrong, in the order of `errors`: it does not depend on the order of
-/// the headers.
-pub(super) fn check(wrong: Set, errors: &[(Set, HandshakeError)]) -> Result<(), HandshakeError> {
-    errors
-        .iter()
-        .find(|(set, _)| wrong & set != 0)
-        .map_or(Ok(()), |(_, error)| Err(*error))
+/// The element of a list with this index.
+pub(super) fn element(list: &'static [u8], index: usize) -> &'static [u8] {
+    let mut rest = list;
+    for _ in 0..index {
+        rest = split(rest, b',').1.unwrap_or_default();
+    }
+    split(rest, b',').0
+}
+
+/// The name of the header of this bit.
+pub(super) fn field_name(field: Set) -> &'static [u8] {
+    element(FIELDS, field.trailing_zeros() as usize)
+}
+
+/// The error of the first thing wrong: it does not depend on the order of the headers.
+pub(super) fn check(wrong: Set) -> Result<(), HandshakeError> {
+    Err(match wrong.trailing_zeros() {
+        0 => HandshakeError::Upgrade,
+        1 => HandshakeError::Method,
+        2 => HandshakeError::HttpVersion,
+        3 => HandshakeError::Target,
+        4 => HandshakeError::Host,
+        5 => HandshakeError::Body,
+        6 => HandshakeError::Connection,
+        7 => HandshakeError::Version,
+        8 => HandshakeError::UnsupportedVersion,
+        9 => HandshakeError::Key,
+        10 => HandshakeError::Accept,
+        11 => HandshakeError::Subprotocol,
+        12 => HandshakeError::Extensions,
+        _ => return Ok(()),
+    })
 }
 
 /// `HTTP/1.1` as (1, 1).
@@ -263,7 +276,6 @@ impl Head {
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
     /// that finds the buffer full or shows that a value has ended. After an error, `input` begins with
     /// the byte that caused it.
-    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
     fn next<J: Judge>(
         &mut self,
         buffer: &mut [u8],
@@ -273,84 +285,95 @@ impl Head {
             self.make_room(buffer, event);
         }
         // What follows the blank line stays in the input [HS19] [HC22]
-        while self.state != State::Done
+        while self.event.is_none()
+            && self.state != State::Done
             && let Some((&byte, rest)) = input.split_first()
         {
-            if J::IS_CLIENT && self.state == State::ValueLine {
-                if !is_space(byte) {
-                    self.state = State::Name;
-                    self.event = Some(HeadEvent::Header { last: true });
-                    break;
-                }
-                // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
-                // user agent reads a space in place of the line end and what is around it. [HT02]
-                self.len = self.len.wrapping_sub(self.spaces);
-                self.spaces = 0;
-                let has_begun = !self.first || self.len != self.name_len;
-                if has_begun && self.keep(buffer, b' ').is_none() {
-                    return self.full();
-                }
-                self.state = State::Fold;
-            }
-            // [HS21] [HC25]
-            if self.bytes_left == 0 {
-                return Err(match self.state {
-                    State::StartLine => HandshakeError::StartLineTooLong,
-                    _ => HandshakeError::HeadTooLong,
-                });
-            }
-            let keep = if self.cr {
-                // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
-                if byte != b'\n' {
-                    return Err(HandshakeError::ControlCharacter);
-                }
-                self.cr = false;
-                self.end_line::<J>();
-                false
-            } else if byte == b'\r' && (self.state != State::Name || self.len == 0) {
-                self.cr = true;
-                false
-            } else if self.state != State::Name {
-                if is_control(byte) {
-                    return Err(HandshakeError::ControlCharacter); // [HS23]
-                }
-                if J::IS_CLIENT && self.state == State::Fold && !is_space(byte) {
-                    self.state = State::Value;
-                }
-                // But for white space before the value, of which nothing was kept yet
-                !is_space(byte)
-                    || (self.state != State::Fold && (!self.first || self.len != self.name_len))
-            } else if is_token_byte(byte) {
-                if self.len == 0 {
-                    if self.headers_left == 0 {
-                        return Err(HandshakeError::TooManyHeaders); // [HS21] [HC25]
-                    }
-                    self.headers_left -= 1;
-                }
-                true
-            } else if byte == b':' && self.len > 0 {
-                self.name_len = self.len;
-                self.first = true;
-                self.state = State::Value;
-                false
-            } else {
-                // An empty name, white space before the colon, no colon; and for a server a folded
-                // line [HS23]
-                return Err(HandshakeError::HeaderName);
-            };
-            if keep && self.keep(buffer, byte).is_none() {
-                return self.full();
-            }
-            self.bytes_left -= 1;
-            *input = rest;
-            if self.event.is_some() {
-                break;
+            if self.push::<J>(buffer, byte)? {
+                self.bytes_left = self.bytes_left.wrapping_sub(1);
+                *input = rest;
             }
         }
         Ok(())
     }
 
+    /// Takes the next byte, and returns whether it is taken. If not, it comes again after the event
+    /// that it called for.
+    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
+    fn push<J: Judge>(&mut self, buffer: &mut [u8], byte: u8) -> Result<bool, HandshakeError> {
+        if J::IS_CLIENT && self.state == State::ValueLine {
+            if !is_space(byte) {
+                self.state = State::Name;
+                self.event = Some(HeadEvent::Header { last: true });
+                return Ok(false);
+            }
+            // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
+            // user agent reads a space in place of the line end and what is around it. [HT02]
+            self.len = self.len.wrapping_sub(self.spaces);
+            self.spaces = 0;
+            let has_begun = !self.first || self.len != self.name_len;
+            if has_begun && self.keep(buffer, b' ').is_none() {
+                return self.full();
+            }
+            self.state = State::Fold;
+        }
+        // [HS21] [HC25]
+        if self.bytes_left == 0 {
+            return Err(match self.state {
+                State::StartLine => HandshakeError::StartLineTooLong,
+                _ => HandshakeError::HeadTooLong,
+            });
+        }
+        if self.cr {
+            // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
+            if byte != b'\n' {
+                return Err(HandshakeError::ControlCharacter);
+            }
+            self.cr = false;
+            self.end_line::<J>();
+            return Ok(true);
+        }
+        if byte == b'\r' && (self.state != State::Name || self.len == 0) {
+            self.cr = true;
+            return Ok(true);
+        }
+        if self.state != State::Name {
+            if is_control(byte) {
+                return Err(HandshakeError::ControlCharacter); // [HS23]
+            }
+            if J::IS_CLIENT && self.state == State::Fold && !is_space(byte) {
+                self.state = State::Value;
+            }
+            // White space before the value, of which nothing was kept yet
+            let has_begun = self.state != State::Fold && (!self.first || self.len != self.name_len);
+            if is_space(byte) && !has_begun {
+                return Ok(true);
+            }
+        } else if is_token_byte(byte) {
+            if self.len == 0 {
+                if self.headers_left == 0 {
+                    return Err(HandshakeError::TooManyHeaders); // [HS21] [HC25]
+                }
+                self.headers_left -= 1;
+            }
+        } else if byte == b':' && self.len > 0 {
+            self.name_len = self.len;
+            self.first = true;
+            self.state = State::Value;
+            return Ok(true);
+        } else {
+            // An empty name, white space before the colon, no colon; and for a server a folded
+            // line [HS23]
+            return Err(HandshakeError::HeaderName);
+        }
+        match self.keep(buffer, byte) {
+            Some(()) => Ok(true),
+            None => self.full(),
+        }
+    }
+
     /// Keeps a byte, if there is room.
+    #[inline(never)] // smaller on a Cortex-M
     fn keep(&mut self, buffer: &mut [u8], byte: u8) -> Option<()> {
         if !is_space(byte) {
             self.spaces = 0;
@@ -380,7 +403,7 @@ impl Head {
     }
 
     /// There is no room for the next byte.
-    fn full(&mut self) -> Result<(), HandshakeError> {
+    fn full(&mut self) -> Result<bool, HandshakeError> {
         match self.state {
             State::StartLine => Err(HandshakeError::StartLineTooLong),
             // The part may not be empty: there is a name that fills the buffer, or a run of white
@@ -389,7 +412,7 @@ impl Head {
                 if self.len != self.name_len.wrapping_add(self.spaces) =>
             {
                 self.event = Some(HeadEvent::Header { last: false });
-                Ok(())
+                Ok(false)
             }
             _ => Err(HandshakeError::HeaderTooLong),
         }
@@ -459,16 +482,29 @@ impl<'a> Writer<'a> {
     }
 
     /// A header, from the line end before it on.
-    pub(super) fn header(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         self.put(b"\r\n");
-        self.put(name.as_bytes());
+        self.put(name);
         self.put(b": ");
         self.put(value);
     }
 
+    /// What both answers to a request say that speak of an upgrade.
+    pub(super) fn upgrade(&mut self) {
+        self.field(UPGRADE, b"websocket");
+        self.field(CONNECTION, b"Upgrade");
+    }
+
+    /// The header of this bit.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+    pub(super) fn field(&mut self, field: Set, value: &[u8]) {
+        self.header(field_name(field), value);
+    }
+
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     pub(super) fn headers(&mut self, headers: &[(&str, &str)]) {
         for (name, value) in headers {
-            self.header(name, value.as_bytes());
+            self.header(name.as_bytes(), value.as_bytes());
         }
     }
 
@@ -501,7 +537,8 @@ pub(super) fn check_headers(headers: &[(&str, &str)], reserved: Set) -> Result<(
         if !is_token(name.as_bytes()) {
             return Err(ConfigError::HeaderName);
         }
-        if field(name.as_bytes()) & reserved != 0 {
+        let is_origin = reserved == HEADERS && name.eq_ignore_ascii_case("Origin");
+        if is_origin || field(name.as_bytes()) & reserved != 0 {
             return Err(ConfigError::ReservedHeader);
         }
         if !is_value(value) {

@@ -2,9 +2,9 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadEvent, Header,
-    Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING, UPGRADE,
-    VERSION, Writer, check_headers,
+    self, ACCEPT, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HEADERS, HOST, HTTP_VERSION, Head,
+    HeadEvent, Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET,
+    TRANSFER_ENCODING, UPGRADE, VERSION, Writer, check_headers, field_name,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -142,6 +142,8 @@ pub enum RequestEvent<'a> {
 const SINGLE: Set = HOST | KEY | VERSION;
 /// The headers that a request must have.
 const REQUIRED: Set = HOST | KEY | VERSION | UPGRADE | CONNECTION;
+/// The headers that are looked at as a whole.
+const WHOLE: Set = KEY | VERSION | CONTENT_LENGTH;
 /// The headers that are lists.
 const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
@@ -196,40 +198,36 @@ impl Judge for Requirements {
             }
             self.seen |= self.field;
         }
+        if self.field & WHOLE != 0 && !header.is_whole() {
+            return Err(HandshakeError::HeaderTooLong);
+        }
         let value = header.value;
-        match self.field {
-            KEY | VERSION | CONTENT_LENGTH if !header.is_whole() => {
-                return Err(HandshakeError::HeaderTooLong);
-            }
+        let wrong = match self.field {
             KEY => match Key::parse(value) {
-                Some(key) => self.key = key,
-                None => self.wrong |= KEY, // [HS07]
+                Some(key) => {
+                    self.key = key;
+                    0
+                }
+                None => KEY, // [HS07]
             },
-            VERSION if value != b"13" => self.wrong |= OTHER_VERSION, // [HS08]
+            VERSION if value != b"13" => OTHER_VERSION, // [HS08]
             // A body would be taken for frames, or the frames for a body [HS23]
-            CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
-            TRANSFER_ENCODING => self.wrong |= TRANSFER_ENCODING,
-            field if field & LISTS != 0 => self.list_part(header, offers),
-            _ => {}
+            CONTENT_LENGTH if value != b"0" => CONTENT_LENGTH,
+            TRANSFER_ENCODING => CONTENT_LENGTH,
+            _ => 0,
+        };
+        self.wrong |= wrong;
+        if self.field & LISTS != 0 {
+            self.list_part(header, offers);
         }
         Ok(())
     }
 
     fn end(&self) -> Result<bool, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 11] = [
-            (UPGRADE, HandshakeError::NotUpgrade),
-            (METHOD, HandshakeError::Method),
-            (HTTP_VERSION, HandshakeError::HttpVersion),
-            (TARGET, HandshakeError::Target),
-            (HOST, HandshakeError::Host),
-            (CONTENT_LENGTH | TRANSFER_ENCODING, HandshakeError::Body),
-            (CONNECTION, HandshakeError::Connection),
-            (VERSION, HandshakeError::Version),
-            (OTHER_VERSION, HandshakeError::UnsupportedVersion),
-            (KEY, HandshakeError::Key),
-            (EXTENSIONS, HandshakeError::Extensions),
-        ];
-        head::check(self.wrong, &ERRORS)?; // [HS01]
+        if self.wrong & UPGRADE != 0 {
+            return Err(HandshakeError::NotUpgrade);
+        }
+        head::check(self.wrong)?; // [HS01]
         Ok(true)
     }
 }
@@ -483,6 +481,7 @@ impl Upgrade {
     /// Calls `each` with the name and the value of each header of the response, for whoever writes the
     /// response by other means than [`emit_from`](Self::emit_from).
     pub fn each_header(&self, answer: &Answer<'_>, mut each: impl FnMut(&str, &[u8])) {
+        let name = |field| core::str::from_utf8(field_name(field)).unwrap_or_default();
         if self.seen & STREAM == 0 {
             each("Upgrade", b"websocket");
             each("Connection", b"Upgrade");
@@ -491,23 +490,23 @@ impl Upgrade {
         if self.seen & KEY != 0 {
             each("Sec-WebSocket-Accept", &self.accept);
         }
-        self.each_further_header(answer, each);
+        self.each_choice(answer, |field, value| each(name(field), value));
+        for (name, value) in answer.headers {
+            each(name, value.as_bytes());
+        }
     }
 
-    /// Those that differ from one response to the other.
-    fn each_further_header(&self, answer: &Answer<'_>, mut each: impl FnMut(&str, &[u8])) {
+    /// What both sides agree on.
+    fn each_choice(&self, answer: &Answer<'_>, mut each: impl FnMut(Set, &[u8])) {
         if let Some(subprotocol) = answer.subprotocol {
-            each("Sec-WebSocket-Protocol", subprotocol.as_bytes());
+            each(PROTOCOL, subprotocol.as_bytes());
         }
         #[cfg(feature = "deflate")]
         if let Some(accepted) = &self.choice.deflate {
-            each("Sec-WebSocket-Extensions", accepted.response().as_bytes());
+            each(EXTENSIONS, accepted.response().as_bytes());
         }
         if let Some(extensions) = answer.extensions {
-            each("Sec-WebSocket-Extensions", extensions.as_bytes());
-        }
-        for (name, value) in answer.headers {
-            each(name, value.as_bytes());
+            each(EXTENSIONS, extensions.as_bytes());
         }
     }
 
@@ -521,15 +520,11 @@ impl Upgrade {
     /// The client may be sent frames after it, and is then a [`Connection`](crate::Connection).
     pub fn emit_from(&self, offset: usize, out: &mut [u8], answer: &Answer<'_>) -> usize {
         let mut writer = Writer::new(offset, out);
-        // [HS13]
-        writer.put(
-            b"HTTP/1.1 101 Switching Protocols\r\n\
-            Upgrade: websocket\r\n\
-            Connection: Upgrade\r\n\
-            Sec-WebSocket-Accept: ",
-        );
-        writer.put(&self.accept);
-        self.each_further_header(answer, |name, value| writer.header(name, value));
+        writer.put(b"HTTP/1.1 101 Switching Protocols");
+        writer.upgrade();
+        writer.field(ACCEPT, &self.accept); // [HS13]
+        self.each_choice(answer, |field, value| writer.field(field, value));
+        writer.headers(answer.headers);
         writer.end();
         writer.written()
     }
@@ -604,7 +599,7 @@ impl<'a> Answer<'a> {
     /// A name that is no token, a value with a control character, or a header that has a meaning
     /// for the handshake itself.
     pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(headers, !0)?;
+        check_headers(headers, HEADERS)?;
         Ok(Self { headers, ..self })
     }
 }

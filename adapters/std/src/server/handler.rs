@@ -7,7 +7,7 @@ use motews::Ended;
 
 use super::peer::{Peer, Peers};
 use crate::error::{AcceptError, SendError};
-use crate::request::{Request, Response};
+use crate::handshake::{Request, Response};
 
 /// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
 pub type MessageRef<'a> = motews::Message<'a>;

@@ -39,7 +39,7 @@ use std::thread;
 use motews::Timeouts;
 use socket2::Socket;
 
-use crate::builder::Builder;
+use crate::handshake::Handshake;
 use event_loop::EventLoop;
 use listen::{listen, share};
 use settings::Settings;
@@ -102,7 +102,7 @@ impl ServerBuilder {
             limits: ServerLimits::DEFAULT,
             timeouts: Timeouts::SERVER,
             send_buffer: None,
-            builder: Builder::new(),
+            handshake: Handshake::new(motews::Limits::DEFAULT),
             #[cfg(feature = "tls")]
             tls: None,
         })
@@ -134,13 +134,13 @@ impl ServerBuilder {
     /// The subprotocols, the best one first (§1.9): the first of them that the client offers is
     /// taken, unless [`Handler::on_request`] chooses one.
     pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.0.builder = self.0.builder.subprotocols(names);
+        self.0.handshake.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
     /// Adds a header to each response that accepts.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.0.builder = self.0.builder.header(name, value);
+        self.0.handshake.headers.push((name.into(), value.into()));
         self
     }
 
@@ -154,7 +154,7 @@ impl ServerBuilder {
     }
 
     /// Compresses messages for the peers that ask for it (RFC 7692): see
-    /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate). What is not asked for takes nothing.
     ///
     /// A connection takes 61 KiB more with `DeflateConfig::DEFAULT`. Without
     /// [takeover](crate::DeflateContext::takeover) of what is sent it takes 34 KiB, its window for
@@ -181,7 +181,7 @@ impl ServerBuilder {
     // [PD30]
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: motews::deflate::DeflateConfig) -> Self {
-        self.0.builder = self.0.builder.deflate(config);
+        self.0.handshake.deflate = Some(config);
         self
     }
 
@@ -211,10 +211,11 @@ impl ServerBuilder {
     fn server(self, listener: Socket) -> io::Result<Server> {
         let mut settings = self.0;
         let limits = settings.limits;
-        settings.builder = settings
-            .builder
-            .max_head_len(limits.head)
-            .max_headers(limits.headers);
+        settings.handshake.limits = motews::Limits {
+            message: limits.message,
+            head: limits.head,
+            headers: limits.headers,
+        };
         // Port 0 is any port.
         let local_addr = listener.local_addr()?.as_socket();
         let local_addr = local_addr.ok_or(io::ErrorKind::InvalidInput)?;

@@ -375,8 +375,8 @@ impl<D> Slot<D> {
         let mut reading = cold
             .reading
             .take()
-            .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
-        let Some(judged) = reading.read(&mut input, &settings.builder) else {
+            .unwrap_or_else(|| Box::new(Reading::new(&settings.handshake)));
+        let Some(judged) = reading.read(&mut input, &settings.handshake) else {
             cold.reading = Some(reading);
             return 0;
         };
@@ -385,7 +385,7 @@ impl<D> Slot<D> {
         let mut out = Vec::new();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let callback = |request: &_| handler.on_request(request);
-            reading.answer(judged, callback, &settings.builder, &mut out)
+            reading.answer(judged, callback, &settings.handshake, &mut out)
         }));
         let subprotocol = match answered {
             Ok(Answer::Accept(subprotocol)) => subprotocol,

@@ -8,7 +8,7 @@ use motews::{ConnectionConfig, Timeouts};
 use super::stream::Tls;
 #[cfg(feature = "tls")]
 use super::tls::TlsSession;
-use crate::builder::Builder;
+use crate::handshake::Handshake;
 
 /// What a [`Server`](crate::Server) bounds, beside
 /// [time](crate::ServerBuilder::timeouts).
@@ -70,7 +70,7 @@ pub(super) struct Settings {
     pub(super) timeouts: Timeouts,
     pub(super) send_buffer: Option<usize>,
     /// What the opening handshake needs.
-    pub(super) builder: Builder,
+    pub(super) handshake: Handshake,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<std::sync::Arc<rustls::ServerConfig>>,
 }

@@ -128,7 +128,8 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
             used(step.ends_message());
             used(step.consumed());
             used(step.start());
-            used(step.resolve(input));
+            used(step.chunk(input));
+            used(connection.resolve(step, input));
         }
         Err(violation) => used(violation),
     }
