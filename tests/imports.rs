@@ -240,3 +240,50 @@ fn imports_run_one_way() {
         "tests/circles.md lists the circles that are left"
     );
 }
+
+/// A test that cargo does not know would never run.
+#[test]
+fn packages_of_tests_every_file_is_part_of_a_target() {
+    for package in ["core/tests", "adapters/std/tests", "tests"] {
+        let folder = root().join(package);
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a package");
+        let files: Vec<String> = fs::read_dir(&folder)
+            .expect("the folder is there")
+            .map(|entry| entry.expect("it can be read").file_name())
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| name.ends_with(".rs"))
+            .collect();
+        assert!(!files.is_empty(), "{package}");
+        for file in &files {
+            let as_module = format!("#[path = \"{file}\"]");
+            let is_module = || {
+                let text =
+                    |name: &String| fs::read_to_string(folder.join(name)).expect("it is text");
+                files.iter().any(|other| text(other).contains(&as_module))
+            };
+            let is_target = manifest.contains(&format!("path = \"{file}\""));
+            assert!(is_target || is_module(), "{package}/{file} is never built");
+        }
+    }
+}
+
+/// Their manifests say `test = false` for the library: tests inside would never run.
+#[test]
+fn libraries_that_are_tested_from_outside_have_no_tests_inside() {
+    for package in [
+        "core",
+        "adapters/embedded-io",
+        "adapters/smoltcp",
+        "testkit",
+    ] {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml"));
+        assert!(
+            manifest.expect("a package").contains("\ntest = false\n"),
+            "{package}"
+        );
+        for (path, _) in sources(&format!("{package}/src")) {
+            let text = fs::read_to_string(root().join(&path)).expect("it is text");
+            assert!(!text.contains("cfg(test)"), "{path}");
+        }
+    }
+}
