@@ -86,20 +86,25 @@ pub mod asynch;
 pub mod blocking;
 #[cfg(feature = "deflate")]
 mod codec;
+#[cfg(feature = "deflate")]
+use codec as compression;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 mod engine;
 mod error;
-mod extension;
+mod face;
+mod messages;
+mod opening;
 mod output;
+#[cfg(not(feature = "deflate"))]
+mod plain;
+#[cfg(not(feature = "deflate"))]
+use plain as compression;
 mod split;
 mod time;
-mod websocket;
 
-pub use config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
+pub use config::{Buffers, Config, Decision, MIN_BUFFER};
 pub use error::Error;
-pub use extension::{Extension, NoExtension};
 pub use split::{Duplex, Halves, Receiver, Sender};
 pub use time::{AsyncTime, Clock, Time, Timer, Untimed};
-pub use websocket::{Reply, WebSocket};
