@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use motews_std::{Builder, CloseCode, DeflateConfig, Message, WebSocket};
+use motews_std::{CloseCode, Connector, DeflateConfig, Message, WebSocket};
 
 /// Runs all cases of an Autobahn `fuzzingserver` against this client: an echo, case after case. The
 /// verdicts are in the server's reports.
@@ -41,6 +41,7 @@ fn run(url: &str, agent: &str) -> io::Result<u32> {
     };
     let count = count.ok_or_else(|| io::Error::other("the server tells no number of cases"))?;
     ws.close(CloseCode::NORMAL, "")?;
+    ws.closed()?;
 
     for case in 1..=count {
         // Most cases end with a failure of the connection, which is what they test.
@@ -55,7 +56,7 @@ fn run(url: &str, agent: &str) -> io::Result<u32> {
 }
 
 fn connect(url: &str) -> io::Result<WebSocket> {
-    Ok(Builder::new().deflate(DeflateConfig::MAX).connect(url)?)
+    Ok(Connector::new().deflate(DeflateConfig::MAX).connect(url)?)
 }
 
 fn echo(url: &str) -> io::Result<()> {

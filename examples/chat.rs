@@ -37,8 +37,8 @@ use motews_examples::compression::TrafficTold;
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, DeflateConfig, DeflateContext, Handler, Hub, Limits, Membership, MessageRef,
-    Outcome, Peer, Request, Response, SendError, Server, SlowPolicy, Timeouts,
+    CloseCode, DeflateConfig, DeflateContext, Ended, Handler, Hub, Membership, MessageRef, Peer,
+    Request, Response, SendError, Server, ServerLimits, SlowPolicy, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 
@@ -187,9 +187,8 @@ struct House {
 }
 
 /// What is kept for each connection.
-#[derive(Default)]
 struct Visitor {
-    _place: Option<Place>,
+    _place: Place,
     member: Option<Seat>,
     /// When all that was asked so far is earned. See [`PACE`].
     earned: Option<Instant>,
@@ -216,9 +215,12 @@ impl Handler for Chat {
         site::welcome(request, PAGE, &self.places)
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Visitor>, _: &Request) -> Result<(), SendError> {
-        peer.data_mut()._place = Some(self.places.take());
-        Ok(())
+    fn on_open(&mut self, _: &mut Peer<'_>, _: &Request) -> Result<Visitor, SendError> {
+        Ok(Visitor {
+            _place: self.places.take(),
+            member: None,
+            earned: None,
+        })
     }
 
     fn on_message(
@@ -248,8 +250,8 @@ impl Handler for Chat {
         }
     }
 
-    fn on_close(&mut self, peer: &mut Peer<'_, Visitor>, outcome: &Outcome) {
-        let why = if outcome.is_clean() {
+    fn on_close(&mut self, peer: &mut Peer<'_, Visitor>, ended: Ended) {
+        let why = if ended.is_clean() {
             "closed"
         } else {
             "vanished"
@@ -421,17 +423,16 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let ping = u32::from(options.ping) * 1000;
     let mut builder = Server::builder()
-        .threads(options.threads.into())
-        .limits(Limits {
-            max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
-            max_message_len: 32 * 1024,
-            max_backlog: MAX_BACKLOG,
-            ..Limits::default()
+        .limits(ServerLimits {
+            connections: options.max_connections.saturating_add(MAX_REFUSALS),
+            message: 32 * 1024,
+            backlog: MAX_BACKLOG,
+            ..ServerLimits::DEFAULT
         })
         .timeouts(Timeouts {
             keepalive: Some(ping),
             pong: Some(ping / 2),
-            ..Timeouts::default()
+            ..Timeouts::SERVER
         });
     if options.deflate {
         // What a room hears is compressed once for all, so nobody needs a context of their own.
@@ -453,5 +454,8 @@ fn main() -> ExitCode {
         places: Places::new(options.max_connections),
         house: Arc::new(Mutex::new(house)),
     };
-    run::end("chat", run::serve(builder, &options.addr, chat))
+    run::end(
+        "chat",
+        run::serve(builder, options.threads, &options.addr, chat),
+    )
 }

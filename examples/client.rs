@@ -15,8 +15,8 @@ use clap::Parser;
 use motews_examples::compression::{self, Saved};
 use motews_std::role::Client;
 use motews_std::{
-    Builder, CloseCode, ConnectError, Message, NetStream, OsEntropy, Outcome, ProtocolViolation,
-    Proxy, RecvError, RedirectPolicy, SendError, Sender, Timeouts, WebSocket,
+    CloseCode, ConnectError, Connector, DEFAULT_LIMITS, Limits, Message, NetStream, OsEntropy,
+    ProtocolViolation, Proxy, RecvError, RedirectPolicy, SendError, Sender, Timeouts, WebSocket,
 };
 
 /// A WebSocket client for the terminal: what you type goes out, a line a message; what comes in is
@@ -177,7 +177,7 @@ fn run(options: Options) -> Result<(), Failure> {
 /// Prints what comes, until the WebSocket is closed.
 fn listen(
     ws: &mut WebSocket,
-    sender: &Sender<NetStream, Client<OsEntropy>>,
+    sender: &Sender,
     printer: &mut Printer,
     progress: &Progress,
     options: &Options,
@@ -203,10 +203,11 @@ fn listen(
             Err(error) => return Err((BROKEN, format!("cannot write the output: {error}"))),
         }
     }
-    let Some(Outcome { code, reason, .. }) = ws.outcome() else {
+    let Some(ended) = ws.ended() else {
         return Err((BROKEN, "the connection is lost".to_owned()));
     };
-    let closed = match reason.as_str() {
+    let code = ended.code();
+    let closed = match ws.close_reason() {
         "" => format!("closed: {}", code.as_u16()),
         reason => format!("closed: {} {}", code.as_u16(), printable(reason)),
     };
@@ -241,10 +242,13 @@ fn compression(ws: &WebSocket) -> String {
 
 /// Opens the connection.
 fn open(options: &Options) -> Result<WebSocket, Failure> {
-    let mut builder = Builder::new()
+    let mut connector = Connector::new()
         .subprotocols(options.protocols.iter().map(|name| name.trim()))
         .connect_timeout(Some(options.timeout))
-        .max_message_len((options.max_message as usize).saturating_mul(1 << 20))
+        .limits(Limits {
+            message: u64::from(options.max_message).saturating_mul(1 << 20),
+            ..DEFAULT_LIMITS
+        })
         .timeouts(Timeouts {
             handshake: Some(millis(options.timeout)),
             keepalive: (!options.ping.is_zero()).then_some(millis(options.ping)),
@@ -252,27 +256,27 @@ fn open(options: &Options) -> Result<WebSocket, Failure> {
             ..Timeouts::default()
         });
     for (name, value) in &options.headers {
-        builder = builder.header(name, value);
+        connector = connector.header(name, value);
     }
-    builder = match &options.proxy {
-        Some(proxy) => builder.proxy(proxy.clone()),
-        None => builder.proxy_from_env(),
+    connector = match &options.proxy {
+        Some(proxy) => connector.proxy(proxy.clone()),
+        None => connector.proxy_from_env(),
     };
     if options.follow {
-        builder = builder.redirects(RedirectPolicy::DEFAULT);
+        connector = connector.redirects(RedirectPolicy::DEFAULT);
     }
     if let Some(origin) = &options.origin {
-        builder = builder.origin(origin);
+        connector = connector.origin(origin);
     }
     #[cfg(feature = "tls")]
     if let Some(path) = &options.ca {
         let config = tls::trust(path).map_err(|message| (USAGE, message))?;
-        builder = builder.tls(config);
+        connector = connector.tls(config);
     }
     if let Some(wanted) = options.compression.wanted() {
-        builder = builder.deflate(wanted);
+        connector = connector.deflate(wanted);
     }
-    builder.connect(&options.url).map_err(|error| {
+    connector.connect(&options.url).map_err(|error| {
         let status = match error {
             ConnectError::Url(_) | ConnectError::Config(_) | ConnectError::Proxy(_) => USAGE,
             _ => NOT_CONNECTED,
@@ -566,7 +570,6 @@ mod tls {
         if roots.is_empty() {
             return Err(fail(&"there is no certificate in it, in PEM"));
         }
-        let config = config_with_roots(roots).map_err(|error| fail(&error))?;
-        Ok(Arc::new(config))
+        config_with_roots(roots).map_err(|error| fail(&error))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use motews_std::{
-    DeflateConfig, DeflateContext, DeflateParams, Octets, Request, Response, Traffic, WindowBits,
+    Bytes, DeflateConfig, DeflateContext, DeflateParams, Request, Response, Traffic, WindowBits,
 };
 use serde::Serialize;
 
@@ -83,13 +83,12 @@ pub struct Saved(pub Traffic);
 impl fmt::Display for Saved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Traffic { received, sent } = self.0;
-        let messages = sent.messages + received.messages;
-        let payloads = sent.payloads + received.payloads;
+        let messages = sent.plain + received.plain;
+        let payloads = sent.wire + received.wire;
         if messages == 0 {
             return f.write_str("nothing sent yet");
         }
-        let told =
-            |octets: Octets| format!("{} as {}", size(octets.messages), size(octets.payloads));
+        let told = |bytes: Bytes| format!("{} as {}", size(bytes.plain), size(bytes.wire));
         write!(f, "sent {}, received {}: ", told(sent), told(received))?;
         match messages.saturating_sub(payloads) * 100 / messages {
             0 => f.write_str("nothing saved"),
@@ -110,19 +109,22 @@ fn size(octets: u64) -> String {
 /// What a page is told, in JSON.
 #[derive(Debug, Serialize)]
 pub struct TrafficTold {
-    received: OctetsTold,
-    sent: OctetsTold,
+    received: BytesTold,
+    sent: BytesTold,
 }
 
 #[derive(Debug, Serialize)]
-struct OctetsTold {
+struct BytesTold {
     messages: u64,
     payloads: u64,
 }
 
 impl From<Traffic> for TrafficTold {
     fn from(traffic: Traffic) -> Self {
-        let told = |Octets { messages, payloads }| OctetsTold { messages, payloads };
+        let told = |bytes: Bytes| BytesTold {
+            messages: bytes.plain,
+            payloads: bytes.wire,
+        };
         Self {
             received: told(traffic.received),
             sent: told(traffic.sent),
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn saved_tells_sizes_and_the_share() {
-        let octets = |messages, payloads| Octets { messages, payloads };
+        let octets = |plain, wire| Bytes { plain, wire };
         for (sent, received, told) in [
             ((0, 0), (0, 0), "nothing sent yet"),
             (

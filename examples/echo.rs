@@ -10,7 +10,7 @@ use motews_examples::compression::{self, Account, Accounts, Saved};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    Handler, Limits, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
+    Ended, Handler, MessageRef, Peer, Request, Response, SendError, Server, ServerLimits,
 };
 
 /// What a browser gets.
@@ -60,9 +60,8 @@ struct Echo {
 }
 
 /// What is kept for a connection.
-#[derive(Default)]
 struct Kept {
-    _place: Option<Place>,
+    _place: Place,
     /// There if it is compressed, and a page wants to know what that saves.
     account: Option<Account>,
 }
@@ -83,13 +82,12 @@ impl Handler for Echo {
         }
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Kept>, request: &Request) -> Result<(), SendError> {
+    fn on_open(&mut self, peer: &mut Peer<'_>, request: &Request) -> Result<Kept, SendError> {
         let is_compressed = peer.traffic().is_some();
-        *peer.data_mut() = Kept {
-            _place: Some(self.places.take()),
+        Ok(Kept {
+            _place: self.places.take(),
             account: is_compressed.then(|| self.accounts.open(request)).flatten(),
-        };
-        Ok(())
+        })
     }
 
     fn on_message(
@@ -106,16 +104,16 @@ impl Handler for Echo {
         Ok(())
     }
 
-    fn on_close(&mut self, peer: &mut Peer<'_, Kept>, outcome: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer<'_, Kept>, ended: Ended) {
         if self.verbose {
-            let Outcome { code, reason, .. } = outcome;
             let saved = peer
                 .traffic()
                 .map(|traffic| format!("; {}", Saved(traffic)));
             run::log(format_args!(
-                "{}: {} {reason:?}{}",
+                "{}: {} {:?}{}",
                 peer.id(),
-                code.as_u16(),
+                ended.code().as_u16(),
+                peer.close_reason(),
                 saved.unwrap_or_default()
             ));
         }
@@ -124,16 +122,14 @@ impl Handler for Echo {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let max_message_len = usize::from(options.max_message) * 1024 * 1024;
-    let mut builder = Server::builder()
-        .threads(options.threads.into())
-        .limits(Limits {
-            max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
-            max_message_len,
-            // An echo waits here while its client sends and does not read.
-            max_backlog: 2 * max_message_len,
-            ..Limits::default()
-        });
+    let longest = usize::from(options.max_message) * 1024 * 1024;
+    let mut builder = Server::builder().limits(ServerLimits {
+        connections: options.max_connections.saturating_add(MAX_REFUSALS),
+        message: longest as u64,
+        // An echo waits here while its client sends and does not read.
+        backlog: 2 * longest,
+        ..ServerLimits::DEFAULT
+    });
     if let Some(wanted) = options.compression.wanted() {
         builder = builder.deflate(wanted);
     }
@@ -142,5 +138,8 @@ fn main() -> ExitCode {
         accounts: Accounts::default(),
         verbose: options.verbose,
     };
-    run::end("echo", run::serve(builder, &options.addr, handler))
+    run::end(
+        "echo",
+        run::serve(builder, options.threads, &options.addr, handler),
+    )
 }

@@ -12,7 +12,9 @@ use clap::Parser;
 use motews_examples::compression::{self, Accounts, Saved};
 use motews_examples::run::{self, MAX_REFUSALS};
 use motews_examples::site;
-use motews_std::{AcceptError, Builder, Outcome, Request, Response, Traffic};
+use motews_std::{
+    AcceptError, Acceptor, DEFAULT_LIMITS, Ended, Limits, Request, Response, Traffic,
+};
 
 /// What a browser gets.
 const PAGE: &str = include_str!("web/echo.html");
@@ -57,12 +59,14 @@ fn serve_all(options: &Options) -> Result<(), String> {
         TcpListener::bind(&options.addr).map_err(|error| run::explain(&options.addr, &error))?;
     run::announce(listener.local_addr().map_err(|error| error.to_string())?);
 
-    let mut builder =
-        Builder::new().max_message_len(usize::from(options.max_message) * 1024 * 1024);
+    let mut acceptor = Acceptor::new().limits(Limits {
+        message: u64::from(options.max_message) * 1024 * 1024,
+        ..DEFAULT_LIMITS
+    });
     if let Some(wanted) = options.compression.wanted() {
-        builder = builder.deflate(wanted);
+        acceptor = acceptor.deflate(wanted);
     }
-    let builder = Arc::new(builder);
+    let acceptor = Arc::new(acceptor);
     let accounts = Accounts::default();
     // Each connection holds a clone, and so they are counted.
     let connections = Arc::new(());
@@ -85,11 +89,11 @@ fn serve_all(options: &Options) -> Result<(), String> {
         }
         let is_full = count >= options.max_connections;
         let connection = Arc::clone(&connections);
-        let builder = Arc::clone(&builder);
+        let acceptor = Arc::clone(&acceptor);
         let accounts = accounts.clone();
         let verbose = options.verbose;
         let spawned = thread::Builder::new().spawn(move || {
-            let ending = serve(&builder, &accounts, stream, is_full);
+            let ending = serve(&acceptor, &accounts, stream, is_full);
             drop(connection);
             if verbose {
                 run::log(format_args!("{peer}: {}", told(ending)));
@@ -104,11 +108,11 @@ fn serve_all(options: &Options) -> Result<(), String> {
 }
 
 /// How a connection ended, and what compression has saved on it.
-type Ending = (Outcome, Option<Traffic>);
+type Ending = (Ended, String, Option<Traffic>);
 
 /// The life of a connection. `None`: it was for the page.
 fn serve(
-    builder: &Builder,
+    acceptor: &Acceptor,
     accounts: &Accounts,
     stream: TcpStream,
     is_full: bool,
@@ -118,7 +122,7 @@ fn serve(
         account = accounts.open(request);
         answer(request, accounts, is_full)
     };
-    let mut ws = match builder.accept_with(stream, answer) {
+    let mut ws = match acceptor.accept_with(stream, answer) {
         Ok(ws) => ws,
         Err(AcceptError::Answered(200)) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -133,7 +137,8 @@ fn serve(
             account.note(traffic);
         }
     }
-    Ok(ws.outcome().map(|outcome| (outcome, ws.traffic())))
+    let ended = ws.ended();
+    Ok(ended.map(|ended| (ended, ws.close_reason().to_owned(), ws.traffic())))
 }
 
 fn answer(request: &Request, accounts: &Accounts, is_full: bool) -> Response {
@@ -152,10 +157,10 @@ fn answer(request: &Request, accounts: &Accounts, is_full: bool) -> Response {
 fn told(ending: io::Result<Option<Ending>>) -> String {
     match ending {
         Ok(None) => "got the page, or left".to_owned(),
-        Ok(Some((Outcome { code, reason, .. }, traffic))) => {
+        Ok(Some((ended, reason, traffic))) => {
             let saved = traffic.map(|traffic| format!("; {}", Saved(traffic)));
             let saved = saved.unwrap_or_default();
-            format!("closed: {} {reason:?}{saved}", code.as_u16())
+            format!("closed: {} {reason:?}{saved}", ended.code().as_u16())
         }
         Err(error) => error.to_string(),
     }

@@ -57,12 +57,14 @@ impl Drop for Place {
 }
 
 /// Listens on `addr`, says so, and serves until the process is told to stop (Ctrl-C, SIGTERM):
-/// then every client is closed with 1001, "going away".
+/// then every client is closed with 1001, "going away". Each of the `threads` has a clone of
+/// `handler`.
 ///
 /// # Errors
 /// In words for whoever started the program.
-pub fn serve<H: Handler + Clone + Send>(
+pub fn serve<H: Handler + Clone + Sync>(
     builder: ServerBuilder,
+    threads: impl Into<usize>,
     addr: &str,
     handler: H,
 ) -> Result<(), String> {
@@ -70,7 +72,8 @@ pub fn serve<H: Handler + Clone + Send>(
     let handle = server.handle();
     ctrlc::set_handler(move || handle.shutdown(FAREWELL)).map_err(|error| error.to_string())?;
     announce(server.local_addr());
-    server.run(handler).map_err(|error| error.to_string())
+    let served = server.run_threads(threads.into(), || handler.clone());
+    served.map_err(|error| error.to_string())
 }
 
 /// The exit status, with the error on standard error.

@@ -22,7 +22,7 @@ use motews_examples::film::{Film, Size, frame};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    Handler, Hub, Limits, Membership, MessageRef, Peer, Request, Response, SendError, Server,
+    Handler, Hub, Membership, MessageRef, Peer, Request, Response, SendError, Server, ServerLimits,
     SlowPolicy,
 };
 use serde_json::json;
@@ -92,17 +92,16 @@ struct Cinema {
 
 impl Handler for Cinema {
     /// Whoever leaves, leaves the hub.
-    type Data = Option<(Place, Membership)>;
+    type Data = (Place, Membership);
 
     fn on_request(&mut self, request: &Request) -> Response {
         site::welcome(request, PAGE, &self.places)
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
+    fn on_open(&mut self, peer: &mut Peer<'_>, _: &Request) -> Result<Self::Data, SendError> {
         peer.send(&self.hello)?;
         let membership = self.hub.join(&peer.sender());
-        *peer.data_mut() = Some((self.places.take(), membership));
-        Ok(())
+        Ok((self.places.take(), membership))
     }
 
     fn on_message(
@@ -127,12 +126,11 @@ fn show(options: Options) -> Result<(), String> {
         hello: json!({ "type": "hello", "source": source, "fps": options.fps }).to_string(),
     };
     let builder = Server::builder()
-        .threads(options.threads.into())
         .send_buffer(SEND_BUFFER)
-        .limits(Limits {
-            max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
-            max_message_len: 1024,
-            ..Limits::default()
+        .limits(ServerLimits {
+            connections: options.max_connections.saturating_add(MAX_REFUSALS),
+            message: 1024,
+            ..ServerLimits::DEFAULT
         });
     let Options {
         fps, size, quality, ..
@@ -162,7 +160,7 @@ fn show(options: Options) -> Result<(), String> {
             thread::spawn(move || relay(&hub, &input, pictures, first));
         }
     }
-    let served = run::serve(builder, &options.addr, cinema);
+    let served = run::serve(builder, options.threads, &options.addr, cinema);
     running.end();
     served
 }

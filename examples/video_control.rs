@@ -36,8 +36,8 @@ use motews_examples::film::{Film, Size, frame};
 use motews_examples::run::{self, MAX_REFUSALS, Place, Places};
 use motews_examples::site;
 use motews_std::{
-    CloseCode, Handler, Limits, Message, MessageRef, Outcome, Peer, PeerSender, Request, Response,
-    SendError, Server,
+    CloseCode, Ended, Handler, Message, MessageRef, Peer, PeerSender, Request, Response, SendError,
+    Server, ServerLimits,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -284,16 +284,16 @@ impl Handler for Players {
         site::welcome(request, PAGE, &self.places)
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
+    fn on_open(&mut self, peer: &mut Peer<'_>, _: &Request) -> Result<Self::Data, SendError> {
         let player = Arc::new(Player::new());
         let (playing, viewer, size) = (Arc::clone(&player), peer.sender(), self.size);
         peer.send(player.lock().state())?;
         let spawned = thread::Builder::new().spawn(move || playing.run(&viewer, size));
         if spawned.is_err() {
-            return peer.close(CloseCode::TRY_AGAIN_LATER, "no thread for another player");
+            peer.close(CloseCode::TRY_AGAIN_LATER, "no thread for another player")?;
+            return Ok(None);
         }
-        *peer.data_mut() = Some((self.places.take(), player));
-        Ok(())
+        Ok(Some((self.places.take(), player)))
     }
 
     fn on_message(
@@ -328,7 +328,7 @@ impl Handler for Players {
         }
     }
 
-    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, _: Ended) {
         if let Some((_, player)) = peer.data_mut().take() {
             player.lock().gone = true;
             player.changed.notify_one();
@@ -342,15 +342,18 @@ fn refusal(command: u32, why: &str) -> String {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let builder = Server::builder().limits(Limits {
-        max_connections: options.max_connections.saturating_add(MAX_REFUSALS),
-        max_message_len: 1024,
-        max_backlog: 32 << 20,
-        ..Limits::default()
+    let builder = Server::builder().limits(ServerLimits {
+        connections: options.max_connections.saturating_add(MAX_REFUSALS),
+        message: 1024,
+        backlog: 32 << 20,
+        ..ServerLimits::DEFAULT
     });
     let players = Players {
         places: Places::new(options.max_connections),
         size: options.size,
     };
-    run::end("video_control", run::serve(builder, &options.addr, players))
+    run::end(
+        "video_control",
+        run::serve(builder, 1_usize, &options.addr, players),
+    )
 }

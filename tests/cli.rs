@@ -14,7 +14,7 @@ use base64::Engine;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use motews_std::tls::TlsStream;
-use motews_std::{Builder, DeflateConfig};
+use motews_std::{Connector, DeflateConfig};
 use motews_tests::{ServerProcess, example, free_port, wait_until};
 use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
@@ -244,7 +244,7 @@ fn servers_that_compress_tell_a_page_what_that_saves() {
             (head[9..12].to_owned(), body.to_owned())
         };
         let connect = |query: &str| {
-            let builder = Builder::new().deflate(DeflateConfig::MAX);
+            let builder = Connector::new().deflate(DeflateConfig::MAX);
             let ws = builder.connect(&format!("{}{query}", server.url()));
             ws.expect("motews connects")
         };

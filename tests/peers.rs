@@ -35,8 +35,9 @@ use motews_std::role::Server;
 use motews_std::rustls::ServerConfig;
 use motews_std::rustls::pki_types::PrivatePkcs8KeyDer;
 use motews_std::{
-    CloseCode, DeflateConfig, DeflateContext, DeflateParams, Handler, Message, MessageRef, Octets,
-    Outcome, SendError, ServerHandle, Share, Traffic, WebSocket, WindowBits,
+    Acceptor, Bytes, CloseCode, Connector, DeflateConfig, DeflateContext, DeflateParams, Ended,
+    Handler, Message, MessageRef, Request, SendError, ServerHandle, Share, Traffic, WebSocket,
+    WindowBits,
 };
 use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
 use tungstenite::protocol::frame::Frame;
@@ -353,7 +354,7 @@ fn answer<P: Peer>(mut peer: P, last_close: &Mutex<String>) {
 
 /// Connects with motews, offering the subprotocols `unknown` and `echo`.
 fn connect_motews(address: SocketAddr) -> WebSocket {
-    let builder = motews_std::Builder::new().subprotocols(["unknown", "echo"]);
+    let builder = Connector::new().subprotocols(["unknown", "echo"]);
     let socket = builder
         .connect(&format!("ws://{address}/"))
         .expect("motews connects");
@@ -363,7 +364,7 @@ fn connect_motews(address: SocketAddr) -> WebSocket {
 
 /// The same, with compression, which the peer must have as well.
 fn connect_compressing(address: SocketAddr) -> WebSocket {
-    let builder = motews_std::Builder::new()
+    let builder = Connector::new()
         .subprotocols(["unknown", "echo"])
         .deflate(DeflateConfig::default());
     let socket = builder
@@ -375,9 +376,7 @@ fn connect_compressing(address: SocketAddr) -> WebSocket {
 
 /// Accepts with motews and this compression, which the peer must have as well.
 fn accept_with(config: DeflateConfig, stream: TcpStream) -> WebSocket<TcpStream, Server> {
-    let builder = motews_std::Builder::new()
-        .subprotocols(["echo"])
-        .deflate(config);
+    let builder = Acceptor::new().subprotocols(["echo"]).deflate(config);
     let socket = builder.accept(stream).expect("motews accepts");
     assert!(socket.deflate().is_some(), "the client has compression");
     socket
@@ -432,7 +431,7 @@ fn with_windows(config: DeflateConfig, window_bits: WindowBits) -> DeflateConfig
 /// Connects with motews, and has messages of all length classes echoed. `agreed`: what the server
 /// agrees to of what is wanted.
 fn exchange_compressed(address: SocketAddr, wanted: DeflateConfig, agreed: Option<DeflateConfig>) {
-    let builder = motews_std::Builder::new().subprotocols(["echo"]);
+    let builder = Connector::new().subprotocols(["echo"]);
     let socket = builder.deflate(wanted).connect(&format!("ws://{address}/"));
     let mut socket = socket.expect("motews connects");
     let as_wanted = |DeflateParams { send, receive }| DeflateConfig { send, receive };
@@ -471,7 +470,7 @@ fn serve_compressed(name: &str) {
     let (ended, accounts) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let builder = motews_std::Builder::new().deflate(DeflateConfig::MAX);
+            let builder = Acceptor::new().deflate(DeflateConfig::MAX);
             let mut socket = builder.accept(stream).expect("motews accepts");
             let mut account = Account::default();
             while let Some(message) = socket.recv().expect("motews receives") {
@@ -515,6 +514,10 @@ struct CountingEcho(mpsc::Sender<Account>);
 impl Handler for CountingEcho {
     type Data = Account;
 
+    fn on_open(&mut self, _: &mut motews_std::Peer<'_>, _: &Request) -> Result<Account, SendError> {
+        Ok(Account::default())
+    }
+
     fn on_message(
         &mut self,
         peer: &mut motews_std::Peer<'_, Account>,
@@ -526,7 +529,7 @@ impl Handler for CountingEcho {
         Ok(())
     }
 
-    fn on_close(&mut self, peer: &mut motews_std::Peer<'_, Account>, _: &Outcome) {
+    fn on_close(&mut self, peer: &mut motews_std::Peer<'_, Account>, _: Ended) {
         _ = self.0.send(core::mem::take(peer.data_mut()));
     }
 }
@@ -537,7 +540,7 @@ struct Account {
     last: Vec<u8>,
     all: Traffic,
     /// For messages that are the same as the one before: received, and sent.
-    again: [Octets; 2],
+    again: [Bytes; 2],
 }
 
 impl Account {
@@ -550,8 +553,8 @@ impl Account {
                 (traffic.sent, self.all.sent),
             ];
             for (again, (now, before)) in self.again.iter_mut().zip(both) {
-                again.messages += now.messages - before.messages;
-                again.payloads += now.payloads - before.payloads;
+                again.plain += now.plain - before.plain;
+                again.wire += now.wire - before.wire;
             }
         }
         self.last = message.to_vec();
@@ -561,13 +564,13 @@ impl Account {
     /// Much was saved each way; and what was said just before is short if contexts are taken over,
     /// though it is noise.
     fn check(&self, agreed: DeflateConfig) {
-        for Octets { messages, payloads } in [self.all.received, self.all.sent] {
-            assert!(payloads > 0 && payloads < messages / 2, "{self:?}");
+        for Bytes { plain, wire } in [self.all.received, self.all.sent] {
+            assert!(wire > 0 && wire < plain / 2, "{self:?}");
         }
         let contexts = [agreed.receive, agreed.send];
         for (again, context) in self.again.iter().zip(contexts) {
-            assert_eq!(again.messages, 19 * 200);
-            let is_short = again.payloads < again.messages / 2;
+            assert_eq!(again.plain, 19 * 200);
+            let is_short = again.wire < again.plain / 2;
             assert_eq!(is_short, context.takeover, "{agreed:?}: {self:?}");
         }
     }
@@ -575,17 +578,17 @@ impl Account {
 
 /// Accepts with motews, choosing the subprotocol `echo` if it is offered.
 fn accept_motews(stream: TcpStream) -> WebSocket<TcpStream, Server> {
-    let builder = motews_std::Builder::new().subprotocols(["echo"]);
+    let builder = Acceptor::new().subprotocols(["echo"]);
     builder.accept(stream).expect("motews accepts")
 }
 
 impl<S: Share, R: Role> Peer for WebSocket<S, R> {
     fn text(&mut self, text: &str) {
-        self.send_text(text).expect("motews sends");
+        self.send(text).expect("motews sends");
     }
 
     fn binary(&mut self, bytes: &[u8]) {
-        self.send_binary(bytes).expect("motews sends");
+        self.send(bytes).expect("motews sends");
     }
 
     fn fragmented_text(&mut self, text: &str) {
@@ -618,7 +621,7 @@ impl<S: Share, R: Role> Peer for WebSocket<S, R> {
 
     fn start_closing(&mut self, code: u16, reason: &str) {
         let code = CloseCode::new(code);
-        self.start_close(code, reason).expect("motews closes");
+        self.close(code, reason).expect("motews closes");
     }
 
     fn receive(&mut self) -> Received {
@@ -626,9 +629,9 @@ impl<S: Share, R: Role> Peer for WebSocket<S, R> {
             Some(Message::Text(text)) => Received::Text(text),
             Some(Message::Binary(bytes)) => Received::Binary(bytes),
             None => {
-                let outcome = self.outcome().expect("motews knows how it ended");
-                assert!(outcome.is_clean(), "{outcome:?}");
-                Received::Close(outcome.code.as_u16(), outcome.reason)
+                let ended = self.ended().expect("motews knows how it ended");
+                assert!(ended.is_clean(), "{ended:?}");
+                Received::Close(ended.code().as_u16(), self.close_reason().to_owned())
             }
         }
     }
@@ -806,15 +809,15 @@ fn run_client_over_tls(name: &str) {
         .expect("a certificate and its key");
 
     let server = motews_std::Server::builder()
-        .threads(2)
         .tls(Arc::new(config))
         .bind("127.0.0.1:0")
         .expect("a free port");
     let handle = server.handle();
     thread::scope(|scope| {
         scope.spawn(|| {
-            server
-                .run(|peer: &mut motews_std::Peer<'_>, message: MessageRef<'_>| peer.send(message))
+            server.run_threads(2, || {
+                |peer: &mut motews_std::Peer<'_>, message: MessageRef<'_>| peer.send(message)
+            })
         });
         let _shuts_down = ShutsDown(&handle);
         let mut command = script(name);

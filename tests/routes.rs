@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use motews_std::rustls::{ClientConfig, RootCertStore};
 use motews_std::{
-    Builder, CloseCode, ConnectError, Message, Proxy, RedirectError, RedirectPolicy, Refused,
+    CloseCode, ConnectError, Connector, Message, Proxy, RedirectError, RedirectPolicy, Refused,
     SocksReply, TunnelError, WebSocket,
 };
 use motews_tests::{
@@ -57,9 +57,9 @@ impl Daemon {
     }
 
     /// Through it, with a user and a password or without.
-    fn proxy(&self, scheme: &str, user: &str) -> Builder {
+    fn proxy(&self, scheme: &str, user: &str) -> Connector {
         let url = format!("{scheme}://{user}{}", self.address);
-        Builder::new().proxy(Proxy::parse(&url).expect("a proxy"))
+        Connector::new().proxy(Proxy::parse(&url).expect("a proxy"))
     }
 }
 
@@ -109,6 +109,7 @@ fn assert_echoes(connected: Result<WebSocket, ConnectError>) {
     }
     let closed = ws.close(CloseCode::NORMAL, "");
     assert!(closed.is_ok(), "{closed:?}");
+    ws.closed().expect("a blocking stream");
 }
 
 fn tunnel_error(connected: Result<WebSocket, ConnectError>) -> TunnelError {
@@ -287,7 +288,7 @@ fn nginx_redirects_are_followed_and_its_refusals_read() {
         ]);
         command
     });
-    let builder = Builder::new().redirects(RedirectPolicy::DEFAULT);
+    let builder = Connector::new().redirects(RedirectPolicy::DEFAULT);
     let connect = |path: &str| {
         builder
             .clone()
@@ -439,7 +440,7 @@ fn certificate(folder: &Path) -> (String, Arc<ClientConfig>) {
         .add(certified.cert.der().clone())
         .expect("it is a root");
     let config = motews_std::tls::config_with_roots(roots).expect("there is a root");
-    (configured(folder, "localhost.pem", &text), Arc::new(config))
+    (configured(folder, "localhost.pem", &text), config)
 }
 
 /// Connects, echoes and closes: after both Closes, the end of TCP or of TLS is waited for a second at
@@ -449,10 +450,11 @@ fn assert_closes_soon(name: &str, connected: Result<WebSocket, ConnectError>) {
     ws.send("Hello").expect("sent");
     assert_eq!(ws.recv().expect("received"), Some("Hello".into()));
     let start = Instant::now();
-    let outcome = ws.close(CloseCode::NORMAL, "done").expect("it may close");
+    ws.close(CloseCode::NORMAL, "done").expect("it may close");
+    let ended = ws.closed().expect("a blocking stream");
     let took = start.elapsed();
     println!("{name}: closed in {took:?}");
-    assert!(outcome.is_clean(), "{name}: {outcome:?}");
+    assert!(ended.is_clean(), "{name}: {ended:?}");
     assert!(
         took < Duration::from_millis(1_100),
         "{name}: closed in {took:?}"
@@ -477,11 +479,11 @@ fn assert_closes_soon_behind(
     let client = client.expect("it is configured");
     if plain {
         let url = format!("ws://{}/", daemon.address);
-        assert_closes_soon(name, Builder::new().connect(&url));
+        assert_closes_soon(name, Connector::new().connect(&url));
     }
     let secure = if plain { secure } else { daemon.address.port() };
     let url = format!("wss://localhost:{secure}/");
-    let connected = Builder::new().tls(client).connect(&url);
+    let connected = Connector::new().tls(client).connect(&url);
     assert_closes_soon(&format!("{name} with TLS"), connected);
 }
 

@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, Deadline, Ended, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
-    Request, SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
+    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Peer, Request, SendError,
+    Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{self, Frame};
 use motews_testkit::head;
@@ -129,18 +129,13 @@ fn read_parts<S: Read + Write>(
 /// Does what the path of the request says.
 #[derive(Clone)]
 struct Pusher {
-    ends: Arc<Mutex<mpsc::Sender<(SocketAddr, Outcome)>>>,
+    ends: Arc<Mutex<mpsc::Sender<(SocketAddr, Ended)>>>,
 }
 
 impl Handler for Pusher {
-    type Data = (Option<Membership>, Option<SocketAddr>);
+    type Data = Option<Membership>;
 
-    fn on_open(
-        &mut self,
-        peer: &mut Peer<'_, Self::Data>,
-        request: &Request,
-    ) -> Result<(), SendError> {
-        peer.data_mut().1 = peer.address().ok();
+    fn on_open(&mut self, peer: &mut Peer<'_>, request: &Request) -> Result<Self::Data, SendError> {
         match request.path() {
             // From another thread, then a Close behind it.
             "/sender" => {
@@ -151,26 +146,27 @@ impl Handler for Pusher {
                     }
                     sender.close(CloseCode::NORMAL, "all")
                 });
-                Ok(())
+                Ok(None)
             }
             "/hub" => {
                 let hub = Hub::new(SlowPolicy::DropNewest);
-                peer.data_mut().0 = Some(hub.join(&peer.sender()));
+                let membership = hub.join(&peer.sender());
                 for number in 0..LEN / PART {
                     hub.broadcast(noise(number, PART));
                 }
-                peer.close(CloseCode::NORMAL, "all")
+                peer.close(CloseCode::NORMAL, "all")?;
+                Ok(Some(membership))
             }
-            "/nothing" => Ok(()),
-            "/some" => peer.send(noise(0, 1_000)),
+            "/nothing" => Ok(None),
+            "/some" => peer.send(noise(0, 1_000)).map(|()| None),
             // From the handler itself.
             path => {
                 for number in 0..LEN / PART {
                     peer.send(noise(number, PART))?;
                 }
                 match path {
-                    "/kept" => Ok(()),
-                    _ => peer.close(CloseCode::NORMAL, "all"),
+                    "/kept" => Ok(None),
+                    _ => peer.close(CloseCode::NORMAL, "all").map(|()| None),
                 }
             }
         }
@@ -184,26 +180,24 @@ impl Handler for Pusher {
         peer.send(message)
     }
 
-    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
-        if let Some(address) = peer.data().1 {
-            let ends = self.ends.lock().expect("no holder panics");
-            _ = ends.send((address, outcome.clone()));
-        }
+    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, ended: Ended) {
+        let ends = self.ends.lock().expect("no holder panics");
+        _ = ends.send((peer.address(), ended));
     }
 }
 
 struct Running {
     address: SocketAddr,
     handle: ServerHandle,
-    ends: mpsc::Receiver<(SocketAddr, Outcome)>,
+    ends: mpsc::Receiver<(SocketAddr, Ended)>,
     thread: JoinHandle<io::Result<()>>,
 }
 
 fn serve(builder: ServerBuilder) -> Running {
     run(builder
-        .limits(Limits {
-            max_backlog: 2 * LEN,
-            ..Limits::default()
+        .limits(ServerLimits {
+            backlog: 2 * LEN,
+            ..ServerLimits::DEFAULT
         })
         .bind("127.0.0.1:0")
         .expect("a port is free"))
@@ -312,7 +306,7 @@ fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
 }
 
 /// A blocking server for one peer.
-fn serve_blocking(len: usize) -> (SocketAddr, JoinHandle<Outcome>) {
+fn serve_blocking(len: usize) -> (SocketAddr, JoinHandle<Ended>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it listens");
     let thread = thread::spawn(move || {
@@ -325,7 +319,8 @@ fn serve_blocking(len: usize) -> (SocketAddr, JoinHandle<Outcome>) {
         }
         websocket
             .close(CloseCode::NORMAL, "all")
-            .expect("it may close")
+            .expect("it may close");
+        websocket.closed().expect("a blocking stream")
     });
     (address, thread)
 }
@@ -455,7 +450,7 @@ fn peer_that_reads_nothing_ends_at_the_stated_bound() {
         .recv_timeout(Duration::from_secs(20))
         .expect("it ends");
     let took = start.elapsed();
-    assert_eq!(outcome.ended, Ended::TimedOut(Deadline::Write));
+    assert_eq!(outcome, Ended::TimedOut(Deadline::Write));
     // Nothing is taken after the first moment; deadlines are looked at four times a second.
     let bound = Duration::from_millis(2_000 + 2_000 + 1_000);
     assert!(
@@ -548,7 +543,7 @@ fn peers_behind_a_pulled_cable_are_noticed_as_stated() {
             .expect("it ends");
         let took = since.elapsed().as_millis();
         assert_eq!(
-            (ended, outcome.ended),
+            (ended, outcome),
             (*address, Ended::TimedOut(Deadline::Pong))
         );
         assert!(

@@ -1,6 +1,6 @@
 //! Close codes (RFC 6455 §7.4), and which side of a connection is meant.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 /// One of the two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,8 +12,9 @@ pub enum Side {
     Remote,
 }
 
-/// A status code of §7.4. Any `u16` can be held; which may be on the wire is told by
-/// [`is_allowed_on_wire`](Self::is_allowed_on_wire).
+/// A status code of §7.4. It can hold any `u16`; [`is_allowed_on_wire`](Self::is_allowed_on_wire)
+/// returns whether a Close frame may have it. It displays as the number and the name, if it has one:
+/// `1001 (going away)`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CloseCode(u16);
@@ -108,7 +109,18 @@ impl From<CloseCode> for u16 {
 
 impl fmt::Display for CloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.fmt(f)?;
+        let Some(name) = self.name() else {
+            return Ok(());
+        };
+        f.write_str(" (")?;
+        for character in name.chars() {
+            f.write_char(match character {
+                '_' => ' ',
+                letter => letter.to_ascii_lowercase(),
+            })?;
+        }
+        f.write_str(")")
     }
 }
 

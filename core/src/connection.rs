@@ -1,13 +1,11 @@
 //! An open connection: every state transition of RFC 6455 §5.4-5.5, §6 and §7 is here.
 
-use heapless::Vec;
-
 use crate::close::CloseFrame;
 use crate::close_code::{CloseCode, Side};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
-use crate::event::{DataFrame, DataKind, Event, Found, FoundChunk, Incoming, Sent, Step};
-use crate::frame::{ControlPayload, FrameHeader, OpCode};
+use crate::event::{DataFrame, DataKind, Event, Found, Incoming, Sent, Step};
+use crate::frame::{ControlPayload, FrameHeader, FrameReader, OpCode};
 use crate::mask::Mask;
 use crate::message::Message;
 use crate::role::Role;
@@ -79,15 +77,15 @@ enum Receiving {
     /// A part of a frame's header.
     Header,
     /// The payload of a data frame.
-    Data { fin: bool },
+    Data,
     /// The payload of a control frame; what came of it so far is in its slot.
-    Control { opcode: OpCode },
-    /// Of no interest: the peer's Close was received, and a Close was sent by that side first.
+    Control,
+    /// Of no interest: the peer's Close was received.
     // [FR18]
-    Closed { by: Side },
+    Closed,
     /// Of no interest: the connection failed.
     // [FR18] [CL17]
-    Failed(ProtocolViolation),
+    Failed,
 }
 
 /// This side's Close frame.
@@ -109,7 +107,7 @@ enum OwnClose {
 ///
 /// # The methods, by kind
 /// - **receive**: [`next_event`](Self::next_event), or its two halves [`step`](Self::step) and
-///   [`Step::resolve`]; [`receive_eof`](Self::receive_eof); [`fail`](Self::fail)
+///   [`resolve`](Self::resolve); [`receive_eof`](Self::receive_eof); [`fail`](Self::fail)
 /// - **send**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close)
 /// - **transmit**: [`poll_transmit`](Self::poll_transmit) writes what the protocol owes the peer
@@ -167,12 +165,13 @@ pub struct Connection<R, C = ControlSlots> {
     max_message_len: u64,
     compression: bool,
 
-    /// A header that is arriving in parts.
-    header: Vec<u8, { FrameHeader::MAX_LEN }, u8>,
+    /// The frame that is arriving.
+    frame: FrameReader,
     receiving: Receiving,
-    /// Octets of the frame's payload still to come, and their mask.
-    remaining: u64,
-    mask: Mask,
+    /// What failed the connection, if it has failed.
+    violation: ProtocolViolation,
+    /// Who sent a Close first, if the peer has sent one.
+    closed_by: Side,
     incoming: Incoming,
     in_message: bool,
     /// Octets of payload that the message may still have: all that a fragment costs [MS16].
@@ -187,7 +186,11 @@ pub struct Connection<R, C = ControlSlots> {
     outgoing: Option<DataKind>,
     own_close: OwnClose,
     pong_owed: bool,
+    /// A pong has gone before the Close that is owed.
+    close_is_next: bool,
 
+    /// The payload of a control frame lies in its slot until the event is resolved.
+    event_waits: bool,
     control: C,
 }
 
@@ -211,10 +214,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             role,
             max_message_len: config.max_message_len,
             compression: config.compression,
-            header: Vec::new(),
+            frame: FrameReader::new(),
             receiving: Receiving::Header,
-            remaining: 0,
-            mask: Mask::new([0; 4]),
+            violation: ProtocolViolation::UnexpectedEof,
+            closed_by: Side::Local,
             incoming: Incoming {
                 kind: DataKind::Binary,
                 compressed: false,
@@ -228,6 +231,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             outgoing: None,
             own_close: OwnClose::None,
             pong_owed: false,
+            close_is_next: false,
+            event_waits: false,
             control: C::default(),
         }
     }
@@ -253,12 +258,13 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         if let Some(step) = self.receive_message(input) {
             let (bytes, rest) = split(input, step.consumed);
             *input = rest;
-            return Ok(step.resolve(bytes));
+            return Ok(step.chunk(bytes).map(Event::Data));
         }
         self.next_event_by_state(input)
     }
 
     /// The same the long way.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn next_event_by_state<'a>(
         &mut self,
         input: &mut &'a mut [u8],
@@ -269,7 +275,32 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         };
         let (bytes, rest) = split(input, consumed);
         *input = rest;
-        Ok(step?.resolve(bytes))
+        Ok(self.resolve(step?, bytes))
+    }
+
+    /// The second half of [`next_event`](Self::next_event): the event, given the same input again, or
+    /// as much of it as was consumed. To be called before the next step, once for each: the payload of
+    /// a control frame lies in the connection until then.
+    #[inline]
+    pub fn resolve<'a>(&mut self, step: Step, input: &'a mut [u8]) -> Option<Event<'a>> {
+        if step.found != Found::Control {
+            return step.chunk(input).map(Event::Data);
+        }
+        Some(self.control_event())
+    }
+
+    #[inline(never)]
+    fn control_event<'a>(&mut self) -> Event<'a> {
+        let payload = core::mem::take(&mut self.control.slots().incoming);
+        self.event_waits = false;
+        self.release_slots();
+        if self.frame.is(OpCode::Close) {
+            Event::Close(CloseFrame::checked(payload))
+        } else if self.frame.is(OpCode::Ping) {
+            Event::Ping(payload)
+        } else {
+            Event::Pong(payload)
+        }
     }
 
     /// The first half of [`next_event`](Self::next_event): tells what is found and where, without
@@ -293,7 +324,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     #[inline(always)] // An event that is not put together where it is used is copied, all 130 bytes.
     fn receive_message(&self, input: &mut [u8]) -> Option<Step> {
         let between_messages =
-            self.receiving == Receiving::Header && self.header.is_empty() && !self.in_message;
+            self.receiving == Receiving::Header && self.frame.len == 0 && !self.in_message;
         if cfg!(not(target_pointer_width = "64")) || !between_messages {
             return None;
         }
@@ -336,286 +367,243 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             compressed: false,
             first: true,
         };
-        let found = Found::Data(FoundChunk {
-            len,
-            last: true,
-            incoming,
-        });
         Some(Step {
             start,
             consumed: end,
-            found,
+            found: Found::Chunk,
+            len,
+            last: true,
+            incoming,
         })
     }
 
     #[inline]
     fn advance(&mut self, input: &mut [u8]) -> Result<Step, Failure> {
-        let mut start = 0;
+        let mut consumed = 0;
         loop {
-            let rest = input.get_mut(start..).unwrap_or_default();
-            let (len, found) = match self.receiving {
-                Receiving::Header => match self.receive_header(rest) {
-                    (len, Ok(true)) => {
-                        start += len;
-                        continue;
+            let before = self.receiving;
+            let mut step = Step {
+                start: consumed,
+                consumed,
+                found: Found::Nothing,
+                len: 0,
+                last: false,
+                incoming: self.incoming,
+            };
+            let rest = input.get_mut(consumed..).unwrap_or_default();
+            match before {
+                Receiving::Header => step.consumed += self.receive_header(rest),
+                Receiving::Data => self.receive_data(rest, &mut step),
+                Receiving::Control => {
+                    step.consumed += self.receive_control(rest);
+                    if self.event_waits {
+                        step.found = Found::Control;
                     }
-                    (len, Ok(false)) => (len, Ok(Found::Nothing)),
-                    (len, Err(violation)) => (len, Err(violation)),
-                },
-                Receiving::Data { fin } => self.receive_data(rest, fin),
-                Receiving::Control { opcode } => self.receive_control(rest, opcode),
+                }
                 // RFC 6455 §5.5.1: nothing after a Close is processed [FR18]
-                Receiving::Closed { .. } => (rest.len(), Ok(Found::Nothing)),
+                Receiving::Closed => step.consumed = input.len(),
                 // RFC 6455 §7.1.7: nor is anything after a failure [FR18] [CL17]
-                Receiving::Failed(violation) => {
-                    return Err(Failure {
-                        consumed: start,
-                        violation,
-                    });
-                }
-            };
-            let consumed = start + len;
-            match found {
-                Ok(Found::Nothing) if consumed < input.len() => start = consumed,
-                Ok(found) => {
-                    return Ok(Step {
-                        start,
-                        consumed,
-                        found,
-                    });
-                }
-                Err(violation) => {
-                    self.fail(violation);
+                Receiving::Failed => {
                     return Err(Failure {
                         consumed,
-                        violation,
+                        violation: self.violation,
                     });
                 }
             }
+            // As long as the state is the same, it needs more.
+            if self.receiving == before || step.is_event() {
+                return Ok(step);
+            }
+            consumed = step.consumed;
         }
     }
 
-    /// Consumes a header, or a part of one, and tells whether it is whole now.
-    #[inline]
-    fn receive_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
-        if self.header.is_empty()
-            && let Ok(len @ 1..) = self.begin_frame(input)
-        {
-            return (len, Ok(true));
-        }
-        self.receive_split_header(input)
-    }
-
-    /// The same octet by octet, so that an error shows at the first octet that proves it,
-    /// and a header may arrive in any parts.
+    /// Consumes a header, or a part of one, byte by byte: an error shows at the first byte that
+    /// proves it, and a header may arrive in any parts. Returns how many bytes that was.
     // [FR15]
-    #[inline(never)]
-    fn receive_split_header(&mut self, input: &[u8]) -> (usize, Result<bool, ProtocolViolation>) {
-        let mut header = core::mem::take(&mut self.header);
+    #[inline]
+    fn receive_header(&mut self, input: &[u8]) -> usize {
         let mut len = 0;
-        for &octet in input {
+        for byte in input {
             len += 1;
-            let _ = header.push(octet); // There is room for the longest header.
-            match self.begin_frame(&header) {
-                Ok(0) => {}
-                begun => return (len, begun.map(|_| true)),
+            if let Err(violation) = self.push_header(*byte) {
+                self.fail(violation);
+            }
+            if self.receiving != Receiving::Header {
+                break;
             }
         }
-        self.header = header;
-        (len, Ok(false))
+        len
     }
 
-    /// Begins the frame whose header `bytes` begin with, and tells the header's length; 0 where it
-    /// needs more bytes than these. Judges what depends on the role, on what was negotiated, and
-    /// on the message that is open. The same bytes give the same error again.
-    #[inline]
-    fn begin_frame(&mut self, bytes: &[u8]) -> Result<usize, ProtocolViolation> {
-        if let [first, rest @ ..] = bytes {
-            let opcode = first & 0x0F;
-            let starts_message = matches!(opcode, 0x1 | 0x2);
-            // RFC 6455 §5.2: reserved bits are 0 unless negotiated [FR08] [EX03]. RFC 7692 §6:
-            // RSV1 stands on the first frame of a message only [PD13] [PD14]
-            let allowed = if self.compression && starts_message {
-                0x40
-            } else {
-                0
-            };
-            if first & 0x70 & !allowed != 0 {
-                return Err(ProtocolViolation::ReservedBit);
-            }
-            // RFC 6455 §5.4: a continuation continues something [MS02]
-            if opcode == 0x0 && !self.in_message {
-                return Err(ProtocolViolation::NothingToContinue);
-            }
-            // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS03]
-            if starts_message && self.in_message {
-                return Err(ProtocolViolation::MessageInterrupted);
-            }
-            if let [second, ..] = rest {
-                match (R::IS_CLIENT, second & 0x80 != 0) {
-                    // RFC 6455 §5.1: a server masks nothing [FR04]
-                    (true, true) => return Err(ProtocolViolation::Masked),
-                    // RFC 6455 §5.1: a client masks everything [FR03]
-                    (false, false) => return Err(ProtocolViolation::Unmasked),
-                    _ => {}
+    /// Takes the next byte of a header, and begins the frame if that was the last one. Checks what
+    /// depends on the role, on what was negotiated, and on the message that is open.
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+    fn push_header(&mut self, byte: u8) -> Result<(), ProtocolViolation> {
+        match self.frame.len {
+            0 => {
+                let opcode = byte & 0x0F;
+                let starts_message = matches!(opcode, 0x1 | 0x2);
+                // RFC 6455 §5.2: reserved bits are 0 unless negotiated [FR08] [EX03]. RFC 7692 §6:
+                // RSV1 stands on the first frame of a message only [PD13] [PD14]
+                let allowed = if self.compression && starts_message {
+                    0x40
+                } else {
+                    0
+                };
+                if byte & 0x70 & !allowed != 0 {
+                    return Err(ProtocolViolation::ReservedBit);
+                }
+                // RFC 6455 §5.4: a continuation continues something [MS02]
+                if opcode == 0x0 && !self.in_message {
+                    return Err(ProtocolViolation::NothingToContinue);
+                }
+                // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS03]
+                if starts_message && self.in_message {
+                    return Err(ProtocolViolation::MessageInterrupted);
                 }
             }
+            1 => match (R::IS_CLIENT, byte & 0x80 != 0) {
+                // RFC 6455 §5.1: a server masks nothing [FR04]
+                (true, true) => return Err(ProtocolViolation::Masked),
+                // RFC 6455 §5.1: a client masks everything [FR03]
+                (false, false) => return Err(ProtocolViolation::Unmasked),
+                _ => {}
+            },
+            _ => {}
         }
-        let Some((header, len)) = FrameHeader::parse(bytes)? else {
-            return Ok(0);
-        };
-        self.mask = Mask::new(header.mask.unwrap_or_default());
-        self.remaining = header.payload_len;
-        // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
-        let kind = match header.opcode {
-            OpCode::Continuation => None,
-            OpCode::Text => Some(DataKind::Text),
-            OpCode::Binary => Some(DataKind::Binary),
-            opcode => {
-                // RFC 6455 §5.4: also in the midst of a fragmented message [MS04]
-                self.receiving = Receiving::Control { opcode };
-                return Ok(len);
-            }
-        };
-        // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
-        let room = if kind.is_some() {
-            self.max_message_len
-        } else {
-            self.message_room
-        };
-        let room = room.checked_sub(header.payload_len);
-        self.message_room = room.ok_or(ProtocolViolation::MessageTooBig)?;
-        if let Some(kind) = kind {
-            // RFC 6455 §6.2: the next message begins afresh [MS10]
+        self.frame.push(byte)?;
+        if self.frame.len != 0 {
+            return Ok(());
+        }
+        if self.frame.is_control() {
+            // RFC 6455 §5.4: also in the midst of a fragmented message [MS04]
+            self.receiving = Receiving::Control;
+            self.event_waits = false;
+            self.control.slots().incoming.truncate(0);
+            return Ok(());
+        }
+        // RFC 6455 §6.2: the next message begins afresh [MS10]
+        if !self.in_message {
+            self.message_room = self.max_message_len;
+            self.utf8 = Utf8Validator::new();
+            self.in_message = true;
             self.incoming = Incoming {
-                kind,
-                compressed: header.rsv1,
+                // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
+                kind: match self.frame.is(OpCode::Text) {
+                    true => DataKind::Text,
+                    false => DataKind::Binary,
+                },
+                compressed: self.frame.rsv1(),
                 first: true,
             };
-            self.in_message = true;
-            self.utf8 = Utf8Validator::new();
         }
-        self.receiving = Receiving::Data { fin: header.fin };
-        Ok(len)
+        // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
+        let room = self.message_room.checked_sub(self.frame.remaining);
+        self.message_room = room.ok_or(ProtocolViolation::MessageTooBig)?;
+        self.receiving = Receiving::Data;
+        Ok(())
     }
 
+    /// Consumes payload of a data frame.
     #[inline]
-    fn receive_data(
-        &mut self,
-        input: &mut [u8],
-        fin: bool,
-    ) -> (usize, Result<Found, ProtocolViolation>) {
-        let incoming = self.incoming;
+    fn receive_data(&mut self, input: &mut [u8], step: &mut Step) {
         let bytes = self.payload(input);
-        let len = bytes.len();
+        let mut consumed = bytes.len();
         // RFC 6455 §5.3: unmasked where it lies, across any split [FR06]
-        let ascii = self.mask.apply(bytes);
+        let ascii = self.frame.mask.apply(bytes);
 
-        let frame_ended = self.remaining == 0;
-        let mut last = frame_ended && fin;
-        let mut told = len;
-        let mut consumed = len;
+        let frame_ended = self.frame.remaining == 0;
+        step.last = frame_ended && self.frame.fin();
+        step.len = consumed;
+        if frame_ended {
+            self.receiving = Receiving::Header;
+        }
+        // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
+        let mut is_told = consumed > 0 || step.last || (frame_ended && step.incoming.first);
         // RFC 6455 §5.6: binary data is any bytes [MS14]
-        if incoming.kind == DataKind::Text && !incoming.compressed {
+        if step.incoming.kind == DataKind::Text && !step.incoming.compressed {
+            let mut is_valid = true;
             // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
             // octet is told, and the failure next [MS11] [MS13]
             if (!ascii || !self.utf8.is_complete())
                 && let Err(index) = self.utf8.validate(bytes)
             {
-                (told, consumed, last) = (index, index + 1, false);
-                self.fail(ProtocolViolation::InvalidUtf8);
-            } else if last && !self.utf8.is_complete() {
-                // RFC 6455 §8.1: nor may it end within a code point [MS11]
-                last = false;
+                (step.len, consumed) = (index, index + 1);
+                is_valid = false;
+            }
+            // RFC 6455 §8.1: nor may it end within a code point [MS11]
+            if !is_valid || (step.last && !self.utf8.is_complete()) {
+                step.last = false;
+                is_told = step.len > 0;
                 self.fail(ProtocolViolation::InvalidUtf8);
             }
         }
-
-        match self.receiving {
-            Receiving::Failed(violation) if told == 0 => return (consumed, Err(violation)),
-            Receiving::Failed(_) => {}
-            _ if frame_ended => self.receiving = Receiving::Header,
-            _ => {}
+        step.consumed += consumed;
+        if is_told {
+            step.found = Found::Chunk;
+            self.incoming.first = false;
+            self.in_message = !step.last;
         }
-        // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
-        if told == 0 && !last && !(frame_ended && incoming.first) {
-            return (consumed, Ok(Found::Nothing));
-        }
-        let chunk = FoundChunk {
-            len: told,
-            last,
-            incoming,
-        };
-        self.incoming.first = false;
-        self.in_message = !last;
-        (consumed, Ok(Found::Data(chunk)))
     }
 
     /// As much of the frame's payload as `input` has.
     #[cfg_attr(target_pointer_width = "64", inline)]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // It would rather have the flash.
     fn payload<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
-        let len = usize::try_from(self.remaining).map_or(input.len(), |due| due.min(input.len()));
-        self.remaining -= len as u64;
+        let due = usize::try_from(self.frame.remaining).unwrap_or(usize::MAX);
+        let len = due.min(input.len());
+        self.frame.remaining -= len as u64;
         input.get_mut(..len).unwrap_or_default()
     }
 
-    #[inline(never)]
-    fn receive_control(
-        &mut self,
-        input: &mut [u8],
-        opcode: OpCode,
-    ) -> (usize, Result<Found, ProtocolViolation>) {
+    /// Consumes payload of a control frame, and returns how many bytes that was.
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+    fn receive_control(&mut self, input: &mut [u8]) -> usize {
         let bytes = self.payload(input);
-        self.mask.apply(bytes);
-        let incoming = &mut self.control.slots().incoming;
-        incoming.extend(bytes);
-        if self.remaining > 0 {
-            return (bytes.len(), Ok(Found::Nothing));
+        self.frame.mask.apply(bytes);
+        self.control.slots().incoming.extend(bytes);
+        if self.frame.remaining == 0 {
+            self.receiving = Receiving::Header;
+            self.event_waits = true;
+            self.control_frame();
         }
-        let payload = core::mem::take(incoming);
-        self.receiving = Receiving::Header;
-        (bytes.len(), self.control_frame(opcode, payload))
+        bytes.len()
     }
 
     /// A whole control frame (§5.5).
-    fn control_frame(
-        &mut self,
-        opcode: OpCode,
-        payload: ControlPayload,
-    ) -> Result<Found, ProtocolViolation> {
-        let found = match opcode {
-            OpCode::Ping => {
-                // RFC 6455 §5.5.2, §5.5.3: a pong with the same payload, for the newest ping
-                // only; after this side's Close as well [CT01] [CT02] [CT03] [CT07]
-                self.control.slots().owe_pong(payload.as_bytes());
-                self.pong_owed = true;
-                Found::Ping(payload)
+    #[inline]
+    fn control_frame(&mut self) {
+        let slots = self.control.slots();
+        if self.frame.is(OpCode::Ping) {
+            // RFC 6455 §5.5.2, §5.5.3: a pong with the same payload, for the newest ping only; after
+            // this side's Close as well [CT01] [CT02] [CT03] [CT07]
+            slots.owe_pong();
+            self.pong_owed = true;
+        }
+        // RFC 6455 §5.5.3: there may be a pong that was not asked for, too [CT04]
+        if self.frame.is(OpCode::Close) {
+            match CloseFrame::check(slots.incoming.as_bytes()) {
+                Ok(code) => {
+                    self.close_code = code;
+                    // RFC 6455 §5.5.2: after a Close no pong is owed [CT01]
+                    self.pong_owed = false;
+                    // RFC 6455 §5.5.1: replied to with the same code, unless this side has a Close
+                    // of its own, which the peer takes for the reply [CL03] [CL15]
+                    if self.own_close == OwnClose::None {
+                        self.own_close = OwnClose::Owed(code);
+                        self.closed_by = Side::Remote;
+                    }
+                    self.receiving = Receiving::Closed;
+                }
+                Err(violation) => {
+                    self.event_waits = false;
+                    self.fail(violation);
+                }
             }
-            OpCode::Close => {
-                let close = CloseFrame::parse(payload)?;
-                let code = close
-                    .as_ref()
-                    .map_or(CloseCode::NO_STATUS_RECEIVED, CloseFrame::code);
-                self.close_code = code;
-                // RFC 6455 §5.5.2: after a Close no pong is owed [CT01]
-                self.pong_owed = false;
-                // RFC 6455 §5.5.1: replied to with the same code, unless this side has a Close of
-                // its own, which the peer takes for the reply [CL03] [CL15]
-                let by = if self.own_close == OwnClose::None {
-                    self.own_close = OwnClose::Owed(code);
-                    Side::Remote
-                } else {
-                    Side::Local
-                };
-                self.receiving = Receiving::Closed { by };
-                Found::Close(close)
-            }
-            // RFC 6455 §5.5.3: also one that was not asked for [CT04]
-            _ => Found::Pong(payload),
-        };
-        self.release_slots();
-        Ok(found)
+        }
     }
 
     /// The peer will send no more: its half of the transport has ended.
@@ -626,14 +614,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     // [CL18]
     pub fn receive_eof(&mut self) -> Result<(), ProtocolViolation> {
         self.eof = true;
-        match self.receiving {
-            Receiving::Closed { .. } => Ok(()),
-            Receiving::Failed(violation) => Err(violation),
-            _ => {
-                self.fail(ProtocolViolation::UnexpectedEof);
-                Err(ProtocolViolation::UnexpectedEof)
-            }
-        }
+        self.fail(ProtocolViolation::UnexpectedEof);
+        self.violation().map_or(Ok(()), Err)
     }
 
     /// Fails the connection (§7.1.7) for a violation that shows outside of it: a message that is
@@ -644,7 +626,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             return;
         }
         crate::log::debug!("the connection failed: {}", violation);
-        self.receiving = Receiving::Failed(violation);
+        self.receiving = Receiving::Failed;
+        self.violation = violation;
         self.pong_owed = false;
         if violation == ProtocolViolation::UnexpectedEof {
             // RFC 6455 §7.1.7: the peer has left; there is no one to tell
@@ -652,7 +635,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         } else if self.own_close != OwnClose::Sent {
             // RFC 6455 §7.1.7: a Close with a fitting code goes first [CL16]
             if self.own_close != OwnClose::None {
-                *self.control.slots() = ControlSlots::default();
+                self.control.slots().clear_owed();
             }
             self.own_close = OwnClose::Owed(violation.close_code());
         }
@@ -776,7 +759,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             return Err(SendError::ControlTooLong);
         }
         self.check_open()?;
-        self.put_frame(OpCode::Ping, payload, true, out)
+        put_frame(&mut self.role, OpCode::Ping, &[], payload, true, out)
     }
 
     /// Begins the closing handshake: a Close is owed now, and no message can be sent any more.
@@ -815,7 +798,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         out: &mut [u8],
     ) -> Result<usize, SendError> {
         let opcode = self.data_opcode(kind)?;
-        let written = self.put_frame(opcode, payload, fin, out)?;
+        let written = put_frame(&mut self.role, opcode, &[], payload, fin, out)?;
         self.outgoing = if fin { None } else { Some(kind) };
         Ok(written)
     }
@@ -843,32 +826,6 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
     }
 
-    /// Writes a whole frame or nothing, so that what is owed goes between frames [CT06].
-    #[inline]
-    fn put_frame(
-        &mut self,
-        opcode: OpCode,
-        payload: &[u8],
-        fin: bool,
-        out: &mut [u8],
-    ) -> Result<usize, SendError> {
-        let header = header::<R>(opcode, fin, payload.len() as u64);
-        let total = header.wire_len().saturating_add(payload.len());
-        let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
-        let header = FrameHeader {
-            mask: self.role.masking_key()?,
-            ..header
-        };
-        let len = header.emit(frame)?;
-        let body = frame.get_mut(len..).unwrap_or_default();
-        copy(body, payload);
-        if let Some(key) = header.mask {
-            // RFC 6455 §5.1: a client masks each frame [FR01]
-            Mask::new(key).apply(body);
-        }
-        Ok(total)
-    }
-
     // ---- transmit ----
 
     /// Writes a control frame that the protocol owes the peer, if there is one, to the start of
@@ -881,30 +838,29 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         if !self.wants_transmit() {
             return Ok(0);
         }
-        let mut body = ControlPayload::default();
-        let opcode = if self.pong_owed {
-            body.extend(self.control.slots().owed().1);
-            OpCode::Pong
-        } else {
-            if let OwnClose::Owed(code) = self.own_close
-                && code != CloseCode::NO_STATUS_RECEIVED
-            {
-                body.extend(&code.as_u16().to_be_bytes());
-                body.extend(self.control.slots().owed().0);
+        let (reason, pong) = self.control.slots().owed();
+        let code;
+        let (opcode, start, rest): (_, &[u8], _) = match self.own_close {
+            // A peer that pings without end holds the Close back by one pong.
+            _ if self.pong_owed && !self.close_is_next => (OpCode::Pong, &[], pong),
+            OwnClose::Owed(owed) if owed != CloseCode::NO_STATUS_RECEIVED => {
+                code = owed.as_u16().to_be_bytes();
+                (OpCode::Close, &code, reason)
             }
-            OpCode::Close
+            _ => (OpCode::Close, &[], &[][..]),
         };
-        let written = match self.put_frame(opcode, body.as_bytes(), true, out) {
+        let written = match put_frame(&mut self.role, opcode, start, rest, true, out) {
             Ok(written) => written,
-            Err(SendError::Entropy) => return Err(EntropyError),
+            Err(SendError::Entropy) if R::IS_CLIENT => return Err(EntropyError),
             Err(_) => return Ok(0),
         };
-        match opcode {
-            OpCode::Pong => {
-                self.pong_owed = false;
-                self.control.slots().owe_pong(&[]);
-            }
-            _ => self.own_close = OwnClose::Sent,
+        if opcode == OpCode::Pong {
+            self.pong_owed = false;
+            self.control.slots().clear_pong();
+            self.close_is_next = matches!(self.own_close, OwnClose::Owed(_));
+        } else {
+            self.own_close = OwnClose::Sent;
+            self.close_is_next = false;
         }
         self.release_slots();
         Ok(written)
@@ -912,8 +868,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     /// The slots may go when they hold nothing.
     fn release_slots(&mut self) {
-        let arriving = matches!(self.receiving, Receiving::Control { .. });
-        if !arriving && !self.wants_transmit() {
+        if self.receiving != Receiving::Control && !self.event_waits && !self.wants_transmit() {
             self.control.release();
         }
     }
@@ -924,12 +879,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     #[must_use]
     pub const fn state(&self) -> State {
         match (self.receiving, self.own_close) {
-            (Receiving::Failed(_), _) => State::Failed,
+            (Receiving::Failed, _) => State::Failed,
             // RFC 6455 §7.1.4: closed when both Closes are through [CL06]
-            (Receiving::Closed { .. }, OwnClose::Sent) => State::Closed,
-            (Receiving::Closed { .. }, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => {
-                State::Closing
-            }
+            (Receiving::Closed, OwnClose::Sent) => State::Closed,
+            (Receiving::Closed, _) | (_, OwnClose::Owed(_) | OwnClose::Sent) => State::Closing,
             (_, OwnClose::None) => State::Open,
         }
     }
@@ -973,14 +926,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     /// Whether what comes is of interest: there was no Close of the peer's, and no failure.
     pub(crate) const fn is_receiving(&self) -> bool {
-        !matches!(
-            self.receiving,
-            Receiving::Closed { .. } | Receiving::Failed(_)
-        )
+        !matches!(self.receiving, Receiving::Closed | Receiving::Failed)
     }
 
     pub(crate) const fn has_received_close(&self) -> bool {
-        matches!(self.receiving, Receiving::Closed { .. })
+        matches!(self.receiving, Receiving::Closed)
     }
 
     pub(crate) const fn has_received_eof(&self) -> bool {
@@ -994,10 +944,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     /// Who sent a Close first, if the peer has sent one.
     pub const fn closed_by(&self) -> Side {
-        match self.receiving {
-            Receiving::Closed { by } => by,
-            _ => Side::Local,
-        }
+        self.closed_by
     }
 
     // ---- look ----
@@ -1006,7 +953,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     #[must_use]
     pub const fn violation(&self) -> Option<ProtocolViolation> {
         match self.receiving {
-            Receiving::Failed(violation) => Some(violation),
+            Receiving::Failed => Some(self.violation),
             _ => None,
         }
     }
@@ -1030,6 +977,36 @@ const fn header<R: Role>(opcode: OpCode, fin: bool, payload_len: u64) -> FrameHe
         mask,
         payload_len,
     }
+}
+
+/// Writes a whole frame or nothing, so that what is owed goes between frames [CT06]. The payload is
+/// `start` and `rest`.
+#[inline]
+fn put_frame<R: Role>(
+    role: &mut R,
+    opcode: OpCode,
+    start: &[u8],
+    rest: &[u8],
+    fin: bool,
+    out: &mut [u8],
+) -> Result<usize, SendError> {
+    let payload_len = start.len().saturating_add(rest.len());
+    let header = header::<R>(opcode, fin, payload_len as u64);
+    let total = header.wire_len().saturating_add(payload_len);
+    let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
+    let header = FrameHeader {
+        mask: role.masking_key()?,
+        ..header
+    };
+    let len = header.emit(frame)?;
+    let body = frame.get_mut(len..).unwrap_or_default();
+    copy(body, start);
+    copy(body.get_mut(start.len()..).unwrap_or_default(), rest);
+    if let Some(key) = header.mask {
+        // RFC 6455 §5.1: a client masks each frame [FR01]
+        Mask::new(key).apply(body);
+    }
+    Ok(total)
 }
 
 /// The longest payload whose frame fits into `out` octets.

@@ -19,18 +19,32 @@ impl ControlSlots {
     /// The reason, and the payload of the pong.
     pub(crate) fn owed(&self) -> (&[u8], &[u8]) {
         let owed = self.owed.as_bytes();
-        let reason_len = owed.len().saturating_sub(usize::from(self.pong_len));
+        let reason_len = owed.len().wrapping_sub(usize::from(self.pong_len));
         owed.split_at_checked(reason_len).unwrap_or_default()
     }
 
     /// RFC 6455 §5.5.3: the newest ping's pong replaces one not sent yet.
     // [CT03]
-    pub(crate) fn owe_pong(&mut self, payload: &[u8]) {
-        let room = ControlPayload::MAX_LEN.saturating_sub(payload.len());
+    pub(crate) fn owe_pong(&mut self) {
+        let payload = self.incoming.as_bytes();
+        let room = ControlPayload::MAX_LEN.wrapping_sub(payload.len());
         let reason_len = cut(self.owed().0, room);
         self.owed.truncate(reason_len);
         self.owed.extend(payload);
         self.pong_len = payload.len() as u8;
+    }
+
+    /// The pong was sent.
+    pub(crate) fn clear_pong(&mut self) {
+        let reason_len = self.owed().0.len();
+        self.owed.truncate(reason_len);
+        self.pong_len = 0;
+    }
+
+    /// Nothing is owed any more.
+    pub(crate) fn clear_owed(&mut self) {
+        self.owed.truncate(0);
+        self.pong_len = 0;
     }
 
     /// There is no reason yet.
@@ -49,7 +63,7 @@ fn cut(reason: &[u8], room: usize) -> usize {
     if len > room {
         len = room;
         while reason.get(len).is_some_and(|octet| octet & 0xC0 == 0x80) {
-            len = len.saturating_sub(1);
+            len = len.wrapping_sub(1);
         }
     }
     len

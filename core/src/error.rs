@@ -76,6 +76,7 @@ impl fmt::Display for ProtocolViolation {
             Self::InvalidUtf8 => "text that is not UTF-8",
             Self::TruncatedCloseCode => "a Close frame with a body of one octet",
             Self::InvalidCloseCode(code) => {
+                let code = code.as_u16();
                 return write!(
                     f,
                     "a Close frame with the code {code}, not allowed on the wire"
@@ -131,7 +132,11 @@ impl fmt::Display for SendError {
     }
 }
 
-impl core::error::Error for SendError {}
+impl core::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        matches!(self, Self::Entropy).then_some(&EntropyError)
+    }
+}
 
 impl From<EntropyError> for SendError {
     fn from(_: EntropyError) -> Self {

@@ -55,13 +55,17 @@ pub enum Event<'a> {
 }
 
 /// What [`Connection::step`](crate::Connection::step) found in its input.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use = "what is found has been consumed and does not come again"]
 pub struct Step {
     /// Where the payload begins.
     pub(crate) start: usize,
     pub(crate) consumed: usize,
     pub(crate) found: Found,
+    /// Of a chunk: how long it is, and whether it ends its message.
+    pub(crate) len: usize,
+    pub(crate) last: bool,
+    pub(crate) incoming: Incoming,
 }
 
 impl Step {
@@ -90,54 +94,40 @@ impl Step {
     #[inline]
     #[must_use]
     pub const fn is_chunk(&self) -> bool {
-        matches!(&self.found, Found::Data(_))
+        matches!(self.found, Found::Chunk)
     }
 
     /// Whether the event is a [`Chunk`] that ends its message.
     #[inline]
     #[must_use]
     pub const fn ends_message(&self) -> bool {
-        matches!(&self.found, Found::Data(chunk) if chunk.last)
+        self.is_chunk() && self.last
     }
 
-    /// The event, given the same input again, or as much of it as was consumed.
+    /// The chunk, if the event is one, given the same input again, or as much of it as was consumed.
     #[inline]
     #[must_use]
-    pub fn resolve(self, input: &mut [u8]) -> Option<Event<'_>> {
-        Some(match self.found {
-            Found::Nothing => return None,
-            Found::Data(chunk) => {
-                let bytes = input.get_mut(self.start..).unwrap_or_default();
-                Event::Data(Chunk {
-                    kind: chunk.incoming.kind,
-                    bytes: bytes.get_mut(..chunk.len).unwrap_or_default(),
-                    first: chunk.incoming.first,
-                    last: chunk.last,
-                    compressed: chunk.incoming.compressed,
-                })
-            }
-            Found::Ping(payload) => Event::Ping(payload),
-            Found::Pong(payload) => Event::Pong(payload),
-            Found::Close(close) => Event::Close(close),
+    pub fn chunk(self, input: &mut [u8]) -> Option<Chunk<'_>> {
+        if !self.is_chunk() {
+            return None;
+        }
+        let bytes = input.get_mut(self.start..).unwrap_or_default();
+        Some(Chunk {
+            kind: self.incoming.kind,
+            bytes: bytes.get_mut(..self.len).unwrap_or_default(),
+            first: self.incoming.first,
+            last: self.last,
+            compressed: self.incoming.compressed,
         })
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
-    Data(FoundChunk),
-    Ping(ControlPayload),
-    Pong(ControlPayload),
-    Close(Option<CloseFrame>),
-}
-
-/// A [`Chunk`] whose bytes begin where the step says.
-#[derive(Debug)]
-pub(crate) struct FoundChunk {
-    pub(crate) len: usize,
-    pub(crate) last: bool,
-    pub(crate) incoming: Incoming,
+    Chunk,
+    /// A control frame, whose payload lies in the connection.
+    Control,
 }
 
 /// The message that is arriving.

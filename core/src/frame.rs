@@ -5,6 +5,7 @@ use core::fmt;
 use heapless::Vec;
 
 use crate::error::{NoRoom, ProtocolViolation};
+use crate::mask::Mask;
 
 /// What a frame is (§5.2, §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,75 +110,15 @@ impl FrameHeader {
     // [FR15]
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolViolation> {
-        let [first, rest @ ..] = bytes else {
-            return Ok(None);
-        };
-        let fin = first & 0x80 != 0;
-        // RFC 6455 §5.2: an unknown opcode fails the connection [FR09]
-        let Some(opcode) = OpCode::new(*first) else {
-            return Err(ProtocolViolation::ReservedOpCode);
-        };
-        // RFC 6455 §5.5: control frames are never fragmented [FR13]
-        if opcode.is_control() && !fin {
-            return Err(ProtocolViolation::FragmentedControl);
-        }
-
-        let [second, rest @ ..] = rest else {
-            return Ok(None);
-        };
-        let short_len = second & 0x7F;
-        // RFC 6455 §5.5: a control frame carries at most 125 octets [FR14]
-        if opcode.is_control() && short_len as usize > ControlPayload::MAX_LEN {
-            return Err(ProtocolViolation::ControlTooLong);
-        }
-        // RFC 6455 §5.2: a length of 7, 7+16 or 7+64 bits, in network order [FR10]
-        let (payload_len, rest) = match short_len {
-            126 => {
-                let Some((len, rest)) = rest.split_first_chunk() else {
-                    return Ok(None);
-                };
-                let len = u16::from_be_bytes(*len);
-                // RFC 6455 §5.2: in the fewest octets [FR11]
-                if len < 126 {
-                    return Err(ProtocolViolation::LengthNotMinimal);
-                }
-                (len as u64, rest)
+        let mut reader = FrameReader::new();
+        for (index, byte) in bytes.iter().enumerate() {
+            reader.push(*byte)?;
+            if reader.len == 0 {
+                let len = index.wrapping_add(1);
+                return Ok(reader.header().map(|header| (header, len)));
             }
-            127 => {
-                // RFC 6455 §5.2: the most significant bit is 0 [FR12]
-                if let [0x80..=0xFF, ..] = rest {
-                    return Err(ProtocolViolation::LengthOverflow);
-                }
-                // RFC 6455 §5.2: in the fewest octets [FR11]
-                if let [0, 0, 0, 0, 0, 0, ..] = rest {
-                    return Err(ProtocolViolation::LengthNotMinimal);
-                }
-                let Some((len, rest)) = rest.split_first_chunk() else {
-                    return Ok(None);
-                };
-                (u64::from_be_bytes(*len), rest)
-            }
-            len => (len as u64, rest),
-        };
-
-        let (mask, rest) = if second & 0x80 == 0 {
-            (None, rest)
-        } else {
-            let Some((key, rest)) = rest.split_first_chunk() else {
-                return Ok(None);
-            };
-            (Some(*key), rest)
-        };
-        let header = Self {
-            fin,
-            rsv1: first & 0x40 != 0,
-            rsv2: first & 0x20 != 0,
-            rsv3: first & 0x10 != 0,
-            opcode,
-            mask,
-            payload_len,
-        };
-        Ok(Some((header, bytes.len().wrapping_sub(rest.len()))))
+        }
+        Ok(None)
     }
 
     /// The header's length in octets on the wire, 2 to 14.
@@ -200,7 +141,8 @@ impl FrameHeader {
     // [FR10] [FR11]
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, NoRoom> {
-        let Some([first, second, rest @ ..]) = out.get_mut(..self.wire_len()) else {
+        let wire_len = self.wire_len();
+        let Some([first, second, rest @ ..]) = out.get_mut(..wire_len) else {
             return Err(NoRoom);
         };
         *first = u8::from(self.fin) << 7
@@ -208,34 +150,140 @@ impl FrameHeader {
             | u8::from(self.rsv2) << 5
             | u8::from(self.rsv3) << 4
             | self.opcode as u8;
-        // What a server sends most, without a loop. Firmware would rather have the flash.
-        if cfg!(target_pointer_width = "64") && self.mask.is_none() {
-            match (self.payload_len, &mut *rest) {
-                (len @ 0..126, _) => {
-                    *second = len as u8;
-                    return Ok(2);
-                }
-                (len @ 126..=0xFFFF, [high, low, ..]) => {
-                    *second = 126;
-                    [*high, *low] = (len as u16).to_be_bytes();
-                    return Ok(4);
-                }
-                _ => {}
+        let (rest, masked) = match (self.mask, rest) {
+            (Some(key), [length @ .., a, b, c, d]) => {
+                [*a, *b, *c, *d] = key;
+                (length, 0x80)
+            }
+            (_, length) => (length, 0),
+        };
+        let mut len = self.payload_len;
+        *second = masked
+            | match rest.len() {
+                0 => len as u8,
+                2 => 126,
+                _ => 127,
+            };
+        for byte in rest.iter_mut().rev() {
+            *byte = len as u8;
+            len >>= 8;
+        }
+        Ok(wire_len)
+    }
+}
+
+/// A frame that arrives: its header byte by byte, so that an error shows at the first byte that proves
+/// it, and then what of its payload is still to come.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameReader {
+    /// Bytes of payload still to come, once the header is whole.
+    pub(crate) remaining: u64,
+    pub(crate) mask: Mask,
+    first: u8,
+    /// How many bytes of the header have come; 0 once it is whole.
+    pub(crate) len: u8,
+    /// The length of the header without the masking key, and with it.
+    mask_at: u8,
+    header_len: u8,
+}
+
+impl FrameReader {
+    pub(crate) const fn new() -> Self {
+        Self {
+            remaining: 0,
+            mask: Mask::new([0; 4]),
+            first: 0,
+            len: 0,
+            mask_at: 0,
+            header_len: 0,
+        }
+    }
+
+    /// Takes the next byte of the header. [`len`](Self::len) is 0 then if that was the last one.
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+    pub(crate) fn push(&mut self, byte: u8) -> Result<(), ProtocolViolation> {
+        self.len = self.len.wrapping_add(1);
+        if self.len == 1 {
+            self.first = byte;
+            // RFC 6455 §5.2: an unknown opcode fails the connection [FR09]
+            if byte & 0x07 > 2 {
+                return Err(ProtocolViolation::ReservedOpCode);
+            }
+            // RFC 6455 §5.5: control frames are never fragmented [FR13]
+            if byte & 0x88 == 0x08 {
+                return Err(ProtocolViolation::FragmentedControl);
+            }
+            return Ok(());
+        }
+        // RFC 6455 §5.2: a length of 7, 7+16 or 7+64 bits, in network order [FR10]
+        if self.len == 2 {
+            let short_len = byte & 0x7F;
+            // RFC 6455 §5.5: a control frame carries at most 125 octets [FR14]
+            if self.is_control() && short_len > 125 {
+                return Err(ProtocolViolation::ControlTooLong);
+            }
+            (self.mask_at, self.remaining) = match short_len {
+                126 => (4, 0),
+                127 => (10, 0),
+                _ => (2, short_len.into()),
+            };
+            self.header_len = self.mask_at.wrapping_add(byte >> 7 << 2);
+            self.mask = Mask::new([0; 4]);
+        } else if self.len > self.mask_at {
+            self.mask.push(byte);
+        } else {
+            // RFC 6455 §5.2: the most significant bit is 0 [FR12]
+            if self.len == 3 && self.mask_at == 10 && byte & 0x80 != 0 {
+                return Err(ProtocolViolation::LengthOverflow);
+            }
+            self.remaining = self.remaining << 8 | u64::from(byte);
+            // RFC 6455 §5.2: in the fewest octets [FR11]
+            let least = match (self.len, self.mask_at) {
+                (4, 4) => 126,
+                (8, _) => 1,
+                _ => 0,
+            };
+            if self.remaining < least {
+                return Err(ProtocolViolation::LengthNotMinimal);
             }
         }
-        let masked = u8::from(self.mask.is_some()) << 7;
-        let long = self.payload_len.to_be_bytes();
-        let (short_len, extended): (u8, &[u8]) = match self.payload_len {
-            len @ 0..126 => (len as u8, &[]),
-            126..=0xFFFF => (126, long.last_chunk::<2>().ok_or(NoRoom)?),
-            _ => (127, &long),
-        };
-        *second = masked | short_len;
-        let tail = extended.iter().chain(self.mask.as_slice().iter().flatten());
-        for (to, from) in rest.iter_mut().zip(tail) {
-            *to = *from;
+        if self.len == self.header_len {
+            self.len = 0;
         }
-        Ok(self.wire_len())
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) const fn fin(&self) -> bool {
+        self.first & 0x80 != 0
+    }
+
+    #[inline]
+    pub(crate) const fn rsv1(&self) -> bool {
+        self.first & 0x40 != 0
+    }
+
+    #[inline]
+    pub(crate) const fn is_control(&self) -> bool {
+        self.first & 0x08 != 0
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, opcode: OpCode) -> bool {
+        self.first & 0x0F == opcode as u8
+    }
+
+    fn header(&self) -> Option<FrameHeader> {
+        Some(FrameHeader {
+            fin: self.fin(),
+            rsv1: self.rsv1(),
+            rsv2: self.first & 0x20 != 0,
+            rsv3: self.first & 0x10 != 0,
+            opcode: OpCode::new(self.first)?,
+            mask: (self.header_len > self.mask_at).then_some(self.mask.key()),
+            payload_len: self.remaining,
+        })
     }
 }
 

@@ -42,7 +42,7 @@
 //!             match self.session.step(self.rx.unread()) {
 //!                 Ok(step) => {
 //!                     let bytes = self.rx.take(step.consumed());
-//!                     if let Some(Event::Data(chunk)) = step.resolve(bytes) {
+//!                     if let Some(Event::Data(chunk)) = self.session.resolve(step, bytes) {
 //!                         echo(&mut self.session, &mut self.tx, chunk);
 //!                     }
 //!                 }

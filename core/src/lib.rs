@@ -68,6 +68,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(target_pointer_width = "16")]
+compile_error!("motews needs a `usize` of at least 32 bits: it masks by words of that size");
+
 pub mod close;
 pub mod close_code;
 pub mod connection;
@@ -85,6 +88,7 @@ mod log;
 pub mod mask;
 pub mod message;
 pub mod pace;
+pub mod reconnect;
 pub mod role;
 pub mod session;
 pub mod utf8;
@@ -102,6 +106,7 @@ pub use limits::Limits;
 pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
 pub use pace::{Deadline, Millis, Pace, Timeouts};
+pub use reconnect::Reconnect;
 #[cfg(feature = "rand_core_0_9")]
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]

@@ -31,6 +31,17 @@ impl Mask {
         Self { key }
     }
 
+    /// Appends a byte to the key, whose first one goes.
+    #[inline]
+    pub(crate) const fn push(&mut self, byte: u8) {
+        let [_, second, third, fourth] = self.key;
+        self.key = [second, third, fourth, byte];
+    }
+
+    pub(crate) const fn key(&self) -> [u8; 4] {
+        self.key
+    }
+
     /// Masks or unmasks the next `bytes` of the payload in place, and tells whether all of them
     /// are ASCII now: text that is needs no further look (§8.1).
     #[inline]

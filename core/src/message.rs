@@ -6,6 +6,13 @@ use crate::error::ProtocolViolation;
 use crate::event::{Chunk, DataKind};
 
 /// A whole message (RFC 6455 §5.6).
+///
+/// ```
+/// use motews::Message;
+///
+/// assert_eq!(Message::from("Hello"), Message::Text("Hello"));
+/// assert_eq!(Message::from(&[1, 2, 3]), Message::Binary(&[1, 2, 3]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message<'a> {
     /// UTF-8.
@@ -43,6 +50,24 @@ impl<'a> Message<'a> {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) => bytes,
         }
+    }
+}
+
+impl<'a> From<&'a str> for Message<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Binary(bytes)
     }
 }
 

@@ -112,9 +112,9 @@ pub struct Timeouts {
     /// bytes have bought. 30 s by default.
     pub write: Option<u32>,
     /// The rate at which a peer reads at the least, in bytes per second: each byte that the transport
-    /// takes buys the peer `1 / min_rate` seconds. The sum is rounded up in each call of `sent`: to whole
-    /// milliseconds, and from 4.3 MB in one call on to whole seconds. 0 means that any byte buys
-    /// [`max_grace`](Self::max_grace). 128 by default.
+    /// takes buys the peer `1 / min_rate` seconds. The sum is rounded up to whole milliseconds in each
+    /// call of `sent`; on targets of 32 bits no more than 4.3 MB count in one call. 0 means that any
+    /// byte buys [`max_grace`](Self::max_grace). 128 by default.
     pub min_rate: u32,
     /// The most time that bytes can buy, counted from now. It bounds how much may be hidden in the
     /// buffers below: `max_grace` times the peer's rate. 300 s by default.
@@ -162,17 +162,13 @@ impl Timeouts {
         if taken == 0 {
             return 0;
         }
-        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
-        // In 32 bits: a Cortex-M0 has no division, and the others none of 64 bits.
-        let millis = match taken.checked_mul(1000) {
-            Some(thousandths) => thousandths
-                .saturating_add(self.min_rate.saturating_sub(1))
-                .checked_div(self.min_rate),
-            None => taken
-                .checked_div(self.min_rate)
-                .map(|seconds| seconds.saturating_add(1).saturating_mul(1000)),
-        };
-        clamp(millis.unwrap_or(u32::MAX))
+        // In words: a Cortex-M0 has no division, and the others none of 64 bits.
+        let rate = self.min_rate as usize;
+        let millis = taken
+            .saturating_mul(1000)
+            .saturating_add(rate.wrapping_sub(1))
+            .checked_div(rate);
+        clamp(millis.map_or(u32::MAX, |millis| millis.min(Self::MAX as usize) as u32))
     }
 }
 
@@ -469,21 +465,6 @@ impl Pace {
 
     /// What is due next, and when.
     pub(crate) fn next(&self, timeouts: &Timeouts) -> Option<(Millis, Deadline)> {
-        let mut next: Option<(Millis, Deadline)> = None;
-        let mut consider = |from: Millis, timeout: &Option<u32>, deadline| {
-            if let Some(timeout) = *timeout {
-                let mut timeout = clamp(timeout);
-                if let Deadline::Keepalive = deadline {
-                    // In no time at all, unread input would call for one ping after the other.
-                    timeout = timeout.max(1);
-                }
-                let at = from.after(timeout);
-                // Of several at once the last counts, which ends more.
-                if next.is_none_or(|(first, _)| first.has_reached(at)) {
-                    next = Some((at, deadline));
-                }
-            }
-        };
         let phase = self.phase;
         let (from, timeout, deadline) = match phase {
             Phase::Handshake => (self.since, &timeouts.handshake, Deadline::Handshake),
@@ -500,14 +481,37 @@ impl Pace {
             // Rules 4 and 6: no deadline of silence.
             _ => (self.since, &None, Deadline::Drain),
         };
-        consider(from, timeout, deadline);
+        let mut next = earlier(None, from, timeout, deadline);
         let is_open = phase.is_open();
         if is_open && phase != Phase::Paused {
-            consider(self.message, &timeouts.idle, Deadline::Idle);
+            next = earlier(next, self.message, &timeouts.idle, Deadline::Idle);
         }
         if phase == Phase::Response || (self.is_waiting() && (is_open || phase == Phase::Closing)) {
-            consider(self.busy, &timeouts.write, Deadline::Write);
+            next = earlier(next, self.busy, &timeouts.write, Deadline::Write);
         }
         next
+    }
+}
+
+/// `next`, or this deadline if it is earlier. Of two at once the second counts, which ends more.
+#[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+fn earlier(
+    next: Option<(Millis, Deadline)>,
+    from: Millis,
+    timeout: &Option<u32>,
+    deadline: Deadline,
+) -> Option<(Millis, Deadline)> {
+    let Some(timeout) = *timeout else {
+        return next;
+    };
+    let timeout = match deadline {
+        // In no time at all, unread input would call for one ping after the other.
+        Deadline::Keepalive => timeout.max(1),
+        _ => timeout,
+    };
+    let at = from.after(clamp(timeout));
+    match next {
+        Some((first, _)) if !first.has_reached(at) => next,
+        _ => Some((at, deadline)),
     }
 }

@@ -43,7 +43,7 @@ pub struct Wants {
 /// - **what happened**: [`received`](Self::received), [`receive_eof`](Self::receive_eof),
 ///   [`lost`](Self::lost), [`sent`](Self::sent), [`sent_untimed`](Self::sent_untimed),
 ///   [`reading`](Self::reading)
-/// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`Step::resolve`]
+/// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`resolve`](Self::resolve)
 /// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
 ///   [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
@@ -271,6 +271,12 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             self.pace.message = self.pace.message.max(self.pace.heard);
         }
         event
+    }
+
+    /// Returns the event that a step has found: see [`Connection::resolve`].
+    #[inline]
+    pub fn resolve<'a>(&mut self, step: Step, input: &'a mut [u8]) -> Option<Event<'a>> {
+        self.connection.resolve(step, input)
     }
 
     /// Decodes `input` without a borrow, so that a read loop can go on before it lends the event to

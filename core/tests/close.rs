@@ -1,6 +1,6 @@
 //! Close codes and the body of a Close frame (RFC 6455 §5.5.1, §7.4).
 
-use motews::{CloseCode, CloseFrame, ControlPayload, ProtocolViolation};
+use motews::{CloseCode, CloseFrame, ControlPayload, ProtocolViolation, SendError};
 
 fn parse(body: &[u8]) -> Result<Option<CloseFrame>, ProtocolViolation> {
     CloseFrame::parse(ControlPayload::new(body).expect("at most 125 octets"))
@@ -61,17 +61,16 @@ fn close_code_each_name_has_its_number() {
     for (code, number, name) in names {
         assert_eq!(code.as_u16(), number);
         assert_eq!(code.name(), Some(name));
-        assert_eq!(code.to_string(), number.to_string());
+        let words = name.to_lowercase().replace('_', " ");
+        assert_eq!(code.to_string(), format!("{number} ({words})"));
         assert_eq!(format!("{code:?}"), format!("{number} {name}"));
         assert_eq!(CloseCode::from(number), code);
         assert_eq!(u16::from(code), number);
     }
     let named = (0..=u16::MAX).filter(|&number| CloseCode::new(number).name().is_some());
     assert_eq!(named.count(), names.len());
-    assert_eq!(
-        format!("{:?} {:>6}", CloseCode::new(4000), CloseCode::new(4000)),
-        "4000   4000"
-    );
+    assert_eq!(CloseCode::GOING_AWAY.to_string(), "1001 (going away)");
+    assert_eq!(format!("{:?} {0:>6}", CloseCode::new(4000)), "4000   4000");
 }
 
 /// CL01: no body, or two octets at least.
@@ -97,6 +96,28 @@ fn close_body_each_length_of_reason_is_read() {
         assert_eq!((close.code(), close.reason()), (CloseCode::NORMAL, reason));
     }
     assert_eq!(CloseFrame::MAX_REASON_LEN, 123);
+}
+
+/// CL09, CL10, CL19: what a Close frame may have; it is the same as one that was read.
+#[test]
+fn close_frame_new_has_the_codes_and_the_reasons_of_the_wire_only() {
+    let longest = "\u{e9}".repeat(61) + "x";
+    assert_eq!(longest.len(), CloseFrame::MAX_REASON_LEN);
+    for number in 0..=u16::MAX {
+        let code = CloseCode::new(number);
+        let made = CloseFrame::new(code, &longest);
+        match parse(&body(number, longest.as_bytes())) {
+            Ok(read) => assert_eq!(made.ok(), read, "{number}"),
+            Err(_) => assert_eq!(made, Err(SendError::InvalidCloseCode), "{number}"),
+        }
+    }
+    let too_long = longest + "x";
+    assert_eq!(
+        CloseFrame::new(CloseCode::NORMAL, &too_long),
+        Err(SendError::ReasonTooLong)
+    );
+    let none = CloseFrame::new(CloseCode::NORMAL, "").expect("allowed");
+    assert_eq!((none.code(), none.reason()), (CloseCode::NORMAL, ""));
 }
 
 /// CL02: a reason that is not UTF-8, or ends within a code point.

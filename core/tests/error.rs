@@ -3,6 +3,7 @@
 use core::error::Error;
 use std::collections::HashSet;
 
+use motews::handshake::ConfigError;
 use motews::{CloseCode, EntropyError, MessageError, NoRoom, ProtocolViolation, SendError};
 
 const VIOLATIONS: [(ProtocolViolation, CloseCode); 15] = {
@@ -65,6 +66,16 @@ fn error_each_says_something_of_its_own() {
     assert_eq!(said.len(), errors.len());
     assert!(said.iter().all(|said| said.len() > 10));
     assert!(said.contains("a Close frame with the code 1005, not allowed on the wire"));
+}
+
+#[test]
+fn error_of_the_source_of_keys_is_a_source() {
+    let source = |error: &dyn Error| error.source().map(ToString::to_string);
+    let cause = Some(EntropyError.to_string());
+    assert_eq!(source(&SendError::Entropy), cause);
+    assert_eq!(source(&ConfigError::Entropy), cause);
+    assert_eq!(source(&SendError::NotOpen), None);
+    assert_eq!(source(&ConfigError::Host), None);
 }
 
 #[test]

@@ -291,7 +291,7 @@ fn listen_in_steps<R: Side>(config: ConnectionConfig, stream: &[u8], sizes: &[u8
                 .split_off_mut(..consumed)
                 .expect("it was given that much");
             tape.consumed += consumed;
-            match step.resolve(bytes) {
+            match connection.resolve(step, bytes) {
                 Some(event) => tape.event(event),
                 None => assert!(input.is_empty(), "more is wanted, but not all is consumed"),
             }

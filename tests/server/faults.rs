@@ -83,11 +83,7 @@ fn any_callback_panics_the_others_live() {
         peer.reset();
     }
     wait_for_pairs(&mut one);
-    assert_eq!(
-        one.ask("!counts"),
-        "!counts 10 9 0",
-        "three were never opened"
-    );
+    assert_eq!(one.ask("!counts"), "!counts 7 6 0", "six were never opened");
 }
 
 #[test]
@@ -194,8 +190,8 @@ fn open_peer_answers_no_ping_it_is_given_up() {
 fn listening_flood_of_connects_and_disconnects_honest_peers_are_served() {
     let server = start(&["loops=2"]);
     let mut one = open(&server);
-    // The other loop may not have begun yet, and opens one of its own.
-    let files = open_files(server.process.id()) + 1;
+    // The other loop may not have begun yet, and opens some of its own.
+    let files = open_files(server.process.id()) + 4;
     thread::scope(|scope| {
         for kind in 0..4 {
             let server = &server;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::io::{ErrorKind, Write};
 use std::time::Instant;
 
-use motews_std::Server;
+use motews_std::{MessageRef, Peer, Server};
 use motews_tests::raw::{REQUEST, RawPeer, frame, read_head};
 use motews_tests::{ServerProcess, wait_until};
 
@@ -195,8 +195,10 @@ fn send_buffer() {
 #[test]
 fn threads() {
     for threads in [0, 257, usize::MAX] {
-        let bound = Server::builder().threads(threads).bind("127.0.0.1:0");
-        let error = bound.expect_err("a server has 1 to 256 threads");
+        let server = Server::bind("127.0.0.1:0").expect("a port is free");
+        let echo = |peer: &mut Peer<'_>, message: MessageRef<'_>| peer.send(message);
+        let ran = server.run_threads(threads, || echo);
+        let error = ran.expect_err("a server has 1 to 256 threads");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     let mut server = start(&["loops=256"]);

@@ -12,7 +12,7 @@ use motews::{
     SendError, Session, State, Step, Window,
 };
 
-use crate::messages::{self, Fragment, chunk};
+use crate::messages::{self, Fragment};
 
 /// Without context takeover, a message shorter than this does not get shorter, in bytes.
 const WORTH_IT: usize = 40;
@@ -160,7 +160,7 @@ impl Inflating<'_> {
     /// Holds the chunk that a step has found.
     fn hold(&mut self, step: Step) -> Option<Held> {
         let start = step.start();
-        let chunk = chunk(step.resolve(self.window.unread()))?;
+        let chunk = step.chunk(self.window.unread())?;
         let held = Held {
             kind: chunk.kind,
             len: chunk.bytes.len(),
@@ -322,18 +322,28 @@ impl<'a> Input<'a> {
         }
     }
 
-    pub(crate) fn lend(&mut self, found: Found) -> Option<Event<'_>> {
+    pub(crate) fn lend<'s, R: Role>(
+        &'s mut self,
+        session: &mut Session<R>,
+        found: Found,
+    ) -> Option<Event<'s>> {
+        match found {
+            Found::Step(step) => session.resolve(step, self.window().take(step.consumed())),
+            found => self.chunk(found).map(Event::Data),
+        }
+    }
+
+    /// A part of a message.
+    pub(crate) fn chunk(&mut self, found: Found) -> Option<Chunk<'_>> {
         let (part, bytes) = match (found, self) {
             (Found::Step(step), input) => {
-                let consumed = step.consumed();
-                return step.resolve(input.window().take(consumed));
+                return step.chunk(input.window().take(step.consumed()));
             }
             (Found::Plain(part), input) => (part, input.window().take(part.len)),
             (Found::Inflated(part), Self::Inflating(inflating)) => (part, &mut *inflating.parts),
             _ => return None, // Messages are received in parts now.
         };
-        let bytes = bytes.get_mut(..part.len).unwrap_or_default();
-        Some(Event::Data(part.chunk(bytes)))
+        Some(part.chunk(bytes.get_mut(..part.len).unwrap_or_default()))
     }
 
     /// Appends it to a message that is received whole.
@@ -349,7 +359,7 @@ impl<'a> Input<'a> {
                 // [FR17] [PD26] [PD27]
                 messages.push_inflated(chunk, &mut inflating.decompressor)
             }
-            (found @ Found::Step(_), input) => match chunk(input.lend(found)) {
+            (found @ Found::Step(_), input) => match input.chunk(found) {
                 Some(chunk) => Ok(messages.push(chunk)?),
                 None => Ok(None),
             },

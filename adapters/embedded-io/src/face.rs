@@ -427,8 +427,11 @@ macro_rules! websocket {
             pub fn next_event(&mut self) -> out!(Option<Event<'_>>) {
                 body!({
                     self.input.begin(true)?;
-                    let found = wait!(self.drive(Engine::next))?;
-                    Ok(found.and_then(|found| self.input.lend(found)))
+                    let Some(found) = wait!(self.drive(Engine::next))? else {
+                        return Ok(None);
+                    };
+                    let session = self.reply.engine.phase.open()?;
+                    Ok(self.input.lend(session, found))
                 })
             }
 
@@ -441,7 +444,7 @@ macro_rules! websocket {
                 body!({
                     self.input.begin(true)?;
                     let found = wait!(self.drive(Engine::next_chunk))?;
-                    let chunk = chunk(found.and_then(|found| self.input.lend(found)));
+                    let chunk = found.and_then(|found| self.input.chunk(found));
                     Ok(chunk.map(|chunk| (chunk, &mut self.reply)))
                 })
             }
@@ -574,7 +577,7 @@ pub(crate) mod prelude {
     pub(crate) use crate::config::{Buffers, Config, Decision};
     pub(crate) use crate::engine::{Engine, Next, Opening, Phase};
     pub(crate) use crate::error::{Error, Failure, is_for_now};
-    pub(crate) use crate::messages::{Fragment, chunk};
+    pub(crate) use crate::messages::Fragment;
     pub(crate) use crate::output::Output;
     pub(crate) use crate::time::{Clock, Time, Untimed};
 }

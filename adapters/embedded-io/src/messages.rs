@@ -1,6 +1,6 @@
 //! Messages without compression: between them and frames there is nothing.
 
-use motews::{Chunk, DataKind, Event, Role, SendError, Session, Step, Window};
+use motews::{DataKind, Role, SendError, Session, Step, Window};
 
 /// A part of a message to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -14,14 +14,6 @@ pub(crate) struct Fragment<'a> {
         expect(dead_code, reason = "nothing compresses")
     )]
     pub(crate) compress: bool,
-}
-
-/// The chunk in an event.
-pub(crate) fn chunk(event: Option<Event<'_>>) -> Option<Chunk<'_>> {
-    match event {
-        Some(Event::Data(chunk)) => Some(chunk),
-        _ => None,
-    }
 }
 
 /// The next event in the receive window, which is empty if there is none.

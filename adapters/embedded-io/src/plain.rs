@@ -4,11 +4,11 @@ use core::marker::PhantomData;
 
 use motews::handshake::{Agreed, Offers};
 use motews::{
-    Event, Message, MessageBuffer, NoRoom, ProtocolViolation, Role, SendError, Session, Step,
-    Window,
+    Chunk, Event, Message, MessageBuffer, NoRoom, ProtocolViolation, Role, SendError, Session,
+    Step, Window,
 };
 
-use crate::messages::{self, Fragment, chunk};
+use crate::messages::{self, Fragment};
 
 /// An event in the receive window.
 #[derive(Debug)]
@@ -67,9 +67,18 @@ impl<'a> Input<'a> {
     }
 
     #[inline]
-    pub(crate) fn lend(&mut self, found: Found) -> Option<Event<'_>> {
-        let consumed = found.0.consumed();
-        found.0.resolve(self.window.take(consumed))
+    pub(crate) fn lend<'s, R: Role>(
+        &'s mut self,
+        session: &mut Session<R>,
+        Found(step): Found,
+    ) -> Option<Event<'s>> {
+        session.resolve(step, self.window.take(step.consumed()))
+    }
+
+    /// A part of a message.
+    #[inline]
+    pub(crate) fn chunk(&mut self, Found(step): Found) -> Option<Chunk<'_>> {
+        step.chunk(self.window.take(step.consumed()))
     }
 
     /// Appends it to a message that is received whole.
@@ -79,7 +88,7 @@ impl<'a> Input<'a> {
         found: Found,
         messages: &'s mut MessageBuffer<B>,
     ) -> Result<Option<Message<'s>>, ProtocolViolation> {
-        match chunk(self.lend(found)) {
+        match self.chunk(found) {
             Some(chunk) => Ok(messages.push(chunk)?),
             None => Ok(None),
         }

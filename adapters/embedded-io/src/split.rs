@@ -389,8 +389,13 @@ where
     /// The same.
     pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<Rd::Error>> {
         self.input.begin(true)?;
-        let found = self.step().await?;
-        Ok(found.and_then(|found| self.input.lend(found)))
+        let Some(found) = self.step().await? else {
+            return Ok(None);
+        };
+        let session = self.shared.session.try_borrow_mut();
+        Ok(session
+            .ok()
+            .and_then(|mut session| self.input.lend(&mut session, found)))
     }
 
     /// As [`WebSocket::recv`], cancel-safe too.

@@ -339,7 +339,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                     let consumed = match session.step(bytes.get_mut(..len).unwrap_or_default()) {
                         Ok(step) if step.is_event() => {
                             let bytes = ring::received(socket, step.consumed()).unwrap_or_default();
-                            return step.resolve(bytes).map(received);
+                            return session.resolve(step, bytes).map(received);
                         }
                         Ok(step) => step.consumed(),
                         Err(violation) => {

@@ -5,13 +5,13 @@ use motews::deflate::{
 };
 use motews::{Chunk, ProtocolViolation};
 
-/// How much is inflated at a time, in octets.
+/// How much is inflated at a time, in bytes.
 const INFLATE_CHUNK: usize = 16 * 1024;
 
-/// Without context takeover, a message shorter than this does not get shorter, in octets.
+/// Without context takeover, a message shorter than this does not get shorter, in bytes.
 const WORTH_IT: usize = 40;
 
-/// A longer message is sent as it is, in octets: to compress it would keep others waiting for more
+/// A longer message is sent as it is, in bytes: to compress it would keep others waiting for more
 /// than some 30 milliseconds, the connections of a loop or the senders of a WebSocket.
 const MAX_PACKED: usize = 2 << 20;
 
@@ -20,39 +20,39 @@ const MAX_PACKED: usize = 2 << 20;
 /// `None` instead where nothing was agreed upon: nothing is counted there, and it takes no room.
 ///
 /// ```no_run
-/// use motews_std::{Builder, DeflateConfig};
+/// use motews_std::{Connector, DeflateConfig};
 ///
-/// let mut ws = Builder::new().deflate(DeflateConfig::DEFAULT).connect("ws://example.com/")?;
+/// let mut ws = Connector::new().deflate(DeflateConfig::DEFAULT).connect("ws://example.com/")?;
 /// ws.send("Hello, hello, hello, hello, hello")?;
 /// if let Some(traffic) = ws.traffic() {
-///     assert_eq!(traffic.sent.messages, 33);
-///     println!("sent {} octets as {}", traffic.sent.messages, traffic.sent.payloads);
+///     assert_eq!(traffic.sent.plain, 33);
+///     println!("sent {} bytes as {}", traffic.sent.plain, traffic.sent.wire);
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// What has come. A message that is arriving counts as far as it has arrived.
-    pub received: Octets,
+    pub received: Bytes,
     /// What was sent. What a [`Hub`](crate::Hub) sends to many counts for each of them.
-    pub sent: Octets,
+    pub sent: Bytes,
 }
 
-/// How long messages were, and how long on the wire, in octets. One that was not compressed counts
+/// How long messages were, and how long on the wire, in bytes. One that was not compressed counts
 /// the same in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Octets {
-    /// Of messages, as the application has them.
-    pub messages: u64,
-    /// Of the payloads of their frames, compressed or not. The headers, 2 to 14 octets for each
-    /// frame, are not counted, nor are control frames.
-    pub payloads: u64,
+pub struct Bytes {
+    /// Messages, as the application has them.
+    pub plain: u64,
+    /// The payloads of their frames, compressed or not. The headers, 2 to 14 bytes for each frame,
+    /// are not counted, nor are control frames.
+    pub wire: u64,
 }
 
-impl Octets {
-    pub(crate) const fn add(&mut self, message: usize, payload: usize) {
-        self.messages += message as u64;
-        self.payloads += payload as u64;
+impl Bytes {
+    pub(crate) const fn add(&mut self, plain: usize, wire: usize) {
+        self.plain += plain as u64;
+        self.wire += wire as u64;
     }
 }
 
@@ -60,22 +60,22 @@ impl Octets {
 #[derive(Debug)]
 pub(crate) struct Inflate {
     decompressor: Decompressor<Box<[u8]>>,
-    received: Octets,
+    received: Bytes,
 }
 
 impl Inflate {
     /// Never `None`: the memory has the negotiated size.
-    pub(crate) fn new(agreed: DeflateParams, max_message_len: usize) -> Option<Box<Self>> {
+    pub(crate) fn new(agreed: DeflateParams, max_message_len: u64) -> Option<Box<Self>> {
         let window = vec![0; agreed.receive.window_bits.size()].into_boxed_slice();
-        let decompressor = Decompressor::new(window, agreed.receive, max_message_len as u64);
+        let decompressor = Decompressor::new(window, agreed.receive, max_message_len);
         Some(Box::new(Self {
             decompressor: decompressor.ok()?,
-            received: Octets::default(),
+            received: Bytes::default(),
         }))
     }
 
-    /// Appends what `chunk` stands for to `message`, which grows by what comes out; tells whether
-    /// the message ends there.
+    /// Appends what `chunk` stands for to `message`, which grows by what comes out. Returns
+    /// true if the message ends there.
     pub(crate) fn append(
         &mut self,
         chunk: Chunk<'_>,
@@ -88,7 +88,7 @@ impl Inflate {
     }
 
     /// What was received so far.
-    pub(crate) const fn received(&self) -> Octets {
+    pub(crate) const fn received(&self) -> Bytes {
         self.received
     }
 

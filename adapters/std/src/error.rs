@@ -9,8 +9,8 @@ use motews::{Deadline, ProtocolViolation};
 
 use motews_net::{ProxyError, TunnelError, UrlError};
 
-use crate::Message;
-use crate::connect::Refused;
+use crate::connect::refused::Refused;
+use crate::message::Message;
 
 /// Why a message cannot be received any more, or not yet. A clean close is no error.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum RecvError {
     /// passed on as it is: nothing is lost, call again.
     Io(io::Error),
     /// The peer broke the protocol, or left without a Close
-    /// ([`UnexpectedEof`](ProtocolViolation::UnexpectedEof)). It has been told, if it is there.
+    /// ([`UnexpectedEof`](ProtocolViolation::UnexpectedEof)). The fitting Close was sent, if it could be.
     Protocol(ProtocolViolation),
     /// The peer took too long, and the connection was given up: [`Deadline::Pong`] if it does not
     /// answer any more, [`Deadline::Write`] if it does not read, [`Deadline::Close`] if it did not
@@ -44,10 +44,10 @@ pub enum SendError {
     /// [`Timeouts::write`]: crate::Timeouts::write
     TimedOut,
     /// The peer does not read, and as much of what it sends is kept as may be
-    /// ([`Builder::max_inbound`]), while this side has sent that much more than it has received: both
+    /// ([`Acceptor::max_inbound`]), while this side has sent that much more than it has received: both
     /// sides might wait for each other. Nothing of the message was taken. Receive, then send it again.
     ///
-    /// [`Builder::max_inbound`]: crate::Builder::max_inbound
+    /// [`Acceptor::max_inbound`]: crate::Acceptor::max_inbound
     InboundFull,
     /// What was to be sent is against the protocol: a ping or a reason that is too long, a close
     /// code that may not be sent.
@@ -156,10 +156,12 @@ pub enum ConnectError {
     Refused(Box<Refused>),
     /// What answered is no WebSocket server, or an incorrect one.
     Handshake(HandshakeError),
-    /// The connection could not be made in time ([`Builder::connect_timeout`]), or the server did
+    /// The server speaks TLS, and the URL's scheme is `ws`.
+    SpeaksTls,
+    /// The connection could not be made in time ([`Connector::connect_timeout`]), or the server did
     /// not answer in time ([`Timeouts::handshake`]).
     ///
-    /// [`Builder::connect_timeout`]: crate::Builder::connect_timeout
+    /// [`Connector::connect_timeout`]: crate::Connector::connect_timeout
     /// [`Timeouts::handshake`]: motews::Timeouts::handshake
     TimedOut,
     /// It was ended by an [`Aborter`](crate::Aborter).
@@ -176,7 +178,7 @@ impl fmt::Display for RecvError {
             // Of this side's making, and so is the cure.
             Self::Protocol(ProtocolViolation::MessageTooBig) => f.write_str(
                 "the peer sent a message that is longer than this side's limit: \
-                see Builder::max_message_len",
+                see Limits::message",
             ),
             Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
             Self::TimedOut(Deadline::Pong) => f.write_str("the peer does not answer any more"),
@@ -276,7 +278,14 @@ impl fmt::Display for TrySendError {
     }
 }
 
-impl core::error::Error for TrySendError {}
+impl core::error::Error for TrySendError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Full(_) => None,
+            Self::Failed(_, error) => Some(error),
+        }
+    }
+}
 
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -311,12 +320,13 @@ impl fmt::Display for ConnectError {
             Self::Config(error) => write!(f, "the request is not valid: {error}"),
             Self::Io(error) => error.fmt(f),
             #[cfg(feature = "tls")]
-            Self::Tls(error) => crate::tls::explain(error, f),
+            Self::Tls(error) => explain_tls(error, f),
             Self::Refused(refused) => refused.fmt(f),
             Self::Aborted => f.write_str("connecting was aborted"),
             Self::Handshake(error) => {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
+            Self::SpeaksTls => f.write_str("the server speaks TLS there: use wss://"),
             Self::TimedOut => f.write_str("the server did not answer in time"),
         }
     }
@@ -333,7 +343,8 @@ impl core::error::Error for ConnectError {
             Self::Handshake(error) => Some(error),
             Self::Proxy(error) => Some(error),
             Self::Tunnel(error) => Some(error),
-            Self::TlsNotEnabled | Self::Refused(_) | Self::TimedOut | Self::Aborted => None,
+            Self::Refused(refused) => Some(&**refused),
+            Self::TlsNotEnabled | Self::SpeaksTls | Self::TimedOut | Self::Aborted => None,
         }
     }
 }
@@ -385,13 +396,13 @@ into_io!(ConnectError,
     ConnectError::Aborted => ConnectionAborted,
     #[cfg(feature = "tls")]
     ConnectError::Tls(_) => InvalidData,
-    ConnectError::Handshake(_) => InvalidData,
+    ConnectError::Handshake(_) | ConnectError::SpeaksTls => InvalidData,
     ConnectError::Refused(_) => ConnectionRefused,
     ConnectError::TimedOut => TimedOut,
 );
 
 impl ConnectError {
-    /// Tells the deadlines and TLS from the rest.
+    /// Finds the errors of deadlines and of TLS among those of the transport.
     pub(crate) fn from_io(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
             return Self::TimedOut;
@@ -426,4 +437,39 @@ impl From<HandshakeError> for AcceptError {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(error)
     }
+}
+
+/// Says what is wrong in words for those who do not know rustls.
+#[cfg(feature = "tls")]
+fn explain_tls(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use rustls::CertificateError as Certificate;
+    let text = match error {
+        rustls::Error::InvalidMessage(_) => {
+            "what answered does not speak TLS: is it ws:// for wss://?"
+        }
+        rustls::Error::AlertReceived(alert) => {
+            return write!(f, "TLS: the server refused with the alert {alert:?}");
+        }
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::UnknownIssuer => {
+                "TLS: the server's certificate is not signed by anyone who is trusted"
+            }
+            Certificate::BadSignature => {
+                "TLS: the server's certificate is not signed by those who are trusted, but says so"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "TLS: the server's certificate has expired"
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "TLS: the server's certificate is not valid yet"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "TLS: the server's certificate is for another host"
+            }
+            Certificate::Revoked => "TLS: the server's certificate was revoked",
+            _ => return write!(f, "TLS: the server's certificate is not accepted: {error}"),
+        },
+        error => return write!(f, "TLS: {error}"),
+    };
+    f.write_str(text)
 }

@@ -4,18 +4,17 @@
 //!
 //! | event-driven | |
 //! |---|---|
-//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, threads, TLS |
+//! | [`Server`], [`ServerBuilder`] | listens and runs; limits, deadlines, TLS |
 //! | [`Handler`], or a closure | what your application does when something happens |
 //! | [`Peer`], [`PeerSender`] | a connection: inside the handler, and for other threads |
 //! | [`Hub`] | sends to many connections at once |
 //!
 //! | blocking | |
 //! |---|---|
-//! | [`connect`], [`Builder::connect`] | a client, for `ws://`, and with the feature `tls` for `wss://` |
-//! | [`accept`], [`accept_with`] | a server's connection, and who may have one |
-//! | [`WebSocket`] | what both of them give: `recv`, `send`, `close` and the rest |
+//! | [`connect`], [`Connector`] | a client, for `ws://`, and with the feature `tls` for `wss://`: headers, deadlines, limits, proxies, redirects |
+//! | [`accept`], [`accept_with`], [`Acceptor`] | a server's connection, and who may have one |
+//! | [`WebSocket`] | what both of them return: `recv`, `send`, `close` and the rest |
 //! | [`Sender`] | sends from other threads |
-//! | [`Builder`] | headers, subprotocols, deadlines, limits, proxies, redirects |
 //! | [`Aborter`] | ends a connect, or a connection, from another thread |
 //! | [`Transport`] | what all of it runs over: TCP, Unix sockets, TLS, any stream |
 //!
@@ -56,8 +55,8 @@
 //! if let Some(Message::Text(text)) = ws.recv()? {
 //!     println!("{text}");
 //! }
-//! let outcome = ws.close(CloseCode::NORMAL, "")?;
-//! assert!(outcome.is_clean());
+//! ws.close(CloseCode::NORMAL, "")?;
+//! assert!(ws.closed()?.is_clean());
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -70,7 +69,7 @@
 //! - `log`: trace points.
 #![forbid(unsafe_code)]
 
-mod builder;
+mod blocking;
 mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -78,51 +77,49 @@ mod entropy;
 mod error;
 mod handshake;
 mod message;
-mod net;
-mod outcome;
-mod receive;
-mod request;
-mod sender;
 #[cfg(feature = "server")]
 mod server;
-mod shared;
-mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
-mod wake;
-mod writer;
 
-pub use builder::Builder;
-pub use connect::{Aborter, DialError, Refused};
+pub use blocking::accepting::Accepting;
+pub use blocking::acceptor::Acceptor;
+pub use blocking::received::Received;
+pub use blocking::sender::Sender;
+pub use blocking::settings::DEFAULT_LIMITS;
+pub use blocking::socket::{Messages, WebSocket};
+pub use blocking::wake::Wake;
+pub use blocking::writer::{BinaryWriter, TextWriter};
+pub use connect::abort::Aborter;
+pub use connect::connecting::Connecting;
+pub use connect::connector::Connector;
+pub use connect::dial::DialError;
+pub use connect::net::NetStream;
+pub use connect::refused::Refused;
 #[cfg(feature = "deflate")]
-pub use deflate::{Octets, Traffic};
+pub use deflate::{Bytes, Traffic};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
-pub use handshake::{Accepting, Connecting};
+pub use handshake::{Request, Response};
 pub use message::{AsMessage, Message};
-pub use motews::Timeouts;
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
-pub use motews::handshake::{ConfigError, HandshakeError};
-pub use motews::{CloseCode, DataKind, Deadline, Ended, ProtocolViolation, Side, State, role};
+pub use motews::handshake::{Agreed, ConfigError, HandshakeError};
+pub use motews::{
+    CloseCode, DataKind, Deadline, Ended, Entropy, EntropyError, Limits, ProtocolViolation, Side,
+    State, Timeouts, role,
+};
 pub use motews_net::{
     BodyError, Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, SocksReply,
     TunnelError, UrlError, http,
 };
-pub use net::NetStream;
-pub use outcome::{Outcome, Received};
-pub use request::{Request, Response};
-pub use sender::Sender;
 #[cfg(feature = "server")]
 pub use server::{
-    Broadcast, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerId, PeerSender, Peers,
-    Server, ServerBuilder, ServerHandle, SlowPolicy,
+    Broadcast, Handler, Hub, Membership, MessageRef, Peer, PeerId, PeerSender, Peers, Server,
+    ServerBuilder, ServerHandle, ServerLimits, SlowPolicy,
 };
-pub use socket::{Messages, WebSocket};
 pub use transport::{Interest, Plain, Ready, Share, Transport};
-pub use wake::Wake;
-pub use writer::{BinaryWriter, TextWriter};
 
 #[cfg(feature = "tls")]
 pub use rustls;
@@ -133,8 +130,8 @@ pub use rustls;
 /// as `ws://` and `wss://`. An IPv6 address stands in brackets, with its zone if need be
 /// (`[fe80::1%25eth0]`). Spaces and other characters that a request cannot have are percent-encoded
 /// in the path and the query. `user:password@` before the host becomes an `Authorization` header
-/// (HTTP's Basic authentication), unless the [`Builder`] has one. Redirects are followed, and proxies
-/// used, if the [`Builder`] says so.
+/// (HTTP's Basic authentication), unless the [`Connector`] has one. Redirects are followed, and proxies
+/// used, if the [`Connector`] says so.
 ///
 /// All addresses of the host are tried, each a quarter of a second after the one before or as soon
 /// as one has failed, and the first to answer is taken (RFC 8305).
@@ -153,19 +150,19 @@ pub use rustls;
 /// ```
 // [HC03] [HC23]
 pub fn connect(url: &str) -> Result<WebSocket, ConnectError> {
-    Builder::new().connect(url)
+    Connector::new().connect(url)
 }
 
 /// Accepts a WebSocket from a client, with the default settings, whatever it asks for. What is no
 /// correct request for a WebSocket is answered with the fitting HTTP status.
 ///
 /// A browser lets any site connect to any server, with the cookies of its user: where that matters,
-/// use [`accept_with`] and judge the `Origin` (§10.2).
+/// use [`accept_with`] and check the `Origin` (§10.2).
 ///
 /// # Errors
 /// See [`AcceptError`].
 pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, role::Server>, AcceptError> {
-    Builder::new().accept(stream)
+    Acceptor::new().accept(stream)
 }
 
 /// Accepts a WebSocket from a client, or refuses it, as `callback` decides when it has seen the
@@ -205,5 +202,5 @@ pub fn accept_with<S: Transport>(
     stream: S,
     callback: impl FnMut(&Request) -> Response,
 ) -> Result<WebSocket<S, role::Server>, AcceptError> {
-    Builder::new().accept_with(stream, callback)
+    Acceptor::new().accept_with(stream, callback)
 }

@@ -39,7 +39,7 @@ impl Message {
         }
     }
 
-    /// Octets of payload.
+    /// Bytes of payload.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.as_bytes().len()
@@ -82,6 +82,12 @@ impl From<Vec<u8>> for Message {
 impl From<&[u8]> for Message {
     fn from(bytes: &[u8]) -> Self {
         Self::Binary(bytes.to_owned())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::Binary(bytes.to_vec())
     }
 }
 

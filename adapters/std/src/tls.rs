@@ -1,21 +1,18 @@
 //! TLS below a WebSocket, with rustls (RFC 6455 §10.6).
 // [EX04]
 
-use core::fmt;
-use core::net::IpAddr;
 use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use motews_net::{Host, UrlError};
+use motews_net::UrlError;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConnection};
 
-use crate::builder::Builder;
 use crate::error::ConnectError;
 use crate::transport::{Interest, Ready, Share, Transport};
 
-/// How much is read from the socket at once, in octets.
+/// How much is read from the socket at once, in bytes.
 const READ_LEN: usize = 16 * 1024;
 
 /// TLS over the stream `S`, in either role. Its handshake is a part of the first reads and writes,
@@ -352,32 +349,16 @@ impl<S: Share> Share for TlsStream<S> {
     }
 }
 
-fn server_name(name: &str) -> Result<ServerName<'static>, ConnectError> {
+pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, ConnectError> {
     let name = ServerName::try_from(name.to_owned());
     Ok(name.map_err(|_| UrlError::Host)?)
 }
 
-fn client_connection(
+pub(crate) fn client_connection(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 ) -> Result<ClientConnection, ConnectError> {
     ClientConnection::new(config, name).map_err(ConnectError::Tls)
-}
-
-/// TLS for a client that was given this `builder`.
-pub(crate) fn client(builder: &Builder, host: &Host) -> Result<ClientConnection, ConnectError> {
-    // RFC 6455 §4.1: the name goes into the TLS handshake (SNI), and the certificate must be for
-    // it [HC04]
-    let name = match host {
-        Host::Name(name) => server_name(name)?,
-        Host::V4(address) => IpAddr::V4(*address).into(),
-        Host::V6(address, _) => IpAddr::V6(*address).into(),
-    };
-    let config = match &builder.tls {
-        Some(config) => config.clone(),
-        None => default_config()?,
-    };
-    client_connection(config, name)
 }
 
 /// A configuration that trusts the roots of the features that are on.
@@ -394,57 +375,38 @@ pub fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     #[cfg(feature = "native-roots")]
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        let message = "no roots to trust: enable `webpki-roots` or `native-roots`, \
-            or give a configuration";
-        return Err(ConnectError::Tls(rustls::Error::General(message.into())));
-    }
-    Ok(Arc::new(config_with_roots(roots)?))
+    config_with_roots(roots)
 }
 
 /// A configuration that trusts `roots`, and no others.
 ///
+/// ```no_run
+/// use motews_std::rustls::RootCertStore;
+/// use motews_std::rustls::pki_types::{CertificateDer, pem::PemObject};
+/// use motews_std::{Connector, tls};
+///
+/// let mut roots = RootCertStore::empty();
+/// for certificate in CertificateDer::pem_file_iter("our-authority.pem")? {
+///     roots.add(certificate?)?;
+/// }
+/// let connector = Connector::new().tls(tls::config_with_roots(roots)?);
+/// let mut ws = connector.connect("wss://intern.example/")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
-/// [`ConnectError::Tls`] if rustls refuses its own defaults.
-pub fn config_with_roots(roots: RootCertStore) -> Result<ClientConfig, ConnectError> {
+/// [`ConnectError::Tls`] if there are no roots: a file with a key has none, for example.
+pub fn config_with_roots(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConnectError> {
+    if roots.is_empty() {
+        let message = "there are no roots to trust: the file that was read holds no certificate, \
+            or neither of the features `webpki-roots` and `native-roots` is on";
+        return Err(ConnectError::Tls(rustls::Error::General(message.into())));
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ConnectError::Tls)?
         .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-/// Says what is wrong in words for those who do not know rustls.
-pub(crate) fn explain(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    use rustls::CertificateError as Certificate;
-    let text = match error {
-        rustls::Error::InvalidMessage(_) => {
-            "what answered does not speak TLS: is it ws:// for wss://?"
-        }
-        rustls::Error::AlertReceived(alert) => {
-            return write!(f, "TLS: the server refused with the alert {alert:?}");
-        }
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            Certificate::UnknownIssuer => {
-                "TLS: the server's certificate is not signed by anyone who is trusted"
-            }
-            Certificate::BadSignature => {
-                "TLS: the server's certificate is not signed by those who are trusted, but says so"
-            }
-            Certificate::Expired | Certificate::ExpiredContext { .. } => {
-                "TLS: the server's certificate has expired"
-            }
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-                "TLS: the server's certificate is not valid yet"
-            }
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                "TLS: the server's certificate is for another host"
-            }
-            Certificate::Revoked => "TLS: the server's certificate was revoked",
-            _ => return write!(f, "TLS: the server's certificate is not accepted: {error}"),
-        },
-        error => return write!(f, "TLS: {error}"),
-    };
-    f.write_str(text)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use crate::wake::Wake;
+use crate::blocking::wake::Wake;
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Ended, Message, OsEntropy, Outcome, Plain, ProtocolViolation, Received,
-    RecvError, SendError, Side, State, WebSocket,
+    Acceptor, Agreed, CloseCode, DEFAULT_LIMITS, Ended, Limits, Message, OsEntropy, Plain,
+    ProtocolViolation, Received, RecvError, SendError, Side, State, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use support::{tcp_pair, ws_pair, ws_pair_with};
@@ -110,7 +110,7 @@ fn open_large_messages_pass_while_the_peer_reads() {
     });
     client.send(&large).unwrap();
     assert_eq!(client.recv().unwrap(), Some(Message::Binary(expected)));
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     echo.join().unwrap();
 }
 
@@ -121,25 +121,25 @@ fn open_client_closes_clean_on_both_sides() {
     let echo = std::thread::spawn(move || {
         assert_eq!(server.recv().unwrap(), None);
         assert_eq!(server.recv().unwrap(), None);
-        server.outcome().unwrap()
+        assert_eq!(server.close_reason(), "done");
+        server.ended().unwrap()
     });
-    assert_eq!(client.outcome(), None);
-    let expected = Outcome {
+    assert_eq!(client.ended(), None);
+    let expected = Ended::Closed {
         code: CloseCode::new(4000),
-        reason: "done".to_owned(),
-        ended: Ended::Closed {
-            code: CloseCode::new(4000),
-            by: Side::Remote,
-            clean: true,
-        },
+        by: Side::Remote,
+        clean: true,
     };
-    let outcome = client.close(CloseCode::new(4000), "done").unwrap();
-    assert_eq!((outcome.code, outcome.is_clean()), (expected.code, true));
-    assert_eq!(client.ended(), Some(outcome.ended));
+    let outcome = support::close(&mut client, CloseCode::new(4000), "done");
+    assert_eq!(
+        (outcome.code(), outcome.is_clean()),
+        (expected.code(), true)
+    );
+    assert_eq!(client.ended(), Some(outcome));
     assert_eq!(echo.join().unwrap(), expected);
     assert_eq!(client.state(), State::Closed);
     // A second close tells the same.
-    assert_eq!(client.close(CloseCode::NORMAL, "").unwrap(), outcome);
+    assert_eq!(support::close(&mut client, CloseCode::NORMAL, ""), outcome);
 }
 
 #[test]
@@ -148,11 +148,12 @@ fn open_server_closes_clean_and_drops_what_still_comes() {
     for _ in 0..100 {
         client.send("too late").unwrap();
     }
-    let closing = std::thread::spawn(move || server.close(CloseCode::GOING_AWAY, "bye").unwrap());
+    let closing =
+        std::thread::spawn(move || support::close(&mut server, CloseCode::GOING_AWAY, "bye"));
     assert_eq!(client.recv().unwrap(), None);
-    let outcome = client.outcome().unwrap();
-    assert_eq!(outcome.reason, "bye");
-    assert_eq!(outcome.code, CloseCode::GOING_AWAY);
+    let outcome = client.ended().unwrap();
+    assert_eq!(client.close_reason(), "bye");
+    assert_eq!(outcome.code(), CloseCode::GOING_AWAY);
     assert!(outcome.is_clean());
     assert!(closing.join().unwrap().is_clean());
 }
@@ -161,7 +162,7 @@ fn open_server_closes_clean_and_drops_what_still_comes() {
 #[test]
 fn closing_server_ends_its_half_and_reads_on() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     raw.write_all(&masked(0x88, &[3, 232])).unwrap();
     let thread = std::thread::spawn(move || server.recv().unwrap());
     let mut reply = Vec::new();
@@ -183,14 +184,14 @@ fn open_peer_left_send_is_a_clear_error() {
     assert!(matches!(server.ping(b""), Err(SendError::Closed)));
     // The Close that the dropped client sent is still there to be received.
     assert!(matches!(server.recv(), Ok(None)));
-    assert_eq!(server.outcome().unwrap().code, CloseCode::GOING_AWAY);
+    assert_eq!(server.ended().unwrap().code(), CloseCode::GOING_AWAY);
 }
 
 /// CL18, CL13
 #[test]
 fn open_stream_ends_without_a_close_is_an_error() {
     let (raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     raw.shutdown(Shutdown::Write).unwrap();
     for _ in 0..2 {
         assert!(matches!(
@@ -198,8 +199,8 @@ fn open_stream_ends_without_a_close_is_an_error() {
             Err(RecvError::Protocol(ProtocolViolation::UnexpectedEof))
         ));
     }
-    let outcome = server.outcome().unwrap();
-    assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
+    let outcome = server.ended().unwrap();
+    assert_eq!(outcome.code(), CloseCode::ABNORMAL_CLOSURE);
     assert!(!outcome.is_clean());
 }
 
@@ -207,7 +208,7 @@ fn open_stream_ends_without_a_close_is_an_error() {
 #[test]
 fn open_connection_is_reset_is_an_error_that_stays() {
     let (raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     server.send("never read").unwrap();
     settle();
     drop(raw); // with something unread, this resets
@@ -223,15 +224,15 @@ fn open_connection_is_reset_is_an_error_that_stays() {
     let mut messages = server.messages();
     assert!(messages.next().unwrap().is_err());
     assert!(messages.next().is_none());
-    let outcome = server.outcome().unwrap();
-    assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
+    let outcome = server.ended().unwrap();
+    assert_eq!(outcome.code(), CloseCode::ABNORMAL_CLOSURE);
 }
 
 /// CL16, FR03
 #[test]
 fn open_violation_tells_the_peer_and_the_caller() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     raw.write_all(&unmasked(0x81, b"Hi")).unwrap();
     raw.shutdown(Shutdown::Write).unwrap();
     for _ in 0..2 {
@@ -260,9 +261,12 @@ fn open_recorded_session_is_the_same_for_any_read_buffer() {
     session.extend(masked(0x88, b"\x0f\xa1end"));
     for read_buffer in [1, 2, 3, 7, 64, 1000, 100_000] {
         let (mut raw, stream) = tcp_pair();
-        let mut server = Builder::new()
-            .read_buffer(read_buffer)
-            .from_upgraded(stream, Server, b"");
+        let mut server = Acceptor::new().read_buffer(read_buffer).from_upgraded(
+            stream,
+            Server,
+            b"",
+            Agreed::default(),
+        );
         let bytes = session.clone();
         let writer = std::thread::spawn(move || {
             raw.write_all(&bytes).unwrap();
@@ -289,8 +293,14 @@ fn open_recorded_session_is_the_same_for_any_read_buffer() {
 #[test]
 fn adopted_stream_begins_with_the_leftover() {
     let (client, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, &masked(0x81, b"first"));
-    let mut client = WebSocket::from_upgraded(client, Client::new(OsEntropy::new()), b"");
+    let mut server =
+        WebSocket::from_upgraded(stream, Server, &masked(0x81, b"first"), Agreed::default());
+    let mut client = WebSocket::from_upgraded(
+        client,
+        Client::new(OsEntropy::new()),
+        b"",
+        Agreed::default(),
+    );
     client.send("second").unwrap();
     assert_eq!(server.recv().unwrap(), Some("first".into()));
     assert_eq!(server.recv().unwrap(), Some("second".into()));
@@ -304,7 +314,7 @@ fn open_try_recv_tells_nothing_from_closed() {
     let message = server.recv_timeout(Duration::from_secs(5)).unwrap();
     assert_eq!(message, Received::Message("x".into()));
     assert_eq!(server.try_recv().unwrap(), Received::Nothing);
-    client.start_close(CloseCode::NORMAL, "").unwrap();
+    client.close(CloseCode::NORMAL, "").unwrap();
     let closed = server.recv_timeout(Duration::from_millis(50)).unwrap();
     assert_eq!(closed, Received::Closed);
     assert_eq!(server.try_recv().unwrap(), Received::Closed);
@@ -331,7 +341,7 @@ fn open_recv_timeout_takes_its_time() {
 #[test]
 fn open_pending_counts_whole_messages_and_never_waits() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     assert_eq!(server.pending(), 0);
     raw.write_all(&masked(0x81, b"a")[..1]).unwrap(); // half a header
     settle();
@@ -360,7 +370,7 @@ fn open_pending_keeps_no_more_than_its_bound_of_empty_messages() {
     const COUNT: usize = 100_000;
     let frames = masked(0x82, b"").repeat(COUNT);
     let stream = Plain(std::io::Cursor::new(frames));
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let pending = server.pending();
     assert!(pending > 1000 && pending * size_of::<Message>() <= 1024 * 1024 + 100);
     for _ in 0..COUNT {
@@ -371,7 +381,7 @@ fn open_pending_keeps_no_more_than_its_bound_of_empty_messages() {
 #[test]
 fn open_pending_meets_a_reset_receive_tells_it() {
     let (raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     server.send("unread").unwrap();
     settle();
     drop(raw); // with something unread: a reset
@@ -395,7 +405,7 @@ fn settle() {
 #[test]
 fn open_replies_to_one_read_leave_with_one_write() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let mut three = masked(0x81, b"a");
     three.extend(masked(0x81, b"b"));
     three.extend(masked(0x81, b"c"));
@@ -404,11 +414,11 @@ fn open_replies_to_one_read_leave_with_one_write() {
     for held in [3, 6] {
         let message = server.recv().unwrap().unwrap();
         server.send(message).unwrap();
-        assert_eq!(server.backlog(), held);
+        assert_eq!(server.buffered_amount(), held);
     }
     let message = server.recv().unwrap().unwrap();
     server.send(message).unwrap();
-    assert_eq!(server.backlog(), 0);
+    assert_eq!(server.buffered_amount(), 0);
     let mut replies = [0; 9];
     assert_eq!(raw.read(&mut replies).unwrap(), 9);
 }
@@ -416,18 +426,18 @@ fn open_replies_to_one_read_leave_with_one_write() {
 #[test]
 fn open_second_send_after_a_receive_is_not_held_back() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let two = [masked(0x81, b"a"), masked(0x81, b"b")].concat();
     raw.write_all(&two).unwrap();
     settle();
     server.recv().unwrap();
     server.send("1").unwrap();
-    assert_eq!(server.backlog(), 3);
+    assert_eq!(server.buffered_amount(), 3);
     server.send("2").unwrap();
-    assert_eq!(server.backlog(), 0);
+    assert_eq!(server.buffered_amount(), 0);
     server.recv().unwrap();
     server.send("3").unwrap();
-    assert_eq!(server.backlog(), 0); // no more input was there
+    assert_eq!(server.buffered_amount(), 0); // no more input was there
 }
 
 #[test]
@@ -448,7 +458,7 @@ fn open_streamed_messages_arrive_whole() {
     client.stream_binary().finish().unwrap(); // an empty one
     drop(client.stream_text()); // none at all
     client.send("after").unwrap();
-    client.close(CloseCode::NORMAL, "").unwrap();
+    support::close(&mut client, CloseCode::NORMAL, "");
 
     let numbers: String = (0..10_000).map(|n| format!("{n},")).collect();
     let expected = [
@@ -464,7 +474,7 @@ fn open_streamed_messages_arrive_whole() {
 #[test]
 fn open_streamed_fragments_have_the_opcode_once() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let mut writer = server.stream_text();
     writer.write("Hel").unwrap();
     writer.flush().unwrap();
@@ -483,25 +493,29 @@ fn open_streamed_message_dropped_unfinished_is_not_delivered() {
     writer.flush().unwrap();
     drop(writer);
     assert!(matches!(client.send("x"), Err(SendError::Closed)));
-    let thread = std::thread::spawn(move || (server.recv().unwrap(), server.outcome().unwrap()));
+    let thread = std::thread::spawn(move || (server.recv().unwrap(), server.ended().unwrap()));
     assert_eq!(client.recv().unwrap(), None);
     let (received, outcome) = thread.join().unwrap();
     assert_eq!(received, None);
-    assert_eq!(outcome.code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(outcome.code(), CloseCode::INTERNAL_ERROR);
 }
 
 /// FR17, with the limit at 0, at 1 and above
 #[test]
 fn open_limit_on_messages_is_exact() {
-    for limit in [0, 1, 300] {
-        let builder = Builder::new().max_message_len(limit);
+    for limit in [0_u8, 1, 255] {
+        let builder = Acceptor::new().limits(Limits {
+            message: limit.into(),
+            ..DEFAULT_LIMITS
+        });
         let (mut client, mut server) = ws_pair_with(&builder);
+        let limit = usize::from(limit);
         client.send(vec![1; limit]).unwrap();
         assert_eq!(server.recv().unwrap().unwrap().len(), limit);
         client.send(vec![1; limit + 1]).unwrap();
         let thread = std::thread::spawn(move || server.recv());
         assert_eq!(client.recv().unwrap(), None);
-        assert_eq!(client.outcome().unwrap().code, CloseCode::MESSAGE_TOO_BIG);
+        assert_eq!(client.ended().unwrap().code(), CloseCode::MESSAGE_TOO_BIG);
         assert!(matches!(
             thread.join().unwrap(),
             Err(RecvError::Protocol(ProtocolViolation::MessageTooBig))
@@ -513,9 +527,12 @@ fn open_limit_on_messages_is_exact() {
 #[test]
 fn open_announced_length_allocates_nothing() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .max_message_len(usize::MAX)
-        .from_upgraded(stream, Server, b"");
+    let mut server = Acceptor::new()
+        .limits(Limits {
+            message: u64::MAX,
+            ..DEFAULT_LIMITS
+        })
+        .from_upgraded(stream, Server, b"", Agreed::default());
     raw.write_all(b"\x82\xff\x00\x00\x01\x00\x00\x00\x00\x00\0\0\0\0abc") // 2^40 octets
         .unwrap();
     settle();
@@ -566,7 +583,7 @@ fn open_ping_is_answered_while_receiving() {
 #[test]
 fn open_flood_of_pings_leaves_a_bounded_backlog() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let pings = masked(0x89, &[b'p'; 125]).repeat(1000);
     let flood = std::thread::spawn(move || {
         for _ in 0..40 {
@@ -576,7 +593,11 @@ fn open_flood_of_pings_leaves_a_bounded_backlog() {
         raw
     });
     assert_eq!(server.recv().unwrap(), Some("end".into()));
-    assert!(server.backlog() < 20_000, "{}", server.backlog());
+    assert!(
+        server.buffered_amount() < 20_000,
+        "{}",
+        server.buffered_amount()
+    );
     drop(flood.join().unwrap());
 }
 
@@ -586,22 +607,23 @@ fn open_dropped_socket_says_that_it_goes_away() {
     let (mut client, server) = ws_pair();
     drop(server);
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::GOING_AWAY);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::GOING_AWAY);
 }
 
 #[cfg(unix)]
 #[test]
 fn open_unix_sockets_serve_as_well() {
     let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut client = WebSocket::from_upgraded(a, Client::new(OsEntropy::new()), b"");
-    let mut server = WebSocket::from_upgraded(b, Server, b"");
+    let mut client =
+        WebSocket::from_upgraded(a, Client::new(OsEntropy::new()), b"", Agreed::default());
+    let mut server = WebSocket::from_upgraded(b, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     sender.send("one").unwrap();
     server.send(vec![2; 100_000]).unwrap();
     assert_eq!(client.recv().unwrap(), Some("one".into()));
     assert_eq!(client.recv().unwrap().unwrap().len(), 100_000);
     let thread = std::thread::spawn(move || server.recv().unwrap());
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     assert_eq!(thread.join().unwrap(), None);
 }
 
@@ -609,7 +631,12 @@ fn open_unix_sockets_serve_as_well() {
 #[test]
 fn open_client_masks_with_fresh_keys() {
     let (mut raw, stream) = tcp_pair();
-    let mut client = WebSocket::from_upgraded(stream, Client::new(OsEntropy::new()), b"");
+    let mut client = WebSocket::from_upgraded(
+        stream,
+        Client::new(OsEntropy::new()),
+        b"",
+        Agreed::default(),
+    );
     let mut keys = std::collections::HashSet::new();
     for _ in 0..200 {
         client.send("").unwrap();
@@ -634,7 +661,7 @@ fn open_without_entropy_fails_and_stays_so() {
     }
 
     let (mut raw, stream) = tcp_pair();
-    let mut client = WebSocket::from_upgraded(stream, Client::new(None), b"");
+    let mut client = WebSocket::from_upgraded(stream, Client::new(None), b"", Agreed::default());
     raw.write_all(&unmasked(0x89, b"ping")).unwrap();
     for _ in 0..3 {
         assert!(matches!(client.recv(), Err(RecvError::Entropy)));
@@ -644,7 +671,7 @@ fn open_without_entropy_fails_and_stays_so() {
 #[test]
 fn adopted_stream_is_prepared() {
     let (client, server) = tcp_pair();
-    let server = WebSocket::from_upgraded(server, Server, b"");
+    let server = WebSocket::from_upgraded(server, Server, b"", Agreed::default());
     assert!(server.stream().nodelay().unwrap());
     assert!(!client.nodelay().unwrap());
 }
@@ -663,6 +690,6 @@ fn open_ping_is_answered_the_round_trip_can_be_told() {
     let (at, payload) = client.last_pong().unwrap();
     assert_eq!(payload, b"1");
     assert!(at >= sent);
-    client.close(CloseCode::NORMAL, "").unwrap();
+    support::close(&mut client, CloseCode::NORMAL, "");
     peer.join().unwrap();
 }

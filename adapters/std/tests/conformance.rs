@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use motews_std::role::{Client, Role, Server as ServerRole};
 use motews_std::{
-    Builder, CloseCode, Ended, Handler, Limits, Message, MessageRef, OsEntropy, Outcome, Peer,
-    PeerSender, Received, Request, SendError, Server, ServerHandle, Share, Timeouts, Transport,
+    Acceptor, Agreed, CloseCode, Ended, Handler, Message, MessageRef, OsEntropy, Peer, PeerSender,
+    Received, Request, SendError, Server, ServerHandle, ServerLimits, Share, Timeouts, Transport,
     TrySendError, WebSocket,
 };
 use motews_testkit::conformance::{Adapter, Socket, Subject, Told};
@@ -192,7 +192,7 @@ fn one_thread<S: Transport, R: Role>(
                 let _ = done.send(());
             }
             Ok(Command::Close(code, reason)) => {
-                let _ = ws.start_close(CloseCode::new(code), &reason);
+                let _ = ws.close(CloseCode::new(code), &reason);
             }
             Ok(Command::Send(told)) => {
                 if let Err(SendError::InboundFull) = ws.send(message(told.clone())) {
@@ -211,8 +211,8 @@ fn one_thread<S: Transport, R: Role>(
         }
     }
     // Nothing more is received. That the end is certain may take a moment more.
-    let outcome = ws.close(CloseCode::NORMAL, "").expect("an outcome");
-    log.lock().unwrap().ended = Some(outcome.ended);
+    let _ = ws.close(CloseCode::NORMAL, "");
+    log.lock().unwrap().ended = ws.closed().ok();
 }
 
 /// An application with a thread that receives, and another one that sends.
@@ -257,12 +257,18 @@ impl Adapter for Blocking {
 
     fn open(&self, timeouts: Timeouts) -> Threaded {
         let (peer, stream) = tcp_pair();
-        let builder = Builder::new().timeouts(timeouts);
+        let builder = Acceptor::new().timeouts(timeouts);
         if self.is_client {
             let keys = Client::new(OsEntropy::new());
-            self.run(peer, builder.from_upgraded(stream, keys, b""))
+            self.run(
+                peer,
+                builder.from_upgraded(stream, keys, b"", Agreed::default()),
+            )
         } else {
-            self.run(peer, builder.from_upgraded(stream, ServerRole, b""))
+            self.run(
+                peer,
+                builder.from_upgraded(stream, ServerRole, b"", Agreed::default()),
+            )
         }
     }
 
@@ -326,9 +332,9 @@ impl Handler for Keeper {
         Ok(())
     }
 
-    fn on_close(&mut self, _: &mut Peer<'_>, outcome: &Outcome) {
+    fn on_close(&mut self, _: &mut Peer<'_>, outcome: Ended) {
         let ended = &mut self.log.lock().unwrap().ended;
-        assert_eq!(ended.replace(outcome.ended), None, "one end");
+        assert_eq!(ended.replace(outcome), None, "one end");
     }
 }
 
@@ -435,9 +441,9 @@ impl Adapter for EventLoop {
     }
 
     fn open(&self, timeouts: Timeouts) -> Served {
-        let limits = Limits {
-            max_backlog: self.max_backlog,
-            ..Limits::default()
+        let limits = ServerLimits {
+            backlog: self.max_backlog,
+            ..ServerLimits::DEFAULT
         };
         let server = Server::builder()
             .timeouts(timeouts)

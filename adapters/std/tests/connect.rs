@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use motews_std::{
-    Aborter, Builder, ConnectError, Message, Proxy, RecvError, RedirectError, RedirectPolicy,
-    Refused, SocksReply, Timeouts, TunnelError, WebSocket,
+    Aborter, ConnectError, Connector, DEFAULT_LIMITS, Limits, Message, Proxy, RecvError,
+    RedirectError, RedirectPolicy, Refused, SocksReply, Timeouts, TunnelError, WebSocket,
 };
 use motews_testkit::head::{accept, read as read_head};
 
@@ -97,7 +97,7 @@ fn echo() -> (SocketAddr, JoinHandle<()>) {
 fn assert_echoes(mut ws: WebSocket) {
     ws.send("hello").unwrap();
     assert_eq!(ws.recv().unwrap(), Some(Message::Text("hello".into())));
-    ws.close(motews_std::CloseCode::NORMAL, "").unwrap();
+    support::close(&mut ws, motews_std::CloseCode::NORMAL, "");
 }
 
 // ---- what a server answers ----
@@ -170,7 +170,7 @@ fn refusal_whose_body_never_comes_is_reported_without_it() {
         handshake: Some(300),
         ..Timeouts::default()
     };
-    let builder = Builder::new().timeouts(timeouts);
+    let builder = Connector::new().timeouts(timeouts);
     let refused = refused(builder.connect(&format!("ws://{address}/")));
     assert_eq!((refused.status.as_u16(), refused.is_whole), (503, false));
     assert_eq!(refused.body, b"start");
@@ -183,7 +183,7 @@ fn acceptance_with_cookies_can_be_read() {
         "Set-Cookie: session=42; HttpOnly\r\nX-Trace: one\r\nSet-Cookie: theme=dark\r\n",
     )]);
     let url = format!("ws://{address}/");
-    let (_ws, response) = Builder::new().connect_with_response(&url).unwrap();
+    let (_ws, response) = Connector::new().connect_with_response(&url).unwrap();
     assert_eq!(response.status(), 101);
     let cookies = response.headers().get_all("set-cookie").into_iter();
     let cookies: Vec<_> = cookies.map(|cookie| cookie.to_str().unwrap()).collect();
@@ -196,7 +196,9 @@ fn acceptance_with_cookies_can_be_read() {
 fn host_of_the_caller_is_the_one_on_the_wire() {
     for name in ["Host", "host", "HOST"] {
         let (address, server) = respond(vec![accept_with("")]);
-        let builder = Builder::new().header(name, "example.com").header("A", "b");
+        let builder = Connector::new()
+            .header(name, "example.com")
+            .header("A", "b");
         builder.connect(&format!("http://{address}/")).unwrap();
         let heads = server.join().unwrap();
         assert_eq!(values(&heads[0], "Host"), ["example.com"]);
@@ -215,13 +217,16 @@ fn message_longer_than_the_limit_names_the_limit() {
         let mut ws = motews_std::accept(stream).unwrap();
         let _ = ws.send(vec![0; 2 << 20]);
     });
-    let builder = Builder::new().max_message_len(1 << 20);
+    let builder = Connector::new().limits(Limits {
+        message: 1 << 20,
+        ..DEFAULT_LIMITS
+    });
     let mut ws = builder.connect(&format!("ws://{address}/")).unwrap();
     let error = ws.recv().unwrap_err();
     assert!(matches!(error, RecvError::Protocol(_)));
     let text = error.to_string();
     assert!(
-        text.contains("limit") && text.contains("max_message_len"),
+        text.contains("limit") && text.contains("Limits::message"),
         "{text}"
     );
     assert!(!text.contains("broke"), "{text}");
@@ -236,8 +241,8 @@ fn redirect(status: u16, location: &str) -> Answer {
     ))
 }
 
-fn following() -> Builder {
-    Builder::new().redirects(RedirectPolicy::DEFAULT)
+fn following() -> Connector {
+    Connector::new().redirects(RedirectPolicy::DEFAULT)
 }
 
 #[test]
@@ -358,9 +363,9 @@ fn read<const LEN: usize>(stream: &mut TcpStream) -> [u8; LEN] {
     bytes
 }
 
-fn proxy(url: &str, address: SocketAddr) -> Builder {
+fn proxy(url: &str, address: SocketAddr) -> Connector {
     let url = url.replace("PROXY", &address.to_string());
-    Builder::new().proxy(Proxy::parse(&url).unwrap())
+    Connector::new().proxy(Proxy::parse(&url).unwrap())
 }
 
 #[test]
@@ -501,7 +506,7 @@ const URL_FOR_CHILD: &str = "MOTEWS_URL_FOR_CHILD";
 #[test]
 fn environment_of_a_child_names_the_proxy() {
     if let Ok(url) = std::env::var(URL_FOR_CHILD) {
-        assert_echoes(Builder::new().proxy_from_env().connect(&url).unwrap());
+        assert_echoes(Connector::new().proxy_from_env().connect(&url).unwrap());
         return;
     }
     for (no_proxy, is_proxied) in [
@@ -547,7 +552,7 @@ fn connect_to_a_stopped_server_is_aborted_at_once() {
         let (listener, url) = silent();
         let address = listener.local_addr().unwrap();
         let aborter = Aborter::new().unwrap();
-        let mut builder = Builder::new().aborter(&aborter).connect_timeout(None);
+        let mut builder = Connector::new().aborter(&aborter).connect_timeout(None);
         if through_proxy {
             builder = builder.proxy(Proxy::parse(&address.to_string()).unwrap());
         }
@@ -584,7 +589,7 @@ fn open_connection_is_aborted_at_once() {
         ws.recv().is_err()
     });
     let aborter = Aborter::new().unwrap();
-    let builder = Builder::new().aborter(&aborter);
+    let builder = Connector::new().aborter(&aborter);
     let mut ws = builder.connect(&format!("ws://{address}/")).unwrap();
     let sender = ws.sender().unwrap();
     let (waiting, waits) = mpsc::channel();
@@ -608,7 +613,7 @@ fn aborter_does_not_keep_a_connection_open() {
         let mut ws = motews_std::accept(stream).unwrap();
         ws.recv().map(|_| ())
     });
-    let builder = Builder::new().aborter(&aborter);
+    let builder = Connector::new().aborter(&aborter);
     drop(builder.connect(&format!("ws://{address}/")).unwrap());
     // The read timeout of the server would be another error.
     let ended = server.join().unwrap();
@@ -657,7 +662,7 @@ mod tls {
                 .unwrap();
             let _ = io::copy(&mut stream, &mut io::sink());
         });
-        let builder = Builder::new().tls(client_config);
+        let builder = Connector::new().tls(client_config);
         let url = format!("wss://localhost:{}/", address.port());
         let text = builder.connect(&url).unwrap_err().to_string();
         assert!(
@@ -676,7 +681,10 @@ mod tls {
             let _ = motews_std::accept(stream);
         });
         let url = format!("wss://localhost:{}/", address.port());
-        let error = Builder::new().tls(other_config).connect(&url).unwrap_err();
+        let error = Connector::new()
+            .tls(other_config)
+            .connect(&url)
+            .unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, ConnectError::Tls(_)));
         assert!(
@@ -694,7 +702,10 @@ mod tls {
             let _ = motews_std::accept(stream);
         });
         let url = format!("wss://{address}/");
-        let error = Builder::new().tls(client_config).connect(&url).unwrap_err();
+        let error = Connector::new()
+            .tls(client_config)
+            .connect(&url)
+            .unwrap_err();
         let text = error.to_string();
         assert!(text.contains("is for another host"), "{text}");
     }

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use motews_std::role::Server;
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Deadline, Ended, RecvError, SendError, State,
-    Timeouts, WebSocket,
+    AcceptError, Acceptor, Agreed, CloseCode, ConnectError, Connector, Deadline, Ended, RecvError,
+    SendError, State, Timeouts, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use support::{QUICK, REQUEST, serve, tcp_pair, ws_pair_with};
 
-fn quick() -> Builder {
-    Builder::new().timeouts(QUICK)
+fn quick() -> Acceptor {
+    Acceptor::new().timeouts(QUICK)
 }
 
 /// About as long as `QUICK` says.
@@ -48,7 +48,9 @@ fn connecting_client_trickles_handshake_times_out() {
 fn connecting_server_is_silent_handshake_times_out() {
     let (stream, _server) = tcp_pair();
     let start = Instant::now();
-    let result = quick().connect_over(stream, "ws://h/");
+    let result = Connector::new()
+        .timeouts(QUICK)
+        .connect_over(stream, "ws://h/");
     assert!(matches!(result, Err(ConnectError::TimedOut)));
     assert_quick(start);
 }
@@ -58,7 +60,7 @@ fn connecting_server_is_silent_handshake_times_out() {
 fn closing_peer_is_silent_close_times_out() {
     for chatty in [false, true] {
         let (mut raw, stream) = tcp_pair();
-        let mut server = quick().from_upgraded(stream, Server, b"");
+        let mut server = quick().from_upgraded(stream, Server, b"", Agreed::default());
         let start = Instant::now();
         let peer = std::thread::spawn(move || {
             for _ in 0..100 {
@@ -68,9 +70,9 @@ fn closing_peer_is_silent_close_times_out() {
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
-        let outcome = server.close(CloseCode::NORMAL, "").unwrap();
+        let outcome = support::close(&mut server, CloseCode::NORMAL, "");
         assert_quick(start);
-        assert_eq!(outcome.code, CloseCode::ABNORMAL_CLOSURE);
+        assert_eq!(outcome.code(), CloseCode::ABNORMAL_CLOSURE);
         assert!(!outcome.is_clean());
         drop(server);
         peer.join().unwrap();
@@ -85,12 +87,13 @@ fn closed_server_keeps_tcp_open_client_ends_it() {
         stream,
         motews_std::role::Client::new(motews_std::OsEntropy::new()),
         b"",
+        Agreed::default(),
     );
     raw.write_all(&unmasked(0x88, &[3, 232])).unwrap();
     let start = Instant::now();
     assert_eq!(client.recv().unwrap(), None);
     assert_quick(start);
-    assert!(client.outcome().unwrap().is_clean());
+    assert!(client.ended().unwrap().is_clean());
 }
 
 /// CL07: when both Closes are through, the end of TCP is waited for a second at most, however long a
@@ -98,14 +101,15 @@ fn closed_server_keeps_tcp_open_client_ends_it() {
 #[test]
 fn closed_peer_keeps_tcp_open_close_returns_soon() {
     let (stream, mut raw) = tcp_pair();
-    let mut client = Builder::new().from_upgraded(
+    let mut client = Acceptor::new().from_upgraded(
         stream,
         motews_std::role::Client::new(motews_std::OsEntropy::new()),
         b"",
+        Agreed::default(),
     );
     raw.write_all(&unmasked(0x88, &[3, 232])).unwrap();
     let start = Instant::now();
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     let elapsed = start.elapsed();
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
     assert!(elapsed >= Duration::from_millis(900), "{elapsed:?}");
@@ -115,10 +119,10 @@ fn closed_peer_keeps_tcp_open_close_returns_soon() {
 #[test]
 fn closing_caller_looks_away_the_peers_close_counts() {
     let (mut client, mut server) = ws_pair_with(&quick());
-    client.start_close(CloseCode::NORMAL, "").unwrap();
+    client.close(CloseCode::NORMAL, "").unwrap();
     let replying = std::thread::spawn(move || server.recv().unwrap());
     std::thread::sleep(Duration::from_millis(400));
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     assert_eq!(replying.join().unwrap(), None);
 }
 
@@ -130,9 +134,10 @@ fn open_peer_is_dead_is_found_out_by_a_ping() {
         ..QUICK
     };
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .timeouts(timeouts)
-        .from_upgraded(stream, Server, b"");
+    let mut server =
+        Acceptor::new()
+            .timeouts(timeouts)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let start = Instant::now();
     for _ in 0..2 {
         assert!(matches!(
@@ -144,7 +149,7 @@ fn open_peer_is_dead_is_found_out_by_a_ping() {
     let mut ping = [0; 2];
     raw.read_exact(&mut ping).unwrap();
     assert_eq!(ping, [0x89, 0]);
-    assert!(!server.outcome().unwrap().is_clean());
+    assert!(!server.ended().unwrap().is_clean());
 }
 
 /// An application that only asks for what is there finds out, too; and one that looked away for
@@ -157,9 +162,10 @@ fn open_polled_dead_peer_is_found_out_by_a_ping() {
         ..QUICK
     };
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .timeouts(timeouts)
-        .from_upgraded(stream, Server, b"");
+    let mut server =
+        Acceptor::new()
+            .timeouts(timeouts)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let mut ping = [0; 2];
     std::thread::sleep(Duration::from_millis(80));
     assert_eq!(server.pending(), 0);
@@ -189,14 +195,14 @@ fn open_peer_that_answers_pings_stays() {
         pong: Some(500),
         ..QUICK
     };
-    let (mut client, mut server) = ws_pair_with(&Builder::new().timeouts(timeouts));
+    let (mut client, mut server) = ws_pair_with(&Acceptor::new().timeouts(timeouts));
     let thread = std::thread::spawn(move || {
         client.recv_timeout(Duration::from_millis(300)).unwrap();
         client
     });
     let received = server.recv_timeout(Duration::from_millis(250)).unwrap();
     assert_eq!(received, motews_std::Received::Nothing);
-    assert_eq!(server.outcome(), None);
+    assert_eq!(server.ended(), None);
     drop(thread.join().unwrap());
 }
 
@@ -209,9 +215,10 @@ fn open_peer_that_is_sent_to_and_never_answers_is_found_out() {
         ..QUICK
     };
     let (_raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .timeouts(timeouts)
-        .from_upgraded(stream, Server, b"");
+    let mut server =
+        Acceptor::new()
+            .timeouts(timeouts)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let start = Instant::now();
     let error = loop {
         server.send("x").unwrap();
@@ -233,7 +240,7 @@ fn open_peer_is_idle_connection_closes() {
         idle: Some(150),
         ..QUICK
     };
-    let (mut client, server) = ws_pair_with(&Builder::new().timeouts(timeouts));
+    let (mut client, server) = ws_pair_with(&Acceptor::new().timeouts(timeouts));
     let mut server: WebSocket<_, Server> = server;
     let thread = std::thread::spawn(move || {
         // Pings do not count.
@@ -242,12 +249,12 @@ fn open_peer_is_idle_connection_closes() {
             std::thread::sleep(Duration::from_millis(10));
         }
         client.recv().unwrap();
-        client.outcome().unwrap()
+        client.ended().unwrap()
     });
     let start = Instant::now();
     assert_eq!(server.recv().unwrap(), None);
     assert_quick(start);
-    assert_eq!(thread.join().unwrap().code, CloseCode::GOING_AWAY);
+    assert_eq!(thread.join().unwrap().code(), CloseCode::GOING_AWAY);
 }
 
 /// A peer that does not read: the sender does not wait for ever, and does not grow
@@ -255,14 +262,14 @@ fn open_peer_is_idle_connection_closes() {
 fn open_peer_does_not_read_send_times_out() {
     for size in [1000, 1_000_000] {
         let (_raw, stream) = tcp_pair();
-        let mut server = quick().from_upgraded(stream, Server, b"");
+        let mut server = quick().from_upgraded(stream, Server, b"", Agreed::default());
         let message = vec![0; size];
         let start = Instant::now();
         let error = (0..100_000).find_map(|_| server.send(&message).err());
         assert_quick(start);
         assert!(matches!(error, Some(SendError::TimedOut)), "{error:?}");
         assert!(matches!(server.send("x"), Err(SendError::TimedOut)));
-        assert_eq!(server.backlog(), 0);
+        assert_eq!(server.buffered_amount(), 0);
         assert_eq!(server.state(), State::Failed);
         let ended = Some(Ended::TimedOut(Deadline::Write));
         assert_eq!(server.ended(), ended);
@@ -273,7 +280,7 @@ fn open_peer_does_not_read_send_times_out() {
             ));
         }
         assert_eq!(server.ended(), ended);
-        assert!(!server.outcome().unwrap().is_clean());
+        assert!(!server.ended().unwrap().is_clean());
     }
 }
 
@@ -281,9 +288,10 @@ fn open_peer_does_not_read_send_times_out() {
 #[test]
 fn open_peer_does_not_read_a_sender_ends_its_owner() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .timeouts(QUICK)
-        .from_upgraded(stream, Server, b"");
+    let mut server =
+        Acceptor::new()
+            .timeouts(QUICK)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let start = Instant::now();
     let stuck = std::thread::spawn(move || sender.send(vec![0; 20_000_000]));
@@ -313,7 +321,7 @@ fn open_peer_does_not_read_a_sender_ends_its_owner() {
 #[test]
 fn closing_by_a_sender_has_the_deadline_too() {
     let (_raw, stream) = tcp_pair();
-    let mut server = quick().from_upgraded(stream, Server, b"");
+    let mut server = quick().from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let thread = std::thread::spawn(move || server.recv());
     std::thread::sleep(Duration::from_millis(20));

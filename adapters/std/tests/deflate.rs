@@ -8,20 +8,21 @@ use std::net::TcpStream;
 use std::thread;
 
 use motews_std::{
-    Builder, CloseCode, ConnectError, DeflateConfig, DeflateContext, HandshakeError, Message,
-    Octets, ProtocolViolation, RecvError, Timeouts, Traffic, WindowBits,
+    Acceptor, Bytes, CloseCode, ConnectError, Connector, DEFAULT_LIMITS, DeflateConfig,
+    DeflateContext, HandshakeError, Limits, Message, ProtocolViolation, RecvError, Timeouts,
+    Traffic, WindowBits,
 };
 use motews_testkit::frame::Frame;
 use motews_testkit::head::{Head, read as read_head};
-use support::{REQUEST, serve, tcp_pair, ws_pair_with};
+use support::{REQUEST, serve, tcp_pair, ws_pair_agreed, ws_pair_with};
 
 /// Whoever fails a connection waits for the peer's end of it, here not for long.
-fn builder() -> Builder {
+fn builder() -> Acceptor {
     let timeouts = Timeouts {
         close: Some(300),
         ..Timeouts::default()
     };
-    Builder::new()
+    Acceptor::new()
         .deflate(DeflateConfig::default())
         .timeouts(timeouts)
 }
@@ -56,7 +57,7 @@ fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// The head of the answer to a request that offers these extensions, and the stream after it.
-fn ask(builder: Builder, extensions: &str) -> (String, TcpStream) {
+fn ask(builder: Acceptor, extensions: &str) -> (String, TcpStream) {
     let (mut client, server) = tcp_pair();
     thread::spawn(move || {
         let mut ws = builder.accept(server).unwrap();
@@ -107,7 +108,7 @@ fn accepting_an_offer_answers_it_or_goes_on_without() {
     let plain = format!("{name}permessage-deflate\r\n");
     for (builder, offer) in [
         (builder().deflate(small(true)), plain),
-        (Builder::new(), browser),
+        (Acceptor::new(), browser),
     ] {
         let (head, mut stream) = ask(builder, &offer);
         assert!(!head.contains("Extensions"), "{head}");
@@ -146,7 +147,9 @@ fn connecting_with_a_wrong_answer_fails() {
             stream.write_all(&head.to_bytes()).unwrap();
             let _ = stream.read(&mut [0; 64]);
         });
-        let opened = builder().connect(&format!("ws://{addr}/"));
+        let opened = Connector::new()
+            .deflate(DeflateConfig::default())
+            .connect(&format!("ws://{addr}/"));
         match (opened, expected) {
             (Ok(ws), Ok(agreed)) => assert_eq!(ws.deflate().is_some(), agreed, "{answer}"),
             (Err(ConnectError::Handshake(error)), Err(())) => {
@@ -168,12 +171,12 @@ fn open_compressed_messages_arrive_as_they_were() {
         small(true),
         small(false),
     ] {
-        let (mut client, mut server) = ws_pair_with(&Builder::new().deflate(config));
+        let (mut client, mut server) = ws_pair_agreed(&Acceptor::new(), config);
         let echo = thread::spawn(move || {
             while let Some(message) = server.recv().unwrap() {
                 server.send(message).unwrap();
             }
-            server.outcome().unwrap()
+            server.ended().unwrap()
         });
         let long = text(300_000);
         for message in ["", "a", "Hello", &long, "Hello", &text(70_000), &text(500)] {
@@ -210,7 +213,7 @@ fn open_compressed_messages_arrive_as_they_were() {
         for sender in senders {
             sender.join().unwrap();
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
         assert!(echo.join().unwrap().is_clean());
     }
 }
@@ -219,11 +222,14 @@ fn open_compressed_messages_arrive_as_they_were() {
 fn open_traffic_tells_octets_of_messages_and_of_payloads() {
     let agreed = small(true);
     let (mut stream, server) = tcp_pair();
-    let mut server = builder()
-        .deflate(agreed)
-        .from_upgraded(server, motews_std::role::Server, b"");
+    let mut server = builder().from_upgraded(
+        server,
+        motews_std::role::Server,
+        b"",
+        support::agreed(agreed),
+    );
     assert_eq!(server.traffic(), Some(Traffic::default()));
-    let octets = |messages, payloads| Octets { messages, payloads };
+    let octets = |plain, wire| Bytes { plain, wire };
     // "Hello", compressed; again, in two frames, referring to the first; and as it is.
     let received = [
         (
@@ -241,7 +247,7 @@ fn open_traffic_tells_octets_of_messages_and_of_payloads() {
         stream.write_all(frames).unwrap();
         server.recv().unwrap().unwrap();
         assert_eq!(server.traffic().unwrap().received, received);
-        assert_eq!(server.traffic().unwrap().sent, Octets::default());
+        assert_eq!(server.traffic().unwrap().sent, Bytes::default());
     }
     server.send("Hello").unwrap();
     assert_eq!(server.traffic().unwrap().sent, octets(5, 7));
@@ -270,10 +276,10 @@ fn open_traffic_tells_octets_of_messages_and_of_payloads() {
     assert_eq!(server.traffic().unwrap().sent, octets(25, 25));
 
     // Refused, so not sent; and where nothing was agreed upon, nothing is counted.
-    server.start_close(CloseCode::NORMAL, "").unwrap();
+    server.close(CloseCode::NORMAL, "").unwrap();
     assert!(server.send("Hello").is_err());
     assert_eq!(server.traffic().unwrap().sent, octets(25, 25));
-    let (mut client, _server) = ws_pair_with(&Builder::new());
+    let (mut client, _server) = ws_pair_with(&Acceptor::new());
     client.send("Hello").unwrap();
     assert_eq!(client.traffic(), None);
 }
@@ -281,9 +287,12 @@ fn open_traffic_tells_octets_of_messages_and_of_payloads() {
 /// PD27: the limit is on what comes out, and stops a bomb; FR17: and on what was not compressed.
 #[test]
 fn open_message_beyond_the_limit_when_inflated_fails_with_1009() {
-    let limited = builder().max_message_len(1000);
+    let limited = builder().limits(Limits {
+        message: 1000,
+        ..DEFAULT_LIMITS
+    });
     for compressed in [true, false] {
-        let (mut other, mut server) = ws_pair_with(&limited);
+        let (mut other, mut server) = ws_pair_agreed(&limited, DeflateConfig::default());
         let exact = text(1000).into_bytes();
         let exact = [&exact[..], &vec![b' '; 1000 - exact.len()]].concat();
         other.send(&exact[..]).unwrap();
@@ -304,21 +313,24 @@ fn open_message_beyond_the_limit_when_inflated_fails_with_1009() {
         );
         drop(server);
         while let Ok(Some(_)) = other.recv() {}
-        assert_eq!(other.outcome().unwrap().code, CloseCode::MESSAGE_TOO_BIG);
+        assert_eq!(other.ended().unwrap().code(), CloseCode::MESSAGE_TOO_BIG);
     }
 }
 
 /// PD27: the limit at 0, at 1, and at its maximum.
 #[test]
 fn open_compressed_message_at_each_limit_is_taken_and_one_more_octet_is_not() {
-    for (limit, longest) in [(0, 0), (1, 1), (usize::MAX, 100_000)] {
-        let limited = builder().max_message_len(limit);
-        let (mut other, mut server) = ws_pair_with(&limited);
+    for (limit, longest) in [(0, 0), (1, 1), (u64::MAX, 100_000)] {
+        let limited = builder().limits(Limits {
+            message: limit,
+            ..DEFAULT_LIMITS
+        });
+        let (mut other, mut server) = ws_pair_agreed(&limited, DeflateConfig::default());
         for len in [0, longest] {
             other.send(vec![7; len]).unwrap();
             assert_eq!(server.recv().unwrap(), Some(Message::Binary(vec![7; len])));
         }
-        if limit < usize::MAX {
+        if limit < u64::MAX {
             other.send(vec![7; longest + 1]).unwrap();
             let failed = server.recv();
             assert!(
@@ -350,7 +362,12 @@ fn open_message_that_is_malformed_fails_with_1007() {
         ),
     ] {
         let (mut client, server) = tcp_pair();
-        let mut server = builder().from_upgraded(server, motews_std::role::Server, b"");
+        let mut server = builder().from_upgraded(
+            server,
+            motews_std::role::Server,
+            b"",
+            support::agreed(DeflateConfig::default()),
+        );
         client.write_all(frame).unwrap();
         let failed = server.recv();
         assert!(

@@ -9,8 +9,8 @@ use std::net::{Shutdown, TcpStream};
 use std::thread::JoinHandle;
 
 use motews_std::{
-    AcceptError, Builder, ConfigError, ConnectError, HandshakeError, Plain, Request, Response,
-    Timeouts, UrlError, WebSocket, role::Server,
+    AcceptError, Acceptor, ConfigError, ConnectError, Connector, DEFAULT_LIMITS, HandshakeError,
+    Limits, Plain, Request, Response, Timeouts, UrlError, WebSocket, role::Server,
 };
 use motews_testkit::frame::masked;
 use motews_testkit::head::{Head, RESPONSE, accept, read as read_head};
@@ -30,7 +30,7 @@ type Accepted = Result<WebSocket<TcpStream, Server>, AcceptError>;
 /// Sends `request` to a server, and tells what it answers and what it makes of it.
 fn ask(
     request: &[u8],
-    builder: Builder,
+    builder: Acceptor,
     callback: impl FnMut(&Request) -> Response + Send + 'static,
 ) -> (String, Accepted) {
     let (addr, server) = serve(move |stream| builder.accept_with(stream, callback));
@@ -46,7 +46,7 @@ fn ask(
 }
 
 fn ask_plainly(request: &[u8]) -> (String, Accepted) {
-    ask(request, Builder::new(), |_| Response::accept())
+    ask(request, Acceptor::new(), |_| Response::accept())
 }
 
 // ---- server ----
@@ -54,7 +54,7 @@ fn ask_plainly(request: &[u8]) -> (String, Accepted) {
 /// HS13, with the RFC's sample key; HS14; HS19
 #[test]
 fn accepting_sample_request_gets_the_sample_response() {
-    let builder = Builder::new()
+    let builder = Acceptor::new()
         .subprotocols(["superchat", "chat"])
         .header("Server", "motews");
     let request = [sample().to_bytes(), masked(0x81, b"first frame")].concat();
@@ -100,7 +100,7 @@ fn accepting_callback_sees_everything() {
         x-twice: 1\r\n\
         x-twice: 2\r\n\r\n"
     );
-    let (response, accepted) = ask(request.as_bytes(), Builder::new(), move |request| {
+    let (response, accepted) = ask(request.as_bytes(), Acceptor::new(), move |request| {
         assert_eq!(
             (request.path(), request.query()),
             ("/a%20b", Some("room=1&x"))
@@ -125,7 +125,7 @@ fn accepting_callback_sees_everything() {
 /// HS10, HS11, EX05
 #[test]
 fn accepting_callback_refuses_with_any_response() {
-    let (response, accepted) = ask(REQUEST, Builder::new(), |_| {
+    let (response, accepted) = ask(REQUEST, Acceptor::new(), |_| {
         Response::new(401)
             .header("WWW-Authenticate", "Basic realm=\"x\"")
             .body("Who are you?\n")
@@ -153,20 +153,20 @@ fn accepting_plain_http_is_answered_by_the_callback() {
             .body("<p>Hello")
     };
     let get = b"GET /chat HTTP/1.1\r\nHost: x\r\n\r\n";
-    let (response, accepted) = ask(get, Builder::new(), page);
+    let (response, accepted) = ask(get, Acceptor::new(), page);
     assert!(response.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n"));
     assert!(response.ends_with("Content-Length: 8\r\n\r\n<p>Hello"));
     assert!(matches!(accepted, Err(AcceptError::Answered(200))));
     // HEAD has the same head.
     let head = b"HEAD /chat HTTP/1.1\r\nHost: x\r\n\r\n";
-    let (response, _) = ask(head, Builder::new(), page);
+    let (response, _) = ask(head, Acceptor::new(), page);
     assert!(
         response.ends_with("Content-Length: 8\r\n\r\n"),
         "{response}"
     );
     // POST as well, and its body does no harm.
     let post = b"POST /chat HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
-    let (response, _) = ask(post, Builder::new(), page);
+    let (response, _) = ask(post, Acceptor::new(), page);
     assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
     // To accept it is not possible.
     let (response, accepted) = ask_plainly(get);
@@ -186,7 +186,7 @@ fn accepting_answers_to_head_and_of_bodiless_statuses_end_with_their_head() {
     let answer = |method: &str, status: u16, body: Vec<u8>| {
         let request = format!("{method} / HTTP/1.1\r\nHost: x\r\n\r\n");
         let callback = move |_: &Request| Response::new(status).body(body.clone());
-        ask(request.as_bytes(), Builder::new(), callback).0
+        ask(request.as_bytes(), Acceptor::new(), callback).0
     };
     for method in ["GET", "HEAD", "POST"] {
         for (status, body) in [
@@ -229,7 +229,7 @@ fn accepting_request_with_bytes_beyond_ascii_shows_the_rest() {
         b"Sec-WebSocket-Protocol: chat.\xe9, chat\r\n\r\n",
     ]
     .concat();
-    let (response, _) = ask(&request, Builder::new(), |request| {
+    let (response, _) = ask(&request, Acceptor::new(), |request| {
         assert_eq!((request.path(), request.query()), ("/", Some("room=1")));
         let cookies: Vec<_> = request.cookies().collect();
         assert_eq!(
@@ -258,7 +258,7 @@ fn accepting_requests_of_deployed_clients_open() {
         sample.replace("Host:", "Sec-WebSocket-Extensions:\r\nHost:"),
     ];
     for request in requests {
-        let builder = Builder::new().subprotocols(["superchat"]);
+        let builder = Acceptor::new().subprotocols(["superchat"]);
         let (response, accepted) = ask(request.as_bytes(), builder, |_| Response::accept());
         assert!(response.starts_with("HTTP/1.1 101 "), "{request}{response}");
         let offered = request.contains("superchat");
@@ -268,7 +268,7 @@ fn accepting_requests_of_deployed_clients_open() {
     // The application may choose what is no token, if it is offered.
     let request = sample.replace("chat, superchat", "ogmios.v1:compact");
     let choose = |name: &'static str| {
-        ask(request.as_bytes(), Builder::new(), move |_| {
+        ask(request.as_bytes(), Acceptor::new(), move |_| {
             Response::accept().subprotocol(name)
         })
     };
@@ -278,7 +278,8 @@ fn accepting_requests_of_deployed_clients_open() {
         "{response}"
     );
     let (response, accepted) = choose("ogmios.v1");
-    assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(response.contains("does not offer the subprotocol"));
     assert!(matches!(
         accepted,
         Err(AcceptError::Config(ConfigError::NotOffered))
@@ -343,7 +344,7 @@ fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
         ),
     ];
     for (request, status, error) in cases {
-        let (response, accepted) = ask(request.as_bytes(), Builder::new(), |_| {
+        let (response, accepted) = ask(request.as_bytes(), Acceptor::new(), |_| {
             panic!("not for the application")
         });
         assert!(
@@ -364,16 +365,17 @@ fn accepting_incorrect_request_is_refused_with_the_fitting_status() {
 #[test]
 fn accepting_limits_are_exact() {
     let len = REQUEST.len() as u32;
-    let builder = Builder::new().max_head_len(len).max_headers(5);
-    ask(REQUEST, builder.clone(), |_| Response::accept())
+    let limit = |head, headers| {
+        Acceptor::new().limits(Limits {
+            head,
+            headers,
+            ..DEFAULT_LIMITS
+        })
+    };
+    ask(REQUEST, limit(len, 5), |_| Response::accept())
         .1
         .unwrap();
-    for builder in [
-        builder.clone().max_head_len(len - 1),
-        builder.clone().max_head_len(0),
-        builder.clone().max_headers(4),
-        builder.max_headers(0),
-    ] {
+    for builder in [limit(len - 1, 5), limit(0, 5), limit(len, 4), limit(len, 0)] {
         let (response, accepted) = ask(REQUEST, builder, |_| Response::accept());
         let status = &response[..12];
         assert!(
@@ -388,7 +390,7 @@ fn accepting_limits_are_exact() {
 #[test]
 fn accepting_response_with_a_line_break_is_not_sent() {
     type Callback = fn() -> Response;
-    let cases: [(Callback, ConfigError); 6] = [
+    let cases: [(Callback, ConfigError); 5] = [
         (
             || Response::accept().header("X", "a\r\nY: b"),
             ConfigError::HeaderValue,
@@ -402,17 +404,13 @@ fn accepting_response_with_a_line_break_is_not_sent() {
             ConfigError::ReservedHeader,
         ),
         (
-            || Response::accept().subprotocol("other"),
-            ConfigError::NotOffered,
-        ),
-        (
             || Response::new(404).header("X", "a\nb"),
             ConfigError::HeaderValue,
         ),
         (|| Response::new(99), ConfigError::Status),
     ];
     for (callback, error) in cases {
-        let (response, accepted) = ask(REQUEST, Builder::new(), move |_| callback());
+        let (response, accepted) = ask(REQUEST, Acceptor::new(), move |_| callback());
         assert!(response.starts_with("HTTP/1.1 500 "), "{response}");
         assert!(!response.contains("Y: b"));
         match accepted {
@@ -453,7 +451,7 @@ fn connect(addr: SocketAddr) -> Result<WebSocket, ConnectError> {
 #[test]
 fn connecting_request_is_as_the_rfc_has_it() {
     let (addr, server) = respond("");
-    let error = Builder::new()
+    let error = Connector::new()
         .header("X-Mine", "yes")
         .origin("http://example.com")
         .subprotocols(["a", "b"])
@@ -620,7 +618,7 @@ fn connecting_response_trickles_is_judged_in_time() {
     ] {
         let stream = Plain(Script::new(response, 1, false));
         let start = std::time::Instant::now();
-        let result = Builder::new().connect_over(stream, "ws://h/");
+        let result = Connector::new().connect_over(stream, "ws://h/");
         assert!(
             matches!(result, Err(ConnectError::Handshake(_))),
             "{result:?}"
@@ -630,7 +628,7 @@ fn connecting_response_trickles_is_judged_in_time() {
     // A few of them are what HTTP allows.
     let response = early.repeat(3) + "HTTP/1.1 404 \r\nX: y\r\n\r\n";
     let stream = Plain(Script::new(response, 1, false));
-    match Builder::new().connect_over(stream, "ws://h/") {
+    match Connector::new().connect_over(stream, "ws://h/") {
         Err(ConnectError::Refused(refused)) => {
             assert_eq!(refused.status, 404);
             assert_eq!(refused.headers.len(), 1);
@@ -644,7 +642,11 @@ fn connecting_response_trickles_is_judged_in_time() {
 /// all in one line.
 #[test]
 fn connecting_and_accepting_long_heads_read_each_byte_once() {
-    let builder = Builder::new().max_headers(u16::MAX).max_head_len(4 << 20);
+    let limits = Limits {
+        head: 4 << 20,
+        headers: u16::MAX,
+        ..DEFAULT_LIMITS
+    };
     let lines = (0..4000).map(|number| format!("X-{number}: y\r\n"));
     let long = "z".repeat(2 << 20);
     let line = [format!("X-Long: {long}\r\n")];
@@ -659,15 +661,20 @@ fn connecting_and_accepting_long_heads_read_each_byte_once() {
             Script::of_reads(reads.chain(["\r\n".to_owned()]))
         };
         let stream = Plain(reads("HTTP/1.1 404 \r\n"));
-        match builder.clone().connect_over(stream, "ws://h/") {
+        match Connector::new()
+            .limits(limits)
+            .connect_over(stream, "ws://h/")
+        {
             Err(ConnectError::Refused(refused)) => assert_eq!(refused.headers.len(), count),
             other => panic!("{other:?}"),
         }
         let stream = Plain(reads("GET / HTTP/1.1\r\n"));
-        let accepted = builder.accept_with(stream, |request| {
-            assert_eq!(request.headers().count(), count);
-            Response::new(404)
-        });
+        let accepted = Acceptor::new()
+            .limits(limits)
+            .accept_with(stream, |request| {
+                assert_eq!(request.headers().count(), count);
+                Response::new(404)
+            });
         assert!(
             matches!(accepted, Err(AcceptError::Answered(404))),
             "{accepted:?}"
@@ -694,7 +701,7 @@ fn connecting_response_that_accepts_shows_its_headers_unfolded() {
         }
     });
     let stream = TcpStream::connect(addr).unwrap();
-    let mut connecting = Builder::new().connecting(stream, "ws://h/").unwrap();
+    let mut connecting = Connector::new().connecting(stream, "ws://h/").unwrap();
     let ws = connecting.advance().unwrap();
     assert_eq!(ws.subprotocol(), None);
     let response = connecting.response().unwrap();
@@ -711,30 +718,33 @@ fn connecting_what_is_against_the_protocol_is_not_sent() {
     let url = "ws://127.0.0.1:1/"; // nothing listens there: it would be an I/O error
     let cases = [
         (
-            Builder::new().header("X", "a\r\nY: b"),
+            Connector::new().header("X", "a\r\nY: b"),
             ConfigError::HeaderValue,
         ),
-        (Builder::new().header("X", "a\0"), ConfigError::HeaderValue),
         (
-            Builder::new().header("X\r\nY", "b"),
+            Connector::new().header("X", "a\0"),
+            ConfigError::HeaderValue,
+        ),
+        (
+            Connector::new().header("X\r\nY", "b"),
             ConfigError::HeaderName,
         ),
-        (Builder::new().header("Host", "b/c"), ConfigError::Host),
+        (Connector::new().header("Host", "b/c"), ConfigError::Host),
         (
-            Builder::new().header("Host", "b").header("host", "c"),
+            Connector::new().header("Host", "b").header("host", "c"),
             ConfigError::Host,
         ),
-        (Builder::new().origin("a\nb"), ConfigError::HeaderValue),
+        (Connector::new().origin("a\nb"), ConfigError::HeaderValue),
         (
-            Builder::new().subprotocols(["a b"]),
+            Connector::new().subprotocols(["a b"]),
             ConfigError::Subprotocol,
         ),
         (
-            Builder::new().subprotocols(["a\r\n"]),
+            Connector::new().subprotocols(["a\r\n"]),
             ConfigError::Subprotocol,
         ),
         (
-            Builder::new().subprotocols(["a", "a"]),
+            Connector::new().subprotocols(["a", "a"]),
             ConfigError::Subprotocol,
         ),
     ];
@@ -798,7 +808,7 @@ fn accepting_request_for_a_page_that_is_read_slowly_gets_all_of_it() {
         write: Some(2_000),
         ..Timeouts::DEFAULT
     };
-    let builder = Builder::new().timeouts(timeouts);
+    let builder = Acceptor::new().timeouts(timeouts);
     let (addr, server) = serve(move |stream| {
         builder.accept_with(stream, |_| Response::new(200).body(vec![b'x'; LEN]))
     });

@@ -5,10 +5,11 @@ mod support;
 
 use std::io::{self, Read, Write};
 
+use motews_std::State;
 use motews_std::role::{Client, Server};
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Message, OsEntropy, Plain, Received, RecvError,
-    Response, SendError, WebSocket,
+    AcceptError, Acceptor, Agreed, CloseCode, ConnectError, Connector, Message, OsEntropy, Plain,
+    Received, RecvError, Response, SendError, WebSocket,
 };
 use motews_testkit::transport::Trickle;
 use support::{End, memory_pair, tcp_pair};
@@ -22,9 +23,10 @@ type MemoryServer = WebSocket<End, Server>;
 /// Performs the opening handshake, both sides by turns.
 fn handshake(trickling: bool) -> (MemoryClient, MemoryServer) {
     let (a, b) = memory_pair(trickling);
-    let builder = Builder::new().subprotocols(["chat"]);
-    let mut connecting = builder.clone().connecting(a, "ws://h/x?y").unwrap();
-    let mut accepting = builder.accepting(b, |request| {
+    let connector = Connector::new().subprotocols(["chat"]);
+    let mut connecting = connector.connecting(a, "ws://h/x?y").unwrap();
+    let acceptor = Acceptor::new().subprotocols(["chat"]);
+    let mut accepting = acceptor.accepting(b, |request| {
         assert_eq!(request.target(), "/x?y");
         Response::accept()
     });
@@ -113,8 +115,11 @@ fn trickling_session_loses_nothing_and_repeats_nothing() {
         // And the closing handshake.
         let (mut outcome, mut ended) = (None, false);
         for _ in 0..STEPS {
+            if client.state() == State::Open {
+                client.close(CloseCode::NORMAL, "done").unwrap();
+            }
             if outcome.is_none() {
-                outcome = match client.close(CloseCode::NORMAL, "done") {
+                outcome = match client.closed() {
                     Ok(outcome) => Some(outcome),
                     Err(error) => {
                         assert!(error.is_would_block(), "{error}");
@@ -136,19 +141,16 @@ fn trickling_session_loses_nothing_and_repeats_nothing() {
             }
         }
         assert!(outcome.unwrap().is_clean());
-        let outcome = server.outcome().unwrap();
-        assert_eq!(
-            (outcome.reason.as_str(), outcome.is_clean()),
-            ("done", true)
-        );
+        let clean = server.ended().unwrap().is_clean();
+        assert_eq!((server.close_reason(), clean), ("done", true));
     }
 }
 
 #[test]
 fn trickling_refusal_reaches_the_client_whole() {
     let (a, b) = memory_pair(true);
-    let mut connecting = Builder::new().connecting(a, "ws://h/").unwrap();
-    let mut accepting = Builder::new().accepting(b, |_| {
+    let mut connecting = Connector::new().connecting(a, "ws://h/").unwrap();
+    let mut accepting = Acceptor::new().accepting(b, |_| {
         Response::new(401)
             .header("WWW-Authenticate", "Basic")
             .body("Who are you?")
@@ -215,8 +217,13 @@ fn trickling_stream_of_fragments_resumes() {
 #[test]
 fn nonblocking_socket_gives_would_block_and_goes_on() {
     let (client, server) = tcp_pair();
-    let mut client = WebSocket::from_upgraded(client, Client::new(OsEntropy::new()), b"");
-    let mut server = WebSocket::from_upgraded(server, Server, b"");
+    let mut client = WebSocket::from_upgraded(
+        client,
+        Client::new(OsEntropy::new()),
+        b"",
+        Agreed::default(),
+    );
+    let mut server = WebSocket::from_upgraded(server, Server, b"", Agreed::default());
     server.stream().set_nonblocking(true).unwrap();
     match server.recv() {
         Err(RecvError::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
@@ -232,7 +239,7 @@ fn nonblocking_socket_gives_would_block_and_goes_on() {
         assert!(taken < 10_000);
     };
     assert!(matches!(&error, SendError::Io(e) if e.kind() == io::ErrorKind::WouldBlock));
-    let backlog = server.backlog();
+    let backlog = server.buffered_amount();
     assert!(backlog <= 64 * 1024 + 100_010, "{backlog}");
     for n in 0..taken {
         let message = loop {
@@ -262,9 +269,9 @@ fn one_byte_reads_make_no_difference() {
         while let Some(message) = server.recv().unwrap() {
             server.send(message).unwrap();
         }
-        server.outcome().unwrap()
+        server.ended().unwrap()
     });
-    let mut client = Builder::new()
+    let mut client = Connector::new()
         .connect_over(one_byte(client), "ws://h/")
         .unwrap();
     for message in ["Hello".into(), Message::from(vec![3; 1000])] {
@@ -272,7 +279,7 @@ fn one_byte_reads_make_no_difference() {
         assert_eq!(client.recv().unwrap(), Some(message));
     }
     // Nothing ends this stream's half, so the server's end is when it drops the stream.
-    client.start_close(CloseCode::NORMAL, "").unwrap();
+    client.close(CloseCode::NORMAL, "").unwrap();
     drop(client);
     let _ = thread.join().unwrap();
 }
@@ -300,7 +307,8 @@ fn flush_tells_that_the_stream_itself_holds_something() {
     }
     impl motews_std::Transport for Holding {}
 
-    let mut server = WebSocket::from_upgraded(Holding(Vec::new(), 3), Server, b"");
+    let mut server =
+        WebSocket::from_upgraded(Holding(Vec::new(), 3), Server, b"", Agreed::default());
     server.send("Hello").unwrap(); // it is taken, and flushed in vain once
     for _ in 0..2 {
         assert!(server.flush().unwrap_err().is_would_block());

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Interest, Message, OsEntropy, Ready, Received, SendError, Sender, Share,
-    Timeouts, Transport, TrySendError, WebSocket,
+    Acceptor, Agreed, CloseCode, Interest, Message, OsEntropy, Ready, Received, SendError, Sender,
+    Share, Timeouts, Transport, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use support::{tcp_pair, ws_pair};
@@ -70,7 +70,7 @@ fn four_threads_send_while_the_owner_receives() {
     for thread in threads {
         thread.join().unwrap();
     }
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     assert_eq!(owner.join().unwrap(), 8);
 }
 
@@ -86,7 +86,7 @@ fn sender_reaches_the_peer_while_the_owner_waits() {
     assert!(matches!(sender.send("y"), Err(SendError::Closed)));
     assert_eq!(client.recv().unwrap(), None);
     assert_eq!(owner.join().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().reason, "enough");
+    assert_eq!(client.close_reason(), "enough");
     assert!(!sender.is_open());
 }
 
@@ -94,7 +94,7 @@ fn sender_reaches_the_peer_while_the_owner_waits() {
 #[test]
 fn full_try_send_gives_the_message_back() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let mut taken = 0;
     let message = loop {
@@ -106,7 +106,11 @@ fn full_try_send_gives_the_message_back() {
         assert!(taken < 100_000);
     };
     assert_eq!(message, Message::Binary(vec![7; 10_000]));
-    assert!(sender.backlog() <= 64 * 1024, "{}", sender.backlog());
+    assert!(
+        sender.buffered_amount() <= 64 * 1024,
+        "{}",
+        sender.buffered_amount()
+    );
     let blocked = {
         let sender = sender.clone();
         std::thread::spawn(move || sender.send(vec![8; MORE]))
@@ -133,15 +137,20 @@ fn full_try_send_gives_the_message_back() {
 #[test]
 fn full_send_waits_for_room() {
     let (mut raw, stream) = tcp_pair();
-    let server = Builder::new()
-        .max_backlog(1000)
-        .from_upgraded(stream, Server, b"");
+    let server =
+        Acceptor::new()
+            .max_backlog(1000)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let mut expected = Vec::new();
     while let Ok(()) = sender.try_send(vec![1; 900].into()) {
         expected.extend(unmasked(0x82, &[1; 900]));
     }
-    assert!(sender.backlog() <= 1000, "{}", sender.backlog());
+    assert!(
+        sender.buffered_amount() <= 1000,
+        "{}",
+        sender.buffered_amount()
+    );
     let waiting = std::thread::spawn(move || {
         sender.send(vec![2; 900]).unwrap();
         sender.send(vec![3; MORE]).unwrap();
@@ -160,9 +169,12 @@ fn full_send_waits_for_room() {
 #[test]
 fn closed_by_the_peer_a_stuck_sender_is_released() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .timeouts(support::QUICK)
-        .from_upgraded(stream, Server, b"");
+    let mut server = Acceptor::new().timeouts(support::QUICK).from_upgraded(
+        stream,
+        Server,
+        b"",
+        Agreed::default(),
+    );
     let sender = server.sender().unwrap();
     let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     let mut header = [0; 10];
@@ -172,8 +184,8 @@ fn closed_by_the_peer_a_stuck_sender_is_released() {
     let start = Instant::now();
     assert_eq!(server.recv().unwrap(), None);
     assert!(start.elapsed() < Duration::from_secs(3));
-    let outcome = server.outcome().unwrap();
-    assert_eq!(outcome.code, CloseCode::NORMAL);
+    let outcome = server.ended().unwrap();
+    assert_eq!(outcome.code(), CloseCode::NORMAL);
     assert!(!outcome.is_clean()); // the reply could not be sent
     drop(server);
     assert!(matches!(stuck.join().unwrap(), Err(SendError::Closed)));
@@ -183,9 +195,12 @@ fn closed_by_the_peer_a_stuck_sender_is_released() {
 #[test]
 fn streaming_is_abandoned_others_are_released() {
     let (_client, server) = tcp_pair();
-    let mut server = Builder::new()
-        .timeouts(support::QUICK)
-        .from_upgraded(server, Server, b"");
+    let mut server = Acceptor::new().timeouts(support::QUICK).from_upgraded(
+        server,
+        Server,
+        b"",
+        Agreed::default(),
+    );
     let sender = server.sender().unwrap();
     let mut writer = server.stream_text();
     writer.write("for ever").unwrap();
@@ -201,12 +216,12 @@ fn streaming_is_abandoned_others_are_released() {
 #[test]
 fn backlog_is_written_by_an_owner_that_only_receives() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let owner = std::thread::spawn(move || server.recv());
     std::thread::sleep(Duration::from_millis(20));
     let mut sent = 0;
-    while sender.backlog() == 0 {
+    while sender.buffered_amount() == 0 {
         sender.try_send(vec![1; 50_000].into()).unwrap();
         sent += 1;
     }
@@ -245,12 +260,13 @@ fn streaming_owner_is_not_interrupted_by_senders() {
 #[test]
 fn held_back_message_is_taken_over_flush_waits_for_it() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new()
-        .max_backlog(2 * MORE)
-        .from_upgraded(stream, Server, b"");
+    let mut server =
+        Acceptor::new()
+            .max_backlog(2 * MORE)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let mut len = 0;
-    while sender.backlog() == 0 {
+    while sender.buffered_amount() == 0 {
         sender.try_send(vec![1; 50_000].into()).unwrap();
         len += 50_004;
     }
@@ -270,7 +286,7 @@ fn held_back_message_is_taken_over_flush_waits_for_it() {
 #[test]
 fn dropped_owner_ends_its_senders() {
     let (mut raw, stream) = tcp_pair();
-    let server = WebSocket::from_upgraded(stream, Server, b"");
+    let server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     raw.read_exact(&mut [0; 10]).unwrap();
@@ -285,11 +301,16 @@ fn dropped_owner_ends_its_senders() {
 #[test]
 fn closing_owner_is_dropped_its_stream_ends() {
     let (mut raw, stream) = tcp_pair();
-    let mut client = WebSocket::from_upgraded(stream, Client::new(OsEntropy::new()), b"");
+    let mut client = WebSocket::from_upgraded(
+        stream,
+        Client::new(OsEntropy::new()),
+        b"",
+        Agreed::default(),
+    );
     let sender = client.sender().unwrap();
     raw.write_all(&unmasked(0x88, &[3, 232])).unwrap();
     // The client has replied, and leaves it to the server to end the stream first.
-    while client.outcome().is_none() {
+    while client.ended().is_none() {
         client.recv_timeout(Duration::from_millis(20)).unwrap();
     }
     drop(client);
@@ -304,7 +325,7 @@ fn closing_owner_is_dropped_its_stream_ends() {
 #[test]
 fn owner_receives_while_a_sender_is_stuck() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = Builder::new().from_upgraded(stream, Server, b"");
+    let mut server = Acceptor::new().from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     let mut header = [0; 10];
@@ -328,7 +349,7 @@ fn owner_receives_while_a_sender_is_stuck() {
 #[test]
 fn closed_by_the_peer_in_the_midst_of_a_frame_receiving_takes_no_longer_than_asked() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     raw.read_exact(&mut [0; 10]).unwrap();
@@ -352,11 +373,7 @@ fn closed_by_the_peer_in_the_midst_of_a_frame_receiving_takes_no_longer_than_ask
     }
     // The reply has not left, so it is not over.
     assert_eq!(server.ended(), None);
-    let outcome = server.outcome().unwrap();
-    assert_eq!(
-        (outcome.code, &*outcome.reason, outcome.is_clean()),
-        (CloseCode::NORMAL, "bye", false)
-    );
+    assert_eq!(server.close_reason(), "bye");
     assert!(!stuck.is_finished());
     // The peer reads the frame, and gets the reply.
     let reader = std::thread::spawn(move || {
@@ -433,9 +450,12 @@ fn owner_with_a_sender_wakes_for_what_concerns_it_alone() {
     let (mut raw, stream) = tcp_pair();
     let waits = Arc::new(AtomicUsize::new(0));
     let stream = Counting(stream, waits.clone());
-    let mut server = Builder::new()
-        .timeouts(Timeouts::NONE)
-        .from_upgraded(stream, Server, b"");
+    let mut server = Acceptor::new().timeouts(Timeouts::NONE).from_upgraded(
+        stream,
+        Server,
+        b"",
+        Agreed::default(),
+    );
     let sender = server.sender().unwrap();
     let owner = std::thread::spawn(move || {
         let received = server.recv();
@@ -494,7 +514,7 @@ fn stream_panics_in_a_frame_senders_are_released() {
         }
     }
 
-    let server = WebSocket::from_upgraded(Panics, Server, b"");
+    let server = WebSocket::from_upgraded(Panics, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let other = sender.clone();
     let panicked = std::thread::spawn(move || sender.send(vec![0; 100_000])).join();

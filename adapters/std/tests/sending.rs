@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Builder, CloseCode, Ended, Interest, Message, OsEntropy, Ready, Received, RecvError, SendError,
-    Share, Timeouts, Transport, WebSocket,
+    Acceptor, Agreed, CloseCode, Connector, Ended, Interest, Message, OsEntropy, Ready, Received,
+    RecvError, SendError, Share, Timeouts, Transport, WebSocket,
 };
 use motews_testkit::frame::{Frame, close, masked, pong, unmasked};
 use support::{tcp_pair, ws_pair, ws_pair_with};
@@ -65,9 +65,10 @@ fn open_peer_reads_slowly_gets_all() {
     };
     let (raw, stream) = tcp_pair();
     let reader = std::thread::spawn(move || read_slowly(raw, 4_000));
-    let mut server = Builder::new()
-        .timeouts(timeouts)
-        .from_upgraded(stream, Server, b"");
+    let mut server =
+        Acceptor::new()
+            .timeouts(timeouts)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let message = vec![7; 3 << 20];
     server.send(&message).unwrap();
     assert_eq!(server.recv().unwrap(), None);
@@ -89,7 +90,7 @@ fn open_both_peers_begin_with_a_long_message_both_arrive() {
     });
     client.send(vec![1; LEN]).unwrap();
     assert!(client.recv().unwrap() == Some(vec![2; LEN].into()));
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     assert!(other.join().unwrap() == vec![1; LEN].into());
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
@@ -120,7 +121,7 @@ fn open_inbound_is_full_send_says_so_and_receiving_goes_on() {
                 Err(error) => panic!("{error:?}"),
             }
             // Nothing of it was taken, beside the message that was begun.
-            assert!(client.backlog() <= 64 * 1024 + LEN + 14);
+            assert!(client.buffered_amount() <= 64 * 1024 + LEN + 14);
         }
         let message = client.recv().unwrap().unwrap();
         assert!(message == vec![received; LEN].into());
@@ -128,7 +129,7 @@ fn open_inbound_is_full_send_says_so_and_receiving_goes_on() {
     }
     assert!(refused > 0);
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     echo.join().unwrap();
 }
 
@@ -137,9 +138,12 @@ fn open_inbound_is_full_send_says_so_and_receiving_goes_on() {
 fn open_inbound_limit_at_its_ends_holds() {
     for (limit, kept) in [(0, 0), (1, 1), (usize::MAX, 50)] {
         let (mut raw, stream) = tcp_pair();
-        let mut server = Builder::new()
-            .max_inbound(limit)
-            .from_upgraded(stream, Server, b"");
+        let mut server = Acceptor::new().max_inbound(limit).from_upgraded(
+            stream,
+            Server,
+            b"",
+            Agreed::default(),
+        );
         raw.write_all(&masked(0x81, b"x").repeat(50)).unwrap();
         let sending = std::thread::spawn(move || {
             let mut taken = 0;
@@ -209,7 +213,7 @@ where
 /// What other threads have sent counts as well: one of two peers that wait for each other is told.
 #[test]
 fn open_both_peers_send_from_many_threads_all_arrives() {
-    let builder = Builder::new().max_inbound(10_000);
+    let builder = Acceptor::new().max_inbound(10_000);
     let (client, server) = ws_pair_with(&builder);
     let start = Instant::now();
     let other = std::thread::spawn(move || {
@@ -217,7 +221,7 @@ fn open_both_peers_send_from_many_threads_all_arrives() {
         assert_eq!(server.recv().unwrap(), None);
     });
     let mut client = exchange(client, 20);
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     other.join().unwrap();
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
@@ -230,7 +234,7 @@ fn open_sending_long_pings_and_the_peers_close_are_answered_behind() {
         (0x88, &[3, 232], unmasked(0x88, &[3, 232])),
     ] {
         let (mut raw, stream) = tcp_pair();
-        let mut server = WebSocket::from_upgraded(stream, Server, b"");
+        let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
         raw.write_all(&masked(first, payload)).unwrap();
         let sending = std::thread::spawn(move || {
             server.send(vec![1; MORE]).unwrap();
@@ -258,7 +262,7 @@ fn open_idle_is_renewed_by_what_is_sent() {
         min_rate: 1_000_000,
         ..Timeouts::NONE
     };
-    let (client, mut server) = ws_pair_with(&Builder::new().timeouts(timeouts));
+    let (client, mut server) = ws_pair_with(&Acceptor::new().timeouts(timeouts));
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(1_500) {
         server.send("x").unwrap();
@@ -284,7 +288,8 @@ impl motews::Entropy for Keys {
 fn sent_whole_without_a_key_for_the_pong_the_next_send_says_so() {
     for by_sender in [false, true] {
         let (mut raw, stream) = tcp_pair();
-        let mut client = WebSocket::from_upgraded(stream, Client::new(Keys(1)), b"");
+        let mut client =
+            WebSocket::from_upgraded(stream, Client::new(Keys(1)), b"", Agreed::default());
         let sender = client.sender().unwrap();
         let sending = std::thread::spawn(move || {
             if by_sender {
@@ -387,7 +392,7 @@ fn open_payload_above_16_kib_is_not_copied() {
             stream,
             places: places.clone(),
         };
-        let mut server = WebSocket::from_upgraded(stream, Server, b"");
+        let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
         let sender = server.sender().unwrap();
         let payload = vec![1; len];
         let is_given = || {
@@ -410,7 +415,7 @@ fn open_payload_above_16_kib_is_not_copied() {
 #[test]
 fn open_connection_is_reset_the_error_has_its_source() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = WebSocket::from_upgraded(stream, Server, b"");
+    let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
     server.send("never read").unwrap();
     // Here the message has arrived.
     raw.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -446,7 +451,7 @@ fn open_stream_fails_the_error_keeps_its_source() {
     }
     impl Transport for Fails {}
 
-    let mut server = WebSocket::from_upgraded(Fails, Server, b"");
+    let mut server = WebSocket::from_upgraded(Fails, Server, b"", Agreed::default());
     for _ in 0..2 {
         let RecvError::Io(error) = server.recv().unwrap_err() else {
             panic!("another error");
@@ -474,7 +479,12 @@ fn open_peer_left_writing_raises_no_signal() {
     sigpipe::reset();
     /// Writes until the stream is broken, and once more.
     fn write_on<S: Share>(stream: S) {
-        let mut client = WebSocket::from_upgraded(stream, Client::new(OsEntropy::new()), b"");
+        let mut client = WebSocket::from_upgraded(
+            stream,
+            Client::new(OsEntropy::new()),
+            b"",
+            Agreed::default(),
+        );
         let sender = client.sender().unwrap();
         let failed = (0..1000).find_map(|_| client.send(vec![0; 70_000]).err());
         assert!(matches!(failed, Some(SendError::Closed)), "{failed:?}");
@@ -482,7 +492,7 @@ fn open_peer_left_writing_raises_no_signal() {
         sender.close(CloseCode::NORMAL, "").ok();
     }
     fn serve_on<S: Transport>(stream: S) {
-        let mut server = WebSocket::from_upgraded(stream, Server, b"");
+        let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
         let failed = (0..1000).find_map(|_| server.send(vec![0; 70_000]).err());
         assert!(matches!(failed, Some(SendError::Closed)), "{failed:?}");
     }
@@ -505,7 +515,7 @@ fn open_peer_left_writing_raises_no_signal() {
             });
             let stream =
                 motews_std::tls::TlsStream::client(client, client_config.clone(), "localhost");
-            let connected = Builder::new().connect_over(stream.unwrap(), "wss://localhost/");
+            let connected = Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
             (connected.unwrap(), accepted.join().unwrap())
         };
         let (mut client, server) = tls();

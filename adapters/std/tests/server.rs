@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, ConnectError, Deadline, Ended, Handler, Hub, Limits, Membership, Message,
-    MessageRef, Peer, PeerId, PeerSender, Peers, ProtocolViolation, Request, Response, SendError,
-    Server, ServerBuilder, Side, SlowPolicy, Timeouts, TrySendError, WebSocket,
+    CloseCode, ConnectError, Deadline, Ended, Handler, Hub, Membership, Message, MessageRef, Peer,
+    PeerId, PeerSender, Peers, ProtocolViolation, Request, Response, SendError, Server,
+    ServerBuilder, ServerLimits, Side, SlowPolicy, Timeouts, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head::{Head, read as read_head};
-use server_support::{FAST, PATIENCE, Recorder, Running, read_frame, read_to_end, start, until};
+use server_support::{
+    FAST, PATIENCE, Recorder, Running, read_frame, read_to_end, start, start_threads, until,
+};
 use support::{QUICK, REQUEST};
 
 /// A client whose receives do not take for ever.
@@ -47,8 +49,12 @@ fn closed(code: u16) -> Ended {
 
 /// Whether this client was closed like that, and cleanly.
 fn was_closed(client: &WebSocket, code: u16, reason: &str) -> bool {
-    let outcome = client.outcome().unwrap();
-    (outcome.code.as_u16(), &*outcome.reason, outcome.is_clean()) == (code, reason, true)
+    let ended = client.ended().unwrap();
+    (
+        ended.code().as_u16(),
+        client.close_reason(),
+        ended.is_clean(),
+    ) == (code, reason, true)
 }
 
 // ---- messages ----
@@ -56,7 +62,7 @@ fn was_closed(client: &WebSocket, code: u16, reason: &str) -> bool {
 #[test]
 fn open_message_of_any_kind_and_length_comes_back() {
     for threads in [1, 2] {
-        let server = start(Server::builder().threads(threads), echo);
+        let server = start_threads(Server::builder(), threads, echo);
         let mut client = server.connect();
         for len in [
             0,
@@ -80,7 +86,8 @@ fn open_message_of_any_kind_and_length_comes_back() {
             client.send(&bytes).unwrap();
             assert_eq!(recv(&mut client), bytes.into());
         }
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert!(client.closed().unwrap().is_clean());
     }
 }
 
@@ -161,7 +168,7 @@ fn open_pings_in_one_segment_are_each_answered_in_their_place() {
 struct Site;
 
 impl Handler for Site {
-    type Data = Option<String>;
+    type Data = String;
 
     fn on_request(&mut self, request: &Request) -> Response {
         match (request.path(), request.is_websocket()) {
@@ -177,19 +184,16 @@ impl Handler for Site {
         }
     }
 
-    fn on_open(
-        &mut self,
-        peer: &mut Peer<'_, Self::Data>,
-        request: &Request,
-    ) -> Result<(), SendError> {
+    fn on_open(&mut self, peer: &mut Peer, request: &Request) -> Result<String, SendError> {
         assert!(peer.is_open());
-        *peer.data_mut() = Some(request.path().to_owned());
+        assert_eq!(request.address(), Some(peer.address()));
         peer.send(format!(
             "{} {} {:?}",
             peer.id(),
-            peer.address().unwrap(),
+            peer.address(),
             peer.subprotocol()
-        ))
+        ))?;
+        Ok(request.path().to_owned())
     }
 
     fn on_message(
@@ -197,7 +201,7 @@ impl Handler for Site {
         peer: &mut Peer<'_, Self::Data>,
         _: MessageRef<'_>,
     ) -> Result<(), SendError> {
-        let path = peer.data().clone().unwrap();
+        let path = peer.data().clone();
         peer.send(path)
     }
 }
@@ -237,9 +241,14 @@ fn request_refused_by_the_handler_gets_its_status_and_body() {
     }
     // A subprotocol that the client does not offer may not be chosen HS14
     let url = format!("ws://{}/broken", server.addr);
-    assert!(
-        matches!(motews_std::connect(&url), Err(ConnectError::Refused(refused)) if refused.status == 500)
-    );
+    match motews_std::connect(&url) {
+        Err(ConnectError::Refused(refused)) => {
+            assert_eq!(refused.status, 400);
+            let body = String::from_utf8(refused.body).unwrap();
+            assert!(body.contains("subprotocol"), "{body}");
+        }
+        other => panic!("{other:?}"),
+    }
     until("both are gone", || server.handle.connections() == 0);
 }
 
@@ -273,6 +282,9 @@ fn request_for_a_long_page_gets_all_of_it() {
     struct Page(Arc<[u8]>);
     impl Handler for Page {
         type Data = ();
+        fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+            Ok(())
+        }
         fn on_request(&mut self, _: &Request) -> Response {
             Response::new(200).body(&*self.0)
         }
@@ -300,8 +312,8 @@ fn open_close_of_the_peer_is_told_once_with_code_and_reason() {
     let server = start(Server::builder(), recorder.clone());
     let mut client = server.connect();
     client.send("Hello").unwrap();
-    let told = client.close(CloseCode::new(4000), "enough").unwrap();
-    assert!(told.is_clean());
+    client.close(CloseCode::new(4000), "enough").unwrap();
+    assert!(client.closed().unwrap().is_clean());
     let outcome = recorder.outcome();
     assert_eq!(outcome.ended, closed(4000));
     assert_eq!((outcome.code.as_u16(), &*outcome.reason), (4000, "enough"));
@@ -396,13 +408,13 @@ fn open_handler_that_panics_closes_this_connection_only() {
     client.send("!panic").unwrap();
     client.send("not echoed").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::INTERNAL_ERROR);
     assert!(recorder.outcome().is_clean());
 
     let url = format!("ws://{}/panic-open", server.addr);
     let mut client = motews_std::connect(&url).unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::INTERNAL_ERROR);
 
     let url = format!("ws://{}/panic", server.addr);
     assert!(
@@ -411,7 +423,8 @@ fn open_handler_that_panics_closes_this_connection_only() {
 
     other.send("Hello").unwrap();
     assert_eq!(recv(&mut other), "Hello".into());
-    assert_eq!(recorder.outcomes().len(), 2);
+    // There is no data for the one whose `on_open` panicked, and so no `on_close` either.
+    assert_eq!(recorder.outcomes().len(), 1);
 }
 
 #[test]
@@ -428,13 +441,18 @@ fn loop_that_panics_before_it_serves_ends_the_server() {
             None
         }
 
+        fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+            Ok(())
+        }
+
         fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
             Ok(())
         }
     }
 
-    let server = Server::builder().threads(2).bind("127.0.0.1:0").unwrap();
-    let running = std::thread::spawn(|| server.run(Faulty(Arc::new(Mutex::new(true)))));
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let faulty = Faulty(Arc::new(Mutex::new(true)));
+    let running = std::thread::spawn(move || server.run_threads(2, || faulty.clone()));
     until("the end", || running.is_finished());
     assert!(!matches!(running.join(), Ok(Ok(()))), "it tells of it");
 }
@@ -446,7 +464,7 @@ fn open_handler_that_fails_closes_the_connection() {
     let mut client = server.connect();
     client.send("!fail").unwrap();
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(client.ended().unwrap().code(), CloseCode::INTERNAL_ERROR);
 }
 
 // ---- deadlines ----
@@ -534,9 +552,9 @@ fn closing_peer_that_does_not_answer_is_dropped_whatever_it_sends() {
 #[test]
 fn open_message_at_its_limit_passes_and_beyond_fails_with_1009() {
     for max in [0, 1, 70_000] {
-        let limits = Limits {
-            max_message_len: max,
-            ..Limits::default()
+        let limits = ServerLimits {
+            message: max as u64,
+            ..ServerLimits::DEFAULT
         };
         let server = start(Server::builder().limits(limits), echo);
         let mut stream = server.open();
@@ -559,10 +577,10 @@ fn open_message_at_its_limit_passes_and_beyond_fails_with_1009() {
 
 #[test]
 fn request_beyond_a_limit_is_answered_with_431() {
-    let limits = Limits {
-        max_head_len: REQUEST.len() as u32,
-        max_headers: 7,
-        ..Limits::default()
+    let limits = ServerLimits {
+        head: REQUEST.len() as u32,
+        headers: 7,
+        ..ServerLimits::DEFAULT
     };
     let server = start(Server::builder().limits(limits), echo);
     let mut stream = server.open();
@@ -581,12 +599,11 @@ fn request_beyond_a_limit_is_answered_with_431() {
 #[test]
 fn full_server_accepts_when_another_has_left() {
     for threads in [1, 3] {
-        let limits = Limits {
-            max_connections: 1,
-            ..Limits::default()
+        let limits = ServerLimits {
+            connections: 1,
+            ..ServerLimits::DEFAULT
         };
-        let builder = Server::builder().limits(limits).threads(threads);
-        let server = start(builder, echo);
+        let server = start_threads(Server::builder().limits(limits), threads, echo);
         let first = server.open();
         let mut second = server.raw();
         second.write_all(REQUEST).unwrap();
@@ -607,10 +624,10 @@ fn full_server_accepts_when_another_has_left() {
 fn open_peer_that_does_not_read_is_not_read_and_nothing_is_lost() {
     // What the server holds for one who asks for 1 MiB with each message of 1 octet.
     static MOST: Mutex<usize> = Mutex::new(0);
-    for max_backlog in [0, 1, 1 << 20] {
-        let limits = Limits {
-            max_backlog,
-            ..Limits::default()
+    for backlog in [0, 1, 1 << 20] {
+        let limits = ServerLimits {
+            backlog,
+            ..ServerLimits::DEFAULT
         };
         let server = start(
             Server::builder().limits(limits),
@@ -731,7 +748,7 @@ impl Handler for Senders {
 #[test]
 fn sender_on_other_threads_sends_in_order_until_the_connection_is_gone() {
     let (handler, senders) = Senders::new();
-    let server = start(Server::builder().threads(2), handler);
+    let server = start_threads(Server::builder(), 2, handler);
     let mut client = server.connect();
     let sender = senders.recv_timeout(PATIENCE).unwrap();
     let threads: Vec<_> = (0..4)
@@ -761,6 +778,7 @@ fn sender_on_other_threads_sends_in_order_until_the_connection_is_gone() {
     }
     assert!(sender.is_open());
     client.close(CloseCode::NORMAL, "").unwrap();
+    client.closed().unwrap();
     until("it is closed", || !sender.is_open());
     assert!(matches!(sender.send("late"), Err(SendError::Closed)));
     assert!(matches!(
@@ -880,11 +898,11 @@ struct Room {
 impl Handler for Room {
     type Data = Option<Membership>;
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
+    fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<Self::Data, SendError> {
         let sender = peer.sender();
-        *peer.data_mut() = Some(self.hub.join(&sender));
+        let membership = self.hub.join(&sender);
         self.senders.0.lock().unwrap().send(sender).unwrap();
-        Ok(())
+        Ok(Some(membership))
     }
 
     fn on_message(
@@ -907,19 +925,23 @@ impl Handler for Room {
     }
 }
 
-fn room(builder: ServerBuilder, policy: SlowPolicy) -> (Running, Hub, mpsc::Receiver<PeerSender>) {
+fn room(
+    builder: ServerBuilder,
+    threads: usize,
+    policy: SlowPolicy,
+) -> (Running, Hub, mpsc::Receiver<PeerSender>) {
     let (senders, receiver) = Senders::new();
     let hub = Hub::new(policy);
     let handler = Room {
         hub: hub.clone(),
         senders,
     };
-    (start(builder, handler), hub, receiver)
+    (start_threads(builder, threads, handler), hub, receiver)
 }
 
 #[test]
 fn hub_across_loops_reaches_its_members_until_they_leave() {
-    let (server, hub, _senders) = room(Server::builder().threads(3), SlowPolicy::DropOldest);
+    let (server, hub, _senders) = room(Server::builder(), 3, SlowPolicy::DropOldest);
     assert!(hub.is_empty());
     let mut clients: Vec<_> = (0..12).map(|_| server.connect()).collect();
     until("all are members", || hub.len() == 12);
@@ -961,7 +983,7 @@ fn hub_with_a_member_that_does_not_read_follows_its_policy_and_its_counts_add_up
         SlowPolicy::Disconnect(code),
     ] {
         let builder = Server::builder().send_buffer(64 * 1024);
-        let (server, hub, senders) = room(builder, policy);
+        let (server, hub, senders) = room(builder, 1, policy);
         let mut slow = server.open();
         let slow_sender = senders.recv_timeout(PATIENCE).unwrap();
         let (mut delivered, mut dropped, mut disconnected) = (0, 0, 0);
@@ -1019,7 +1041,7 @@ fn hub_with_a_member_that_never_reads_again_disconnects_it_in_time() {
     };
     let builder = Server::builder().timeouts(timeouts);
     let policy = SlowPolicy::Disconnect(CloseCode::POLICY_VIOLATION);
-    let (server, hub, _senders) = room(builder, policy);
+    let (server, hub, _senders) = room(builder, 1, policy);
     let slow = server.open();
     until("it is a member", || hub.len() == 1);
     while hub.broadcast(vec![0; 100_000]).disconnected == 0 {
@@ -1037,10 +1059,9 @@ fn hub_with_a_member_that_never_reads_again_disconnects_it_in_time() {
 fn wss_messages_of_any_length_pass_and_it_closes_clean() {
     let (server_config, client_config) = tls_support::configs();
     let recorder = Recorder::default();
-    let builder = Server::builder().tls(server_config).threads(2);
-    let server = start(builder, recorder.clone());
+    let server = start_threads(Server::builder().tls(server_config), 2, recorder.clone());
     let url = format!("wss://localhost:{}/", server.addr.port());
-    let builder = motews_std::Builder::new().tls(client_config);
+    let builder = motews_std::Connector::new().tls(client_config);
     let mut clients: Vec<_> = (0..4)
         .map(|_| builder.clone().connect(&url).unwrap())
         .collect();
@@ -1053,7 +1074,8 @@ fn wss_messages_of_any_length_pass_and_it_closes_clean() {
         }
     }
     for client in &mut clients {
-        assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert!(client.closed().unwrap().is_clean());
     }
     until("all are gone", || server.handle.connections() == 0);
     assert!(recorder.outcomes().iter().all(|outcome| outcome.is_clean()));
@@ -1072,7 +1094,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
     let (server_config, client_config) = tls_support::configs();
     let server = start(Server::builder().tls(server_config), echo);
     let url = format!("wss://localhost:{}/", server.addr.port());
-    let builder = motews_std::Builder::new().tls(client_config);
+    let builder = motews_std::Connector::new().tls(client_config);
     let mut client = builder.connect(&url).unwrap();
     let sender = client.sender().unwrap();
     let writer = std::thread::spawn(move || {
@@ -1091,7 +1113,7 @@ fn wss_with_both_sides_writing_does_not_deadlock() {
 #[cfg(feature = "deflate")]
 mod deflate {
     use super::*;
-    use motews_std::{Builder, DeflateConfig, DeflateContext, Outcome, Traffic, WindowBits};
+    use motews_std::{Connector, DeflateConfig, DeflateContext, Traffic, WindowBits};
 
     fn context(window_bits: u8, takeover: bool) -> DeflateContext {
         DeflateContext {
@@ -1117,7 +1139,7 @@ mod deflate {
     }
 
     fn connect(server: &Running, config: DeflateConfig) -> WebSocket {
-        let client = Builder::new().deflate(config).connect(&server.url());
+        let client = Connector::new().deflate(config).connect(&server.url());
         let client = client.unwrap();
         assert!(client.deflate().is_some());
         client
@@ -1182,8 +1204,8 @@ mod deflate {
                 let traffic = client.traffic().unwrap();
                 let ways = [(&mut received, traffic.received), (&mut sent, traffic.sent)];
                 for (before, octets) in ways {
-                    let payloads = octets.payloads - *before;
-                    *before = octets.payloads;
+                    let payloads = octets.wire - *before;
+                    *before = octets.wire;
                     assert_eq!(payloads < len as u64, is_packed);
                 }
             }
@@ -1216,7 +1238,7 @@ mod deflate {
         }
         assert_eq!(client.recv().unwrap(), None);
         let received = client.traffic().unwrap().received;
-        assert!(received.payloads < received.messages / 2, "{received:?}");
+        assert!(received.wire < received.plain / 2, "{received:?}");
     }
 
     #[test]
@@ -1244,9 +1266,9 @@ mod deflate {
 
     #[test]
     fn compressed_message_that_inflates_beyond_the_limit_fails_with_1009() {
-        let limits = Limits {
-            max_message_len: 100_000,
-            ..Limits::default()
+        let limits = ServerLimits {
+            message: 100_000,
+            ..ServerLimits::DEFAULT
         };
         let builder = Server::builder()
             .limits(limits)
@@ -1263,7 +1285,7 @@ mod deflate {
                 None => assert_eq!(recv(&mut client).len(), len),
                 Some(code) => {
                     assert_eq!(client.recv().unwrap(), None);
-                    assert_eq!(client.outcome().unwrap().code, CloseCode::new(code));
+                    assert_eq!(client.ended().unwrap().code(), CloseCode::new(code));
                 }
             }
         }
@@ -1292,11 +1314,10 @@ mod deflate {
     }
 
     impl Handler for AllWays {
-        type Data = Option<Membership>;
+        type Data = Membership;
 
-        fn on_open(&mut self, peer: &mut Peer<Self::Data>, _: &Request) -> Result<(), SendError> {
-            *peer.data_mut() = Some(self.hub.join(&peer.sender()));
-            Ok(())
+        fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<Membership, SendError> {
+            Ok(self.hub.join(&peer.sender()))
         }
 
         fn on_message(
@@ -1313,7 +1334,7 @@ mod deflate {
             peer.send(message)
         }
 
-        fn on_close(&mut self, peer: &mut Peer<Self::Data>, _: &Outcome) {
+        fn on_close(&mut self, peer: &mut Peer<Self::Data>, _: Ended) {
             self.ended.send(peer.traffic()).unwrap();
         }
     }
@@ -1339,16 +1360,17 @@ mod deflate {
             }
             let seen = client.traffic();
             client.close(CloseCode::NORMAL, "").unwrap();
+            client.closed().unwrap();
             let told = traffic.recv_timeout(PATIENCE).unwrap();
             assert_eq!(told.is_some(), config.is_some());
             assert_eq!(told.map(|told| told.received), seen.map(|seen| seen.sent));
             assert_eq!(told.map(|told| told.sent), seen.map(|seen| seen.received));
             if let Some(told) = told {
-                assert_eq!(told.sent.messages, 6 * told.received.messages);
-                assert!(told.received.payloads < told.received.messages / 2);
+                assert_eq!(told.sent.plain, 6 * told.received.plain);
+                assert!(told.received.wire < told.received.plain / 2);
                 // A third is sent as it is.
-                assert!(told.sent.payloads > told.sent.messages / 3);
-                assert!(told.sent.payloads < told.sent.messages * 2 / 3);
+                assert!(told.sent.wire > told.sent.plain / 3);
+                assert!(told.sent.wire < told.sent.plain * 2 / 3);
             }
         }
     }
@@ -1356,9 +1378,8 @@ mod deflate {
     #[test]
     fn hub_of_members_with_and_without_compression_reaches_all_in_order() {
         let (server, hub, senders) = room(
-            Server::builder()
-                .threads(2)
-                .deflate(DeflateConfig::default()),
+            Server::builder().deflate(DeflateConfig::default()),
+            2,
             SlowPolicy::DropOldest,
         );
         let mut clients: Vec<_> = configs().map(|config| connect(&server, config)).into();
@@ -1403,6 +1424,9 @@ fn timer_reaches_all_peers_of_its_loop() {
     struct Ticker;
     impl Handler for Ticker {
         type Data = u32;
+        fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<u32, SendError> {
+            Ok(0)
+        }
         fn on_message(&mut self, _: &mut Peer<u32>, _: MessageRef) -> Result<(), SendError> {
             Ok(())
         }
@@ -1443,6 +1467,9 @@ fn timer_that_panics_for_one_peer_closes_that_one_and_mixes_nothing() {
     struct Ticker(Arc<Mutex<bool>>);
     impl Handler for Ticker {
         type Data = Option<String>;
+        fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<Self::Data, SendError> {
+            Ok(None)
+        }
         fn on_message(
             &mut self,
             peer: &mut Peer<'_, Self::Data>,
@@ -1476,8 +1503,8 @@ fn timer_that_panics_for_one_peer_closes_that_one_and_mixes_nothing() {
         assert_eq!(recv(client), n.to_string().into());
     }
     assert_eq!(clients[1].recv().unwrap(), None);
-    let outcome = clients[1].outcome().unwrap();
-    assert_eq!(outcome.code, CloseCode::INTERNAL_ERROR);
+    let ended = clients[1].ended().unwrap();
+    assert_eq!(ended.code(), CloseCode::INTERNAL_ERROR);
     for n in [0, 2] {
         clients[n].send("again").unwrap();
         assert_eq!(recv(&mut clients[n]), "ready".into());
@@ -1490,7 +1517,7 @@ fn timer_that_panics_for_one_peer_closes_that_one_and_mixes_nothing() {
 fn shutdown_closes_all_with_1001_and_returns() {
     for threads in [1, 4] {
         let recorder = Recorder::default();
-        let server = start(Server::builder().threads(threads), recorder.clone());
+        let server = start_threads(Server::builder(), threads, recorder.clone());
         let handle = server.handle.clone();
         let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
         let handshaking = server.raw();
@@ -1498,7 +1525,7 @@ fn shutdown_closes_all_with_1001_and_returns() {
         handle.shutdown(PATIENCE);
         for client in &mut clients {
             assert_eq!(client.recv().unwrap(), None);
-            assert_eq!(client.outcome().unwrap().code, CloseCode::GOING_AWAY);
+            assert_eq!(client.ended().unwrap().code(), CloseCode::GOING_AWAY);
         }
         let begun = Instant::now();
         let addr = server.addr;
@@ -1530,19 +1557,69 @@ fn shutdown_with_a_peer_that_does_not_answer_ends_at_its_deadline() {
 
 #[test]
 fn server_on_a_port_that_is_taken_is_an_error() {
-    for threads in [1, 2] {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = taken.local_addr().unwrap();
-        assert!(Server::builder().threads(threads).bind(addr).is_err());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    assert!(Server::bind(addr).is_err());
+}
+
+#[test]
+fn server_with_a_wrong_number_of_threads_is_an_error() {
+    for threads in [0, 257] {
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let error = server.run_threads(threads, || echo).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     }
-    assert!(Server::builder().threads(0).bind("127.0.0.1:0").is_err());
-    assert!(Server::builder().threads(257).bind("127.0.0.1:0").is_err());
+}
+
+#[test]
+fn handler_that_can_be_neither_sent_nor_cloned_serves_on_one_loop_and_on_several() {
+    use std::rc::Rc;
+
+    /// Counts what it got, without a lock.
+    struct Counter(Rc<core::cell::Cell<u32>>);
+
+    impl Handler for Counter {
+        /// It has no default either.
+        type Data = core::num::NonZeroU32;
+
+        fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<Self::Data, SendError> {
+            self.0.set(self.0.get() + 1);
+            Ok(Self::Data::MIN)
+        }
+
+        fn on_message(
+            &mut self,
+            peer: &mut Peer<'_, Self::Data>,
+            _: MessageRef<'_>,
+        ) -> Result<(), SendError> {
+            *peer.data_mut() = peer.data().saturating_add(1);
+            let text = format!("{} {}", self.0.get(), peer.data());
+            peer.send(text)
+        }
+    }
+
+    for threads in [1, 2] {
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let (addr, handle) = (server.local_addr(), server.handle());
+        let running = std::thread::spawn(move || match threads {
+            1 => server.run(Counter(Rc::default())),
+            _ => server.run_threads(threads, || Counter(Rc::default())),
+        });
+        let mut client = motews_std::connect(&format!("ws://{addr}/")).unwrap();
+        for n in 2..4 {
+            client.send("").unwrap();
+            assert_eq!(recv(&mut client), format!("1 {n}").into());
+        }
+        handle.shutdown(PATIENCE);
+        assert_eq!(client.recv().unwrap(), None);
+        running.join().unwrap().unwrap();
+    }
 }
 
 #[test]
 fn ids_of_peers_on_several_loops_are_distinct() {
     let recorder = Recorder::default();
-    let server = start(Server::builder().threads(3), recorder.clone());
+    let server = start_threads(Server::builder(), 3, recorder.clone());
     for _ in 0..5 {
         let clients: Vec<_> = (0..20).map(|_| server.open()).collect();
         drop(clients);

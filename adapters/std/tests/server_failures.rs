@@ -13,11 +13,11 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    AcceptError, Ended, Handler, MessageRef, Outcome, Peer, Request, Response, SendError, Server,
+    AcceptError, Ended, Handler, MessageRef, Peer, Request, Response, SendError, Server,
     ServerBuilder,
 };
 use motews_testkit::frame::masked;
-use server_support::{read_to_end, start, until};
+use server_support::{read_to_end, start, start_threads, until};
 use support::QUICK;
 
 type Failures = Arc<Mutex<Vec<(Option<SocketAddr>, String)>>>;
@@ -46,6 +46,10 @@ impl Handler for Failing {
             "/no" => Response::new(403),
             _ => Response::accept(),
         }
+    }
+
+    fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+        Ok(())
     }
 
     fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
@@ -105,13 +109,17 @@ struct Endings(Arc<Mutex<Vec<Ending>>>);
 impl Handler for Endings {
     type Data = ();
 
+    fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+        Ok(())
+    }
+
     fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
         peer.send(message)
     }
 
-    fn on_close(&mut self, peer: &mut Peer, outcome: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer, ended: Ended) {
         let error = peer.error().map(std::io::Error::kind);
-        self.0.lock().unwrap().push((outcome.ended, error));
+        self.0.lock().unwrap().push((ended, error));
     }
 }
 
@@ -144,7 +152,7 @@ fn tls_handshake_that_fails_is_told_with_its_address_and_cause() {
     // One that knows no root that the server's certificate could have.
     let (_, other_config) = tls_support::configs();
     let url = format!("wss://localhost:{}/", server.addr.port());
-    let client = motews_std::Builder::new().tls(other_config).connect(&url);
+    let client = motews_std::Connector::new().tls(other_config).connect(&url);
     assert!(client.is_err());
     let (from, error) = handler.one();
     assert!(from.is_some());
@@ -153,37 +161,38 @@ fn tls_handshake_that_fails_is_told_with_its_address_and_cause() {
 
 #[test]
 fn server_on_the_port_of_another_server_is_an_error() {
-    let builder = |threads| Server::builder().threads(threads);
-    for (first, second) in [(1, 1), (1, 2), (2, 1), (2, 2), (4, 4)] {
-        let server = builder(first).bind("127.0.0.1:0").unwrap();
-        let addr = server.local_addr();
-        let taken = builder(second).bind(addr).unwrap_err();
-        assert_eq!(taken.kind(), ErrorKind::AddrInUse, "{first}, {second}");
-        // As soon as it has gone, the port is free.
-        drop(server);
-        drop(builder(second).bind(addr).unwrap());
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr();
+    let taken = |addr| Server::bind(addr).unwrap_err().kind();
+    assert_eq!(taken(addr), ErrorKind::AddrInUse);
+    // As soon as it has gone, the port is free.
+    drop(server);
+    drop(Server::bind(addr).unwrap());
+    // Loops that share a port share it with no other server.
+    for threads in [1, 2, 4] {
+        let handler = Endings::default();
+        let server = start_threads(Server::builder(), threads, handler);
+        // It runs when it answers.
+        drop(server.connect());
+        assert_eq!(taken(server.addr), ErrorKind::AddrInUse, "{threads}");
     }
 }
 
 #[test]
 fn servers_that_start_on_one_port_at_once_are_one_and_errors() {
-    fn race(builder: fn() -> ServerBuilder) {
-        for _ in 0..20 {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let addr = free.local_addr().unwrap();
-            drop(free);
-            let racing: Vec<_> = (0..4)
-                .map(|_| std::thread::spawn(move || builder().bind(addr)))
-                .collect();
-            let ended: Vec<_> = racing
-                .into_iter()
-                .map(|each| each.join().unwrap())
-                .collect();
-            assert!(ended.iter().filter(|each| each.is_ok()).count() <= 1);
-        }
+    for _ in 0..20 {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = free.local_addr().unwrap();
+        drop(free);
+        let racing: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(move || Server::bind(addr)))
+            .collect();
+        let ended: Vec<_> = racing
+            .into_iter()
+            .map(|each| each.join().unwrap())
+            .collect();
+        assert!(ended.iter().filter(|each| each.is_ok()).count() <= 1);
     }
-    race(Server::builder);
-    race(|| Server::builder().threads(3));
 }
 
 /// Tests of what concerns a whole process run in one of their own.
@@ -228,6 +237,10 @@ mod processes {
 
     impl Handler for Late {
         type Data = ();
+
+        fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+            Ok(())
+        }
 
         fn on_message(&mut self, peer: &mut Peer, _: MessageRef) -> Result<(), SendError> {
             self.has_left.lock().unwrap().recv().unwrap();
@@ -281,7 +294,7 @@ mod processes {
         {
             let (server_config, client_config) = tls_support::configs();
             leave_and_be_written_to(builder().tls(server_config), |rest| {
-                let builder = motews_std::Builder::new().tls(client_config.clone());
+                let builder = motews_std::Connector::new().tls(client_config.clone());
                 builder.connect(&format!("wss://{rest}")).unwrap()
             });
         }
@@ -295,6 +308,9 @@ mod processes {
         }
         let handler = Failing::default();
         let server = start(Server::builder(), handler.clone());
+        // It runs when it answers, and has its own files.
+        drop(server.open());
+        until("it is gone", || server.handle.connections() == 0);
         let mut files = Vec::new();
         while let Ok(file) = std::fs::File::open("/dev/null") {
             files.push(file);

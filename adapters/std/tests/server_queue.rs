@@ -11,20 +11,20 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, Handler, Hub, Limits, Membership, MessageRef, Peer, PeerSender, Request, SendError,
-    Server, SlowPolicy, Timeouts,
+    CloseCode, Handler, Hub, Membership, MessageRef, Peer, PeerSender, Request, SendError, Server,
+    ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head::read as read_head;
 use server_support::{PATIENCE, read_frame, read_to_end, start, until};
 
 /// A limit that nothing in these tests reaches.
-const ROOMY: Limits = Limits {
-    max_connections: 100,
-    max_head_len: 64 * 1024,
-    max_headers: 128,
-    max_message_len: 16 << 20,
-    max_backlog: 1 << 30,
+const ROOMY: ServerLimits = ServerLimits {
+    connections: 100,
+    head: 64 * 1024,
+    headers: 128,
+    message: 16 << 20,
+    backlog: 1 << 30,
 };
 
 // ---- closing ----
@@ -41,6 +41,10 @@ struct ManyThenClose {
 
 impl Handler for ManyThenClose {
     type Data = ();
+
+    fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+        Ok(())
+    }
 
     fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
         if message.as_bytes() == b"?" {
@@ -108,7 +112,7 @@ fn closing_queued_close_refuses_what_comes_after_it() {
     client.send("go").unwrap();
     assert_eq!(client.recv().unwrap(), Some("first".into()));
     assert_eq!(client.recv().unwrap(), None);
-    assert_eq!(client.outcome().unwrap().code, CloseCode::new(4000));
+    assert_eq!(client.ended().unwrap().code(), CloseCode::new(4000));
 }
 
 #[test]
@@ -158,11 +162,10 @@ fn open_handler_that_fails_closes_behind_what_was_accepted_before() {
 struct Broadcasts(Hub);
 
 impl Handler for Broadcasts {
-    type Data = Option<Membership>;
+    type Data = Membership;
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
-        *peer.data_mut() = Some(self.0.join(&peer.sender()));
-        Ok(())
+    fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<Membership, SendError> {
+        Ok(self.0.join(&peer.sender()))
     }
 
     fn on_message(
@@ -270,7 +273,7 @@ fn open_empty_messages_behind_others_count_for_what_they_cost_in_memory() {
         assert_eq!(read_frame(&mut other).1, b"turn");
     }
     let held = handler.waiting.lock().unwrap().len();
-    assert!(held * 64 < Limits::default().max_backlog, "{held} are held");
+    assert!(held * 64 < ServerLimits::DEFAULT.backlog, "{held} are held");
 
     let mut lengths = Vec::new();
     for _ in 0..COUNT + 2 {

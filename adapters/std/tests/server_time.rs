@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, Deadline, Ended, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer,
-    Request, Response, SendError, Server, ServerBuilder, SlowPolicy, Timeouts,
+    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Peer, Request, Response,
+    SendError, Server, ServerBuilder, ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::masked;
 use motews_testkit::head::read as read_head;
@@ -122,7 +122,7 @@ fn text() -> String {
 #[derive(Clone)]
 struct Told {
     hub: Hub,
-    ended: Arc<Mutex<Vec<Outcome>>>,
+    ended: Arc<Mutex<Vec<Ended>>>,
 }
 
 impl Told {
@@ -138,12 +138,12 @@ impl Told {
         until("it ends", || !self.ended.lock().unwrap().is_empty());
         let ended = self.ended.lock().unwrap();
         assert_eq!(ended.len(), 1);
-        ended[0].ended
+        ended[0]
     }
 }
 
 impl Handler for Told {
-    type Data = Option<Membership>;
+    type Data = Membership;
 
     fn on_request(&mut self, request: &Request) -> Response {
         match request.is_websocket() {
@@ -152,9 +152,8 @@ impl Handler for Told {
         }
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Self::Data>, _: &Request) -> Result<(), SendError> {
-        *peer.data_mut() = Some(self.hub.join(&peer.sender()));
-        Ok(())
+    fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<Membership, SendError> {
+        Ok(self.hub.join(&peer.sender()))
     }
 
     fn on_message(
@@ -185,8 +184,8 @@ impl Handler for Told {
         }
     }
 
-    fn on_close(&mut self, _: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
-        self.ended.lock().unwrap().push(outcome.clone());
+    fn on_close(&mut self, _: &mut Peer<'_, Self::Data>, ended: Ended) {
+        self.ended.lock().unwrap().push(ended);
     }
 }
 
@@ -280,7 +279,7 @@ fn open_slow_peer_with_compression_gets_all_of_a_long_answer() {
     let told = Told::new();
     let builder = builder().deflate(motews_std::DeflateConfig::default());
     let server = start(builder, told.clone());
-    let mut client = motews_std::Builder::new()
+    let mut client = motews_std::Connector::new()
         .deflate(motews_std::DeflateConfig::default())
         .timeouts(Timeouts::NONE)
         .connect_over(Slow::new(socket(&server)), &server.url())
@@ -288,8 +287,9 @@ fn open_slow_peer_with_compression_gets_all_of_a_long_answer() {
     client.send("text").unwrap();
     assert!(client.recv().unwrap() == Some(text().into()));
     let received = client.traffic().unwrap().received;
-    assert!(received.payloads < received.messages, "{received:?}");
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(received.wire < received.plain, "{received:?}");
+    client.close(CloseCode::NORMAL, "").unwrap();
+    assert!(client.closed().unwrap().is_clean());
     assert!(told.ended().is_clean(), "{}", told.ended());
 }
 
@@ -376,12 +376,12 @@ fn read_many(stream: &mut Slow<TcpStream>) -> u16 {
 }
 
 /// The limits with which [`LEN`] may wait.
-const ROOMY: Limits = Limits {
-    max_connections: 100,
-    max_head_len: 64 * 1024,
-    max_headers: 128,
-    max_message_len: 16 << 20,
-    max_backlog: 4 * LEN,
+const ROOMY: ServerLimits = ServerLimits {
+    connections: 100,
+    head: 64 * 1024,
+    headers: 128,
+    message: 16 << 20,
+    backlog: 4 * LEN,
 };
 
 #[test]

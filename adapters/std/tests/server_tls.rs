@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use motews_std::rustls::pki_types::ServerName;
 use motews_std::rustls::{ClientConfig, ClientConnection, StreamOwned};
-use motews_std::{Handler, MessageRef, Outcome, Peer, Peers, SendError, Server, Timeouts};
+use motews_std::{Ended, Handler, MessageRef, Peer, Peers, Request, SendError, Server, Timeouts};
 use motews_testkit::frame::masked;
 use motews_testkit::head;
 use records::{Records, Secret};
@@ -52,6 +52,10 @@ const LEN: usize = 60_000;
 impl Handler for Once {
     type Data = bool;
 
+    fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<bool, SendError> {
+        Ok(false)
+    }
+
     fn on_message(
         &mut self,
         peer: &mut Peer<'_, bool>,
@@ -61,7 +65,7 @@ impl Handler for Once {
         Ok(())
     }
 
-    fn on_close(&mut self, _: &mut Peer<'_, bool>, _: &Outcome) {
+    fn on_close(&mut self, _: &mut Peer<'_, bool>, _: Ended) {
         self.has_closed.store(true, Ordering::SeqCst);
     }
 

@@ -13,12 +13,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use motews_std::Share as _;
 use motews_std::role::Server;
 use motews_std::rustls;
 use motews_std::tls::TlsStream;
 use motews_std::{
-    AcceptError, Builder, CloseCode, ConnectError, Deadline, Ended, Message, Plain, Received,
-    Share, Timeouts, UrlError, WebSocket,
+    AcceptError, Acceptor, CloseCode, ConnectError, Connector, Deadline, Ended, Message, Plain,
+    Received, Timeouts, UrlError, WebSocket,
 };
 use motews_testkit::frame::unmasked;
 use motews_testkit::head;
@@ -37,7 +38,7 @@ fn session<T: Send + 'static>(
         f(motews_std::accept(TlsStream::server(stream, server).unwrap()).unwrap())
     });
     let url = format!("wss://localhost:{}/", addr.port());
-    (Builder::new().tls(client).connect(&url).unwrap(), thread)
+    (Connector::new().tls(client).connect(&url).unwrap(), thread)
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn wss_messages_pass_both_ways_and_it_closes_clean() {
         while let Some(message) = server.recv().unwrap() {
             server.send(message).unwrap();
         }
-        server.outcome().unwrap()
+        server.ended().unwrap()
     });
     for message in [
         Message::from("Hello"),
@@ -57,7 +58,7 @@ fn wss_messages_pass_both_ways_and_it_closes_clean() {
         client.send(&message).unwrap();
         assert_eq!(client.recv().unwrap(), Some(message));
     }
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     assert!(server.join().unwrap().is_clean());
 }
 
@@ -68,7 +69,7 @@ fn wss_server_speaks_first() {
         server.recv().unwrap()
     });
     assert_eq!(client.recv().unwrap(), Some("welcome".into()));
-    client.close(CloseCode::NORMAL, "").unwrap();
+    support::close(&mut client, CloseCode::NORMAL, "");
     assert_eq!(server.join().unwrap(), None);
 }
 
@@ -99,7 +100,7 @@ fn wss_threads_send_while_the_owner_receives() {
         assert!(bytes.iter().all(|byte| *byte == bytes[0]));
         client.send(vec![9; 5000]).unwrap();
     }
-    assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+    assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
     assert_eq!(server.join().unwrap(), 200);
 }
 
@@ -122,7 +123,7 @@ fn wss_receives_with_a_timeout_and_does_not_wait_for_nothing() {
         let received = client.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_eq!(received, Received::Message(text.into()));
     }
-    client.close(CloseCode::NORMAL, "").unwrap();
+    support::close(&mut client, CloseCode::NORMAL, "");
     assert_eq!(server.join().unwrap(), None);
 }
 
@@ -138,7 +139,7 @@ fn wss_untrusted_certificates_fail() {
             motews_std::accept(stream).map(drop)
         });
         let url = format!("wss://{host}:{}/", addr.port());
-        let error = Builder::new().tls(config).connect(&url).unwrap_err();
+        let error = Connector::new().tls(config).connect(&url).unwrap_err();
         match &error {
             ConnectError::Tls(rustls::Error::InvalidCertificate(_)) => {}
             other => panic!("{other:?}"),
@@ -153,7 +154,7 @@ fn wss_to_a_plain_server_fails() {
     let (_, client) = configs();
     let (addr, thread) = serve(|stream| motews_std::accept(stream).map(drop));
     let url = format!("wss://localhost:{}/", addr.port());
-    let result = Builder::new().tls(client).connect(&url);
+    let result = Connector::new().tls(client).connect(&url);
     assert!(matches!(result, Err(ConnectError::Tls(_))), "{result:?}");
     thread.join().unwrap().unwrap_err();
 }
@@ -163,7 +164,7 @@ fn wss_to_a_plain_server_fails() {
 fn wss_silent_peers_time_out() {
     let (server, client) = configs();
     let (a, b) = tcp_pair();
-    let quick = Builder::new().timeouts(QUICK);
+    let quick = Acceptor::new().timeouts(QUICK);
     let start = Instant::now();
     let stream = TlsStream::server(a, server).unwrap();
     let result = quick.accept(stream);
@@ -171,13 +172,14 @@ fn wss_silent_peers_time_out() {
     drop(b);
     let (a, _b) = tcp_pair();
     let stream = TlsStream::client(a, client, "localhost").unwrap();
+    let quick = Connector::new().timeouts(QUICK);
     let result = quick.connect_over(stream, "wss://localhost/");
     assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 
 /// A client and the other end of its TLS, whose records can be put together by hand.
-fn raw_session(builder: Builder) -> (WebSocket, rustls::ServerConnection, TcpStream) {
+fn raw_session(connector: Connector) -> (WebSocket, rustls::ServerConnection, TcpStream) {
     let (server, client) = configs();
     let (addr, thread) = serve(move |mut stream| {
         let mut tls = rustls::ServerConnection::new(server).unwrap();
@@ -188,7 +190,7 @@ fn raw_session(builder: Builder) -> (WebSocket, rustls::ServerConnection, TcpStr
         (tls, stream)
     });
     let url = format!("wss://localhost:{}/", addr.port());
-    let ws = builder.tls(client).connect(&url).unwrap();
+    let ws = connector.tls(client).connect(&url).unwrap();
     let (tls, stream) = thread.join().unwrap();
     (ws, tls, stream)
 }
@@ -198,7 +200,7 @@ fn raw_session(builder: Builder) -> (WebSocket, rustls::ServerConnection, TcpStr
 #[test]
 fn wss_close_and_close_notify_in_one_read_are_the_end_at_once() {
     for client_begins in [false, true] {
-        let (mut client, mut tls, mut stream) = raw_session(Builder::new());
+        let (mut client, mut tls, mut stream) = raw_session(Connector::new());
         let peer = std::thread::spawn(move || {
             if client_begins {
                 let mut close = [0; 8];
@@ -217,7 +219,7 @@ fn wss_close_and_close_notify_in_one_read_are_the_end_at_once() {
         });
         let start = Instant::now();
         if client_begins {
-            assert!(client.close(CloseCode::NORMAL, "").unwrap().is_clean());
+            assert!(support::close(&mut client, CloseCode::NORMAL, "").is_clean());
         } else {
             assert_eq!(client.recv().unwrap(), None);
             assert!(client.ended().unwrap().is_clean());
@@ -236,7 +238,7 @@ fn wss_peer_sends_records_without_content_calls_take_no_longer_than_asked() {
     let (client, server) = tcp_pair();
     let accepted = std::thread::spawn(move || {
         let stream = TlsStream::server(server, server_config).unwrap();
-        Builder::new()
+        Acceptor::new()
             .timeouts(Timeouts {
                 close: Some(300),
                 ..Timeouts::DEFAULT
@@ -288,8 +290,8 @@ fn wss_peer_sends_records_without_content_calls_take_no_longer_than_asked() {
     assert_eq!(server.pending(), 0);
     assert!(start.elapsed() < Duration::from_secs(10));
     let start = Instant::now();
-    let outcome = server.close(CloseCode::NORMAL, "").unwrap();
-    assert_eq!(outcome.ended, Ended::TimedOut(Deadline::Close));
+    let outcome = support::close(&mut server, CloseCode::NORMAL, "");
+    assert_eq!(outcome, Ended::TimedOut(Deadline::Close));
     let elapsed = start.elapsed();
     assert!(elapsed >= Duration::from_millis(300), "{elapsed:?}");
     assert!(elapsed < Duration::from_millis(1_200), "{elapsed:?}");
@@ -303,14 +305,12 @@ fn wss_peer_sends_records_without_content_calls_take_no_longer_than_asked() {
 fn wss_over_a_trickling_stream_resumes() {
     let (server, client) = configs();
     let (a, b) = support::memory_pair(true);
-    let builder = Builder::new();
     let client = TlsStream::client(a, client, "localhost").unwrap();
     let server = TlsStream::server(b, server).unwrap();
-    let mut connecting = builder
-        .clone()
+    let mut connecting = Connector::new()
         .connecting(client, "wss://localhost/")
         .unwrap();
-    let mut accepting = builder.accepting(server, |_| motews_std::Response::accept());
+    let mut accepting = Acceptor::new().accepting(server, |_| motews_std::Response::accept());
     let (mut client, mut server) = (None, None);
     for _ in 0..1_000_000 {
         client = client.or_else(|| connecting.advance().ok());
@@ -343,7 +343,7 @@ fn wss_over_a_stream_without_abilities_works() {
     });
     let stream = Plain(TcpStream::connect(addr).unwrap());
     let stream = TlsStream::client(stream, client, "localhost").unwrap();
-    let mut ws = Builder::new()
+    let mut ws = Connector::new()
         .connect_over(stream, "wss://localhost/")
         .unwrap();
     ws.send("Hello").unwrap();

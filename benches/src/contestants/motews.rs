@@ -1,4 +1,4 @@
-//! motews' core, with a buffer of 64 KiB for the reads.
+//! motews' core.
 
 use std::io::Read;
 
@@ -6,6 +6,9 @@ use motews::{Connection, Event, MessageBuffer, Server};
 
 use super::{Contestant, Failed, Sink};
 use crate::source::{READ_LEN, Source};
+
+/// As the documentation of `Window` advises: it stays in the first-level cache.
+const BUFFER_LEN: usize = 16 * 1024;
 
 /// Chunks as they come: a message that a read has cut is told in two.
 pub(super) struct Chunks {
@@ -21,7 +24,7 @@ impl Contestant for Chunks {
         Self {
             source,
             connection: Connection::new(Server),
-            buffer: vec![0; READ_LEN],
+            buffer: vec![0; BUFFER_LEN],
         }
     }
 
@@ -64,7 +67,7 @@ impl Contestant for Messages {
         Self {
             source,
             connection: Connection::new(Server),
-            buffer: vec![0; READ_LEN],
+            buffer: vec![0; BUFFER_LEN],
             messages: MessageBuffer::new(vec![0; READ_LEN]),
         }
     }
@@ -109,7 +112,7 @@ impl Contestant for Steps {
         Self {
             source,
             connection: Connection::new(Server),
-            buffer: vec![0; READ_LEN],
+            buffer: vec![0; BUFFER_LEN],
         }
     }
 
@@ -129,7 +132,7 @@ impl Contestant for Steps {
                 }
                 let (bytes, rest) = input.split_at_mut(step.consumed());
                 input = rest;
-                if let Some(Event::Data(chunk)) = step.resolve(bytes) {
+                if let Some(Event::Data(chunk)) = self.connection.resolve(step, bytes) {
                     received += u64::from(chunk.last);
                     sink.payload(chunk.bytes, chunk.last);
                 }

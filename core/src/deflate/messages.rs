@@ -3,8 +3,9 @@
 
 use core::cell::Cell;
 
-use super::compress::{Deflated, Deflater, Level};
-use super::inflate::{Inflated, Inflater};
+use super::deflater::{Deflated, Deflater};
+use super::inflater::{Inflated, Inflater};
+use super::matcher::Level;
 use super::negotiation::DeflateContext;
 use crate::connection::{Connection, payload_room};
 use crate::control::ControlStorage;

@@ -4,7 +4,7 @@
 
 use heapless::Vec;
 
-use super::WindowBits;
+use super::window_bits::WindowBits;
 
 /// The name of the extension.
 pub(crate) const NAME: &str = "permessage-deflate";

@@ -2,8 +2,8 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, ACCEPT, CONNECTION, EXTENSIONS, HTTP_VERSION, Head, HeadEvent, Header, Judge, PROTOCOL,
-    STREAM, Set, UPGRADE, Writer, check_headers, is_value,
+    self, ACCEPT, CONNECTION, EXTENSIONS, HEADERS, HTTP_VERSION, Head, HeadEvent, Header, Judge,
+    PROTOCOL, STREAM, Set, UPGRADE, Writer, check_headers, is_value,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -89,7 +89,7 @@ impl<'a> Request<'a> {
     /// A name that is no token, a value with a control character, or a header that has a meaning
     /// for the handshake itself: those are set by the other methods only.
     pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(headers, !0)?;
+        check_headers(headers, HEADERS)?;
         Ok(Self { headers, ..self })
     }
 
@@ -337,18 +337,10 @@ impl Judge for Requirements {
     }
 
     fn end(&self) -> Result<bool, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 6] = [
-            (HTTP_VERSION, HandshakeError::HttpVersion),
-            (UPGRADE, HandshakeError::Upgrade),
-            (CONNECTION, HandshakeError::Connection),
-            (ACCEPT, HandshakeError::Accept),
-            (PROTOCOL, HandshakeError::Subprotocol),
-            (EXTENSIONS, HandshakeError::Extensions),
-        ];
         match self.status {
             // Before the end there is no connection to send frames on [HC12]
             _ if self.accepts() => {
-                head::check(self.wrong | (REQUIRED & !self.right), &ERRORS).map(|()| true)
+                head::check(self.wrong | (REQUIRED & !self.right)).map(|()| true)
             }
             100..=199 => Ok(false),
             status => Err(HandshakeError::UnexpectedStatus(status)), // [HC13] [HC21]

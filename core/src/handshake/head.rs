@@ -1,7 +1,7 @@
 //! The head of an HTTP message (RFC 2616 §4 to §6), for both roles: the reader of its lines, and
 //! the writer of its pieces.
 
-use super::tokens::{HeadText, is_space, is_token, is_token_byte};
+use super::tokens::{HeadText, is_space, is_token, is_token_byte, split};
 use super::{ConfigError, HandshakeError, Offers};
 use crate::limits::Limits;
 use crate::log::debug;
@@ -38,68 +38,76 @@ impl Header<'_> {
 /// A set of things about a head, a bit for each.
 pub(super) type Set = u16;
 
-/// The headers that the opening handshake knows, in the order of their bits; then what else may be wrong
-/// with a request.
-pub(super) static FIELDS: [&str; 17] = [
-    "Host",
-    "Upgrade",
-    "Connection",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Version",
-    "Sec-WebSocket-Protocol",
-    "Sec-WebSocket-Extensions",
-    "Sec-WebSocket-Accept",
-    "Content-Length",
-    "Transfer-Encoding",
-    "Origin",
-    "method",
-    "HTTP version",
-    "target",
-    "request line",
-    "header line",
-    "control character",
-];
-/// How many of them are headers.
-const HEADERS: usize = 11;
+/// What may be missing or wrong in a head, in the order in which it is told: a bit for each, and the
+/// errors have the same order. What is no header has a name all the same.
+pub(super) static FIELDS: &[u8] =
+    b"Upgrade,method,HTTP version,target,Host,Content-Length,Connection,\
+    Sec-WebSocket-Version,Transfer-Encoding,Sec-WebSocket-Key,Sec-WebSocket-Accept,\
+    Sec-WebSocket-Protocol,Sec-WebSocket-Extensions,request line,header line,control character";
 
-pub(super) const HOST: Set = 1;
-pub(super) const UPGRADE: Set = 1 << 1;
-pub(super) const CONNECTION: Set = 1 << 2;
-pub(super) const KEY: Set = 1 << 3;
-pub(super) const VERSION: Set = 1 << 4;
-pub(super) const PROTOCOL: Set = 1 << 5;
-pub(super) const EXTENSIONS: Set = 1 << 6;
-pub(super) const ACCEPT: Set = 1 << 7;
-pub(super) const CONTENT_LENGTH: Set = 1 << 8;
-pub(super) const TRANSFER_ENCODING: Set = 1 << 9;
-// `Origin` is the bit after that: it is only looked for with all the others.
-// The rest are no headers, but may be wrong as well:
-pub(super) const METHOD: Set = 1 << 11;
-pub(super) const HTTP_VERSION: Set = 1 << 12;
-pub(super) const TARGET: Set = 1 << 13;
-pub(super) const OTHER_VERSION: Set = 1 << 14;
+pub(super) const UPGRADE: Set = 1;
+pub(super) const METHOD: Set = 1 << 1;
+pub(super) const HTTP_VERSION: Set = 1 << 2;
+pub(super) const TARGET: Set = 1 << 3;
+pub(super) const HOST: Set = 1 << 4;
+pub(super) const CONTENT_LENGTH: Set = 1 << 5;
+pub(super) const CONNECTION: Set = 1 << 6;
+pub(super) const VERSION: Set = 1 << 7;
+/// As a header; as something wrong it is the version, which is another one.
+pub(super) const TRANSFER_ENCODING: Set = 1 << 8;
+pub(super) const OTHER_VERSION: Set = 1 << 8;
+pub(super) const KEY: Set = 1 << 9;
+pub(super) const ACCEPT: Set = 1 << 10;
+pub(super) const PROTOCOL: Set = 1 << 11;
+pub(super) const EXTENSIONS: Set = 1 << 12;
 /// The request is a stream of HTTP/2 or later.
 pub(super) const STREAM: Set = 1 << 15;
 
+/// The headers that a request, or the answer that accepts, writes itself.
+pub(super) const HEADERS: Set = !(METHOD | HTTP_VERSION | TARGET);
+
 /// The bit of the header `name`; 0 for those that the opening handshake does not know [HS18].
 pub(super) fn field(name: &[u8]) -> Set {
+    let mut rest = Some(FIELDS);
     let mut bit = 1;
-    for known in FIELDS.iter().take(HEADERS) {
-        if name.eq_ignore_ascii_case(known.as_bytes()) {
-            return bit;
+    while let Some(names) = rest {
+        let (known, others) = split(names, b',');
+        if name.eq_ignore_ascii_case(known) {
+            break;
         }
         bit <<= 1;
+        rest = others;
     }
-    0
+    bit
 }
 
-/// The error of the first thing wrong, in the order of `errors`: it does not depend on the order of
-/// the headers.
-pub(super) fn check(wrong: Set, errors: &[(Set, HandshakeError)]) -> Result<(), HandshakeError> {
-    errors
-        .iter()
-        .find(|(set, _)| wrong & set != 0)
-        .map_or(Ok(()), |(_, error)| Err(*error))
+/// The element of a list with this index.
+pub(super) fn element(list: &'static [u8], index: usize) -> &'static [u8] {
+    let mut rest = list;
+    for _ in 0..index {
+        rest = split(rest, b',').1.unwrap_or_default();
+    }
+    split(rest, b',').0
+}
+
+/// The error of the first thing wrong: it does not depend on the order of the headers.
+pub(super) fn check(wrong: Set) -> Result<(), HandshakeError> {
+    Err(match wrong.trailing_zeros() {
+        0 => HandshakeError::Upgrade,
+        1 => HandshakeError::Method,
+        2 => HandshakeError::HttpVersion,
+        3 => HandshakeError::Target,
+        4 => HandshakeError::Host,
+        5 => HandshakeError::Body,
+        6 => HandshakeError::Connection,
+        7 => HandshakeError::Version,
+        8 => HandshakeError::UnsupportedVersion,
+        9 => HandshakeError::Key,
+        10 => HandshakeError::Accept,
+        11 => HandshakeError::Subprotocol,
+        12 => HandshakeError::Extensions,
+        _ => return Ok(()),
+    })
 }
 
 /// `HTTP/1.1` as (1, 1).
@@ -429,6 +437,9 @@ impl Head {
     }
 }
 
+/// What both answers to a request say that speak of an upgrade.
+pub(super) const UPGRADE_LINES: &[u8] = b"\r\nUpgrade: websocket\r\nConnection: Upgrade";
+
 /// Writes the pieces of a head one after the other, but for the first `skip` bytes, as far as there
 /// is room.
 pub(super) struct Writer<'a> {
@@ -501,7 +512,8 @@ pub(super) fn check_headers(headers: &[(&str, &str)], reserved: Set) -> Result<(
         if !is_token(name.as_bytes()) {
             return Err(ConfigError::HeaderName);
         }
-        if field(name.as_bytes()) & reserved != 0 {
+        let is_origin = reserved == HEADERS && name.eq_ignore_ascii_case("Origin");
+        if is_origin || field(name.as_bytes()) & reserved != 0 {
             return Err(ConfigError::ReservedHeader);
         }
         if !is_value(value) {

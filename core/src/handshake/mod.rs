@@ -156,13 +156,8 @@ use crate::role::EntropyError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
+// From `Upgrade` to `Extensions` in the order of their bits in `head`.
 pub enum HandshakeError {
-    /// The request line or the status line is malformed.
-    StartLine,
-    /// A header line does not begin with a name and a colon.
-    HeaderName,
-    /// A CR without LF, a LF without CR, a NUL or another control character.
-    ControlCharacter,
     /// The first line is longer than the buffer, or than [`Limits::head`](crate::Limits::head).
     StartLineTooLong,
     /// A header that is needed whole is longer than the buffer.
@@ -173,6 +168,8 @@ pub enum HandshakeError {
     TooManyHeaders,
     /// No `Upgrade: websocket`: an ordinary HTTP request, to be answered as one.
     NotUpgrade,
+    /// The server's `Upgrade` is missing, or not `websocket` alone.
+    Upgrade,
     /// A method other than GET.
     Method,
     /// A HTTP version before 1.1.
@@ -183,8 +180,6 @@ pub enum HandshakeError {
     Host,
     /// The request announces a body.
     Body,
-    /// The server's `Upgrade` is missing, or not `websocket` alone.
-    Upgrade,
     /// `Connection` lacks the token `upgrade`.
     Connection,
     /// `Sec-WebSocket-Version` is missing or repeated.
@@ -199,6 +194,12 @@ pub enum HandshakeError {
     Subprotocol,
     /// `Sec-WebSocket-Extensions` is malformed, or the server's has one that was not offered.
     Extensions,
+    /// The request line or the status line is malformed.
+    StartLine,
+    /// A header line does not begin with a name and a colon.
+    HeaderName,
+    /// A CR without LF, a LF without CR, a NUL or another control character.
+    ControlCharacter,
     /// The server answered with this status, and not with 101: a redirection, a refusal, a page.
     UnexpectedStatus(u16),
 }
@@ -207,7 +208,6 @@ impl HandshakeError {
     /// The HTTP status that tells a client so: 400, 414, 426 or 431. See
     /// [`HandshakeError::response`].
     #[must_use]
-    #[inline(never)] // each status has its words, which would be there for each error: smaller
     pub const fn status(self) -> u16 {
         match self {
             Self::StartLineTooLong => 414,
@@ -289,14 +289,18 @@ impl fmt::Display for ConfigError {
             Self::ReservedHeader => "a header that the handshake itself writes",
             Self::Subprotocol => "a subprotocol is no token, or is offered twice",
             Self::Extensions => "the extensions are malformed",
-            Self::NotOffered => "the client offered none",
+            Self::NotOffered => "the client does not offer this subprotocol or extension",
             Self::Status => "the status is not in 200..=999",
             Self::Entropy => "the source of nonces failed",
         })
     }
 }
 
-impl core::error::Error for ConfigError {}
+impl core::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        matches!(self, Self::Entropy).then_some(&EntropyError)
+    }
+}
 
 impl From<EntropyError> for ConfigError {
     fn from(_: EntropyError) -> Self {

@@ -115,8 +115,8 @@ impl<'a> Offers<'a> {
     }
 }
 
-/// What both sides have agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What both sides have agreed on. The default is nothing: no subprotocol, no compression.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Agreed {

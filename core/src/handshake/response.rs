@@ -1,8 +1,8 @@
 //! HTTP responses that do not accept.
 
 use super::head::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, FIELDS, Set, TRANSFER_ENCODING, Writer, check_headers,
-    is_value,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, FIELDS, Set, TRANSFER_ENCODING, UPGRADE_LINES, Writer,
+    check_headers, element, is_value,
 };
 use super::{ConfigError, HandshakeError};
 
@@ -32,10 +32,12 @@ const RESERVED: Set = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | ACCEPT;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Response<'a> {
     status: u16,
-    reason: &'a str,
+    reason: &'a [u8],
     headers: &'a [(&'a str, &'a str)],
     body: &'a [u8],
     is_head: bool,
+    /// It says which version is spoken here.
+    says_version: bool,
 }
 
 impl<'a> Response<'a> {
@@ -48,10 +50,11 @@ impl<'a> Response<'a> {
         match status {
             200..=999 => Ok(Self {
                 status,
-                reason: "",
+                reason: &[],
                 headers: &[],
                 body: &[],
                 is_head: false,
+                says_version: false,
             }),
             _ => Err(ConfigError::Status),
         }
@@ -69,7 +72,10 @@ impl<'a> Response<'a> {
     /// [`ConfigError::HeaderValue`] if there is a control character in it.
     pub fn reason(self, reason: &'a str) -> Result<Self, ConfigError> {
         match is_value(reason) {
-            true => Ok(Self { reason, ..self }),
+            true => Ok(Self {
+                reason: reason.as_bytes(),
+                ..self
+            }),
             false => Err(ConfigError::HeaderValue),
         }
     }
@@ -112,8 +118,12 @@ impl<'a> Response<'a> {
         let mut digits = [0; 20];
         writer.put(decimal(usize::from(self.status), &mut digits));
         writer.put(b" ");
-        writer.put(self.reason.as_bytes());
+        writer.put(self.reason);
         writer.headers(self.headers);
+        if self.says_version {
+            writer.put(UPGRADE_LINES);
+            writer.put(b"\r\nSec-WebSocket-Version: 13");
+        }
         writer.put(b"\r\nConnection: close");
         // RFC 9110 §6.4.1, §8.6, §9.3.2: these end with their head [HT12]
         let is_bodiless = matches!(self.status, 204 | 304);
@@ -143,26 +153,27 @@ fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
 }
 
 impl HandshakeError {
-    /// What is wrong with a request that gets a 400: the name of a header, or of another part. [HT11]
-    fn part(self) -> &'static str {
-        let index: u8 = match self {
-            Self::Host => 0,
-            Self::Connection => 2,
-            Self::Key => 3,
-            Self::Version => 4,
-            Self::Extensions => 6,
-            Self::Body => 8,
-            Self::Method => 11,
-            Self::HttpVersion => 12,
-            Self::Target => 13,
-            Self::StartLine => 14,
-            Self::HeaderName => 15,
-            Self::ControlCharacter => 16,
-            _ => u8::MAX,
-        };
-        // Hidden from the optimizer, which would make a table of strings of it, six times as large.
-        let index = usize::from(core::hint::black_box(index));
-        FIELDS.get(index).copied().unwrap_or_default()
+    /// The index in [`FIELDS`] of what is wrong with a request that gets a 400. [HT11]
+    const fn field(self) -> usize {
+        match self {
+            Self::Upgrade => 0,
+            Self::Method => 1,
+            Self::HttpVersion => 2,
+            Self::Target => 3,
+            Self::Host => 4,
+            Self::Body => 5,
+            Self::Connection => 6,
+            Self::Version => 7,
+            Self::UnsupportedVersion => 8,
+            Self::Key => 9,
+            Self::Accept => 10,
+            Self::Subprotocol => 11,
+            Self::Extensions => 12,
+            Self::StartLine => 13,
+            Self::HeaderName => 14,
+            Self::ControlCharacter => 15,
+            _ => 16,
+        }
     }
 
     /// The response that tells the client what was wrong (§4.2.1, §4.2.2, §10.7): the fitting
@@ -172,25 +183,27 @@ impl HandshakeError {
     pub fn response(self) -> Response<'static> {
         // [HS09] [HS20]
         let status = self.status();
-        let (reason, headers): (_, &[_]) = match status {
-            414 => ("URI Too Long", &[]),
-            426 => (
-                "Upgrade Required",
-                &[
-                    ("Upgrade", "websocket"),
-                    ("Connection", "Upgrade"),
-                    ("Sec-WebSocket-Version", "13"),
-                ],
-            ),
-            431 => ("Request Header Fields Too Large", &[]),
-            _ => ("Bad Request", &[]),
+        let kind = match status {
+            400 => 0,
+            414 => 1,
+            426 => 2,
+            _ => 3,
+        };
+        let body = match status {
+            400 => element(FIELDS, self.field()),
+            _ => &[],
         };
         Response {
             status,
-            reason,
-            headers,
-            body: self.part().as_bytes(),
+            reason: element(REASONS, kind),
+            headers: &[],
+            body,
             is_head: false,
+            says_version: status == 426,
         }
     }
 }
+
+/// The words for 400, 414, 426 and 431.
+static REASONS: &[u8] =
+    b"Bad Request,URI Too Long,Upgrade Required,Request Header Fields Too Large";

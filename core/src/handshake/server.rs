@@ -2,9 +2,9 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HOST, HTTP_VERSION, Head, HeadEvent, Header,
-    Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING, UPGRADE,
-    VERSION, Writer, check_headers,
+    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HEADERS, HOST, HTTP_VERSION, Head, HeadEvent,
+    Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING,
+    UPGRADE, UPGRADE_LINES, VERSION, Writer, check_headers,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -142,6 +142,8 @@ pub enum RequestEvent<'a> {
 const SINGLE: Set = HOST | KEY | VERSION;
 /// The headers that a request must have.
 const REQUIRED: Set = HOST | KEY | VERSION | UPGRADE | CONNECTION;
+/// The headers that are looked at as a whole.
+const WHOLE: Set = KEY | VERSION | CONTENT_LENGTH;
 /// The headers that are lists.
 const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
@@ -196,40 +198,36 @@ impl Judge for Requirements {
             }
             self.seen |= self.field;
         }
+        if self.field & WHOLE != 0 && !header.is_whole() {
+            return Err(HandshakeError::HeaderTooLong);
+        }
         let value = header.value;
-        match self.field {
-            KEY | VERSION | CONTENT_LENGTH if !header.is_whole() => {
-                return Err(HandshakeError::HeaderTooLong);
-            }
+        let wrong = match self.field {
             KEY => match Key::parse(value) {
-                Some(key) => self.key = key,
-                None => self.wrong |= KEY, // [HS07]
+                Some(key) => {
+                    self.key = key;
+                    0
+                }
+                None => KEY, // [HS07]
             },
-            VERSION if value != b"13" => self.wrong |= OTHER_VERSION, // [HS08]
+            VERSION if value != b"13" => OTHER_VERSION, // [HS08]
             // A body would be taken for frames, or the frames for a body [HS23]
-            CONTENT_LENGTH if value != b"0" => self.wrong |= CONTENT_LENGTH,
-            TRANSFER_ENCODING => self.wrong |= TRANSFER_ENCODING,
-            field if field & LISTS != 0 => self.list_part(header, offers),
-            _ => {}
+            CONTENT_LENGTH if value != b"0" => CONTENT_LENGTH,
+            TRANSFER_ENCODING => CONTENT_LENGTH,
+            _ => 0,
+        };
+        self.wrong |= wrong;
+        if self.field & LISTS != 0 {
+            self.list_part(header, offers);
         }
         Ok(())
     }
 
     fn end(&self) -> Result<bool, HandshakeError> {
-        const ERRORS: [(Set, HandshakeError); 11] = [
-            (UPGRADE, HandshakeError::NotUpgrade),
-            (METHOD, HandshakeError::Method),
-            (HTTP_VERSION, HandshakeError::HttpVersion),
-            (TARGET, HandshakeError::Target),
-            (HOST, HandshakeError::Host),
-            (CONTENT_LENGTH | TRANSFER_ENCODING, HandshakeError::Body),
-            (CONNECTION, HandshakeError::Connection),
-            (VERSION, HandshakeError::Version),
-            (OTHER_VERSION, HandshakeError::UnsupportedVersion),
-            (KEY, HandshakeError::Key),
-            (EXTENSIONS, HandshakeError::Extensions),
-        ];
-        head::check(self.wrong, &ERRORS)?; // [HS01]
+        if self.wrong & UPGRADE != 0 {
+            return Err(HandshakeError::NotUpgrade);
+        }
+        head::check(self.wrong)?; // [HS01]
         Ok(true)
     }
 }
@@ -522,12 +520,9 @@ impl Upgrade {
     pub fn emit_from(&self, offset: usize, out: &mut [u8], answer: &Answer<'_>) -> usize {
         let mut writer = Writer::new(offset, out);
         // [HS13]
-        writer.put(
-            b"HTTP/1.1 101 Switching Protocols\r\n\
-            Upgrade: websocket\r\n\
-            Connection: Upgrade\r\n\
-            Sec-WebSocket-Accept: ",
-        );
+        writer.put(b"HTTP/1.1 101 Switching Protocols");
+        writer.put(UPGRADE_LINES);
+        writer.put(b"\r\nSec-WebSocket-Accept: ");
         writer.put(&self.accept);
         self.each_further_header(answer, |name, value| writer.header(name, value));
         writer.end();
@@ -604,7 +599,7 @@ impl<'a> Answer<'a> {
     /// A name that is no token, a value with a control character, or a header that has a meaning
     /// for the handshake itself.
     pub fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Result<Self, ConfigError> {
-        check_headers(headers, !0)?;
+        check_headers(headers, HEADERS)?;
         Ok(Self { headers, ..self })
     }
 }

@@ -88,6 +88,23 @@ fn closing_ping_is_answered_until_the_peers_close_comes() {
     });
 }
 
+/// A peer that pings without end, over a transport that has room for one frame at a time: one pong goes
+/// before the Close.
+#[test]
+fn closing_pings_without_end_hold_the_close_back_once() {
+    both(|mut endpoint| {
+        let room = 2 + 4 + 8;
+        endpoint.close(1000, "reason").expect("open");
+        let turns = ["a", "b", "c"].map(|payload| {
+            endpoint.receive([ping(payload)]);
+            let mut out = vec![0; room];
+            let len = endpoint.transmit_to(&mut out);
+            endpoint.frames(&out[..len])
+        });
+        assert_eq!(turns, [[pong("a")], [close(1000, "reason")], [pong("c")]]);
+    });
+}
+
 /// CT01: a Close received drops the pong that is owed.
 #[test]
 fn open_close_after_ping_owes_the_close_alone() {

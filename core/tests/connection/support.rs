@@ -263,7 +263,7 @@ impl Endpoint {
         (got, bytes.len() - left)
     }
 
-    /// The same by [`Connection::step`] and `Step::resolve`.
+    /// The same by [`Connection::step`] and [`Connection::resolve`].
     pub(crate) fn step_counted(&mut self, bytes: &[u8]) -> (Vec<Got>, usize) {
         let mut bytes = bytes.to_vec();
         let mut consumed = 0;
@@ -275,7 +275,8 @@ impl Endpoint {
                     let (len, is_event) = (step.consumed(), step.is_event());
                     let (is_chunk, ends_message) = (step.is_chunk(), step.ends_message());
                     let start = input[step.start()..].as_ptr();
-                    let event = step.resolve(&mut input[..len]);
+                    let event =
+                        either!(self, connection => connection.resolve(step, &mut input[..len]));
                     assert_eq!(event.is_some(), is_event);
                     assert_eq!(matches!(event, Some(Event::Data(_))), is_chunk);
                     let is_last = matches!(&event, Some(Event::Data(chunk)) if chunk.last);

@@ -25,8 +25,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use motews_std::{
-    CloseCode, DeflateConfig, Handler, Hub, Limits, Membership, MessageRef, Outcome, Peer, Request,
-    Response, SendError, Server, ServerBuilder, ServerHandle, SlowPolicy, Timeouts,
+    CloseCode, DeflateConfig, Ended, Handler, Hub, Membership, MessageRef, Peer, Request, Response,
+    SendError, Server, ServerBuilder, ServerHandle, ServerLimits, SlowPolicy, Timeouts,
 };
 
 fn main() -> io::Result<()> {
@@ -34,16 +34,18 @@ fn main() -> io::Result<()> {
     let server = settings.builder.bind("127.0.0.1:0")?;
     println!("ws://{}/", server.local_addr());
     let handle = server.handle();
-    server.run(Echo {
+    let echo = Echo {
         hub: Hub::new(settings.policy),
         joins: settings.joins,
         handle,
         told: Arc::default(),
-    })
+    };
+    server.run_threads(settings.threads, || echo.clone())
 }
 
 struct Settings {
     builder: ServerBuilder,
+    threads: usize,
     policy: SlowPolicy,
     joins: bool,
 }
@@ -51,8 +53,9 @@ struct Settings {
 impl Settings {
     fn parse(arguments: impl Iterator<Item = String>) -> Self {
         let mut builder = Server::builder();
-        let mut limits = Limits::default();
-        let mut timeouts = Timeouts::default();
+        let mut limits = ServerLimits::DEFAULT;
+        let mut timeouts = Timeouts::SERVER;
+        let mut threads = 1;
         let (mut policy, mut joins) = (SlowPolicy::DropOldest, false);
         for argument in arguments {
             let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
@@ -60,16 +63,16 @@ impl Settings {
             let time = || (value != "never").then(|| u32::try_from(number()).unwrap_or(u32::MAX));
             match name {
                 "join" => joins = true,
-                "loops" => builder = builder.threads(number()),
+                "loops" => threads = number(),
                 "send-buffer" => builder = builder.send_buffer(number()),
                 "write" => timeouts.write = time(),
                 "min-rate" => timeouts.min_rate = number() as u32,
                 "max-grace" => timeouts.max_grace = number() as u32,
-                "max-connections" => limits.max_connections = number(),
-                "max-head" => limits.max_head_len = number() as u32,
-                "max-headers" => limits.max_headers = number() as u16,
-                "max-message" => limits.max_message_len = number(),
-                "max-backlog" => limits.max_backlog = number(),
+                "max-connections" => limits.connections = number(),
+                "max-head" => limits.head = number() as u32,
+                "max-headers" => limits.headers = number() as u16,
+                "max-message" => limits.message = number() as u64,
+                "max-backlog" => limits.backlog = number(),
                 "handshake" => timeouts.handshake = time(),
                 "idle" => timeouts.idle = time(),
                 "keepalive" => timeouts.keepalive = time(),
@@ -98,6 +101,7 @@ impl Settings {
         }
         Self {
             builder: builder.limits(limits).timeouts(timeouts),
+            threads,
             policy,
             joins,
         }
@@ -132,7 +136,6 @@ struct Told {
 }
 
 /// What is kept for a connection.
-#[derive(Default)]
 struct Seat {
     membership: Option<Membership>,
     panics_at_the_end: bool,
@@ -146,14 +149,13 @@ impl Handler for Echo {
         Response::accept()
     }
 
-    fn on_open(&mut self, peer: &mut Peer<'_, Seat>, request: &Request) -> Result<(), SendError> {
-        self.told.opened.fetch_add(1, Ordering::Relaxed);
+    fn on_open(&mut self, peer: &mut Peer<'_>, request: &Request) -> Result<Seat, SendError> {
         assert_ne!(request.path(), "/on_open", "as you wish");
-        peer.data_mut().panics_at_the_end = request.path() == "/on_close";
-        if self.joins {
-            peer.data_mut().membership = Some(self.hub.join(&peer.sender()));
-        }
-        Ok(())
+        self.told.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Seat {
+            membership: self.joins.then(|| self.hub.join(&peer.sender())),
+            panics_at_the_end: request.path() == "/on_close",
+        })
     }
 
     fn on_message(
@@ -167,12 +169,12 @@ impl Handler for Echo {
         }
     }
 
-    fn on_close(&mut self, peer: &mut Peer<'_, Seat>, outcome: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer<'_, Seat>, ended: Ended) {
         self.told.closed.fetch_add(1, Ordering::Relaxed);
         let mut codes = self.told.codes.lock().expect("no holder panics");
         // For the tests that ask, and in bounded memory for those that do not.
         if codes.len() < 1000 {
-            codes.push(outcome.code.as_u16());
+            codes.push(ended.code().as_u16());
         }
         drop(codes);
         assert!(!peer.data().panics_at_the_end, "as you wish");

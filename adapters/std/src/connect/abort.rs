@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Ends connects and connections at once, from any thread: when the user presses Ctrl-C, or after a
 /// time of your own.
 ///
-/// It is given to [`Builder::aborter`](crate::Builder::aborter) first. A connect that is under way
+/// It is given to [`Connector::aborter`](crate::Connector::aborter) first. A connect that is under way
 /// returns [`ConnectError::Aborted`](crate::ConnectError::Aborted), and so does every later one. A
 /// connection that is open ends as if the peer had gone: receiving and sending return an error. To
 /// leave politely, [close](crate::WebSocket::close) the WebSocket instead.
@@ -19,13 +19,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// returns when it has found one.
 ///
 /// ```
-/// use motews_std::{Aborter, Builder, ConnectError};
+/// use motews_std::{Aborter, Connector, ConnectError};
 ///
 /// # let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
 /// # let url = format!("ws://{}/", silent.local_addr()?);
 /// let aborter = Aborter::new()?;
 /// let on_signal = aborter.clone(); // for the handler of Ctrl-C
-/// let connecting = std::thread::spawn(move || Builder::new().aborter(&aborter).connect(&url));
+/// let connecting = std::thread::spawn(move || Connector::new().aborter(&aborter).connect(&url));
 ///
 /// on_signal.abort();
 /// assert!(matches!(connecting.join().unwrap(), Err(ConnectError::Aborted)));

@@ -22,7 +22,7 @@ pub struct Refused {
     /// Whether the body is whole.
     pub is_whole: bool,
     /// Why the response is not followed, if it is a redirect and
-    /// [`Builder::redirects`](crate::Builder::redirects) allows any.
+    /// [`Connector::redirects`](crate::Connector::redirects) allows any.
     pub redirect: Option<RedirectError>,
 }
 
@@ -50,6 +50,15 @@ impl fmt::Display for Refused {
         match self.redirect {
             Some(error) => write!(f, ": {error}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.redirect {
+            Some(error) => Some(error),
+            None => None,
         }
     }
 }

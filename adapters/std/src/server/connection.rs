@@ -4,7 +4,6 @@ use core::fmt;
 use std::io;
 use std::sync::Arc;
 
-use core::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 use motews::role::Server;
@@ -74,11 +73,9 @@ enum Link {
 
 /// What most connections do not have most of the time.
 #[derive(Default)]
-pub(super) struct Rare {
+pub(super) struct ColdState {
     /// The time of a connection that has no session yet, or never will.
     pub(super) pace: Option<Pace>,
-    /// Where the peer is, until the opening handshake is complete.
-    pub(super) address: Option<SocketAddr>,
     pub(super) reading: Option<Box<Reading>>,
     pub(super) subprotocol: Option<Box<str>>,
     pub(super) codec: Option<Box<Codec>>,
@@ -99,10 +96,9 @@ pub(super) struct Rare {
     pub(super) shuts_down: bool,
 }
 
-impl Rare {
+impl ColdState {
     fn is_empty(&self) -> bool {
         self.pace.is_none()
-            && self.address.is_none()
             && self.reading.is_none()
             && self.subprotocol.is_none()
             && self.codec.is_none()
@@ -120,7 +116,7 @@ impl Rare {
 pub(super) struct Core {
     pub(super) session: Session<Server, OnDemand>,
     pub(super) id: PeerId,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) cold: Option<Box<ColdState>>,
     pub(super) outgoing: Outgoing,
     pub(super) socket: TcpStream,
     pub(super) tls: Tls,
@@ -152,23 +148,16 @@ impl fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        socket: TcpStream,
-        tls: Tls,
-        address: SocketAddr,
-        id: PeerId,
-        context: &Context,
-    ) -> Self {
-        let rare = Rare {
+    pub(super) fn new(socket: TcpStream, tls: Tls, id: PeerId, context: &Context) -> Self {
+        let cold = ColdState {
             pace: Some(Pace::new(context.now)),
-            address: Some(address),
-            ..Rare::default()
+            ..ColdState::default()
         };
         let config = context.settings.config();
         Self {
             session: Session::new(Server, config, context.now),
             id,
-            rare: Some(Box::new(rare)),
+            cold: Some(Box::new(cold)),
             outgoing: Outgoing::default(),
             socket,
             tls,
@@ -185,14 +174,14 @@ impl Core {
         Stream::new(&self.socket, &mut self.tls)
     }
 
-    pub(super) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    pub(super) fn cold(&mut self) -> &mut ColdState {
+        self.cold.get_or_insert_default()
     }
 
     /// Lets go what is not needed any more.
     pub(super) fn tidy(&mut self) {
-        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
-            self.rare = None;
+        if self.cold.as_ref().is_some_and(|cold| cold.is_empty()) {
+            self.cold = None;
         }
     }
 
@@ -217,10 +206,10 @@ impl Core {
 
     /// Whether the peer is not listened to, because it does not listen.
     pub(super) fn is_paused(&self, context: &Context) -> bool {
-        let limit = context.settings.limits.max_backlog / 2;
-        self.rare
+        let limit = context.settings.limits.backlog / 2;
+        self.cold
             .as_ref()
-            .is_some_and(|rare| !rare.input.is_empty())
+            .is_some_and(|cold| !cold.input.is_empty())
             || self.outgoing.holds_back(limit)
     }
 
@@ -241,7 +230,7 @@ impl Core {
             Phase::Failed => {}
             Phase::Response | Phase::Drain | Phase::Over => self.phase = Phase::Over,
         }
-        self.rare().error.get_or_insert(error);
+        self.cold().error.get_or_insert(error);
     }
 
     /// What others send through.
@@ -249,7 +238,7 @@ impl Core {
         if let Some(outbox) = self.outgoing.outbox() {
             return outbox.clone();
         }
-        let codec = self.rare.as_ref().and_then(|rare| rare.codec.as_ref());
+        let codec = self.cold.as_ref().and_then(|cold| cold.codec.as_ref());
         let window = codec.map(|codec| codec.window());
         let outbox = Arc::new(Outbox::new(self.id, context.inbox.clone(), window));
         if self.can_send() {
@@ -274,7 +263,7 @@ impl Core {
         }
         // Not the message itself: for a call, it would be put together in memory.
         let (kind, payload) = (message.kind(), message.as_bytes());
-        if (self.rare.is_some() || !self.outgoing.is_plain())
+        if (self.cold.is_some() || !self.outgoing.is_plain())
             && (self.must_queue(context, kind, payload, packing)?
                 || self.send_packed(context, kind, payload, packing)?)
         {
@@ -309,7 +298,7 @@ impl Core {
         if !self.is_quiet() {
             return Err(SendError::Closed);
         }
-        let limit = context.settings.limits.max_backlog;
+        let limit = context.settings.limits.backlog;
         let frame = || Frame::answer(kind, packing, payload);
         match self.outgoing.place(limit, frame) {
             Place::Now => Ok(false),
@@ -366,7 +355,7 @@ impl Core {
     fn send_frame(&mut self, context: &mut Context, frame: &Frame) {
         let packed = frame.packing() == Packing::Packed;
         if !packed
-            && self.rare.is_some()
+            && self.cold.is_some()
             && self.is_quiet()
             && let Ok(true) =
                 self.send_packed(context, frame.kind(), frame.payload(), frame.packing())
@@ -424,16 +413,16 @@ impl Core {
 
     #[inline]
     pub(super) fn has_codec(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.codec.is_some())
+        self.cold.as_ref().is_some_and(|cold| cold.codec.is_some())
     }
 
     fn codec(&mut self) -> Option<&mut Codec> {
-        self.rare.as_mut()?.codec.as_deref_mut()
+        self.cold.as_mut()?.codec.as_deref_mut()
     }
 
     #[cfg(feature = "deflate")]
     pub(super) fn traffic(&self) -> Option<crate::Traffic> {
-        Some(self.rare.as_ref()?.codec.as_ref()?.traffic())
+        Some(self.cold.as_ref()?.codec.as_ref()?.traffic())
     }
 
     /// Begins the closing handshake, behind all that was accepted before. What waits leaves in the
@@ -458,13 +447,13 @@ impl Core {
 
     /// The handler has failed.
     pub(super) fn fail(&mut self, code: CloseCode) {
-        self.rare().muted = true;
+        self.cold().muted = true;
         // It may be closing already.
         let _ = self.close(code, "");
     }
 
-    /// What an error of the handler means.
-    pub(super) fn judge(&mut self, error: &SendError) {
+    /// The handler has failed with this error.
+    pub(super) fn fail_with(&mut self, error: &SendError) {
         match error {
             SendError::Closed => {}
             error if error.is_would_block() => self.fail(CloseCode::TRY_AGAIN_LATER),
@@ -533,7 +522,7 @@ impl Core {
         let (now, timeouts) = (context.now, &context.settings.timeouts);
         if self.phase == Phase::Session {
             self.session.sent(now, timeouts, taken, left);
-        } else if let Some(pace) = self.rare.as_mut().and_then(|rare| rare.pace.as_mut()) {
+        } else if let Some(pace) = self.cold.as_mut().and_then(|cold| cold.pace.as_mut()) {
             pace.sent(now, timeouts, taken, left);
         }
         if left > 0 && self.link == Link::Free {
@@ -549,13 +538,13 @@ impl Core {
     pub(super) fn end_half(&mut self, context: &mut Context) {
         match self.stream().shutdown() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.rare().shuts_down = true;
+                self.cold().shuts_down = true;
                 self.flush(context);
             }
             // If it fails, the stream has ended already.
             _ => {
-                if let Some(rare) = &mut self.rare {
-                    rare.shuts_down = false;
+                if let Some(cold) = &mut self.cold {
+                    cold.shuts_down = false;
                 }
             }
         }
@@ -591,9 +580,9 @@ impl Core {
 
     /// Keeps input for later.
     pub(super) fn stash(&mut self, input: &[u8]) {
-        let rare = self.rare();
-        rare.input = input.to_vec();
-        rare.decoded = 0;
+        let cold = self.cold();
+        cold.input = input.to_vec();
+        cold.decoded = 0;
     }
 
     /// Appends a part of a message, and returns whether it is whole now. Room is made for what has
@@ -604,26 +593,26 @@ impl Core {
         context: &mut Context,
         chunk: Chunk<'_>,
     ) -> Result<bool, ProtocolViolation> {
-        let rare = self.rare.get_or_insert_default();
+        let cold = self.cold.get_or_insert_default();
         if chunk.first {
-            rare.message = context.spare();
+            cold.message = context.spare();
         }
-        if let Some(codec) = &mut rare.codec {
-            let before = rare.message.len();
+        if let Some(codec) = &mut cold.codec {
+            let before = cold.message.len();
             let least = match chunk.compressed {
                 true => WORK_OF_ONE + WORK_OF_A_BYTE * chunk.bytes.len(),
                 false => 0,
             };
-            let appended = codec.append(chunk, &mut rare.message);
-            context.turn.work += (rare.message.len() - before).max(least);
+            let appended = codec.append(chunk, &mut cold.message);
+            context.turn.work += (cold.message.len() - before).max(least);
             return appended;
         }
         if chunk.first {
             // The next part comes soon, and is often small.
             let len = chunk.bytes.len();
-            rare.message.reserve(len + len / 2);
+            cold.message.reserve(len + len / 2);
         }
-        rare.message.extend_from_slice(chunk.bytes);
+        cold.message.extend_from_slice(chunk.bytes);
         Ok(chunk.last)
     }
 }

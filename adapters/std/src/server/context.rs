@@ -1,6 +1,7 @@
 //! What the connections of a loop share.
 
 use core::fmt;
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::Registry;
@@ -31,6 +32,8 @@ pub(super) struct Context {
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
     pub(super) registry: Registry,
+    /// Where the peers are, by slot: apart, since few ask for it.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Context {
@@ -45,7 +48,21 @@ impl Context {
             inbox,
             settings,
             registry,
+            addresses: Vec::new(),
         }
+    }
+
+    /// Keeps the address of the peer of a new connection.
+    pub(super) fn set_address(&mut self, id: PeerId, address: SocketAddr) {
+        match self.addresses.get_mut(id.slot()) {
+            Some(kept) => *kept = address,
+            // Slots are taken in order, until one is free again.
+            None => self.addresses.push(address),
+        }
+    }
+
+    pub(super) fn address(&self, id: PeerId) -> SocketAddr {
+        self.addresses[id.slot()]
     }
 
     /// An empty buffer for a message.

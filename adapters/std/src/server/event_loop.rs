@@ -11,11 +11,12 @@ use std::time::Instant;
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker};
 use motews::pace::DRAIN;
 
 use motews::{Millis, Timeouts};
 use slab::Slab;
+use socket2::Socket;
 
 use super::connection::Slot;
 use super::context::Context;
@@ -53,39 +54,6 @@ const ENDING_SWEEP: Duration = Duration::from_millis(DRAIN as u64 / 8);
 /// The time is counted in milliseconds.
 const MIN_TIMER: Duration = Duration::from_millis(1);
 
-/// A loop that does not run yet.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    poll: Poll,
-    registry: Registry,
-    listener: TcpListener,
-    inbox: Arc<Inbox>,
-}
-
-impl Waiting {
-    pub(super) fn new(mut listener: TcpListener, settings: &Settings) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let inbox = Inbox::new(waker, settings.limits.max_backlog);
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self {
-            registry: poll.registry().try_clone()?,
-            poll,
-            listener,
-            inbox: Arc::new(inbox),
-        })
-    }
-
-    pub(super) const fn inbox(&self) -> &Arc<Inbox> {
-        &self.inbox
-    }
-
-    pub(super) const fn listener(&self) -> &TcpListener {
-        &self.listener
-    }
-}
-
 /// Whether connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepting {
@@ -121,27 +89,39 @@ pub(super) struct EventLoop<H: Handler> {
 }
 
 impl<H: Handler> EventLoop<H> {
-    pub(super) fn new(waiting: Waiting, index: usize, shared: Arc<Shared>, handler: H) -> Self {
+    pub(super) fn new(
+        listener: Socket,
+        index: usize,
+        shared: Arc<Shared>,
+        handler: H,
+    ) -> io::Result<Self> {
         let settings = shared.settings.clone();
         let timer = handler.timer().map(|timer| timer.max(MIN_TIMER));
-        Self {
+        let mut listener = TcpListener::from_std(listener.into());
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(registry, WAKER)?;
+        let inbox = Arc::new(Inbox::new(waker, settings.limits.backlog));
+        shared.add(inbox.clone());
+        Ok(Self {
             sweep: sweep(&settings),
-            context: Context::new(waiting.inbox, settings, waiting.registry),
+            context: Context::new(inbox, settings, registry.try_clone()?),
             handler,
             shared,
             index,
-            poll: waiting.poll,
-            listener: Some(waiting.listener),
+            poll,
+            listener: Some(listener),
             accepting: Accepting::Now,
             slots: Slab::new(),
-            number: 0,
+            number: 1,
             buffer: vec![0; READ_LEN].into_boxed_slice(),
             epoch: Instant::now(),
             now: Duration::ZERO,
             next_sweep: None,
             timer,
             next_timer: None,
-        }
+        })
     }
 
     pub(super) fn run(&mut self) -> io::Result<()> {
@@ -302,7 +282,7 @@ impl<H: Handler> EventLoop<H> {
             };
             // Counted first: the other loops accept as well.
             let before = self.shared.connections.fetch_add(1, Ordering::Relaxed);
-            let full = before >= self.shared.settings.limits.max_connections
+            let full = before >= self.shared.settings.limits.connections
                 || self.slots.len() >= PeerId::MAX_SLOTS;
             let accepted = if full { None } else { Some(listener.accept()) };
             let Some(accepted) = accepted else {
@@ -351,7 +331,8 @@ impl<H: Handler> EventLoop<H> {
         registry.register(&mut socket, token, Interest::READABLE)?;
         let id = PeerId::new(self.number, self.index, entry.key());
         self.number = self.number.wrapping_add(1);
-        entry.insert(Slot::new(socket, tls, address, id, &self.context));
+        self.context.set_address(id, address);
+        entry.insert(Slot::new(socket, tls, id, &self.context));
         if self.next_sweep.is_none() {
             self.next_sweep = self.sweep.map(|sweep| self.now + sweep);
         }

@@ -3,10 +3,11 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use motews::Ended;
+
 use super::peer::{Peer, Peers};
 use crate::error::{AcceptError, SendError};
-use crate::outcome::Outcome;
-use crate::request::{Request, Response};
+use crate::handshake::{Request, Response};
 
 /// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
 pub type MessageRef<'a> = motews::Message<'a>;
@@ -15,8 +16,8 @@ pub type MessageRef<'a> = motews::Message<'a>;
 ///
 /// Its methods are called by one thread, one after the other, so they must not wait: while one of
 /// them runs, no other connection of this loop is served. With several loops
-/// ([`ServerBuilder::threads`](crate::ServerBuilder::threads)) each has its own clone of the
-/// handler; what they share is in a [`Hub`](crate::Hub) or an [`Arc`](std::sync::Arc).
+/// ([`Server::run_threads`](crate::Server::run_threads)) each has a handler of its own; what they
+/// share is in a [`Hub`](crate::Hub) or an [`Arc`](std::sync::Arc).
 ///
 /// A closure is a handler that has nothing but [`on_message`](Self::on_message):
 ///
@@ -34,33 +35,29 @@ pub type MessageRef<'a> = motews::Message<'a>;
 /// method panics, its connection is closed with 1011, and the others live; a request is answered with
 /// 500 then.
 pub trait Handler {
-    /// What the application keeps for each open connection: [`Peer::data`]. It is dropped after
-    /// [`on_close`](Self::on_close).
-    type Data: Default;
+    /// What the application keeps for each open connection: [`on_open`](Self::on_open) returns it,
+    /// [`Peer::data`] lends it, and it is dropped after [`on_close`](Self::on_close). `()` for
+    /// nothing.
+    type Data;
 
     /// Answers a request: accepts it, as it does by default, or refuses it with a status.
     /// It sees ordinary HTTP requests as well ([`Request::is_websocket`]), so that the same port
     /// can serve a page.
     ///
     /// A browser lets any site connect to any server, with the cookies of its user: where that
-    /// matters, judge the [`Request::origin`] (§10.2).
+    /// matters, check the [`Request::origin`] (§10.2).
     fn on_request(&mut self, request: &Request) -> Response {
         let _ = request;
         Response::accept()
     }
 
-    /// A connection is open. What is sent here comes first.
+    /// A connection is open. Returns what the application keeps for it. What is sent here comes
+    /// first.
     ///
     /// # Errors
-    /// See [failures](Self#failures).
-    fn on_open(
-        &mut self,
-        peer: &mut Peer<'_, Self::Data>,
-        request: &Request,
-    ) -> Result<(), SendError> {
-        let _ = (peer, request);
-        Ok(())
-    }
+    /// See [failures](Self#failures). A connection for which there is no data is closed, and gets no
+    /// other call: neither [`on_message`](Self::on_message) nor [`on_close`](Self::on_close).
+    fn on_open(&mut self, peer: &mut Peer<'_>, request: &Request) -> Result<Self::Data, SendError>;
 
     /// A message has come.
     ///
@@ -72,17 +69,18 @@ pub trait Handler {
         message: MessageRef<'_>,
     ) -> Result<(), SendError>;
 
-    /// A connection has ended: once for each that was opened. Nothing can be sent any more.
-    /// `outcome` says how, and why ([`Outcome::ended`]); [`Peer::error`] has the operating system's
-    /// error, if there is one.
-    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, outcome: &Outcome) {
-        let _ = (peer, outcome);
+    /// A connection has ended, and why: called once for each that [`on_open`](Self::on_open) returned
+    /// data for. Nothing can be sent any more. [`Peer::close_reason`] has the reason in the peer's
+    /// Close, and [`Peer::error`] the operating system's error, if there is one.
+    fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, ended: Ended) {
+        let _ = (peer, ended);
     }
 
     /// A connection has failed before it was open: its request or TLS handshake was incorrect or
     /// took too long, the peer left in the midst of it, or the operating system did not let the
-    /// server accept it. The peer has been told, if it can be. What [`on_request`](Self::on_request)
-    /// refused is no failure. `address` is the peer's, where that is known.
+    /// server accept it; or the response of [`on_request`](Self::on_request) could not be sent. The
+    /// peer was answered, if it could be. What [`on_request`](Self::on_request) refused is no
+    /// failure. `address` is the peer's, if it is known.
     fn on_failure(&mut self, address: Option<SocketAddr>, error: &AcceptError) {
         let _ = (address, error);
     }
@@ -104,6 +102,10 @@ where
     F: FnMut(&mut Peer<'_>, MessageRef<'_>) -> Result<(), SendError>,
 {
     type Data = ();
+
+    fn on_open(&mut self, _: &mut Peer<'_>, _: &Request) -> Result<(), SendError> {
+        Ok(())
+    }
 
     #[inline(always)] // The message would be put together in memory for a call.
     fn on_message(

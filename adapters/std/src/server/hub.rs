@@ -25,15 +25,13 @@ use crate::message::AsMessage;
 ///     Handler, Hub, Membership, MessageRef, Peer, Request, SendError, Server, SlowPolicy,
 /// };
 ///
-/// #[derive(Clone)]
 /// struct Chat(Hub);
 ///
 /// impl Handler for Chat {
-///     type Data = Option<Membership>;
+///     type Data = Membership;
 ///
-///     fn on_open(&mut self, peer: &mut Peer<Self::Data>, _: &Request) -> Result<(), SendError> {
-///         *peer.data_mut() = Some(self.0.join(&peer.sender()));
-///         Ok(())
+///     fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<Membership, SendError> {
+///         Ok(self.0.join(&peer.sender()))
 ///     }
 ///
 ///     fn on_message(

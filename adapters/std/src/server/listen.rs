@@ -16,47 +16,54 @@ const NOTSENT_LOWAT: u32 = 128 * 1024;
 /// Whether several sockets can share a port, so that each gets some of the connections.
 const SHARED_PORT: bool = cfg!(target_os = "linux");
 
-/// Makes a listener for each of `count` loops, at the same address.
-pub(super) fn listen(
-    mut addr: SocketAddr,
+/// Listens at `addr`.
+pub(super) fn listen(addr: SocketAddr, send_buffer: Option<usize>) -> io::Result<Socket> {
+    let socket = socket(addr, send_buffer)?;
+    socket.bind(&addr.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket)
+}
+
+/// Makes the listeners of `count` loops of the one that listens at `addr` already. Until then the
+/// port was its own: otherwise a second server could have begun to share it.
+pub(super) fn share(
+    first: Socket,
+    addr: SocketAddr,
     count: usize,
     send_buffer: Option<usize>,
 ) -> io::Result<Vec<Socket>> {
-    let mut listeners: Vec<Socket> = Vec::new();
-    for index in 0..count {
-        if let Some(first) = listeners.first().filter(|_| !SHARED_PORT) {
-            listeners.push(first.try_clone()?);
+    if SHARED_PORT && count > 1 {
+        share_port(&first)?;
+    }
+    let mut listeners = vec![first];
+    while listeners.len() < count {
+        if !SHARED_PORT {
+            listeners.push(listeners[0].try_clone()?);
             continue;
         }
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        // On Windows this would let others take the port.
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        // Linux hands these options down to what is accepted.
-        socket.set_tcp_nodelay(true)?;
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-        if let Some(bytes) = send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        socket.set_nonblocking(true)?;
-        if index > 0 {
-            share_port(&socket)?;
-        }
+        let socket = socket(addr, send_buffer)?;
+        share_port(&socket)?;
         socket.bind(&addr.into())?;
         socket.listen(LISTEN_BACKLOG)?;
-        if index == 0 && count > 1 {
-            // Only now: until it listens, the port must be its own. Otherwise a second server would
-            // begin to share the port with this one.
-            share_port(&socket)?;
-        }
-        // Port 0 is any port; the other loops have the same.
-        if let Some(bound) = socket.local_addr()?.as_socket() {
-            addr = bound;
-        }
         listeners.push(socket);
     }
     Ok(listeners)
+}
+
+fn socket(addr: SocketAddr, send_buffer: Option<usize>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // On Windows this would let others take the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    // Linux hands these options down to what is accepted.
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    if let Some(bytes) = send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Lets further sockets, which want it as well, listen at the same address.

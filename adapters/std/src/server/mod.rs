@@ -38,9 +38,9 @@ use std::thread;
 use motews::Timeouts;
 use socket2::Socket;
 
-use crate::builder::Builder;
-use event_loop::{EventLoop, Waiting};
-use listen::listen;
+use crate::handshake::Handshake;
+use event_loop::EventLoop;
+use listen::{listen, share};
 use settings::Settings;
 use shared::Shared;
 
@@ -50,16 +50,16 @@ pub use id::PeerId;
 pub use outbox::{Broadcast, SlowPolicy};
 pub use peer::{Peer, Peers};
 pub use sender::PeerSender;
-pub use settings::Limits;
+pub use settings::ServerLimits;
 
 /// The settings of a [`Server`]. All limits and times are on by default:
 ///
 /// | what | default | what happens |
 /// |---|---|---|
-/// | [`Limits::max_connections`] | 100,000 | More wait to be accepted. |
-/// | [`Limits::max_head_len`], [`Limits::max_headers`] | 64 KiB, 128 | The request is answered with 431. |
-/// | [`Limits::max_message_len`] | 16 MiB | The connection is closed with 1009 as soon as the announced length exceeds the limit. If compressed: when the inflated length exceeds it, or the wire length exceeds 2 × limit + 64. |
-/// | [`Limits::max_backlog`] | 1 MiB | Beyond half of it, nothing is read of this peer. Beyond all of it, senders wait, or are told; hubs: [`SlowPolicy`]. |
+/// | [`ServerLimits::connections`] | 100,000 | More wait to be accepted. |
+/// | [`ServerLimits::head`], [`ServerLimits::headers`] | 64 KiB, 128 | The request is answered with 431. |
+/// | [`ServerLimits::message`] | 16 MiB | The connection is closed with 1009 as soon as the announced length exceeds the limit. If compressed: when the inflated length exceeds it, or the wire length exceeds 2 × limit + 64. |
+/// | [`ServerLimits::backlog`] | 1 MiB | Beyond half of it, nothing is read of this peer. Beyond all of it, senders wait or get an error; hubs: [`SlowPolicy`]. |
 /// | [`Timeouts::handshake`] | 10 s | For the whole request, however it trickles, with TLS's handshake: the peer is dropped. |
 /// | [`Timeouts::write`] | 30 s | Bytes wait, and the peer takes none of them for so long beyond the time that it has bought: it is dropped. |
 /// | [`Timeouts::min_rate`], [`Timeouts::max_grace`] | 128 B/s, 300 s | Each byte that the peer takes buys it time, up to that much. |
@@ -75,12 +75,10 @@ pub use settings::Limits;
 /// Times are looked at every second, and more often if they are short or connections are ending.
 ///
 /// ```no_run
-/// use core::time::Duration;
-/// use motews_std::{Limits, MessageRef, Peer, Server};
+/// use motews_std::{MessageRef, Peer, Server, ServerLimits};
 ///
 /// let server = Server::builder()
-///     .threads(4)
-///     .limits(Limits { max_message_len: 64 * 1024, ..Limits::default() })
+///     .limits(ServerLimits { message: 64 * 1024, ..ServerLimits::DEFAULT })
 ///     .subprotocols(["chat.v2", "chat.v1"])
 ///     .bind("[::]:9001")?;
 /// server.run(|peer: &mut Peer, message: MessageRef| peer.send(message))?;
@@ -88,15 +86,7 @@ pub use settings::Limits;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct ServerBuilder {
-    threads: usize,
-    limits: Limits,
-    timeouts: Timeouts,
-    send_buffer: Option<usize>,
-    builder: Builder,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<rustls::ServerConfig>>,
-}
+pub struct ServerBuilder(Settings);
 
 impl Default for ServerBuilder {
     fn default() -> Self {
@@ -107,48 +97,49 @@ impl Default for ServerBuilder {
 impl ServerBuilder {
     /// The defaults.
     pub fn new() -> Self {
-        let builder = Builder::new();
-        Self {
-            threads: 1,
-            limits: Limits::default(),
+        Self(Settings {
+            limits: ServerLimits::DEFAULT,
             timeouts: Timeouts::SERVER,
             send_buffer: None,
-            builder,
+            handshake: Handshake::new(motews::Limits::DEFAULT),
             #[cfg(feature = "tls")]
             tls: None,
-        }
+        })
     }
 
-    /// How many loops there are, each on a thread of its own, in 1..=256. On Linux they share the
-    /// port (`SO_REUSEPORT`), with each other and no one else, and the operating system deals out the
-    /// connections.
-    pub const fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+    /// Sets what is bounded, beside time: [`ServerLimits::DEFAULT`] by default.
+    pub const fn limits(mut self, limits: ServerLimits) -> Self {
+        self.0.limits = limits;
         self
     }
 
-    /// The limits.
-    pub const fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets how long to wait for what: [`Timeouts::SERVER`] by default.
+    /// Sets how long to wait for what: [`Timeouts::SERVER`] by default. Take the rest from there when
+    /// you change some: `..Timeouts::default()` would turn the server's idle deadline off.
+    ///
+    /// ```
+    /// use motews_std::{Server, Timeouts};
+    ///
+    /// let timeouts = Timeouts { keepalive: Some(20_000), ..Timeouts::SERVER };
+    /// assert_eq!(timeouts.idle, Some(3_600_000));
+    /// assert_eq!(Timeouts::default().idle, None);
+    /// let builder = Server::builder().timeouts(timeouts);
+    /// # drop(builder);
+    /// ```
     pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
+        self.0.timeouts = timeouts;
         self
     }
 
     /// The subprotocols, the best one first (§1.9): the first of them that the client offers is
     /// taken, unless [`Handler::on_request`] chooses one.
     pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.builder = self.builder.subprotocols(names);
+        self.0.handshake.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
     /// Adds a header to each response that accepts.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.builder = self.builder.header(name, value);
+        self.0.handshake.headers.push((name.into(), value.into()));
         self
     }
 
@@ -157,12 +148,12 @@ impl ServerBuilder {
     /// takes 128 KiB beyond what it can send at once (`TCP_NOTSENT_LOWAT`); elsewhere it may hold
     /// megabytes: seconds of a video, for one who reads slowly.
     pub const fn send_buffer(mut self, bytes: usize) -> Self {
-        self.send_buffer = Some(bytes);
+        self.0.send_buffer = Some(bytes);
         self
     }
 
     /// Compresses messages for the peers that ask for it (RFC 7692): see
-    /// [`Builder::deflate`](crate::Builder::deflate). What is not asked for takes nothing.
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate). What is not asked for takes nothing.
     ///
     /// A connection takes 61 KiB more with `DeflateConfig::DEFAULT`. Without
     /// [takeover](crate::DeflateContext::takeover) of what is sent it takes 34 KiB, its window for
@@ -172,14 +163,14 @@ impl ServerBuilder {
     ///
     /// - Compressing 1 MiB takes some 10 milliseconds. A message above 2 MiB is sent as it is.
     /// - After 256 KiB of messages, or 16 KiB of the wire, the other connections have their turn.
-    /// - A message that arrives is inflated as it comes, up to [`Limits::max_message_len`] in one
+    /// - A message that arrives is inflated as it comes, up to [`ServerLimits::message`] in one
     ///   turn if it is a bomb. Budget that much memory for each connection.
     /// - What a handler has a [`Hub`] compress counts against no turn: see [`Hub::broadcast`].
     ///
     /// ```
     /// use motews_std::{DeflateContext, DeflateConfig, Server};
     ///
-    /// let each_alone = Context { takeover: false, ..Context::default() };
+    /// let each_alone = DeflateContext { takeover: false, ..DeflateContext::default() };
     /// let server = Server::builder()
     ///     .deflate(DeflateConfig { send: each_alone, receive: each_alone })
     ///     .bind("127.0.0.1:0")?;
@@ -189,14 +180,14 @@ impl ServerBuilder {
     // [PD30]
     #[cfg(feature = "deflate")]
     pub fn deflate(mut self, config: motews::deflate::DeflateConfig) -> Self {
-        self.builder = self.builder.deflate(config);
+        self.0.handshake.deflate = Some(config);
         self
     }
 
     /// Serves `wss://`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
-        self.tls = Some(config);
+        self.0.tls = Some(config);
         self
     }
 
@@ -205,50 +196,30 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// Those of the operating system: `AddrInUse` if another server listens there.
-    /// `InvalidInput` for a number of threads that is not in 1..=256.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
-        if !(1..=PeerId::MAX_LOOPS).contains(&self.threads) {
-            let message = "a server has 1 to 256 threads";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no address");
         for addr in addr.to_socket_addrs()? {
-            match listen(addr, self.threads, self.send_buffer) {
-                Ok(listeners) => return self.server(listeners),
+            match listen(addr, self.0.send_buffer) {
+                Ok(listener) => return self.server(listener),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn server(self, listeners: Vec<Socket>) -> io::Result<Server> {
-        let limits = self.limits;
-        let builder = self
-            .builder
-            .max_head_len(limits.max_head_len)
-            .max_headers(limits.max_headers);
-        let settings = Settings {
-            limits,
-            timeouts: self.timeouts,
-            builder,
-            #[cfg(feature = "tls")]
-            tls: self.tls,
+    fn server(self, listener: Socket) -> io::Result<Server> {
+        let mut settings = self.0;
+        let limits = settings.limits;
+        settings.handshake.limits = motews::Limits {
+            message: limits.message,
+            head: limits.head,
+            headers: limits.headers,
         };
-        let loops = listeners
-            .into_iter()
-            .map(|socket| {
-                let listener = mio::net::TcpListener::from_std(socket.into());
-                Waiting::new(listener, &settings)
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        let first = loops.first().ok_or(io::ErrorKind::InvalidInput)?;
-        let local_addr = first.listener().local_addr()?;
-        let inboxes = loops.iter().map(|each| each.inbox().clone()).collect();
-        let shared = Shared::new(settings, local_addr, inboxes);
-        Ok(Server {
-            shared: Arc::new(shared),
-            loops,
-        })
+        // Port 0 is any port.
+        let local_addr = listener.local_addr()?.as_socket();
+        let local_addr = local_addr.ok_or(io::ErrorKind::InvalidInput)?;
+        let shared = Arc::new(Shared::new(settings, local_addr));
+        Ok(Server { shared, listener })
     }
 }
 
@@ -274,7 +245,7 @@ impl ServerBuilder {
 #[must_use = "a server does nothing before it runs"]
 pub struct Server {
     shared: Arc<Shared>,
-    loops: Vec<Waiting>,
+    listener: Socket,
 }
 
 impl Server {
@@ -291,7 +262,8 @@ impl Server {
         ServerBuilder::new()
     }
 
-    /// The address that it listens at: it tells the port, if that was left to the operating system.
+    /// Returns the address that the server listens at, with its port, also if that was left to the
+    /// operating system.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
@@ -303,16 +275,48 @@ impl Server {
         ServerHandle(self.shared.clone())
     }
 
-    /// Serves until [`ServerHandle::shutdown`]. The first loop runs on this thread with `handler`,
-    /// each other one on a thread of its own with a clone of it.
+    /// Serves on this thread until [`ServerHandle::shutdown`]. The handler is moved nowhere, so it
+    /// needs to be neither [`Send`] nor [`Clone`].
     ///
     /// # Errors
     /// Those of the operating system that concern the server as a whole. What happens to a single
-    /// connection, its [`Handler`] learns.
-    pub fn run<H: Handler + Clone + Send>(self, handler: H) -> io::Result<()> {
+    /// connection, its [`Handler`] is called with.
+    pub fn run<H: Handler>(self, handler: H) -> io::Result<()> {
+        EventLoop::new(self.listener, 0, self.shared, handler)?.run()
+    }
+
+    /// Serves with so many loops until [`ServerHandle::shutdown`]: the first one on this thread, each
+    /// other one on a thread of its own. On Linux they share the port (`SO_REUSEPORT`), with each
+    /// other and no one else, and the operating system deals out the connections.
+    ///
+    /// Each loop calls `handler` on its own thread for a handler of its own, so that no lock is needed
+    /// for what a handler keeps. What the loops share, `handler` captures:
+    ///
+    /// ```no_run
+    /// use motews_std::{Handler, MessageRef, Peer, Server};
+    ///
+    /// # fn chat() -> impl Handler + Clone + Sync { |_: &mut Peer, _: MessageRef| Ok(()) }
+    /// let chat = chat(); // with its `Hub`, or an `Arc`
+    /// Server::bind("127.0.0.1:9001")?.run_threads(4, || chat.clone())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run). `InvalidInput` for a number of threads that is not in 1..=256.
+    pub fn run_threads<H: Handler>(
+        self,
+        threads: usize,
+        handler: impl Fn() -> H + Sync,
+    ) -> io::Result<()> {
+        if !(1..=PeerId::MAX_LOOPS).contains(&threads) {
+            let message = "a server has 1 to 256 threads";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let shared = &self.shared;
-        let serve = |index: usize, waiting: Waiting, handler: H| {
-            let run = || EventLoop::new(waiting, index, shared.clone(), handler).run();
+        let send_buffer = shared.settings.send_buffer;
+        let listeners = share(self.listener, shared.local_addr, threads, send_buffer)?;
+        let serve = |index: usize, listener: Socket| {
+            let run = || EventLoop::new(listener, index, shared.clone(), handler())?.run();
             let result = catch_unwind(AssertUnwindSafe(run));
             if !matches!(result, Ok(Ok(()))) {
                 // The others would serve on, and be waited for.
@@ -320,23 +324,20 @@ impl Server {
             }
             result.unwrap_or_else(|panic| resume_unwind(panic))
         };
-        let mut loops = self.loops.into_iter().enumerate();
+        let mut loops = listeners.into_iter().enumerate();
         let first = loops.next();
-        // All of them first: if that panics, no thread runs yet.
-        let others: Vec<_> = loops.map(|(n, each)| (n, each, handler.clone())).collect();
         thread::scope(|scope| {
-            let others: Vec<_> = others
-                .into_iter()
-                .map(|(index, waiting, handler)| {
+            let others: Vec<_> = loops
+                .map(|(index, listener)| {
                     let serve = &serve;
                     thread::Builder::new()
                         .name(format!("motews-{index}"))
-                        .spawn_scoped(scope, move || serve(index, waiting, handler))
+                        .spawn_scoped(scope, move || serve(index, listener))
                 })
                 .collect();
             let mut result = match first {
-                Some((index, waiting)) if others.iter().all(Result::is_ok) => {
-                    serve(index, waiting, handler)
+                Some((index, listener)) if others.iter().all(Result::is_ok) => {
+                    serve(index, listener)
                 }
                 _ => {
                     shared.shut_down(Duration::ZERO);

@@ -14,12 +14,17 @@ use super::packing::PeerWindow;
 use crate::error::SendError;
 
 /// What a [`Hub`](crate::Hub) does with a member for whom as much waits as may
-/// ([`Limits::max_backlog`](crate::Limits::max_backlog)), because it reads more slowly than is
+/// ([`ServerLimits::backlog`](crate::ServerLimits::backlog)), because it reads more slowly than is
 /// sent.
+///
+/// What the operating system has taken can be neither dropped nor replaced, and it may be seconds of
+/// a video: bound that with [`ServerBuilder::send_buffer`](crate::ServerBuilder::send_buffer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowPolicy {
-    /// Drops the oldest messages that wait, until there is room: at most all of them.
+    /// Drops the oldest messages that wait, until there is room: at most all of them. It begins only
+    /// when the operating system's buffer is full, too: see
+    /// [`ServerBuilder::send_buffer`](crate::ServerBuilder::send_buffer).
     DropOldest,
     /// Drops the message that is broadcast.
     DropNewest,

@@ -15,7 +15,7 @@ mod on {
     use motews::deflate::{DeflateContext, DeflateParams, WindowBits, wire_limit};
     use motews::{Chunk, ConnectionConfig, ProtocolViolation};
 
-    use crate::deflate::{Compress, Inflate, Octets, Traffic};
+    use crate::deflate::{Bytes, Compress, Inflate, Traffic};
     use crate::handshake::Reading;
 
     /// The window of a peer that has agreed on compression.
@@ -55,7 +55,7 @@ mod on {
         /// Not there where no message refers to those before.
         compress: Option<Box<Compress>>,
         window: PeerWindow,
-        sent: Octets,
+        sent: Bytes,
     }
 
     impl Codec {
@@ -64,15 +64,15 @@ mod on {
             reading: &Reading,
             max_message_len: usize,
         ) -> Option<(Box<Self>, ConnectionConfig)> {
-            let agreed = reading.agreed?;
+            let agreed = reading.agreed?.deflate?;
             let codec = Self {
-                inflate: Inflate::new(agreed, max_message_len)?,
+                inflate: Inflate::new(agreed, max_message_len as u64)?,
                 compress: match agreed.send.takeover {
                     true => Some(Compress::new(agreed)?),
                     false => None,
                 },
                 window: agreed.send.window_bits,
-                sent: Octets::default(),
+                sent: Bytes::default(),
             };
             let config = ConnectionConfig {
                 max_message_len: wire_limit(max_message_len as u64),

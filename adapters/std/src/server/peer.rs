@@ -28,9 +28,11 @@ pub struct Peer<'a, D = ()> {
 impl<D> Peer<'_, D> {
     /// Sends a message. Never waits: what the operating system does not take now is kept.
     ///
-    /// While more than half of [`Limits::max_backlog`](crate::Limits::max_backlog) waits, no message
-    /// of this peer is read. So a handler that sends a bounded amount for each message, at most half
-    /// the limit, needs no flow control of its own. What others send to this peer, through a
+    /// Reading from this peer pauses while more than half of
+    /// [`ServerLimits::backlog`](crate::ServerLimits::backlog) waits. So a handler that sends at most
+    /// half the limit for each message needs no flow control of its own. In
+    /// [`on_timer`](crate::Handler::on_timer) no such pause helps: look at
+    /// [`buffered_amount`](Self::buffered_amount) there. What others send to this peer, through a
     /// [`Hub`](crate::Hub) or a [`PeerSender`], does not count against the handler.
     ///
     /// # Errors
@@ -71,12 +73,17 @@ impl<D> Peer<'_, D> {
         self.core.id
     }
 
-    /// The peer's address.
-    ///
-    /// # Errors
-    /// Those of the operating system, which does not know it any more when the peer has left.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.core.socket.peer_addr()
+    /// The peer's address, as it was when the connection was accepted.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.context.address(self.core.id)
+    }
+
+    /// The reason in the peer's Close, for people who look for a fault: in
+    /// [`Handler::on_close`](crate::Handler::on_close), and empty before.
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        self.core.cold.as_ref().map_or("", |cold| &cold.reason)
     }
 
     /// Returns the error of the operating system, or of TLS, that ended the connection: in
@@ -84,13 +91,13 @@ impl<D> Peer<'_, D> {
     /// [`Ended::Lost`](crate::Ended::Lost).
     #[must_use]
     pub fn error(&self) -> Option<&io::Error> {
-        self.core.rare.as_ref()?.error.as_ref()
+        self.core.cold.as_ref()?.error.as_ref()
     }
 
     /// The subprotocol, if there is one.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.core.rare.as_ref()?.subprotocol.as_deref()
+        self.core.cold.as_ref()?.subprotocol.as_deref()
     }
 
     /// What was received and sent so far, and what it was compressed to; `None` where nothing was
@@ -113,7 +120,7 @@ impl<D> Peer<'_, D> {
     }
 
     /// How much waits to be written, in bytes of the memory that it takes: what
-    /// [`Limits::max_backlog`](crate::Limits::max_backlog) bounds.
+    /// [`ServerLimits::backlog`](crate::ServerLimits::backlog) bounds.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
         self.context.cork.len() + self.core.outgoing.cost()

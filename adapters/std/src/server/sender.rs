@@ -18,13 +18,12 @@ use crate::message::{AsMessage, Message};
 /// when that is gone, the calls fail with [`SendError::Closed`].
 ///
 /// What one thread sends arrives in that order. How much may wait has a limit
-/// ([`Limits::max_backlog`](crate::Limits::max_backlog)); a single message may always wait, however
+/// ([`ServerLimits::backlog`](crate::ServerLimits::backlog)); a single message may always wait, however
 /// long it is.
 ///
 /// ```no_run
 /// use motews_std::{Handler, MessageRef, Peer, Request, SendError, Server};
 ///
-/// #[derive(Clone)]
 /// struct Clock;
 ///
 /// impl Handler for Clock {
@@ -134,7 +133,7 @@ impl PeerSender {
     }
 
     /// How much waits to be written, in bytes of the memory that it takes: what
-    /// [`Limits::max_backlog`](crate::Limits::max_backlog) bounds.
+    /// [`ServerLimits::backlog`](crate::ServerLimits::backlog) bounds.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
         self.0.buffered_amount()

@@ -17,22 +17,15 @@ use super::id::PeerId;
 use super::packing::Codec;
 use super::peer::Peer;
 use super::stream::Tls;
-use crate::error::AcceptError;
+use crate::error::{AcceptError, SendError};
 use crate::handshake::{Answer, Reading, SERVER_ERROR};
-use crate::outcome::Outcome;
 
 /// How often in a row one connection is read before the others have their turn.
 const MAX_READS: usize = 2;
 
-impl<D: Default> Slot<D> {
-    pub(super) fn new(
-        socket: TcpStream,
-        tls: Tls,
-        address: SocketAddr,
-        id: PeerId,
-        context: &Context,
-    ) -> Self {
-        let core = Core::new(socket, tls, address, id, context);
+impl<D> Slot<D> {
+    pub(super) fn new(socket: TcpStream, tls: Tls, id: PeerId, context: &Context) -> Self {
+        let core = Core::new(socket, tls, id, context);
         Self { core, data: None }
     }
 
@@ -143,20 +136,20 @@ impl<D: Default> Slot<D> {
         self.core.write_outbox(context);
         self.settle(handler, context);
         // What was read before comes first.
-        let limit = context.settings.limits.max_backlog / 4;
+        let limit = context.settings.limits.backlog / 4;
         if waits || self.core.outgoing.holds_back(limit) {
             return;
         }
-        if let Some(rare) = &mut self.core.rare
-            && !rare.input.is_empty()
+        if let Some(cold) = &mut self.core.cold
+            && !cold.input.is_empty()
         {
-            let mut input = core::mem::take(&mut rare.input);
-            let decoded = rare.decoded;
+            let mut input = core::mem::take(&mut cold.input);
+            let decoded = cold.decoded;
             let rest = self.receive(handler, context, &mut input[decoded..]);
             if rest > 0 {
-                let rare = self.core.rare();
-                rare.decoded = input.len() - rest;
-                rare.input = input;
+                let cold = self.core.cold();
+                cold.decoded = input.len() - rest;
+                cold.input = input;
             }
             self.settle(handler, context);
         }
@@ -191,7 +184,7 @@ impl<D: Default> Slot<D> {
         match core.phase {
             Phase::Session => core.session.receive_eof(),
             // It may still read.
-            Phase::Response => core.rare().ended = true,
+            Phase::Response => core.cold().ended = true,
             _ => core.lose(io::ErrorKind::UnexpectedEof.into()),
         }
         self.settle(handler, context);
@@ -283,10 +276,7 @@ impl<D: Default> Slot<D> {
         mut input: &mut [u8],
         left: &mut usize,
     ) -> usize {
-        let Some(data) = &mut self.data else {
-            return 0;
-        };
-        let core = &mut self.core;
+        let (core, data) = (&mut self.core, &mut self.data);
         while !input.is_empty() {
             match core.session.next_event(&mut input) {
                 // Read where it lies: a chunk that is passed on as a whole is first copied.
@@ -310,7 +300,7 @@ impl<D: Default> Slot<D> {
                 }
                 Ok(Some(Event::Close(close))) => {
                     if let Some(close) = close.filter(|close| !close.reason().is_empty()) {
-                        core.rare().reason = close.reason().to_owned();
+                        core.cold().reason = close.reason().to_owned();
                     }
                     continue;
                 }
@@ -318,7 +308,7 @@ impl<D: Default> Slot<D> {
                 // What is owed after a violation is sent by `settle`.
                 Ok(None) | Err(_) => return 0,
             }
-            if (core.rare.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
+            if (core.cold.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
                 return input.len();
             }
             if context.turn.work > MAX_WORK && !input.is_empty() {
@@ -337,23 +327,24 @@ impl<D: Default> Slot<D> {
         input: &'a mut [u8],
     ) -> &'a mut [u8] {
         let settings = context.settings.clone();
-        let rare = self.core.rare();
-        let mut reading = rare
+        let address = context.address(self.core.id);
+        let cold = self.core.cold();
+        let mut reading = cold
             .reading
             .take()
-            .unwrap_or_else(|| Box::new(Reading::new(&settings.builder)));
+            .unwrap_or_else(|| Box::new(Reading::new(&settings.handshake)));
         let mut rest = &*input;
-        let Some(judged) = reading.read(&mut rest, &settings.builder) else {
-            rare.reading = Some(reading);
+        let Some(judged) = reading.read(&mut rest, &settings.handshake) else {
+            cold.reading = Some(reading);
             return &mut [];
         };
-        let address = rare.address.take();
-        let pace = rare.pace.take().unwrap_or(Pace::new(context.now));
+        reading.request.address = Some(address);
+        let pace = cold.pace.take().unwrap_or(Pace::new(context.now));
         let start = input.len() - rest.len();
         let mut out = Vec::new();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let callback = |request: &_| handler.on_request(request);
-            reading.answer(judged, callback, &settings.builder, &mut out)
+            reading.answer(judged, callback, &settings.handshake, &mut out)
         }));
         let subprotocol = match answered {
             Ok(Answer::Accept(subprotocol)) => subprotocol,
@@ -367,45 +358,45 @@ impl<D: Default> Slot<D> {
                 };
                 let mut pace = pace;
                 pace.responding(context.now);
-                self.core.rare().pace = Some(pace);
+                self.core.cold().pace = Some(pace);
                 self.core.phase = Phase::Response;
                 self.core.put(context, &out);
                 // What the handler has answered by itself is no failure.
                 if !matches!(error, AcceptError::Answered(_)) {
-                    report(handler, address, &error);
+                    report(handler, Some(address), &error);
                 }
                 return &mut [];
             }
         };
         let mut config = settings.config();
-        let limit = settings.limits.max_message_len;
+        let limit = usize::try_from(settings.limits.message).unwrap_or(usize::MAX);
         if let Some((codec, agreed)) = Codec::agreed(&reading, limit) {
             config = agreed;
-            self.core.rare().codec = Some(codec);
+            self.core.cold().codec = Some(codec);
         }
         self.core.session = Session::with_pace(Server, config, pace, context.now);
         self.core.phase = Phase::Session;
         self.core.put(context, &out);
         if let Some(subprotocol) = subprotocol {
-            self.core.rare().subprotocol = Some(subprotocol.into_boxed_str());
+            self.core.cold().subprotocol = Some(subprotocol.into_boxed_str());
         }
         // The next message takes the short way, if nothing else is kept.
         self.core.tidy();
         let core = &mut self.core;
-        let slot_data = &mut self.data;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let data = slot_data.insert(D::default());
             let peer = &mut Peer {
                 core: &mut *core,
                 context: &mut *context,
-                data,
+                data: &mut (),
             };
-            if let Err(error) = handler.on_open(peer, &reading.request) {
-                peer.core.judge(&error);
-            }
+            handler.on_open(peer, &reading.request)
         }));
-        if opened.is_err() {
-            self.core.fail(CloseCode::INTERNAL_ERROR);
+        match opened {
+            Ok(Ok(data)) => self.data = Some(data),
+            // There is nothing to give a message with, even if the application closed it by itself.
+            Ok(Err(SendError::Closed)) => self.core.fail(CloseCode::NORMAL),
+            Ok(Err(error)) => self.core.fail_with(&error),
+            Err(_) => self.core.fail(CloseCode::INTERNAL_ERROR),
         }
         &mut input[start..]
     }
@@ -426,7 +417,7 @@ impl<D: Default> Slot<D> {
     }
 
     fn tidy(&mut self) {
-        if self.core.rare.is_some() {
+        if self.core.cold.is_some() {
             self.core.tidy();
         }
     }
@@ -440,11 +431,11 @@ impl<D: Default> Slot<D> {
         }
         let core = &mut self.core;
         if core.is_over() {
-            core.rare = None;
+            core.cold = None;
             core.outgoing.drop_all();
             return;
         }
-        if core.outgoing.is_written() && core.rare.as_ref().is_some_and(|rare| rare.shuts_down) {
+        if core.outgoing.is_written() && core.cold.as_ref().is_some_and(|cold| cold.shuts_down) {
             core.end_half(context);
         }
         let is_ending = matches!(core.phase, Phase::Session | Phase::Drain);
@@ -486,63 +477,58 @@ impl<D: Default> Slot<D> {
     fn go_on_without<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         let timeouts = &context.settings.timeouts;
-        let rare = core.rare.get_or_insert_default();
-        if let Some(pace) = &mut rare.pace
+        let cold = core.cold.get_or_insert_default();
+        if let Some(pace) = &mut cold.pace
             && pace.poll(context.now, timeouts).is_some()
         {
             core.lose(io::ErrorKind::TimedOut.into());
         }
         match core.phase {
             Phase::Response if core.outgoing.is_written() => {
-                let rare = core.rare();
-                let ended = rare.ended;
-                if let Some(pace) = &mut rare.pace {
+                let cold = core.cold();
+                let ended = cold.ended;
+                if let Some(pace) = &mut cold.pace {
                     pace.draining(context.now, &context.settings.timeouts);
                 }
                 core.end_half(context);
                 core.phase = if ended { Phase::Over } else { Phase::Drain };
             }
             Phase::Failed => {
-                let rare = core.rare();
-                let error = match rare.error.take() {
+                let cold = core.cold();
+                let error = match cold.error.take() {
                     Some(error) if error.kind() == io::ErrorKind::TimedOut => AcceptError::TimedOut,
                     Some(error) => AcceptError::Io(error),
                     None => AcceptError::Io(io::ErrorKind::UnexpectedEof.into()),
                 };
-                report(handler, rare.address.take(), &error);
+                let address = context.address(core.id);
+                report(handler, Some(address), &error);
                 core.phase = Phase::Over;
             }
             _ => {}
         }
     }
 
-    /// The session has ended: tells the application, once.
+    /// The session has ended: the application is called, once.
     #[cold]
     fn finish<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
-        let (Some(mut data), Some(ended)) = (self.data.take(), core.session.ended()) else {
-            return;
-        };
-        let outcome = Outcome {
-            code: ended.code(),
-            reason: core::mem::take(&mut core.rare().reason),
-            ended,
-        };
-        // Whatever happens there, the connection has ended.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let peer = &mut Peer {
-                core: &mut *core,
-                context: &mut *context,
-                data: &mut data,
-            };
-            handler.on_close(peer, &outcome);
-            drop(data);
-        }));
+        if let (Some(mut data), Some(ended)) = (self.data.take(), core.session.ended()) {
+            // Whatever happens there, the connection has ended.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let peer = &mut Peer {
+                    core: &mut *core,
+                    context: &mut *context,
+                    data: &mut data,
+                };
+                handler.on_close(peer, ended);
+                drop(data);
+            }));
+        }
         // What is left is of no use to anybody.
-        if let Some(rare) = self.core.rare.take()
-            && rare.shuts_down
+        if let Some(cold) = self.core.cold.take()
+            && cold.shuts_down
         {
-            self.core.rare().shuts_down = true;
+            self.core.cold().shuts_down = true;
         }
     }
 }
@@ -564,13 +550,13 @@ fn deliver_assembled<H: Handler>(
     handler: &mut H,
     core: &mut Core,
     context: &mut Context,
-    data: &mut H::Data,
+    data: &mut Option<H::Data>,
     chunk: Chunk<'_>,
 ) {
     let kind = chunk.kind;
     match core.assemble(context, chunk) {
         Ok(true) => {
-            let bytes = core::mem::take(&mut core.rare().message);
+            let bytes = core::mem::take(&mut core.cold().message);
             deliver(handler, core, context, data, kind, &bytes);
             context.recycle(bytes);
         }
@@ -586,15 +572,15 @@ fn deliver<H: Handler>(
     handler: &mut H,
     core: &mut Core,
     context: &mut Context,
-    data: &mut H::Data,
+    data: &mut Option<H::Data>,
     kind: DataKind,
     payload: &[u8],
 ) {
-    // The connection has checked what is text.
-    let Ok(message) = Message::new(kind, payload) else {
+    // The connection has checked what is text. There is no data if `on_open` has failed.
+    let (Ok(message), Some(data)) = (Message::new(kind, payload), data) else {
         return;
     };
-    if core.rare.as_ref().is_some_and(|rare| rare.muted) {
+    if core.cold.as_ref().is_some_and(|cold| cold.muted) {
         return;
     }
     let peer = &mut Peer {
@@ -603,6 +589,6 @@ fn deliver<H: Handler>(
         data,
     };
     if let Err(error) = handler.on_message(peer, message) {
-        peer.core.judge(&error);
+        peer.core.fail_with(&error);
     }
 }

@@ -18,7 +18,8 @@ pub(super) struct Shared {
     /// Whether `stop` is there: looked at in each round.
     stopping: AtomicBool,
     stop: Mutex<Option<Stop>>,
-    inboxes: Vec<Arc<Inbox>>,
+    /// Those of the loops that run, or are about to.
+    inboxes: Mutex<Vec<Arc<Inbox>>>,
 }
 
 /// That the server shuts down.
@@ -29,19 +30,22 @@ pub(super) struct Stop {
 }
 
 impl Shared {
-    pub(super) fn new(
-        settings: Settings,
-        local_addr: SocketAddr,
-        inboxes: Vec<Arc<Inbox>>,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, local_addr: SocketAddr) -> Self {
         Self {
             settings: Arc::new(settings),
             local_addr,
             connections: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stop: Mutex::new(None),
-            inboxes,
+            inboxes: Mutex::default(),
         }
+    }
+
+    /// Adds a loop that is to be woken for a shutdown. One that was requested before, the loop sees
+    /// without.
+    pub(super) fn add(&self, inbox: Arc<Inbox>) {
+        let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        inboxes.push(inbox);
     }
 
     pub(super) fn stop(&self) -> Option<Stop> {
@@ -61,7 +65,7 @@ impl Shared {
         });
         drop(stop);
         self.stopping.store(true, Ordering::SeqCst);
-        for inbox in &self.inboxes {
+        for inbox in &*self.inboxes.lock().unwrap_or_else(PoisonError::into_inner) {
             inbox.wake();
         }
     }

@@ -7,8 +7,10 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-use motews_std::role::{Client, Server};
-use motews_std::{Builder, OsEntropy, Timeouts, Transport, WebSocket};
+use motews_std::role::{Client, Role, Server};
+use motews_std::{
+    Acceptor, Agreed, CloseCode, Ended, OsEntropy, SendError, Timeouts, Transport, WebSocket,
+};
 use motews_testkit::head;
 use motews_testkit::transport::Script;
 
@@ -23,16 +25,50 @@ pub(crate) type TcpClient = WebSocket<TcpStream, Client<OsEntropy>>;
 pub(crate) type TcpServer = WebSocket<TcpStream, Server>;
 
 /// An open WebSocket over loopback, with these settings at both ends.
-pub(crate) fn ws_pair_with(builder: &Builder) -> (TcpClient, TcpServer) {
+pub(crate) fn ws_pair_with(builder: &Acceptor) -> (TcpClient, TcpServer) {
+    pair(builder, Agreed::default())
+}
+
+/// The same, compressed.
+#[cfg(feature = "deflate")]
+pub(crate) fn ws_pair_agreed(
+    builder: &Acceptor,
+    config: motews_std::DeflateConfig,
+) -> (TcpClient, TcpServer) {
+    pair(builder, agreed(config))
+}
+
+/// What two sides agree on that are configured like that.
+#[cfg(feature = "deflate")]
+pub(crate) fn agreed(config: motews_std::DeflateConfig) -> Agreed {
+    let motews_std::DeflateConfig { send, receive } = config;
+    let mut agreed = Agreed::default();
+    agreed.deflate = Some(motews_std::DeflateParams { send, receive });
+    agreed
+}
+
+fn pair(builder: &Acceptor, agreed: Agreed) -> (TcpClient, TcpServer) {
     let (client, server) = tcp_pair();
     (
-        builder.from_upgraded(client, Client::new(OsEntropy::new()), b""),
-        builder.from_upgraded(server, Server, b""),
+        builder.from_upgraded(client, Client::new(OsEntropy::new()), b"", agreed),
+        builder.from_upgraded(server, Server, b"", agreed),
     )
 }
 
+/// Sends a Close if this side has not, and waits for the end.
+pub(crate) fn close<S: Transport, R: Role>(
+    ws: &mut WebSocket<S, R>,
+    code: CloseCode,
+    reason: &str,
+) -> Ended {
+    match ws.close(code, reason) {
+        Ok(()) | Err(SendError::Closed) => ws.closed().unwrap(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
 pub(crate) fn ws_pair() -> (TcpClient, TcpServer) {
-    ws_pair_with(&Builder::new())
+    ws_pair_with(&Acceptor::new())
 }
 
 /// A server of one connection, which may do as it likes.

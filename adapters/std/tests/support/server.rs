@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use motews_std::{
-    Handler, MessageRef, Outcome, Peer, PeerId, Request, Response, SendError, ServerBuilder,
-    ServerHandle, WebSocket,
+    CloseCode, Ended, Handler, MessageRef, Peer, PeerId, Request, Response, SendError, Server,
+    ServerBuilder, ServerHandle, WebSocket,
 };
 use motews_testkit::frame::Frame;
 use motews_testkit::head;
@@ -29,11 +29,28 @@ pub(crate) struct Running {
 
 pub(crate) fn start<H>(builder: ServerBuilder, handler: H) -> Running
 where
-    H: Handler + Clone + Send + 'static,
+    H: Handler + Send + 'static,
 {
+    spawn(builder, move |server| server.run(handler))
+}
+
+/// The same with several loops, for each of which `handler` is cloned.
+pub(crate) fn start_threads<H>(builder: ServerBuilder, threads: usize, handler: H) -> Running
+where
+    H: Handler + Clone + Send + Sync + 'static,
+{
+    spawn(builder, move |server| {
+        server.run_threads(threads, || handler.clone())
+    })
+}
+
+fn spawn(
+    builder: ServerBuilder,
+    run: impl FnOnce(Server) -> io::Result<()> + Send + 'static,
+) -> Running {
     let server = builder.bind("127.0.0.1:0").unwrap();
     let (addr, handle) = (server.local_addr(), server.handle());
-    let thread = Some(std::thread::spawn(move || server.run(handler)));
+    let thread = Some(std::thread::spawn(move || run(server)));
     Running {
         addr,
         handle,
@@ -107,6 +124,20 @@ pub(crate) fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
     rest
 }
 
+/// How a connection ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: CloseCode,
+    pub(crate) reason: String,
+    pub(crate) ended: Ended,
+}
+
+impl Outcome {
+    pub(crate) fn is_clean(&self) -> bool {
+        self.ended.is_clean()
+    }
+}
+
 /// What has happened to the connections, for all loops.
 #[derive(Default)]
 pub(crate) struct Story {
@@ -164,11 +195,15 @@ impl Handler for Recorder {
         }
     }
 
-    fn on_close(&mut self, peer: &mut Peer, outcome: &Outcome) {
+    fn on_close(&mut self, peer: &mut Peer, ended: Ended) {
         assert!(!peer.is_open());
         assert!(matches!(peer.send("too late"), Err(SendError::Closed)));
         let mut story = self.story.lock().unwrap();
         let outcomes = story.closed.entry(peer.id()).or_default();
-        outcomes.push(outcome.clone());
+        outcomes.push(Outcome {
+            code: ended.code(),
+            reason: peer.close_reason().to_owned(),
+            ended,
+        });
     }
 }

@@ -20,8 +20,5 @@ pub(crate) fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
         .unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
-    (
-        Arc::new(server),
-        Arc::new(config_with_roots(roots).unwrap()),
-    )
+    (Arc::new(server), config_with_roots(roots).unwrap())
 }

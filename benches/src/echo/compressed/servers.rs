@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use std::io::{self, Write};
 use std::thread;
 
-use motews_std::{Builder, MessageRef, Peer, SendError, Server};
+use motews_std::{Acceptor, MessageRef, Peer, SendError, Server};
 
 use super::Terms;
 use crate::echo::process;
@@ -101,15 +101,15 @@ fn motews(
 
 /// A thread for each connection.
 fn blocking(terms: Terms, tell: &mut dyn FnMut(SocketAddr)) -> Result<(), Failure> {
-    let mut builder = Builder::new();
+    let mut acceptor = Acceptor::new();
     if let Some(deflate) = terms.deflate() {
-        builder = builder.deflate(deflate);
+        acceptor = acceptor.deflate(deflate);
     }
     for stream in listen(tell)?.incoming() {
-        let (stream, builder) = (stream?, builder.clone());
+        let (stream, acceptor) = (stream?, acceptor.clone());
         thread::spawn(move || -> Result<(), Failure> {
             stream.set_nodelay(true)?;
-            let mut socket = builder.accept(stream)?;
+            let mut socket = acceptor.accept(stream)?;
             while let Some(message) = socket.recv()? {
                 socket.send(message)?;
             }

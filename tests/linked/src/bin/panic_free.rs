@@ -82,6 +82,7 @@ fn parts() {
     used(code.as_u16());
     used(code.name());
     used(code.is_allowed_on_wire());
+    used(CloseFrame::new(any(), any()));
     used(CloseFrame::parse(any()));
     used(place::<CloseFrame>().code());
     used(place::<CloseFrame>().reason());
@@ -127,7 +128,8 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
             used(step.ends_message());
             used(step.consumed());
             used(step.start());
-            used(step.resolve(input));
+            used(step.chunk(input));
+            used(connection.resolve(step, input));
         }
         Err(violation) => used(violation),
     }

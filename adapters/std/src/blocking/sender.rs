@@ -3,17 +3,19 @@
 use core::fmt;
 use std::sync::Arc;
 
-use motews::{CloseCode, DataKind, Role, State};
+use motews::{Client, CloseCode, DataKind, Role, State};
 
+use super::shared::{Handle, SendMode, Shared};
+use crate::connect::net::NetStream;
+use crate::entropy::OsEntropy;
 use crate::error::{SendError, TrySendError};
 use crate::message::{AsMessage, Message};
-use crate::shared::{Handle, How, Shared};
 use crate::transport::Share;
 
 /// Sends on a [`WebSocket`](crate::WebSocket) that another thread owns, whether or not that one is
 /// waiting in `recv`. Clone it for each thread; the messages of several are never mixed.
 ///
-/// What cannot be written at once waits in a backlog of [`Builder::max_backlog`] bytes, and not
+/// What cannot be written at once waits in a backlog of [`Acceptor::max_backlog`] bytes, and not
 /// more: [`send`](Self::send) then waits until the peer reads, or until the connection ends
 /// ([`Timeouts::write`]); [`try_send`](Self::try_send) gives the message back. A backlog that
 /// `try_send` leaves is written by whoever sends or receives next, so an owner that waits in `recv`
@@ -42,9 +44,9 @@ use crate::transport::Share;
 /// # Ok(()) }
 /// ```
 ///
-/// [`Builder::max_backlog`]: crate::Builder::max_backlog
+/// [`Acceptor::max_backlog`]: crate::Acceptor::max_backlog
 /// [`Timeouts::write`]: crate::Timeouts::write
-pub struct Sender<S, R> {
+pub struct Sender<S = NetStream, R = Client<OsEntropy>> {
     stream: Arc<S>,
     shared: Arc<Shared<R>>,
 }
@@ -59,7 +61,7 @@ impl<S, R> Clone for Sender<S, R> {
 }
 
 impl<S: Share, R: Role> Sender<S, R> {
-    pub(crate) fn new(stream: S, shared: Arc<Shared<R>>) -> Self {
+    pub(super) fn new(stream: S, shared: Arc<Shared<R>>) -> Self {
         Self {
             stream: Arc::new(stream),
             shared,
@@ -73,29 +75,29 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// [`InboundFull`](SendError::InboundFull).
     pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
         let message = message.as_message();
-        self.send_data(message.kind(), message.as_bytes(), How::default())
+        self.send_data(message.kind(), message.as_bytes(), SendMode::default())
     }
 
-    fn send_data(&self, kind: DataKind, bytes: &[u8], how: How) -> Result<(), SendError> {
-        let mut port = Handle(&*self.stream);
-        let sent = self.shared.send(&mut port, kind, bytes, true, how);
+    fn send_data(&self, kind: DataKind, bytes: &[u8], mode: SendMode) -> Result<(), SendError> {
+        let mut writer = Handle(&*self.stream);
+        let sent = self.shared.send(&mut writer, kind, bytes, true, mode);
         self.shared.leave();
         sent
     }
 
     /// Sends a message as it is, where others are compressed: see
-    /// [`Builder::deflate`](crate::Builder::deflate).
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate).
     ///
     /// # Errors
     /// As [`send`](Self::send).
     #[cfg(feature = "deflate")]
     pub fn send_uncompressed(&self, message: impl AsMessage) -> Result<(), SendError> {
         let message = message.as_message();
-        let how = How {
+        let mode = SendMode {
             plain: true,
-            ..How::default()
+            ..SendMode::default()
         };
-        self.send_data(message.kind(), message.as_bytes(), how)
+        self.send_data(message.kind(), message.as_bytes(), mode)
     }
 
     /// Sends a message if there is room, without waiting.
@@ -104,50 +106,50 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] as
     /// [`send`](Self::send). Both give the message back.
     pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
-        let how = How {
+        let mode = SendMode {
             now: true,
-            ..How::default()
+            ..SendMode::default()
         };
-        match self.send_data(message.kind(), message.as_bytes(), how) {
+        match self.send_data(message.kind(), message.as_bytes(), mode) {
             Ok(()) => Ok(()),
             Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
             Err(error) => Err(TrySendError::Failed(message, error)),
         }
     }
 
-    /// Sends a ping with at most 125 octets of payload (§5.5.2).
+    /// Sends a ping with at most 125 bytes of payload (§5.5.2).
     ///
     /// # Errors
     /// As [`WebSocket::ping`](crate::WebSocket::ping).
     pub fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
-        let mut port = Handle(&*self.stream);
-        let sent = self.shared.ping(&mut port, payload);
+        let mut writer = Handle(&*self.stream);
+        let sent = self.shared.ping(&mut writer, payload);
         self.shared.leave();
         sent
     }
 
-    /// Begins the closing handshake. The owner's `recv` completes it.
+    /// Begins the closing handshake and returns. The owner's `recv` or `closed` completes it.
     ///
     /// # Errors
-    /// As [`WebSocket::start_close`](crate::WebSocket::start_close).
+    /// As [`WebSocket::close`](crate::WebSocket::close).
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        let mut port = Handle(&*self.stream);
-        let closed = self.shared.start_close(&mut port, code, reason);
+        let mut writer = Handle(&*self.stream);
+        let closed = self.shared.close(&mut writer, code, reason);
         self.shared.leave();
         closed
     }
 
-    /// Whether messages can be sent.
+    /// Returns true if messages can be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
         let inner = self.shared.lock();
         !inner.lost && inner.session.connection().state() == State::Open
     }
 
-    /// Bytes of frames that wait to be written.
+    /// Returns how many bytes of frames wait to be written.
     #[must_use]
-    pub fn backlog(&self) -> usize {
-        self.shared.lock().backlog()
+    pub fn buffered_amount(&self) -> usize {
+        self.shared.lock().buffered_amount()
     }
 }
 

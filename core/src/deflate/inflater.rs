@@ -1,48 +1,14 @@
 //! Decompression (RFC 1951, RFC 7692 §7.2.2).
 
-use super::WindowBits;
-use super::codes::{Codes, DISTANCES, Entry, Malformed, NoSymbol};
+use super::bits::{low, refill, skip};
+use super::codes::{Codes, Decoded, Entry, Malformed, NoSymbol};
+use super::output::{Output, copy};
+use super::symbols::{MAX_MATCH, ORDER, distance, length};
+use super::window_bits::WindowBits;
 use crate::error::NoRoom;
 
-/// The longest match (RFC 1951 §3.2.5).
-const MAX_MATCH: usize = 258;
 /// How much a fast copy may write beyond its end.
 const OVERRUN: usize = 16;
-
-/// The order in which the lengths of the codes for code lengths come (RFC 1951 §3.2.7).
-pub(super) const ORDER: [u8; 19] = [
-    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
-];
-
-/// The least length of each length symbol from 257 on, and in the upper 4 bits its extra bits
-/// (RFC 1951 §3.2.5). 0: there is no such symbol.
-#[expect(clippy::indexing_slicing, reason = "at compile time")]
-const LENGTHS: [u16; 32] = {
-    let mut table = [0; 32];
-    let (mut symbol, mut base) = (0_u16, 3);
-    while symbol < 28 {
-        let extra = if symbol < 8 { 0 } else { (symbol >> 2) - 1 };
-        table[symbol as usize] = extra << 12 | base;
-        base += 1 << extra;
-        symbol += 1;
-    }
-    table[28] = 258;
-    table
-};
-
-/// The same for distances.
-#[expect(clippy::indexing_slicing, reason = "at compile time")]
-const DISTANCE_BASES: [u32; DISTANCES] = {
-    let mut table = [0; DISTANCES];
-    let (mut symbol, mut base) = (0_u32, 1);
-    while symbol < 30 {
-        let extra = if symbol < 4 { 0 } else { (symbol >> 1) - 1 };
-        table[symbol as usize] = extra << 16 | base;
-        base += 1 << extra;
-        symbol += 1;
-    }
-    table
-};
 
 /// Why [`Inflater::inflate`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,56 +104,6 @@ const fn size(window: &[u8], bits: WindowBits) -> Result<u32, NoRoom> {
     match window.is_empty() || window.len() >= bits.size() {
         true => Ok(bits.size() as u32),
         false => Err(NoRoom),
-    }
-}
-
-/// The output, and what of it belongs to the stream.
-struct Output<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-    /// What lies from here to `at` was inflated; what came before it is in the window.
-    base: usize,
-}
-
-impl Output<'_> {
-    const fn room(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
-    }
-
-    const fn len(&self) -> usize {
-        self.at.saturating_sub(self.base)
-    }
-
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.at) {
-            *place = byte;
-            self.at = self.at.wrapping_add(1);
-        }
-    }
-
-    /// As much of `bytes` as there is room for; tells how much.
-    fn extend(&mut self, bytes: &[u8]) -> usize {
-        let room = self.bytes.get_mut(self.at..).unwrap_or_default();
-        let len = bytes.len().min(room.len());
-        copy(room, bytes);
-        self.at = self.at.wrapping_add(len);
-        len
-    }
-
-    /// Repeats `len` bytes from `distance` back, all of them in the output, with room for them.
-    fn repeat(&mut self, distance: usize, len: usize) {
-        let (before, after) = self.bytes.split_at_mut_checked(self.at).unwrap_or_default();
-        let from = before.len().saturating_sub(distance);
-        let before = before.get(from..).unwrap_or_default();
-        let after = after.get_mut(..len).unwrap_or_default();
-        self.at = self.at.wrapping_add(after.len());
-        copy(after, before);
-        // What is there now is repeated, each time twice as much.
-        let mut done = distance.max(1);
-        while let Some((before, after)) = after.split_at_mut_checked(done) {
-            copy(after, before);
-            done = done.wrapping_mul(2);
-        }
     }
 }
 
@@ -554,7 +470,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
     fn peek(
         &mut self,
         input: &mut &[u8],
-        decode: impl Fn(&Codes, u64, u32) -> Result<super::codes::Decoded, NoSymbol>,
+        decode: impl Fn(&Codes, u64, u32) -> Result<Decoded, NoSymbol>,
     ) -> Result<Option<(u16, u32)>, Malformed> {
         loop {
             match decode(&self.codes, self.bits, self.available) {
@@ -743,49 +659,4 @@ struct Found {
     distance: u32,
     bits: u64,
     available: u32,
-}
-
-/// Fills up to 56 bits or more. Bits beyond those come again with the next word.
-#[inline(always)]
-fn refill(bits: &mut u64, available: &mut u32, rest: &mut &[u8], word: [u8; 8]) {
-    *bits |= u64::from_le_bytes(word) << (*available & 63);
-    *rest = rest
-        .get(((63 ^ *available) >> 3) as usize..)
-        .unwrap_or_default();
-    *available |= 56;
-}
-
-#[inline(always)]
-const fn skip(bits: u64, available: u32, count: u32) -> (u64, u32) {
-    (bits >> (count & 63), available.wrapping_sub(count))
-}
-
-#[inline(always)]
-const fn low(bits: u64, count: u32) -> u32 {
-    (bits & (1_u64 << (count & 63)).wrapping_sub(1)) as u32
-}
-
-/// The least length of a symbol, counted from 257, and its extra bits.
-#[inline(always)]
-fn length(symbol: u16) -> Result<(u16, u32), Malformed> {
-    match LENGTHS.get(usize::from(symbol)) {
-        None | Some(0) => Err(Malformed),
-        Some(entry) => Ok((entry & 0xFFF, u32::from(entry >> 12))),
-    }
-}
-
-/// The least distance of a symbol, and its extra bits.
-#[inline(always)]
-fn distance(symbol: u16) -> Result<(u32, u32), Malformed> {
-    match DISTANCE_BASES.get(usize::from(symbol)) {
-        None | Some(0) => Err(Malformed),
-        Some(entry) => Ok((entry & 0xFFFF, entry >> 16)),
-    }
-}
-
-/// Copies as much of `from` as `to` has room for.
-fn copy(to: &mut [u8], from: &[u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
-    }
 }

@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use motews::{ControlPayload, DataKind, Ended, Event, Role, Side, State, Window};
 
+use super::received::Received;
+use super::shared::{FrameWriter, Goal, Inner, Shared, cost, has_input};
 use crate::error::{RecvError, SendError};
 use crate::message::Message;
-use crate::outcome::{Outcome, Received};
-use crate::shared::{Goal, Inner, Port, Shared, cost, has_input};
 use crate::transport::{Interest, Ready, Transport};
 
 /// How much a call that must not wait reads at most, in bytes.
@@ -26,7 +26,7 @@ const LATE_READS_MAX: u32 = 16;
 
 /// How long to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
+pub(super) enum Until {
     Forever,
     At(Instant),
     Now,
@@ -43,7 +43,7 @@ impl Until {
 }
 
 /// What a receive came to.
-pub(crate) enum Next {
+pub(super) enum Next {
     /// A message, in [`Reader::message`].
     Message(DataKind),
     /// Nothing that can be waited for any longer.
@@ -73,8 +73,8 @@ struct Used {
     late_reads: u32,
 }
 
-pub(crate) struct Reader<S> {
-    pub(crate) stream: S,
+pub(super) struct Reader<S> {
+    pub(super) stream: S,
     /// Whether the stream can be waited for; unknown after the caller had it.
     can_wait: Cell<Option<bool>>,
     /// What was read and is not decoded yet.
@@ -86,7 +86,7 @@ pub(crate) struct Reader<S> {
     /// The message that is arriving.
     message: Vec<u8>,
     #[cfg(feature = "deflate")]
-    pub(crate) inflate: Option<Box<crate::deflate::Inflate>>,
+    pub(super) inflate: Option<Box<crate::deflate::Inflate>>,
     /// Whole messages that were read while something else was asked for.
     queue: VecDeque<Message>,
     /// What they take, in bytes of memory.
@@ -98,13 +98,13 @@ pub(crate) struct Reader<S> {
     /// Who sent a Close first, if the peer has sent one.
     closed_by: Option<Side>,
     reason: String,
-    pub(crate) pong: Option<(Instant, ControlPayload)>,
+    pub(super) pong: Option<(Instant, ControlPayload)>,
     /// The session is over, and this side's half of the stream has ended.
-    pub(crate) over: bool,
+    pub(super) over: bool,
 }
 
 impl<S: Transport> Reader<S> {
-    pub(crate) fn new(stream: S, leftover: &[u8], read_buffer: usize, max_inbound: usize) -> Self {
+    pub(super) fn new(stream: S, leftover: &[u8], read_buffer: usize, max_inbound: usize) -> Self {
         let room = read_buffer.max(leftover.len()).max(1);
         let mut rx = Window::new(vec![0; room].into_boxed_slice());
         rx.spare()[..leftover.len()].copy_from_slice(leftover);
@@ -129,7 +129,7 @@ impl<S: Transport> Reader<S> {
         }
     }
 
-    pub(crate) fn can_wait(&self) -> bool {
+    pub(super) fn can_wait(&self) -> bool {
         let known = self
             .can_wait
             .get()
@@ -139,7 +139,7 @@ impl<S: Transport> Reader<S> {
     }
 
     /// The caller may change the stream.
-    pub(crate) fn forget_can_wait(&self) {
+    pub(super) fn forget_can_wait(&self) {
         self.can_wait.set(None);
     }
 
@@ -149,13 +149,13 @@ impl<S: Transport> Reader<S> {
     }
 
     /// Whether more input is there already, as far as it was read.
-    pub(crate) fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         !self.rx.is_empty() || !self.queue.is_empty()
     }
 
     // ---- receive ----
 
-    pub(crate) fn receive<R: Role>(
+    pub(super) fn receive<R: Role>(
         &mut self,
         shared: &Shared<R>,
         until: Until,
@@ -181,12 +181,12 @@ impl<S: Transport> Reader<S> {
     }
 
     /// A message of this length was sent, or a part of one.
-    pub(crate) const fn note_sent(&mut self, len: usize) {
+    pub(super) const fn note_sent(&mut self, len: usize) {
         self.ahead = self.ahead.saturating_add(cost(len));
     }
 
     /// Reads what is there into the queue, and returns how many messages are in it.
-    pub(crate) fn pending<R: Role>(&mut self, shared: &Shared<R>) -> usize {
+    pub(super) fn pending<R: Role>(&mut self, shared: &Shared<R>) -> usize {
         let mut used = Used::default();
         loop {
             self.enqueue(shared);
@@ -232,7 +232,7 @@ impl<S: Transport> Reader<S> {
     }
 
     /// The next message, in `self.message`.
-    pub(crate) fn next<R: Role>(
+    pub(super) fn next<R: Role>(
         &mut self,
         shared: &Shared<R>,
         until: Until,
@@ -249,13 +249,13 @@ impl<S: Transport> Reader<S> {
                 Until::Now => used.read < READ_MAX && used.empty_reads <= EMPTY_READS_MAX,
             };
             if !stays {
-                return self.verdict(shared);
+                return self.outcome(shared);
             }
             match self.turn(shared, until, &mut used) {
-                Ok(Turn::Nothing | Turn::Over) => return self.verdict(shared),
+                Ok(Turn::Nothing | Turn::Over) => return self.outcome(shared),
                 Ok(_) => {}
                 Err(error) if until == Until::Forever => return Err(error.into()),
-                Err(_) => return self.verdict(shared),
+                Err(_) => return self.outcome(shared),
             }
         }
     }
@@ -279,8 +279,8 @@ impl<S: Transport> Reader<S> {
                 self.rx.take(usize::MAX);
                 break;
             };
-            let consumed = step.consumed();
-            match step.resolve(self.rx.take(consumed)) {
+            let bytes = self.rx.take(step.consumed());
+            match inner.session.resolve(step, bytes) {
                 Some(Event::Data(chunk)) => {
                     if chunk.first {
                         self.message.clear();
@@ -469,7 +469,7 @@ impl<S: Transport> Reader<S> {
     // ---- how it ended ----
 
     /// What a receive returns that has no message.
-    fn verdict<R: Role>(&self, shared: &Shared<R>) -> Result<Next, RecvError> {
+    fn outcome<R: Role>(&self, shared: &Shared<R>) -> Result<Next, RecvError> {
         let inner = shared.lock();
         match self.ended(&inner) {
             None => Ok(Next::Nothing),
@@ -499,19 +499,14 @@ impl<S: Transport> Reader<S> {
         })
     }
 
-    pub(crate) fn outcome<R: Role>(&self, shared: &Shared<R>) -> Option<Outcome> {
-        let inner = shared.lock();
-        Some(Outcome {
-            ended: self.ended(&inner)?,
-            code: inner.session.connection().close_code(),
-            reason: self.reason.clone(),
-        })
+    pub(super) fn close_reason(&self) -> &str {
+        &self.reason
     }
 
     // ---- the end without a closing handshake ----
 
     /// Gives the connection up, and ends this side's half of the stream.
-    pub(crate) fn abort<R: Role>(&mut self, shared: &Shared<R>) {
+    pub(super) fn abort<R: Role>(&mut self, shared: &Shared<R>) {
         let mut inner = shared.lock();
         inner.abort(&shared.clock);
         shared.notify(&mut inner);
@@ -520,7 +515,7 @@ impl<S: Transport> Reader<S> {
 }
 
 /// The owner sends: while it waits, it reads.
-impl<S: Transport, R: Role> Port<R> for Reader<S> {
+impl<S: Transport, R: Role> FrameWriter<R> for Reader<S> {
     fn can_wait(&self) -> bool {
         Self::can_wait(self)
     }

@@ -6,25 +6,25 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use motews::{Client, CloseCode, DataKind, Ended, ProtocolViolation, Role, State};
+use motews::handshake::Agreed;
+use motews::{Client, CloseCode, DataKind, Ended, Role, State};
 
-use crate::builder::Builder;
+use super::receive::{Reader, Until};
+use super::received::Received;
+use super::sender::Sender;
+use super::settings::Settings;
+use super::shared::{SendMode, Shared};
+use crate::connect::net::NetStream;
 use crate::entropy::OsEntropy;
 use crate::error::{RecvError, SendError};
 use crate::message::{AsMessage, Message};
-use crate::net::NetStream;
-pub(crate) use crate::outcome::Outcome;
-use crate::outcome::Received;
-use crate::receive::{Next, Reader, Until};
-use crate::sender::Sender;
-use crate::shared::{How, Shared};
 use crate::transport::{Share, Transport};
-use crate::writer::{BinaryWriter, TextWriter};
 
 /// An open WebSocket over the stream `S`, in the role `R`.
 ///
 /// It comes from [`connect`](crate::connect), [`accept`](crate::accept),
-/// [`accept_with`](crate::accept_with) or a [`Builder`].
+/// [`accept_with`](crate::accept_with), a [`Connector`](crate::Connector) or an
+/// [`Acceptor`](crate::Acceptor).
 ///
 /// # Receiving
 /// [`recv`](Self::recv) waits for a message; [`recv_timeout`](Self::recv_timeout) waits for a time;
@@ -35,7 +35,7 @@ use crate::writer::{BinaryWriter, TextWriter};
 ///
 /// # Sending
 /// [`send`](Self::send) waits until the operating system has taken the message, and reads meanwhile
-/// what the peer sends ([`Builder::max_inbound`]), so that two peers that send at once do not wait
+/// what the peer sends ([`Acceptor::max_inbound`](crate::Acceptor::max_inbound)), so that two peers that send at once do not wait
 /// for each other. Messages leave in the order in which they were sent. In two cases `send` returns
 /// earlier, and the next send or receive writes the rest:
 ///
@@ -45,7 +45,8 @@ use crate::writer::{BinaryWriter, TextWriter};
 ///   is finished by the calls that follow. A message that was not is refused with
 ///   [`SendError::InboundFull`].
 ///
-/// [`flush`](Self::flush) waits for what is left; [`backlog`](Self::backlog) counts it.
+/// [`flush`](Self::flush) waits for what is left; [`buffered_amount`](Self::buffered_amount)
+/// counts it.
 /// [`sender`](Self::sender) returns a handle for other threads.
 ///
 /// # Deadlines
@@ -58,9 +59,10 @@ use crate::writer::{BinaryWriter, TextWriter};
 /// did is read before its silence is held against it.
 ///
 /// # Closing
-/// [`close`](Self::close) performs the closing handshake. When the *peer* closes, `recv` replies,
-/// ends the stream as RFC 6455 §7.1.1 wants it (the server first), and gives `Ok(None)`;
-/// [`outcome`](Self::outcome) then tells the code and the reason.
+/// [`close`](Self::close) begins the closing handshake and returns; [`closed`](Self::closed) waits for
+/// the end. When the *peer* closes, `recv` replies, ends the stream as RFC 6455 §7.1.1 wants it (the
+/// server first), and returns `Ok(None)`. Then [`ended`](Self::ended) returns how it ended, and
+/// [`close_reason`](Self::close_reason) the text in the peer's Close.
 ///
 /// Dropping an open WebSocket sends a Close with the code 1001 if that is possible without waiting,
 /// and ends the stream without waiting for the reply; bytes that the peer has sent may make the
@@ -86,8 +88,8 @@ use crate::writer::{BinaryWriter, TextWriter};
 /// let mut ws = motews_std::connect(&format!("ws://{addr}/"))?;
 /// ws.send("Hello")?;
 /// assert_eq!(ws.recv()?, Some("Hello".into()));
-/// let outcome = ws.close(motews_std::CloseCode::NORMAL, "done")?;
-/// assert!(outcome.is_clean());
+/// ws.close(motews_std::CloseCode::NORMAL, "done")?;
+/// assert!(ws.closed()?.is_clean());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
@@ -101,70 +103,88 @@ pub struct WebSocket<S: Transport = NetStream, R: Role = Client<OsEntropy>> {
 }
 
 impl<S: Transport, R: Role> WebSocket<S, R> {
-    /// A WebSocket over a stream whose opening handshake was done elsewhere, by an HTTP server for
-    /// example, with the default settings. `leftover` is what was read beyond the handshake: the
-    /// peer's first frames.
+    /// Adopts a stream whose opening handshake was done elsewhere, by an HTTP server for example, with
+    /// the default settings. [`Acceptor::from_upgraded`](crate::Acceptor::from_upgraded) and
+    /// [`Connector::from_upgraded`](crate::Connector::from_upgraded) have their own.
+    ///
+    /// `leftover` is what was read beyond the handshake: the peer's first frames. `agreed` is what the
+    /// handshake agreed on: `Agreed::default()` is no compression. This crate makes the limits of the
+    /// connection by itself, and cannot know the name of the subprotocol.
     ///
     /// ```
-    /// use motews_std::{Plain, WebSocket, role::Server};
+    /// use motews_std::{Agreed, Plain, WebSocket, role::Server};
     ///
     /// # let stream = Plain(std::io::Cursor::new(Vec::new()));
     /// let frame = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"; // read along with the request
-    /// let mut ws = WebSocket::from_upgraded(stream, Server, frame);
+    /// let mut ws = WebSocket::from_upgraded(stream, Server, frame, Agreed::default());
     /// assert_eq!(ws.recv()?, Some("Hello".into()));
     /// # Ok::<(), motews_std::RecvError>(())
     /// ```
     #[must_use]
-    pub fn from_upgraded(stream: S, role: R, leftover: &[u8]) -> Self {
-        Builder::new().from_upgraded(stream, role, leftover)
+    pub fn from_upgraded(stream: S, role: R, leftover: &[u8], agreed: Agreed) -> Self {
+        Self::adopt(stream, role, leftover, agreed, &Settings::new())
     }
 
+    pub(crate) fn adopt(
+        stream: S,
+        role: R,
+        leftover: &[u8],
+        agreed: Agreed,
+        settings: &Settings,
+    ) -> Self {
+        let mut socket = Self::new(stream, role, leftover, agreed, None, settings);
+        // No handshake has prepared the stream. If that fails, so does the first receive.
+        if let Err(error) = socket.reader.stream.prepare() {
+            socket.shared.lock().lose_both(Some(error));
+        }
+        socket
+    }
+
+    #[cfg_attr(
+        not(feature = "deflate"),
+        expect(unused_variables, reason = "only compression was agreed on")
+    )]
     pub(crate) fn new(
         stream: S,
         role: R,
         leftover: &[u8],
+        agreed: Agreed,
         subprotocol: Option<String>,
-        builder: &Builder,
+        settings: &Settings,
     ) -> Self {
+        let max_message_len = settings.handshake.limits.message;
         let config = motews::ConnectionConfig {
-            max_message_len: builder.max_message_len as u64,
+            max_message_len,
             ..motews::ConnectionConfig::default()
         };
         #[cfg(feature = "deflate")]
-        let config = match builder.agreed {
+        let config = match agreed.deflate {
             None => config,
             Some(_) => motews::ConnectionConfig {
-                max_message_len: motews::deflate::wire_limit(config.max_message_len),
+                max_message_len: motews::deflate::wire_limit(max_message_len),
                 compression: true,
             },
         };
-        let shared = Shared::new(role, config, builder.timeouts, builder.max_backlog);
+        let shared = Shared::new(role, config, settings.timeouts, settings.max_backlog);
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to inflate"))]
-        let mut reader = Reader::new(stream, leftover, builder.read_buffer, builder.max_inbound);
+        let mut reader = Reader::new(stream, leftover, settings.read_buffer, settings.max_inbound);
         #[cfg(feature = "deflate")]
-        if let Some(agreed) = builder.agreed {
+        if let Some(agreed) = agreed.deflate {
             shared.lock().packing = crate::deflate::Compress::new(agreed).map(|compress| {
-                Box::new(crate::shared::Packing {
+                Box::new(super::shared::Packing {
                     compress,
-                    sent: crate::deflate::Octets::default(),
+                    sent: crate::deflate::Bytes::default(),
                 })
             });
-            reader.inflate = crate::deflate::Inflate::new(agreed, builder.max_message_len);
+            reader.inflate = crate::deflate::Inflate::new(agreed, max_message_len);
         }
         Self {
             reader,
             shared: Arc::new(shared),
             cork: false,
             #[cfg(feature = "deflate")]
-            deflate: builder.agreed,
+            deflate: agreed.deflate,
             subprotocol,
-        }
-    }
-
-    /// Prepares a stream that no handshake has prepared. If that fails, so does the first receive.
-    pub(crate) fn prepare(&mut self) {
-        if let Err(error) = self.reader.stream.prepare() {
-            self.shared.lock().lose_both(Some(error));
         }
     }
 
@@ -174,7 +194,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     ///
     /// # Errors
     /// [`RecvError::Protocol`] if the peer breaks the protocol, sends a message above
-    /// [`Builder::max_message_len`], or leaves without a Close; [`RecvError::TimedOut`] if it does
+    /// [`Limits::message`](crate::Limits::message), or leaves without a Close; [`RecvError::TimedOut`] if it does
     /// not answer, or does not read what is sent; [`RecvError::Io`]. After an error, the same one comes
     /// again.
     /// `WouldBlock` from a non-blocking stream is the exception: call again.
@@ -204,11 +224,11 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         self.receive(Until::Now)
     }
 
-    /// How many messages are there, whole, to be received without waiting. Reads what the stream
+    /// Returns how many messages are there, whole, to be received without waiting. Reads what the stream
     /// has, and never waits for more, in the midst of a frame neither (unless the stream itself
-    /// does, see [`Transport`]). Beyond [`Builder::max_inbound`] it leaves the rest to the stream.
+    /// does, see [`Transport`]). Beyond [`Acceptor::max_inbound`](crate::Acceptor::max_inbound) it leaves the rest to the stream.
     ///
-    /// That the WebSocket was closed, or an error, is told by the receive that comes to it.
+    /// The end of the WebSocket and errors are returned by the receive that comes to them.
     pub fn pending(&mut self) -> usize {
         self.reader.pending(&self.shared)
     }
@@ -248,88 +268,62 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// [`SendError::TimedOut`] if the peer does not read, [`SendError::InboundFull`] if it sends
     /// and does not read, [`SendError::Io`].
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
-        let how = How {
+        let mode = SendMode {
             hold: core::mem::take(&mut self.cork),
-            ..How::default()
+            ..SendMode::default()
         };
-        self.send_data(message.as_message(), how)
+        self.send_data(message.as_message(), mode)
     }
 
-    fn send_data(&mut self, message: motews::Message<'_>, how: How) -> Result<(), SendError> {
+    fn send_data(&mut self, message: motews::Message<'_>, mode: SendMode) -> Result<(), SendError> {
         let (kind, bytes) = (message.kind(), message.as_bytes());
-        self.own(|shared, own| shared.send(own, kind, bytes, true, how))?;
+        self.own(|shared, own| shared.send(own, kind, bytes, true, mode))?;
         self.reader.note_sent(bytes.len());
         Ok(())
     }
 
     /// Sends a message as it is, where others are compressed: see
-    /// [`Builder::deflate`](crate::Builder::deflate).
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate).
     ///
     /// # Errors
     /// As [`send`](Self::send).
     // [PD30]
     #[cfg(feature = "deflate")]
     pub fn send_uncompressed(&mut self, message: impl AsMessage) -> Result<(), SendError> {
-        let how = How {
+        let mode = SendMode {
             hold: core::mem::take(&mut self.cork),
             plain: true,
-            ..How::default()
+            ..SendMode::default()
         };
-        self.send_data(message.as_message(), how)
+        self.send_data(message.as_message(), mode)
     }
 
-    /// Sends a text message.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_text(&mut self, text: &str) -> Result<(), SendError> {
-        self.send(text)
-    }
-
-    /// Sends a binary message.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_binary(&mut self, bytes: &[u8]) -> Result<(), SendError> {
-        self.send(bytes)
-    }
-
-    /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
-    pub const fn stream_text(&mut self) -> TextWriter<'_, S, R> {
-        TextWriter::new(self)
-    }
-
-    /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
-    pub const fn stream_binary(&mut self) -> BinaryWriter<'_, S, R> {
-        BinaryWriter::new(self)
-    }
-
-    pub(crate) fn send_fragment(
+    pub(super) fn send_fragment(
         &mut self,
         kind: DataKind,
         payload: &[u8],
         fin: bool,
         begun: bool,
     ) -> Result<(), SendError> {
-        let how = How {
+        let mode = SendMode {
             streaming: begun,
             insist: fin,
-            ..How::default()
+            ..SendMode::default()
         };
-        self.own(|shared, own| shared.send(own, kind, payload, fin, how))?;
+        self.own(|shared, own| shared.send(own, kind, payload, fin, mode))?;
         self.reader.note_sent(payload.len());
         Ok(())
     }
 
-    pub(crate) fn abandon_message(&mut self) {
+    pub(super) fn abandon_message(&mut self) {
         let _ = self.own(|shared, own| {
             shared.abandon_message(own);
             Ok(())
         });
     }
 
-    /// Sends a ping with at most 125 octets of payload (§5.5.2). The pong is received along with
-    /// the messages; [`last_pong`](Self::last_pong) tells it. The keepalive of [`Timeouts`](crate::Timeouts) does
+    /// Sends a ping with at most 125 bytes of payload (§5.5.2). The pong is received along with
+    /// the messages; [`last_pong`](Self::last_pong) returns it. The keepalive of [`Timeouts`](crate::Timeouts) does
     /// without this.
     ///
     /// # Errors
@@ -357,58 +351,57 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     // ---- close ----
 
-    /// Begins the closing handshake and returns. Messages can be received until the peer's Close
-    /// comes, and none can be sent.
+    /// Begins the closing handshake and returns: a Close leaves behind all that was sent before.
+    /// Messages can be received until the peer's Close comes, and none can be sent.
+    /// [`closed`](Self::closed) waits for the end.
     ///
     /// # Errors
     /// [`SendError::Closed`] if it has begun already, [`SendError::Invalid`] for a code that may
-    /// not be sent or a reason above 123 octets, [`SendError::Io`].
-    pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.own(|shared, own| shared.start_close(own, code, reason))
+    /// not be sent or a reason above 123 bytes, [`SendError::Io`].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.own(|shared, own| shared.close(own, code, reason))
     }
 
-    /// Performs the closing handshake: sends a Close behind all that was sent before, drops what the
-    /// peer still sends until its Close comes, and ends the stream, the server first (§7.1.1). When
-    /// the Close has left, this takes no longer than [`Timeouts::close`](crate::Timeouts::close), and
-    /// when both have come through, a second at most. If the WebSocket is closing already, waits for
-    /// the end only.
+    /// Waits for the end, and returns how the connection ended: drops what the peer still sends until
+    /// its Close comes, and ends the stream, the server first (§7.1.1).
+    ///
+    /// When this side's [Close](Self::close) has left, this takes no longer than
+    /// [`Timeouts::close`](crate::Timeouts::close), and when both have come through, a second at most.
+    /// If this side has not closed, it waits until the peer does.
     ///
     /// # Errors
-    /// [`SendError::Invalid`] for a code that may not be sent or a reason above 123 octets;
-    /// [`SendError::Io`] with `WouldBlock` from a non-blocking stream: call again. That the peer
-    /// does not reply, or has left, is no error, but an [`Outcome`] that is not clean.
-    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<Outcome, SendError> {
-        match self.start_close(code, reason) {
-            Ok(()) | Err(SendError::Closed) => {}
-            Err(SendError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+    /// Only [`RecvError::Io`] with `WouldBlock` from a non-blocking stream: call again. A peer that
+    /// does not reply, or has left, is an end that is not [clean](Ended::is_clean).
+    pub fn closed(&mut self) -> Result<Ended, RecvError> {
         loop {
             match self.reader.next(&self.shared, Until::Forever) {
-                Ok(Next::Message(_) | Next::Nothing) => {}
-                Err(error) if error.is_would_block() => {
-                    return Err(io::Error::from(io::ErrorKind::WouldBlock).into());
-                }
-                Err(RecvError::Entropy) => return Err(SendError::Entropy),
-                Ok(Next::Closed) | Err(_) => {
-                    return self.outcome().ok_or(SendError::Closed);
-                }
+                Err(error) if error.is_would_block() => return Err(error),
+                _ => {}
+            }
+            if let Some(ended) = self.ended() {
+                return Ok(ended);
             }
         }
-    }
-
-    /// Returns how the connection ended, as soon as nothing more is received; `None` before. It is
-    /// final when [`ended`](Self::ended) is there: the reply to the peer's Close may still have to be
-    /// written, and the end is not clean until then.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Outcome> {
-        self.reader.outcome(&self.shared)
     }
 
     /// Returns how the connection ended, as soon as that is certain; `None` before.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
         self.shared.lock().session.ended()
+    }
+
+    /// Returns the reason in the peer's Close, for people who look for a fault; empty if there is
+    /// none.
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        self.reader.close_reason()
+    }
+
+    /// Returns the transport's error, if that is what ended the connection ([`Ended::Lost`]).
+    #[must_use]
+    pub fn error(&self) -> Option<io::Error> {
+        let inner = self.shared.lock();
+        inner.error.as_ref().map(crate::error::Lost::to_io)
     }
 
     // ---- look ----
@@ -452,16 +445,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
         self.shared.lock().session.connection().state()
     }
 
-    /// What failed the connection, if the peer broke the protocol or left.
+    /// Returns how many bytes of frames wait to be written.
     #[must_use]
-    pub fn violation(&self) -> Option<ProtocolViolation> {
-        self.shared.lock().session.connection().violation()
-    }
-
-    /// Bytes of frames that wait to be written.
-    #[must_use]
-    pub fn backlog(&self) -> usize {
-        self.shared.lock().backlog()
+    pub fn buffered_amount(&self) -> usize {
+        self.shared.lock().buffered_amount()
     }
 
     /// The stream: for its addresses and options. It may be set to non-blocking mode and back.
@@ -496,8 +483,8 @@ impl<S: Share, R: Role> WebSocket<S, R> {
 impl<S: Transport, R: Role> Drop for WebSocket<S, R> {
     fn drop(&mut self) {
         if !self.reader.over {
-            // RFC 6455 §7.3: the peer is told, as far as that needs no waiting [CL22]
-            if self.start_close(CloseCode::GOING_AWAY, "").is_err() {
+            // RFC 6455 §7.3: a Close, as far as that needs no waiting [CL22]
+            if self.close(CloseCode::GOING_AWAY, "").is_err() {
                 // The connection was closing already: the reply to the peer's Close may be owed.
                 let shared = &self.shared;
                 shared.write(&mut shared.lock(), &mut self.reader);
@@ -516,8 +503,18 @@ impl<S: Transport, R: Role> fmt::Debug for WebSocket<S, R> {
     }
 }
 
+/// As [`WebSocket::messages`].
+impl<'a, S: Transport, R: Role> IntoIterator for &'a mut WebSocket<S, R> {
+    type Item = Result<Message, RecvError>;
+    type IntoIter = Messages<'a, S, R>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.messages()
+    }
+}
+
 /// The messages of a WebSocket: see [`WebSocket::messages`].
-pub struct Messages<'a, S: Transport, R: Role> {
+pub struct Messages<'a, S: Transport = NetStream, R: Role = Client<OsEntropy>> {
     socket: &'a mut WebSocket<S, R>,
     failed: bool,
 }

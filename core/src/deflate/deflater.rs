@@ -1,28 +1,21 @@
 //! Compression (RFC 1951, RFC 7692 §7.2.1).
 
-use super::WindowBits;
+use super::bits::BitWriter;
+use super::block::{
+    Block, CODES, Lengths, NO_MATCH, Token, WORDS, code, dynamic_codes, fixed_bits, literal,
+};
 use super::codes::{DISTANCES, LITERALS};
-use super::huffman::{self, Code, Word, fixed_distance, fixed_literal};
-use super::inflate::ORDER;
+use super::huffman::{Word, fixed_distance};
+use super::matcher::{HASHED, Index, Level, NEAR, Search};
+use super::symbols::{MAX_MATCH, MIN_MATCH, ORDER, distance_symbol, length_symbol};
+use super::window_bits::WindowBits;
 use crate::error::NoRoom;
-
-/// The shortest and the longest match (RFC 1951 §3.2.5).
-const MIN_MATCH: usize = 3;
-const MAX_MATCH: usize = 258;
-/// How many bytes are hashed to find a match, and must be there.
-const HASHED: usize = 4;
-/// A match of three bytes that is farther away than this takes more bits than three literals.
-const NEAR: usize = 4096;
 
 /// The least number of entries in the hash table, and of matches in a block.
 const MIN_HEADS: usize = 64;
 const MIN_TOKENS: usize = 16;
 /// The most matches in a block.
 const MAX_TOKENS: usize = 8192;
-/// Words that a block with codes of its own needs: the codes of literals, distances and code
-/// lengths, and the nodes of a tree.
-const CODES: usize = LITERALS + DISTANCES + 20;
-const WORDS: usize = CODES + LITERALS;
 /// From this memory on beside the window, blocks may have codes of their own.
 const MIN_DYNAMIC: usize = 2 * 4 * WORDS;
 /// A block that takes fewer bits than this with the fixed codes keeps them: codes of its own take
@@ -32,63 +25,6 @@ const MIN_DYNAMIC_BITS: u32 = 600;
 const MAX_BLOCK: usize = 65_000;
 /// The most bytes in a stored block (RFC 1951 §3.2.4).
 const MAX_STORED: usize = 65_535;
-
-/// In place of a match's distance: there is no match, the literals go on. The length tells, less
-/// one, how many times [`LONG_RUN`] they are.
-const NO_MATCH: u16 = u16::MAX;
-/// The literals of a token without a match.
-const LONG_RUN: u32 = 255;
-
-/// How hard to look for matches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Level {
-    /// Takes the first good match: for throughput.
-    Fast,
-    /// Looks at some, and at those of the next byte: as zlib's level 6.
-    #[default]
-    Default,
-    /// Looks at nearly all.
-    Best,
-}
-
-/// What a [`Level`] means.
-#[derive(Clone, Copy)]
-struct Search {
-    /// How many places are looked at.
-    places: u32,
-    /// A match of this length is long enough to stop.
-    nice: usize,
-    /// A match of this length is not given up for one of the next byte; 0: none is.
-    lazy: usize,
-    /// With a match of this length, only a quarter of the places are looked at for the next byte.
-    good: usize,
-}
-
-impl Level {
-    const fn search(self) -> Search {
-        match self {
-            Self::Fast => Search {
-                places: 6,
-                nice: 24,
-                lazy: 0,
-                good: 8,
-            },
-            Self::Default => Search {
-                places: 48,
-                nice: 128,
-                lazy: 16,
-                good: 8,
-            },
-            Self::Best => Search {
-                places: 2048,
-                nice: MAX_MATCH,
-                lazy: MAX_MATCH,
-                good: 32,
-            },
-        }
-    }
-}
 
 /// Why [`Deflater::deflate`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,138 +126,6 @@ fn parts(memory: &mut [u8], layout: Layout) -> Parts<'_> {
 
 fn cut(memory: &mut [u8], len: usize) -> (&mut [u8], &mut [u8]) {
     memory.split_at_mut_checked(len).unwrap_or_default()
-}
-
-/// Where in the text the same bytes were before. 0 stands for nowhere.
-struct Index<'a> {
-    /// For each hash, the newest place.
-    heads: &'a mut [[u8; 2]],
-    /// For each place, the next older one with the same hash; as many as there is memory for.
-    chains: &'a mut [[u8; 2]],
-    /// The farthest distance.
-    size: usize,
-    /// Which of four bytes are hashed.
-    mask: u32,
-}
-
-impl Index<'_> {
-    /// Enters the place `at`, and tells the newest one before with the same hash.
-    #[inline(always)]
-    fn insert(&mut self, text: &[u8], at: usize) -> usize {
-        let bytes = word(text, at) & self.mask;
-        let hash = bytes.wrapping_mul(0x9E37_79B1) as usize >> 7;
-        let hash = (hash ^ hash >> 11) & self.heads.len().wrapping_sub(1);
-        let Some(head) = self.heads.get_mut(hash) else {
-            return 0;
-        };
-        let before = *head;
-        *head = (at as u16).to_le_bytes();
-        let place = at & self.chains.len().wrapping_sub(1);
-        if let Some(place) = self.chains.get_mut(place) {
-            *place = before;
-        }
-        u16::from_le_bytes(before).into()
-    }
-
-    #[inline(always)]
-    fn older(&self, at: usize) -> Option<usize> {
-        let place = at & self.chains.len().wrapping_sub(1);
-        let older = self.chains.get(place)?;
-        Some(u16::from_le_bytes(*older).into())
-    }
-
-    /// The text has moved to the front by `by`.
-    fn slide(&mut self, by: usize) {
-        let by = by as u16;
-        let places = self.heads.iter_mut().chain(self.chains.iter_mut());
-        places.for_each(|place| {
-            *place = u16::from_le_bytes(*place).saturating_sub(by).to_le_bytes();
-        });
-    }
-
-    /// The longest match for the text at `at`, if it is longer than `least`: its length (or
-    /// `least`) and distance. `place` is where to look first.
-    #[inline(always)]
-    fn longest(
-        &self,
-        text: &[u8],
-        at: usize,
-        mut place: usize,
-        mut least: usize,
-        most: usize,
-        search: Search,
-    ) -> (usize, usize) {
-        let ours = text.get(at..at.wrapping_add(most)).unwrap_or_default();
-        let oldest = at.saturating_sub(self.size).max(1);
-        // Beyond these the chains have been used for newer places.
-        let chained = at.saturating_sub(self.chains.len());
-        let mut distance = 0;
-        let mut places = search.places;
-        let mut newest = at;
-        // What a longer match must have in the end; at first, what was hashed.
-        let (mut end, mut mask) = (0, self.mask);
-        if least >= MIN_MATCH {
-            (end, mask) = (least.wrapping_sub(MIN_MATCH), u32::MAX);
-        }
-        let mut ours_end = word(text, at.wrapping_add(end)) & mask;
-        // What lies in the index may be of another message: then it leads nowhere.
-        while place >= oldest && place < newest {
-            let theirs_end = text.get(place.wrapping_add(end)..);
-            let Some(theirs_end) = theirs_end.and_then(<[u8]>::first_chunk) else {
-                break;
-            };
-            if u32::from_le_bytes(*theirs_end) & mask == ours_end {
-                let theirs = text.get(place..place.wrapping_add(most));
-                let len = common(ours, theirs.unwrap_or_default());
-                if len > least {
-                    least = len;
-                    distance = at.wrapping_sub(place);
-                    if len >= search.nice || len >= most {
-                        break;
-                    }
-                    (end, mask) = (len.saturating_sub(MIN_MATCH), u32::MAX);
-                    ours_end = word(text, at.wrapping_add(end));
-                }
-            }
-            places = places.wrapping_sub(1);
-            if places == 0 || place <= chained {
-                break;
-            }
-            newest = place;
-            let Some(older) = self.older(place) else {
-                break;
-            };
-            place = older;
-        }
-        (least, distance)
-    }
-}
-
-/// Four bytes of the text, all of which are there.
-#[inline(always)]
-fn word(text: &[u8], at: usize) -> u32 {
-    let bytes = text.get(at..).and_then(<[u8]>::first_chunk);
-    u32::from_le_bytes(*bytes.unwrap_or(&[0; HASHED]))
-}
-
-/// How many bytes both begin with.
-#[inline(always)]
-fn common(a: &[u8], b: &[u8]) -> usize {
-    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut len = 0_usize;
-    for (a, b) in a_words.iter().zip(b_words) {
-        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if differ != 0 {
-            return len.wrapping_add((differ.trailing_zeros() / 8) as usize);
-        }
-        len = len.wrapping_add(8);
-    }
-    let same = a_rest
-        .iter()
-        .zip(b_rest)
-        .take_while(|(a, b)| a == b)
-        .count();
-    len.wrapping_add(same)
 }
 
 /// What is being written.
@@ -464,7 +268,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
         out: &mut [u8],
         filled: &mut usize,
     ) -> Deflated {
-        let mut writer = Writer {
+        let mut writer = BitWriter {
             bits: self.bits,
             count: self.count,
             out,
@@ -476,7 +280,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
         done
     }
 
-    fn run(&mut self, input: &mut &[u8], last: bool, writer: &mut Writer<'_>) -> Deflated {
+    fn run(&mut self, input: &mut &[u8], last: bool, writer: &mut BitWriter<'_>) -> Deflated {
         loop {
             if self.emit != Emit::Idle {
                 let ends = self.emit == Emit::End;
@@ -622,7 +426,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
     }
 
     /// The block ends here: decides how it is written, in the fewest bits.
-    fn begin_block(&mut self, writer: &mut Writer<'_>) {
+    fn begin_block(&mut self, writer: &mut BitWriter<'_>) {
         let len = self.at.saturating_sub(self.start);
         if len == 0 {
             return;
@@ -663,7 +467,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
     }
 
     /// Writes what there is room for; tells whether that was all.
-    fn emit(&mut self, writer: &mut Writer<'_>) -> bool {
+    fn emit(&mut self, writer: &mut BitWriter<'_>) -> bool {
         let parts = parts(self.memory.as_mut(), self.layout);
         let (codes, _) = parts.words.split_at_checked(CODES).unwrap_or_default();
         let (literal_codes, rest) = codes.split_at_checked(LITERALS).unwrap_or_default();
@@ -788,358 +592,5 @@ impl<M: AsMut<[u8]>> Deflater<M> {
                 }
             };
         }
-    }
-}
-
-/// Literals and then a match, as they are kept in a [`Word`].
-#[derive(Clone, Copy)]
-struct Token {
-    literals: u32,
-    /// Less 3.
-    len: u8,
-    /// Less 1, or [`NO_MATCH`].
-    distance: u16,
-}
-
-impl Token {
-    #[inline(always)]
-    const fn from_word(word: Word) -> Self {
-        let [literals, len, a, b] = word;
-        let distance = u16::from_le_bytes([a, b]);
-        let literals = match distance {
-            NO_MATCH => LONG_RUN * (len as u32 + 1),
-            _ => literals as u32,
-        };
-        Self {
-            literals,
-            len,
-            distance,
-        }
-    }
-}
-
-/// The matches of the block so far.
-struct Block<'a> {
-    tokens: &'a mut [Word],
-    count: usize,
-    literals: u8,
-}
-
-impl Block<'_> {
-    /// For one literal and one match at least.
-    #[inline(always)]
-    const fn has_room(&self) -> bool {
-        self.count.wrapping_add(2) <= self.tokens.len()
-    }
-
-    #[inline(always)]
-    fn push(&mut self, len: u8, distance: u16) {
-        let [a, b] = distance.to_le_bytes();
-        if let Some(place) = self.tokens.get_mut(self.count) {
-            *place = [self.literals, len, a, b];
-            self.count = self.count.wrapping_add(1);
-        }
-        self.literals = 0;
-    }
-
-    #[inline(always)]
-    fn literal(&mut self) {
-        self.literals = self.literals.wrapping_add(1);
-        if u32::from(self.literals) == LONG_RUN {
-            self.long_run();
-        }
-    }
-
-    #[inline(never)]
-    fn long_run(&mut self) {
-        let before = self.count.wrapping_sub(1);
-        if let Some([_, times @ 0..=254, u8::MAX, u8::MAX]) = self.tokens.get_mut(before) {
-            *times = times.wrapping_add(1);
-            self.literals = 0;
-        } else {
-            self.push(0, NO_MATCH);
-        }
-    }
-
-    #[inline(always)]
-    fn found(&mut self, len: usize, distance: usize) {
-        self.push(
-            len.wrapping_sub(MIN_MATCH) as u8,
-            distance.wrapping_sub(1) as u16,
-        );
-    }
-}
-
-/// Calls `literal` for each literal and `matched` for each match, its length less 3 and its distance
-/// less 1, of a block.
-#[inline(always)]
-fn for_each_symbol(mut text: &[u8], tokens: &[Word], mut symbol: impl FnMut(Symbol)) {
-    for token in tokens {
-        let token = Token::from_word(*token);
-        let (literals, rest) = text
-            .split_at_checked(token.literals as usize)
-            .unwrap_or_default();
-        for byte in literals {
-            symbol(Symbol::Literal(*byte));
-        }
-        text = rest;
-        if token.distance != NO_MATCH {
-            symbol(Symbol::Match(token.len, token.distance));
-            text = rest
-                .get(usize::from(token.len) + MIN_MATCH..)
-                .unwrap_or_default();
-        }
-    }
-    for byte in text {
-        symbol(Symbol::Literal(*byte));
-    }
-}
-
-enum Symbol {
-    Literal(u8),
-    Match(u8, u16),
-}
-
-/// The bits that a block takes with the codes of RFC 1951 §3.2.6, without its header.
-fn fixed_bits(text: &[u8], tokens: &[Word]) -> u32 {
-    let mut total = 7_u32;
-    for_each_symbol(text, tokens, |symbol| {
-        total = total.wrapping_add(match symbol {
-            Symbol::Literal(0..144) => 8,
-            Symbol::Literal(_) => 9,
-            Symbol::Match(len, distance) => {
-                let (symbol, _, bits) = length_symbol(len);
-                let (_, _, more) = distance_symbol(distance);
-                u32::from(fixed_literal(symbol).len) + bits + 5 + more
-            }
-        });
-    });
-    total
-}
-
-/// Makes a block's own codes: tells the bits that it takes with them, and how many literals,
-/// distances and code lengths there are.
-fn dynamic_codes(
-    text: &[u8],
-    tokens: &[Word],
-    codes: &mut [Word],
-    nodes: &mut [Word],
-) -> (u32, (u16, u16, u8)) {
-    codes.fill([0; 4]);
-    let (literals, rest) = codes.split_at_mut_checked(LITERALS).unwrap_or_default();
-    let (distances, lengths) = rest.split_at_mut_checked(DISTANCES).unwrap_or_default();
-    let mut total = 3 + 5 + 5 + 4_u32;
-    for_each_symbol(text, tokens, |symbol| match symbol {
-        Symbol::Literal(byte) => count(literals, byte.into()),
-        Symbol::Match(len, distance) => {
-            let (symbol, _, bits) = length_symbol(len);
-            count(literals, symbol);
-            let (symbol, _, more) = distance_symbol(distance);
-            count(distances, symbol);
-            total = total.wrapping_add(bits).wrapping_add(more);
-        }
-    });
-    count(literals, 256);
-    total = total.wrapping_add(huffman::build(literals, nodes, 15));
-    total = total.wrapping_add(huffman::build(distances, nodes, 15));
-
-    // RFC 1951 §3.2.7: what is unused at the end is left out.
-    let used = |codes: &[Word], least: usize| {
-        let used = codes.iter().rposition(|word| *word != [0; 4]);
-        used.map_or(0, |last| last.wrapping_add(1)).max(least) as u16
-    };
-    let (literal_count, distance_count) = (used(literals, 257), used(distances, 1));
-    let all = Lengths {
-        literals: literals.get(..literal_count.into()).unwrap_or_default(),
-        distances: distances.get(..distance_count.into()).unwrap_or_default(),
-    };
-    let mut index = 0;
-    while index < literal_count.wrapping_add(distance_count) {
-        let item = all.item(index);
-        count(lengths, item.symbol);
-        total = total.wrapping_add(item.extra_bits);
-        index = index.wrapping_add(item.times);
-    }
-    total = total.wrapping_add(huffman::build(lengths, nodes, 7));
-    let unused = ORDER
-        .iter()
-        .rev()
-        .take_while(|symbol| code(lengths, u16::from(**symbol)).len == 0)
-        .count();
-    let length_count = ORDER.len().saturating_sub(unused).max(4);
-    total = total.wrapping_add(3 * length_count as u32);
-    (total, (literal_count, distance_count, length_count as u8))
-}
-
-#[inline(always)]
-fn count(frequencies: &mut [Word], symbol: u16) {
-    if let Some(word) = frequencies.get_mut(usize::from(symbol)) {
-        *word = u32::from_le_bytes(*word).wrapping_add(1).to_le_bytes();
-    }
-}
-
-#[inline(always)]
-fn code(codes: &[Word], symbol: u16) -> Code {
-    Code::from_word(codes.get(usize::from(symbol)).copied().unwrap_or_default())
-}
-
-/// The code of a literal or length: the fixed one where the block has none of its own.
-#[inline(always)]
-fn literal(codes: &[Word], symbol: u16) -> Code {
-    match codes {
-        [] => fixed_literal(symbol),
-        codes => code(codes, symbol),
-    }
-}
-
-/// The symbol of a length less 3, and its extra bits and their number (RFC 1951 §3.2.5).
-#[inline(always)]
-const fn length_symbol(len: u8) -> (u16, u16, u32) {
-    if len == u8::MAX {
-        return (285, 0, 0);
-    }
-    let bits = if len < 8 { 0 } else { 5 - len.leading_zeros() };
-    let symbol = 257 + 4 * bits as u16 + (len >> (bits & 7)) as u16;
-    let extra = len as u16 & ((1_u16 << (bits & 15)).wrapping_sub(1));
-    (symbol, extra, bits)
-}
-
-/// The symbol of a distance less 1, and its extra bits and their number.
-#[inline(always)]
-const fn distance_symbol(distance: u16) -> (u16, u16, u32) {
-    if distance < 4 {
-        return (distance, 0, 0);
-    }
-    let bits = 30_u32.wrapping_sub((distance as u32 | 1).leading_zeros()) & 15;
-    let symbol = 2 * bits as u16 + (distance >> bits);
-    let extra = distance & ((1_u16 << bits).wrapping_sub(1));
-    (symbol, extra, bits)
-}
-
-/// The lengths of a block's codes, as one list.
-struct Lengths<'a> {
-    literals: &'a [Word],
-    distances: &'a [Word],
-}
-
-/// One step in writing them (RFC 1951 §3.2.7).
-struct Item {
-    symbol: u16,
-    extra: u16,
-    extra_bits: u32,
-    /// How many lengths that stands for.
-    times: u16,
-}
-
-impl Lengths<'_> {
-    fn len(&self, index: u16) -> Option<u16> {
-        let index = usize::from(index);
-        let word = match self.literals.get(index) {
-            None => self
-                .distances
-                .get(index.wrapping_sub(self.literals.len()))?,
-            Some(word) => word,
-        };
-        Some(Code::from_word(*word).len)
-    }
-
-    fn item(&self, index: u16) -> Item {
-        let value = self.len(index).unwrap_or(0);
-        let most = if value == 0 { 138 } else { 6 };
-        let mut run = 0_u16;
-        while run < most && self.len(index.wrapping_add(run)) == Some(value) {
-            run = run.wrapping_add(1);
-        }
-        let before = index.checked_sub(1).and_then(|index| self.len(index));
-        let (symbol, least, extra_bits) = match value {
-            0 if run >= 11 => (18, 11, 7),
-            0 if run >= 3 => (17, 3, 3),
-            1.. if run >= 3 && before == Some(value) => (16, 3, 2),
-            _ => {
-                return Item {
-                    symbol: value,
-                    extra: 0,
-                    extra_bits: 0,
-                    times: 1,
-                };
-            }
-        };
-        Item {
-            symbol,
-            extra: run.wrapping_sub(least),
-            extra_bits,
-            times: run,
-        }
-    }
-}
-
-/// Writes bits.
-struct Writer<'a> {
-    bits: u64,
-    count: u32,
-    out: &'a mut [u8],
-    at: usize,
-}
-
-impl Writer<'_> {
-    /// Up to 48 bits may follow each [`has_room`](Self::has_room).
-    #[inline(always)]
-    fn push(&mut self, value: u32, count: u32) {
-        self.bits |= u64::from(value) << (self.count & 63);
-        self.count = self.count.wrapping_add(count);
-    }
-
-    #[inline(always)]
-    fn push_code(&mut self, code: Code) {
-        self.push(code.bits.into(), code.len.into());
-    }
-
-    /// Fills up the byte with zeros.
-    const fn align(&mut self) {
-        self.count = self.count.wrapping_add(7) & !7;
-    }
-
-    /// Writes whole bytes; tells whether no more than 15 bits are left.
-    #[inline(always)]
-    fn has_room(&mut self) -> bool {
-        let place = self.out.get_mut(self.at..).unwrap_or_default();
-        if let Some(place) = place.first_chunk_mut() {
-            *place = self.bits.to_le_bytes();
-            self.at = self.at.wrapping_add((self.count >> 3) as usize);
-            self.bits >>= self.count & 56;
-            self.count &= 7;
-            return true;
-        }
-        self.drain() || self.count <= 15
-    }
-
-    /// Writes whole bytes; tells whether that was all of them.
-    #[inline(never)]
-    fn drain(&mut self) -> bool {
-        while self.count >= 8 {
-            let Some(place) = self.out.get_mut(self.at) else {
-                return false;
-            };
-            *place = self.bits as u8;
-            self.at = self.at.wrapping_add(1);
-            self.bits >>= 8;
-            self.count = self.count.wrapping_sub(8);
-        }
-        true
-    }
-
-    /// Writes as many of these bytes as there is room for, after whole bytes of bits; `None` where
-    /// there is no room for those.
-    fn put(&mut self, bytes: &[u8]) -> Option<usize> {
-        if !self.drain() {
-            return None;
-        }
-        let room = self.out.get_mut(self.at..).unwrap_or_default();
-        let len = room.len().min(bytes.len());
-        for (to, from) in room.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.at = self.at.wrapping_add(len);
-        Some(len)
     }
 }

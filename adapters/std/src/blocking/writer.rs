@@ -3,12 +3,26 @@
 use core::fmt;
 use std::io;
 
-use motews::{DataKind, Role};
+use motews::{Client, DataKind, Role};
 
+use super::received::Received;
+use super::socket::WebSocket;
+use crate::connect::net::NetStream;
+use crate::entropy::OsEntropy;
 use crate::error::{RecvError, SendError};
-use crate::outcome::Received;
-use crate::socket::WebSocket;
 use crate::transport::Transport;
+
+impl<S: Transport, R: Role> WebSocket<S, R> {
+    /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
+    pub const fn stream_text(&mut self) -> TextWriter<'_, S, R> {
+        TextWriter(Fragments::new(self, DataKind::Text))
+    }
+
+    /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
+    pub const fn stream_binary(&mut self) -> BinaryWriter<'_, S, R> {
+        BinaryWriter(Fragments::new(self, DataKind::Binary))
+    }
+}
 
 /// A frame is sent when this much has come together, in bytes.
 const FRAGMENT_LEN: usize = 16 * 1024;
@@ -100,13 +114,11 @@ impl<S: Transport, R: Role> Drop for Fragments<'_, S, R> {
 /// message.finish()?;
 /// # Ok(()) }
 /// ```
-pub struct BinaryWriter<'a, S: Transport, R: Role>(Fragments<'a, S, R>);
+pub struct BinaryWriter<'a, S: Transport = NetStream, R: Role = Client<OsEntropy>>(
+    Fragments<'a, S, R>,
+);
 
-impl<'a, S: Transport, R: Role> BinaryWriter<'a, S, R> {
-    pub(crate) const fn new(socket: &'a mut WebSocket<S, R>) -> Self {
-        Self(Fragments::new(socket, DataKind::Binary))
-    }
-
+impl<S: Transport, R: Role> BinaryWriter<'_, S, R> {
     /// Receives a message while this one is being sent: see
     /// [`WebSocket::try_recv`](crate::WebSocket::try_recv).
     ///
@@ -157,13 +169,11 @@ impl<S: Transport, R: Role> fmt::Debug for BinaryWriter<'_, S, R> {
 /// message.finish()?;
 /// # Ok(()) }
 /// ```
-pub struct TextWriter<'a, S: Transport, R: Role>(Fragments<'a, S, R>);
+pub struct TextWriter<'a, S: Transport = NetStream, R: Role = Client<OsEntropy>>(
+    Fragments<'a, S, R>,
+);
 
-impl<'a, S: Transport, R: Role> TextWriter<'a, S, R> {
-    pub(crate) const fn new(socket: &'a mut WebSocket<S, R>) -> Self {
-        Self(Fragments::new(socket, DataKind::Text))
-    }
-
+impl<S: Transport, R: Role> TextWriter<'_, S, R> {
     /// Adds to the message.
     ///
     /// # Errors
@@ -198,7 +208,7 @@ impl<'a, S: Transport, R: Role> TextWriter<'a, S, R> {
     }
 }
 
-/// The error hides its reason; [`TextWriter::write`] tells it.
+/// The error hides its reason; that of [`TextWriter::write`] does not.
 impl<S: Transport, R: Role> fmt::Write for TextWriter<'_, S, R> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.write(text).map_err(|_| fmt::Error)

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use crate::connect::Registered;
+use super::abort::Registered;
 use crate::transport::{Interest, Ready, Share, Transport};
 
 /// What [`connect`](crate::connect) connects: TCP, or TLS over TCP.

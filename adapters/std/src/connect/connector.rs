@@ -1,0 +1,172 @@
+//! A client's settings: [`Connector`].
+
+use core::time::Duration;
+
+use motews_net::{Proxy, RedirectPolicy};
+
+use super::abort::Aborter;
+use crate::blocking::settings::{Settings, setters};
+
+/// Which proxy is used.
+#[derive(Clone, Debug)]
+pub(super) enum ProxyChoice {
+    /// None.
+    Direct,
+    Fixed(Box<Proxy>),
+    Environment,
+}
+
+/// The settings of a client's connection, and the ways to open it.
+///
+/// | setting | default |
+/// |---|---|
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s |
+/// | [`timeouts`](Self::timeouts): opening handshake | 10 s |
+/// | idle | none |
+/// | silence until a ping, then until its pong | 30 s, 10 s |
+/// | closing handshake | 5 s |
+/// | a peer that does not read, beyond the time that the bytes it took have bought it | 30 s |
+/// | [`limits`](Self::limits): message, head, headers | 64 MiB, 64 KiB, 128 |
+/// | [`max_backlog`](Self::max_backlog) | 64 KiB |
+/// | [`max_inbound`](Self::max_inbound) | 1 MiB |
+/// | [`read_buffer`](Self::read_buffer) | 64 KiB |
+/// | [`proxy`](Self::proxy), [`proxy_from_env`](Self::proxy_from_env) | none |
+/// | [`redirects`](Self::redirects) | none is followed |
+///
+/// ```no_run
+/// use motews_std::{Connector, DEFAULT_LIMITS, Limits};
+///
+/// let mut ws = Connector::new()
+///     .subprotocols(["chat.v2", "chat.v1"])
+///     .header("Authorization", "Bearer 42")
+///     .limits(Limits { message: 1024 * 1024, ..DEFAULT_LIMITS })
+///     .connect("ws://example.com/chat")?;
+/// assert!(ws.subprotocol().is_some());
+/// # Ok::<(), motews_std::ConnectError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Connector {
+    pub(super) settings: Settings,
+    pub(super) connect_timeout: Option<Duration>,
+    pub(super) origin: Option<String>,
+    pub(super) proxy: ProxyChoice,
+    pub(super) redirects: RedirectPolicy,
+    pub(super) aborter: Option<Aborter>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connector {
+    /// Returns the defaults.
+    pub const fn new() -> Self {
+        Self {
+            settings: Settings::new(),
+            connect_timeout: Some(Duration::from_secs(10)),
+            origin: None,
+            proxy: ProxyChoice::Direct,
+            redirects: RedirectPolicy::NONE,
+            aborter: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Adds a header to the request. It is checked when it is used: no name or value with a CR, LF
+    /// or NUL is ever sent (RFC 6455 §10.7).
+    ///
+    /// A `Host` takes the place of the URL's own, for a server that is reached by another name; TLS
+    /// still checks the URL's.
+    // [HC07] [HC24]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let headers = &mut self.settings.handshake.headers;
+        headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The `Origin` header of a client that runs what a site gave it (§10.2).
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// The subprotocols, the best one first (§1.9). The server takes one of them or none.
+    pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.settings.handshake.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long it may take to connect, to all addresses of the host together, and through the
+    /// proxy if there is one. `None`: as long as the operating system lets it. To resolve the host's
+    /// name takes as long as the operating system's resolver does, and has no limit here.
+    ///
+    /// An address that does not answer costs a quarter of a second before the next one is tried as
+    /// well (RFC 8305).
+    pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How `wss://` is encrypted and whom it trusts. Without it, the roots of the features
+    /// `webpki-roots` and `native-roots` are trusted.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: std::sync::Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Connects through this proxy, by [`connect`](Self::connect): HTTP CONNECT, with Basic
+    /// authentication, or SOCKS5.
+    ///
+    /// ```no_run
+    /// use motews_std::{Connector, Proxy};
+    ///
+    /// let proxy = Proxy::parse("socks5h://user:password@proxy.example:1080")?;
+    /// let ws = Connector::new().proxy(proxy).connect("wss://example.com/")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = ProxyChoice::Fixed(Box::new(proxy));
+        self
+    }
+
+    /// Connects through the proxy that the environment names, if it names one for the URL:
+    /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, read as curl reads them. See
+    /// [`Proxy::from_env`].
+    pub fn proxy_from_env(mut self) -> Self {
+        self.proxy = ProxyChoice::Environment;
+        self
+    }
+
+    /// Which redirects [`connect`](Self::connect) follows. Each has the timeouts anew. To another
+    /// host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent along: see
+    /// [`Redirects`](motews_net::Redirects).
+    ///
+    /// ```no_run
+    /// use motews_std::{Connector, RedirectPolicy};
+    ///
+    /// let ws = Connector::new()
+    ///     .redirects(RedirectPolicy::DEFAULT)
+    ///     .connect("ws://example.com/")?;
+    /// # Ok::<(), motews_std::ConnectError>(())
+    /// ```
+    pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.redirects = policy;
+        self
+    }
+
+    /// Lets [`connect`](Self::connect), and the connection that it opens, be ended from another
+    /// thread.
+    pub fn aborter(mut self, aborter: &Aborter) -> Self {
+        self.aborter = Some(aborter.clone());
+        self
+    }
+
+    setters!();
+}

@@ -1,0 +1,276 @@
+//! When a client comes back (RFC 6455 §7.2.3): [`Reconnect`].
+//!
+//! A client that lost its server, and ten thousand others that lost it at the same moment, must not
+//! all return at once, nor knock without a pause while the server stays away. [`Reconnect`] computes
+//! when the next attempt is due, from what ended the last one. It has no clock, no socket and no
+//! generator of its own: time and randomness are given to each call.
+//!
+//! ```
+//! use motews::{Ended, Entropy, EntropyError, Millis};
+//! use motews::reconnect::{Backoff, Reconnect, Retry};
+//! # struct Hardware;
+//! # impl Entropy for Hardware {
+//! #     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> { bytes.fill(0); Ok(()) }
+//! # }
+//!
+//! let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+//! reconnect.opened(Millis(1_000)); // the opening handshake was successful
+//! match reconnect.ended(Ended::Lost, None, Millis(61_000), &mut Hardware) {
+//!     Retry::At(at) => assert!(at.since(Millis(61_000)) <= 5_000), // sleep until then, and connect
+//!     Retry::Never => unreachable!("a lost transport is worth another attempt"),
+//! }
+//! ```
+//!
+//! # What the ends mean
+//! | what ended the attempt or the connection | next attempt |
+//! |---|---|
+//! | 1001, 1005, 1006, 1011, 1014 and private codes; the transport lost, a timeout, no entropy | [soon](Backoff::first), then [backoff](Backoff) |
+//! | [`Cause::Unreachable`]: no address, a refused port, no answer to TCP | backoff; the first time [soon](Backoff::first) |
+//! | 1012, service restart | after 5 to 30 s at random, as the IANA registry asks; then backoff |
+//! | status 408, 425, 429, 5xx | backoff, and not before `Retry-After` |
+//! | 1013, try again later; [`Cause::Tls`]; a response that is wrong; a protocol violation by either side (1002, 1003, 1007, 1009) | the longest wait of the backoff: the same is likely to happen again |
+//! | 1000, if the peer began to close; 1008; 1010; any other status: 401, 403, 404, 3xx, 200 | never, unless [`persist`](Backoff::persist): repeating changes nothing |
+//! | a Close that this side began; [`Ended::Aborted`] | never |
+
+use crate::close_code::{CloseCode, Side};
+use crate::ended::Ended;
+use crate::pace::{Millis, Timeouts};
+use crate::role::Entropy;
+
+/// The shortest and the longest wait after 1012, by the
+/// [registry of close codes](https://www.iana.org/assignments/websocket/websocket.xhtml).
+const RESTART: (u32, u32) = (5_000, 30_000);
+
+/// How long to wait between attempts. Times are in milliseconds; those above
+/// [`Timeouts::MAX`](crate::Timeouts::MAX), which is 12 days, count as that.
+///
+/// The first attempt after a connection that was [`stable`](Self::stable) follows after a random time
+/// up to [`first`](Self::first). Attempt `n` after that, from 1 on, follows after
+/// `minimum` × 2<sup>min(n - 1, doublings)</sup>, and a random time up to `range`.
+///
+/// These are OCPP's variables, too: `minimum` is `RetryBackOffWaitMinimum`, `doublings` is
+/// `RetryBackOffRepeatTimes`, and `range` is `RetryBackOffRandomRange`.
+///
+/// ```
+/// use motews::reconnect::Backoff;
+///
+/// static STATION: Backoff = Backoff { minimum: 10_000, persist: true, ..Backoff::DEFAULT };
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Backoff {
+    /// The longest wait before the first attempt. 5 s by default.
+    pub first: u32,
+    /// The wait before the second attempt, without its random part. 1 s by default.
+    pub minimum: u32,
+    /// How often that wait is doubled. 6 times by default: up to 64 s.
+    pub doublings: u8,
+    /// The longest random part of each wait after the first. 10 s by default.
+    pub range: u32,
+    /// How long a connection has to have been open to count as a success. One that ends sooner is one
+    /// more failed attempt, so a server that accepts and closes at once is not hammered. 30 s by default.
+    pub stable: u32,
+    /// The longest `Retry-After` that is obeyed. An hour by default.
+    pub max_retry_after: u32,
+    /// Whether to go on, after the longest wait, where repeating is not likely to help: for a device
+    /// that nobody restarts. Off by default.
+    pub persist: bool,
+}
+
+impl Backoff {
+    /// The default of each, for a `const` or a `static`.
+    pub const DEFAULT: Self = Self {
+        first: 5_000,
+        minimum: 1_000,
+        doublings: 6,
+        range: 10_000,
+        stable: 30_000,
+        max_retry_after: 60 * 60 * 1000,
+        persist: false,
+    };
+
+    /// Returns the wait after so many doublings, without its random part.
+    const fn wait(&self, doublings: u8) -> u32 {
+        match 1_u32.checked_shl(doublings as u32) {
+            Some(factor) => self.minimum.saturating_mul(factor),
+            None if self.minimum == 0 => 0,
+            None => u32::MAX,
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What ended an attempt to connect, or a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Cause {
+    /// A connection ended, or the opening handshake did.
+    Ended(Ended),
+    /// There was no TCP connection: the name has no address, the port is closed, or nobody answers.
+    Unreachable,
+    /// The TLS handshake failed. Certificates are renewed, and clocks are set, so this is not final.
+    Tls,
+}
+
+impl From<Ended> for Cause {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Retry {
+    /// At this time.
+    At(Millis),
+    /// Not until something has changed: a URL, credentials, or the application's mind.
+    Never,
+}
+
+/// What a [`Cause`] means for the next attempt.
+enum Advice {
+    /// After the wait that is due.
+    Backoff,
+    /// The server restarts: after a wait of its own.
+    Restart,
+    /// After the longest wait.
+    Longest,
+    /// Never, but for those who persist.
+    Hopeless,
+    /// Never: this side wants it so.
+    Wanted,
+}
+
+/// Computes when a client connects again. 12 bytes beside its [`Backoff`].
+///
+/// Call [`opened`](Self::opened) when an opening handshake was successful, and [`ended`](Self::ended) when an
+/// attempt failed or a connection ended. Both may be called in any order, any number of times.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconnect {
+    backoff: Backoff,
+    /// Attempts that failed since the last success.
+    failures: u8,
+    opened: Option<Millis>,
+}
+
+impl Reconnect {
+    /// A client that has not connected yet. Its first attempt may be made at once.
+    #[must_use]
+    pub const fn new(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            failures: 0,
+            opened: None,
+        }
+    }
+
+    /// Notes that a connection is open.
+    pub const fn opened(&mut self, now: Millis) {
+        self.opened = Some(now);
+    }
+
+    /// Returns how many attempts have failed since the last connection that was
+    /// [`stable`](Backoff::stable); at most 255.
+    #[must_use]
+    pub const fn failures(&self) -> u8 {
+        self.failures
+    }
+
+    /// Forgets all failures: for a link that came up, or credentials that were changed.
+    pub const fn reset(&mut self) {
+        self.failures = 0;
+        self.opened = None;
+    }
+
+    /// Returns when the next attempt is due after this end. `retry_after` is the value of the
+    /// response's `Retry-After` in milliseconds, counted from `now`.
+    ///
+    /// If `entropy` fails, the random part of the wait is as long as it can be.
+    pub fn ended(
+        &mut self,
+        cause: impl Into<Cause>,
+        retry_after: Option<u32>,
+        now: Millis,
+        entropy: &mut impl Entropy,
+    ) -> Retry {
+        let backoff = self.backoff;
+        if let Some(opened) = self.opened.take()
+            // Not `since`: a connection may be open for longer than two points can be compared.
+            && now.0.wrapping_sub(opened.0) >= backoff.stable
+        {
+            self.failures = 0;
+        }
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
+        let longest = (backoff.wait(backoff.doublings), backoff.range);
+        // [HC23]
+        let (least, random) = match advice(cause.into()) {
+            Advice::Wanted => return Retry::Never,
+            Advice::Hopeless if !backoff.persist => return Retry::Never,
+            Advice::Hopeless | Advice::Longest => longest,
+            Advice::Restart if failures == 0 => (RESTART.0, RESTART.1 - RESTART.0),
+            Advice::Backoff if failures == 0 => (0, backoff.first),
+            Advice::Restart | Advice::Backoff => {
+                let doublings = failures.saturating_sub(1).min(backoff.doublings);
+                (backoff.wait(doublings), backoff.range)
+            }
+        };
+        let least = least.max(retry_after.unwrap_or(0).min(backoff.max_retry_after));
+        let wait = least.saturating_add(up_to(random, entropy));
+        Retry::At(now.after(wait.min(Timeouts::MAX)))
+    }
+}
+
+/// Returns what this cause means: the table of the module.
+const fn advice(cause: Cause) -> Advice {
+    let ended = match cause {
+        Cause::Unreachable => return Advice::Backoff,
+        Cause::Tls => return Advice::Longest,
+        Cause::Ended(ended) => ended,
+    };
+    match ended {
+        Ended::Aborted
+        | Ended::Closed {
+            by: Side::Local, ..
+        } => Advice::Wanted,
+        Ended::Closed { code, .. } => match code {
+            CloseCode::SERVICE_RESTART => Advice::Restart,
+            CloseCode::NORMAL | CloseCode::POLICY_VIOLATION | CloseCode::MANDATORY_EXTENSION => {
+                Advice::Hopeless
+            }
+            CloseCode::TRY_AGAIN_LATER
+            | CloseCode::PROTOCOL_ERROR
+            | CloseCode::UNSUPPORTED_DATA
+            | CloseCode::INVALID_PAYLOAD
+            | CloseCode::MESSAGE_TOO_BIG => Advice::Longest,
+            _ => Advice::Backoff,
+        },
+        Ended::Refused(408 | 425 | 429 | 500..=599) => Advice::Backoff,
+        Ended::Refused(_) => Advice::Hopeless,
+        // A peer that goes without a Close is a transport that was lost.
+        Ended::Violation(crate::ProtocolViolation::UnexpectedEof)
+        | Ended::TimedOut(_)
+        | Ended::Lost
+        | Ended::NoEntropy => Advice::Backoff,
+        Ended::Violation(_) | Ended::Handshake(_) => Advice::Longest,
+    }
+}
+
+/// Draws a number from 0 to `most`, all alike likely; `most` itself if there is no entropy.
+fn up_to(most: u32, entropy: &mut impl Entropy) -> u32 {
+    let mut bytes = [0; 4];
+    match entropy.fill(&mut bytes) {
+        // The upper half of the product, which is at most `most`.
+        Ok(()) => {
+            ((u64::from(u32::from_be_bytes(bytes)) * (u64::from(most) + 1)) >> u32::BITS) as u32
+        }
+        Err(_) => most,
+    }
+}

@@ -1,0 +1,250 @@
+//! When a client comes back, by the table of `motews::reconnect`.
+#![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
+
+use motews::handshake::HandshakeError;
+use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
+use motews::{
+    CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
+};
+use proptest::prelude::*;
+
+/// Draws this number again and again.
+struct Always(u32);
+
+impl Entropy for Always {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.copy_from_slice(&self.0.to_be_bytes());
+        Ok(())
+    }
+}
+
+struct Broken;
+
+impl Entropy for Broken {
+    fn fill(&mut self, _: &mut [u8]) -> Result<(), EntropyError> {
+        Err(EntropyError)
+    }
+}
+
+const NOW: Millis = Millis(u32::MAX - 10_000); // the clock wraps in each test
+const LEAST: Always = Always(0);
+const MOST: Always = Always(u32::MAX);
+
+fn closed(code: CloseCode) -> Ended {
+    Ended::Closed {
+        code,
+        by: Side::Remote,
+        clean: true,
+    }
+}
+
+/// The wait before the next attempt.
+fn wait(reconnect: &mut Reconnect, cause: impl Into<Cause>, mut random: Always) -> Option<u32> {
+    match reconnect.ended(cause, None, NOW, &mut random) {
+        Retry::At(at) => Some(at.since(NOW)),
+        Retry::Never => None,
+    }
+}
+
+/// The shortest and the longest wait after a first failure, and after a tenth.
+fn waits(backoff: Backoff, cause: Cause) -> Option<[u32; 4]> {
+    let after = |failures: usize, random: u32| {
+        let mut reconnect = Reconnect::new(backoff);
+        for _ in 0..failures {
+            wait(&mut reconnect, Ended::Lost, LEAST);
+        }
+        wait(&mut reconnect, cause, Always(random))
+    };
+    Some([
+        after(0, 0)?,
+        after(0, u32::MAX)?,
+        after(9, 0)?,
+        after(9, u32::MAX)?,
+    ])
+}
+
+const SOON: Option<[u32; 4]> = Some([0, 5_000, 64_000, 74_000]);
+const RESTART: Option<[u32; 4]> = Some([5_000, 30_000, 64_000, 74_000]);
+const LONGEST: Option<[u32; 4]> = Some([64_000, 74_000, 64_000, 74_000]);
+
+#[test]
+fn each_cause_gives_the_wait_of_the_table() {
+    let ended: &[(Ended, _)] = &[
+        (closed(CloseCode::NORMAL), None),
+        (closed(CloseCode::GOING_AWAY), SOON),
+        (closed(CloseCode::PROTOCOL_ERROR), LONGEST),
+        (closed(CloseCode::UNSUPPORTED_DATA), LONGEST),
+        (closed(CloseCode::NO_STATUS_RECEIVED), SOON),
+        (closed(CloseCode::ABNORMAL_CLOSURE), SOON),
+        (closed(CloseCode::INVALID_PAYLOAD), LONGEST),
+        (closed(CloseCode::POLICY_VIOLATION), None),
+        (closed(CloseCode::MESSAGE_TOO_BIG), LONGEST),
+        (closed(CloseCode::MANDATORY_EXTENSION), None),
+        (closed(CloseCode::INTERNAL_ERROR), SOON),
+        (closed(CloseCode::SERVICE_RESTART), RESTART),
+        (closed(CloseCode::TRY_AGAIN_LATER), LONGEST),
+        (closed(CloseCode::BAD_GATEWAY), SOON),
+        (closed(CloseCode::new(4_000)), SOON),
+        (Ended::Lost, SOON),
+        (Ended::TimedOut(Deadline::Pong), SOON),
+        (Ended::NoEntropy, SOON),
+        (Ended::Violation(ProtocolViolation::UnexpectedEof), SOON),
+        (Ended::Violation(ProtocolViolation::InvalidUtf8), LONGEST),
+        (Ended::Handshake(HandshakeError::StartLine), LONGEST),
+        (Ended::Refused(408), SOON),
+        (Ended::Refused(425), SOON),
+        (Ended::Refused(429), SOON),
+        (Ended::Refused(500), SOON),
+        (Ended::Refused(503), SOON),
+        (Ended::Refused(599), SOON),
+        (Ended::Refused(200), None),
+        (Ended::Refused(302), None),
+        (Ended::Refused(401), None),
+        (Ended::Refused(403), None),
+        (Ended::Refused(404), None),
+        (Ended::Refused(499), None),
+        (Ended::Aborted, None),
+    ];
+    for &(ended, expected) in ended {
+        assert_eq!(waits(Backoff::DEFAULT, ended.into()), expected, "{ended:?}");
+    }
+    assert_eq!(waits(Backoff::DEFAULT, Cause::Unreachable), SOON);
+    assert_eq!(waits(Backoff::DEFAULT, Cause::Tls), LONGEST);
+}
+
+#[test]
+fn persisting_client_goes_on_unless_this_side_ended_it() {
+    let backoff = Backoff {
+        persist: true,
+        ..Backoff::DEFAULT
+    };
+    assert_eq!(waits(backoff, Ended::Refused(401).into()), LONGEST);
+    assert_eq!(waits(backoff, closed(CloseCode::NORMAL).into()), LONGEST);
+    let by_this_side = Ended::Closed {
+        code: CloseCode::GOING_AWAY,
+        by: Side::Local,
+        clean: true,
+    };
+    assert_eq!(waits(backoff, by_this_side.into()), None);
+    assert_eq!(waits(backoff, Ended::Aborted.into()), None);
+}
+
+#[test]
+fn waits_double_up_to_the_limit() {
+    let mut reconnect = Reconnect::new(Backoff {
+        doublings: 3,
+        ..Backoff::DEFAULT
+    });
+    let waits: Vec<_> = (0..7)
+        .map(|_| wait(&mut reconnect, Cause::Unreachable, LEAST).unwrap())
+        .collect();
+    assert_eq!(waits, [0, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+    assert_eq!(reconnect.failures(), 7);
+    reconnect.reset();
+    assert_eq!(wait(&mut reconnect, Cause::Unreachable, MOST), Some(5_000));
+}
+
+#[test]
+fn connection_that_was_stable_forgets_failures_and_a_short_one_does_not() {
+    let short = |open: u32| {
+        let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+        for _ in 0..3 {
+            wait(&mut reconnect, Ended::Lost, LEAST);
+        }
+        reconnect.opened(Millis(NOW.0.wrapping_sub(open)));
+        wait(&mut reconnect, Ended::Lost, LEAST)
+    };
+    assert_eq!(short(0), Some(4_000));
+    assert_eq!(short(29_999), Some(4_000));
+    assert_eq!(short(30_000), Some(0));
+    assert_eq!(short(40 * 24 * 60 * 60 * 1000), Some(0)); // longer than two times can be compared
+}
+
+#[test]
+fn retry_after_is_obeyed_up_to_the_limit() {
+    let after = |retry_after, mut random: Always| {
+        let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+        match reconnect.ended(Ended::Refused(503), Some(retry_after), NOW, &mut random) {
+            Retry::At(at) => at.since(NOW),
+            Retry::Never => panic!("503 is worth another attempt"),
+        }
+    };
+    assert_eq!(after(0, LEAST), 0);
+    assert_eq!(after(120_000, LEAST), 120_000);
+    assert_eq!(after(120_000, MOST), 125_000); // not all at the same moment
+    assert_eq!(after(u32::MAX, LEAST), 3_600_000);
+}
+
+#[test]
+fn failing_entropy_waits_the_longest() {
+    let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+    assert_eq!(
+        reconnect.ended(Ended::Lost, None, NOW, &mut Broken),
+        Retry::At(NOW.after(5_000))
+    );
+}
+
+#[test]
+fn limits_hold_at_their_ends() {
+    let zero = Backoff {
+        first: 0,
+        minimum: 0,
+        doublings: u8::MAX,
+        range: 0,
+        stable: 0,
+        max_retry_after: 0,
+        persist: true,
+    };
+    assert_eq!(waits(zero, Ended::Lost.into()), Some([0; 4]));
+    assert_eq!(waits(zero, Ended::Refused(404).into()), Some([0; 4]));
+    let one = Backoff {
+        first: 1,
+        minimum: 1,
+        doublings: 1,
+        range: 1,
+        ..zero
+    };
+    assert_eq!(waits(one, Ended::Lost.into()), Some([0, 1, 2, 3]));
+    let most = Backoff {
+        first: u32::MAX,
+        minimum: u32::MAX,
+        doublings: u8::MAX,
+        range: u32::MAX,
+        ..zero
+    };
+    let max = Timeouts::MAX;
+    assert_eq!(waits(most, Ended::Lost.into()), Some([0, max, max, max]));
+}
+
+#[test]
+fn ten_thousand_that_lose_their_server_together_spread_over_the_first_wait() {
+    let mut seconds = [0_u32; 5];
+    for client in 0..10_000_u32 {
+        let random = Always(client.wrapping_mul(0x9e37_79b9));
+        let wait = wait(&mut Reconnect::new(Backoff::DEFAULT), Ended::Lost, random).unwrap();
+        seconds[(wait as usize / 1_000).min(4)] += 1;
+    }
+    for count in seconds {
+        assert!((1_800..2_200).contains(&count), "{seconds:?}");
+    }
+}
+
+proptest! {
+    /// Ten thousand ends in a row, of any kind: no wait above the bound, and always the same twelve bytes.
+    #[test]
+    fn any_ends_stay_within_the_bound(
+        statuses in prop::collection::vec(100..600_u16, 1..200),
+        random: u32,
+        minimum: u32,
+        doublings: u8,
+    ) {
+        let backoff = Backoff { minimum, doublings, range: 1_000, persist: true, ..Backoff::DEFAULT };
+        let bound = u64::from(minimum) * 2_u64.saturating_pow(doublings.min(31).into());
+        let bound = bound.max(5_000).min(Timeouts::MAX.into()) as u32;
+        let mut reconnect = Reconnect::new(backoff);
+        for status in statuses {
+            let wait = wait(&mut reconnect, Ended::Refused(status), Always(random)).unwrap();
+            prop_assert!(wait <= bound.saturating_add(1_000));
+        }
+    }
+}
