@@ -1122,7 +1122,7 @@ fn connection_with_compression_takes_what_is_stated() {
         size_of::<Deflate<'_>>()
     );
     #[cfg(target_pointer_width = "64")]
-    assert_eq!(size_of::<asynch::WebSocket<'_, (), Server>>(), 504);
+    assert_eq!(size_of::<asynch::WebSocket<'_, (), Server>>(), 496);
 }
 
 /// Halves over the same script.

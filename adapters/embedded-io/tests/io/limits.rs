@@ -169,5 +169,5 @@ fn transport_that_takes_nothing_is_lost() {
 #[cfg(target_pointer_width = "64")]
 fn connection_without_compression_takes_nothing_for_it() {
     type Ws = asynch::WebSocket<'static, (), Server>;
-    assert_eq!(size_of::<Ws>(), 504);
+    assert_eq!(size_of::<Ws>(), 496);
 }
