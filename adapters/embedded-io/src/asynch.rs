@@ -12,6 +12,11 @@
 //!
 //! To receive and send at the same time, see [`WebSocket::split`].
 
+#![expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its arguments twice, and these futures lie in RAM"
+)]
+
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
@@ -28,7 +33,6 @@ macro_rules! out {
     };
 }
 
-// Not an async fn, which would keep its arguments twice, and these futures lie in RAM.
 macro_rules! body {
     ($body:block) => {
         async move $body

@@ -11,7 +11,7 @@ macro_rules! sending {
     ($dropped:literal $(, $reply:ident)?) => {
         /// Sends a message as one frame. It is put into the transmit buffer, where it waits for others
         /// to be written with it: until the buffer is full, a [`flush`](Self::flush), or the next wait
-        /// for input. If it is compressed or not is for [`deflate`](crate#compression) to say.
+        /// for input.
         #[doc = $dropped]
         ///
         /// # Errors

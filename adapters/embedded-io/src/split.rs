@@ -213,7 +213,10 @@ impl<'s, 'a, Wr, R: Role> Shared<'s, 'a, Wr, R> {
 
     /// The same where there is nothing to fail.
     fn change(&self, change: impl FnOnce(&mut Session<R>)) {
-        _ = self.session(|session| Ok(change(session)));
+        _ = self.session(|session| {
+            change(session);
+            Ok(())
+        });
     }
 
     fn ended(&self) -> Option<Ended> {
