@@ -172,7 +172,11 @@ fn squid_is_passed_and_its_refusal_reported() {
     });
     assert_echoes(squid.proxy("http", "").connect(&format!("ws://{server}/")));
     match tunnel_error(squid.proxy("http", "").connect("ws://127.0.0.1:1/")) {
-        TunnelError::Refused(head) => assert_eq!(head.status(), 403),
+        TunnelError::Refused(response) => {
+            assert_eq!(response.status(), 403);
+            let page = String::from_utf8_lossy(response.body());
+            assert!(page.contains("ccess"), "it says why: {page}");
+        }
         other => panic!("{other:?}"),
     }
 }

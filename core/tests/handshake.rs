@@ -2245,6 +2245,9 @@ fn client_reads_interim_responses_waits_for_the_final_one() {
         );
     }
     assert_eq!(connect(&interim).verdict, Ok(None));
+    // A proxy of HTTP/1.0 before a server of HTTP/1.1.
+    let old = [&b"HTTP/1.0 100 Continue\r\n\r\n"[..], &answer(&[])].concat();
+    assert_eq!(connect(&old).verdict, Ok(Some(None)));
     let endless = hints.repeat(10_000);
     assert_eq!(
         connect(&endless).verdict,

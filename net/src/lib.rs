@@ -6,15 +6,19 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod authority;
 mod body;
 mod dial;
 mod proxy;
 mod redirect;
 mod url;
+mod url_error;
 
+pub use authority::{Credentials, Host};
 pub use body::{Body, BodyError, Framing};
 pub use dial::{Dial, DialPlan};
 pub use http;
-pub use proxy::{Proxy, ProxyError, SocksReply, Tunnel, TunnelError};
-pub use redirect::{RedirectError, RedirectPolicy, Redirects, is_credential};
-pub use url::{Credentials, Host, Url, UrlError};
+pub use proxy::{Proxy, ProxyError, ReasonPhrase, SocksReply, Tunnel, TunnelError};
+pub use redirect::{RedirectError, RedirectPolicy, Redirects};
+pub use url::Url;
+pub use url_error::UrlError;

@@ -2,10 +2,12 @@
 
 use core::fmt;
 
-use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use crate::url::{Host, Url, UrlError};
+use crate::authority::Host;
+use crate::url::Url;
+use crate::url_error::UrlError;
 
 /// Which redirects are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub struct RedirectPolicy {
     pub max_hops: u8,
     /// Whether one from `wss` to `ws` is followed: what was encrypted would be no more.
     pub allow_downgrade: bool,
+    /// Whether another server is sent the headers that the application has added, too. An `X-Api-Key` or
+    /// a `X-Session` is as secret as `Authorization`, and no list has all such names: so by default it
+    /// is sent none of them. `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` it never is.
+    pub keep_headers: bool,
 }
 
 impl RedirectPolicy {
@@ -21,12 +27,14 @@ impl RedirectPolicy {
     pub const NONE: Self = Self {
         max_hops: 0,
         allow_downgrade: false,
+        keep_headers: false,
     };
 
     /// Five are followed, none of them from `wss` to `ws`.
     pub const DEFAULT: Self = Self {
         max_hops: 5,
         allow_downgrade: false,
+        keep_headers: false,
     };
 }
 
@@ -39,14 +47,14 @@ impl Default for RedirectPolicy {
 /// The redirects of one connection: each answer of a server with a 3xx status leads to the next
 /// URL, or to the reason why it is not followed (RFC 9110 §15.4).
 ///
-/// Credentials never leave the host that they were meant for. As soon as a redirect leads
-/// elsewhere, [`keeps_credentials`](Self::keeps_credentials) is false, and stays so: the caller
-/// leaves out the headers for which [`is_credential`] returns true, and what else it knows to be
-/// for the first host alone, as another `Host` header. The credentials in the URL are kept or
-/// dropped here; credentials in a `Location` are never used.
+/// Secrets never leave the server that they were meant for. As soon as a redirect leads elsewhere,
+/// [`keeps_header`](Self::keeps_header) is false for the headers that the application has added, and
+/// stays so: the caller leaves them out. The credentials in the URL are kept or dropped here;
+/// credentials in a `Location` are never used.
 ///
 /// ```
-/// use http::{HeaderMap, HeaderValue, StatusCode, header::LOCATION};
+/// use http::header::{AUTHORIZATION, LOCATION};
+/// use http::{HeaderMap, HeaderValue, StatusCode};
 /// use motews_net::{RedirectPolicy, Redirects, Url};
 ///
 /// let mut redirects = Redirects::new(RedirectPolicy::DEFAULT);
@@ -55,19 +63,19 @@ impl Default for RedirectPolicy {
 /// let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("https://example.com/chat"))]);
 /// let url = redirects.follow(&url, StatusCode::PERMANENT_REDIRECT, &headers)?;
 /// assert_eq!(url.to_string(), "wss://example.com/chat");
-/// assert!(redirects.keeps_credentials() && url.credentials().is_some());
+/// assert!(redirects.keeps_header(&AUTHORIZATION) && url.credentials().is_some());
 ///
 /// let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static("//cdn.example/chat"))]);
 /// let url = redirects.follow(&url, StatusCode::FOUND, &headers)?;
 /// assert_eq!(url.to_string(), "wss://cdn.example/chat");
-/// assert!(!redirects.keeps_credentials() && url.credentials().is_none());
+/// assert!(!redirects.keeps_header(&AUTHORIZATION) && url.credentials().is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Redirects {
     policy: RedirectPolicy,
     hops: u8,
-    keeps_credentials: bool,
+    on_first_server: bool,
 }
 
 impl Redirects {
@@ -77,7 +85,7 @@ impl Redirects {
         Self {
             policy,
             hops: 0,
-            keeps_credentials: true,
+            on_first_server: true,
         }
     }
 
@@ -109,8 +117,8 @@ impl Redirects {
             return Err(RedirectError::Downgrade);
         }
         self.hops = self.hops.saturating_add(1);
-        self.keeps_credentials &= may_share_credentials(url, &next);
-        let credentials = url.credentials().filter(|_| self.keeps_credentials);
+        self.on_first_server &= may_share_credentials(url, &next);
+        let credentials = url.credentials().filter(|_| self.on_first_server);
         Ok(next.with_credentials(credentials.cloned()))
     }
 
@@ -120,18 +128,17 @@ impl Redirects {
         self.hops
     }
 
-    /// Returns true if all URLs so far are on the first one's server, so that headers with
-    /// credentials may be sent again.
+    /// Returns true if a header that the application has added is sent to the URL that the last
+    /// redirect led to: always, if all URLs so far are on the first one's server.
     #[must_use]
-    pub const fn keeps_credentials(&self) -> bool {
-        self.keeps_credentials
+    pub fn keeps_header(&self, name: &HeaderName) -> bool {
+        self.on_first_server || self.policy.keep_headers && name != HOST && !is_credential(name)
     }
 }
 
 /// Returns true if a header carries credentials, which another host must not see: `Authorization`,
 /// `Cookie`, `Proxy-Authorization`.
-#[must_use]
-pub fn is_credential(name: &HeaderName) -> bool {
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
 }
 
@@ -260,7 +267,7 @@ mod tests {
             let next = follow(&mut redirects, "wss://u:p@h/", to).expect("allowed");
             assert_eq!(next.to_string(), "ws://h/");
             assert_eq!(next.credentials(), None);
-            assert!(!redirects.keeps_credentials());
+            assert!(!redirects.keeps_header(&COOKIE));
         }
     }
 
@@ -283,16 +290,41 @@ mod tests {
         for (from, to, kept) in cases {
             let mut redirects = Redirects::new(RedirectPolicy::DEFAULT);
             let next = follow(&mut redirects, from, to).expect(to);
-            assert_eq!(redirects.keeps_credentials(), kept, "{from} {to}");
+            assert_eq!(redirects.keeps_header(&COOKIE), kept, "{from} {to}");
             assert_eq!(next.credentials(), kept.then_some(&user), "{from} {to}");
         }
         // They do not come back.
         let mut redirects = Redirects::new(RedirectPolicy::DEFAULT);
         follow(&mut redirects, "ws://u:p@a/", "ws://b/").expect("followed");
         follow(&mut redirects, "ws://b/", "ws://a/").expect("followed");
-        assert!(!redirects.keeps_credentials());
-        assert!(is_credential(&COOKIE) && is_credential(&AUTHORIZATION));
-        assert!(!is_credential(&http::header::ORIGIN));
+        assert!(!redirects.keeps_header(&COOKIE));
+    }
+
+    /// A secret may have any name.
+    #[test]
+    fn headers_of_the_application_redirected_stay_unless_the_policy_keeps_them() {
+        let names = [
+            "x-api-key",
+            "authorization",
+            "cookie",
+            "proxy-authorization",
+            "host",
+        ];
+        for keep_headers in [false, true] {
+            for (to, kept) in [
+                ("ws://h/x", [true; 5]),
+                ("ws://other/", [keep_headers, false, false, false, false]),
+            ] {
+                let mut redirects = Redirects::new(RedirectPolicy {
+                    keep_headers,
+                    ..RedirectPolicy::DEFAULT
+                });
+                follow(&mut redirects, "ws://h/", to).expect(to);
+                let keeps =
+                    names.map(|name| redirects.keeps_header(&HeaderName::from_static(name)));
+                assert_eq!(keeps, kept, "{to} {keep_headers}");
+            }
+        }
     }
 
     #[test]

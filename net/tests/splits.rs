@@ -88,6 +88,9 @@ fn open(mut tunnel: Tunnel, pieces: &[&[u8]]) -> (Vec<u8>, bool, String, usize) 
         consumed += piece.len() - input.len();
     }
     sent.extend_from_slice(tunnel.to_send());
+    if result.is_ok() {
+        result = tunnel.receive_eof();
+    }
     (sent, tunnel.is_open(), format!("{result:?}"), consumed)
 }
 
@@ -100,8 +103,8 @@ fn tunnel(proxy: &str) -> Tunnel {
 const HEADS: [&[u8]; 5] = [
     b"HTTP/1.1 200 Connection established\r\nVia: 1.1 proxy\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.0 200 OK\r\n\r\n",
-    b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-    b"HTTP/1.1 502 Bad Gateway\r\nA: b\r\n c\r\n\r\n",
+    b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nwho?",
+    b"HTTP/1.1 502 Bad Gateway\r\nA: b\r\n c\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nwhy\r\n0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nbroken\r\n\r\n",
 ];
 

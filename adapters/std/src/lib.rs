@@ -111,8 +111,8 @@ pub use motews::{
     State, Timeouts, role,
 };
 pub use motews_net::{
-    BodyError, Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, SocksReply,
-    TunnelError, UrlError, http,
+    BodyError, Credentials, Proxy, ProxyError, ReasonPhrase, RedirectError, RedirectPolicy,
+    SocksReply, TunnelError, UrlError, http,
 };
 #[cfg(feature = "server")]
 pub use server::{

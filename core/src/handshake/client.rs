@@ -161,7 +161,7 @@ impl<'a> Request<'a> {
                 writer.put(b", ");
                 writer.put(value);
             } else {
-                writer.header(name, value);
+                writer.header(name.as_bytes(), value);
             }
         });
         writer.end();
@@ -309,7 +309,8 @@ impl Judge for Requirements {
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
         let (version, status, _) = status_line(line).ok_or(HandshakeError::StartLine)?; // [HC19]
         self.status = status;
-        if version < (1, 1) {
+        // What is wrong with an interim response before says nothing about the one that accepts.
+        if version < (1, 1) && self.accepts() {
             self.wrong |= HTTP_VERSION;
         }
         Ok(())
@@ -485,6 +486,11 @@ impl Agreed {
         } else if version < (1, 1) {
             judge.wrong |= HTTP_VERSION;
         }
+        // RFC 8441 §5: it is not used there, so one that nobody has asked for means nothing [HT16]
+        let is_used = key.is_some() || version < (2, 0);
+        let headers = headers
+            .into_iter()
+            .filter(|(name, _)| is_used || head::field(name.as_bytes()) != ACCEPT);
         match head::judge_headers(&mut judge, headers, offers)? {
             true => Ok(judge.agreed()),
             false => Err(HandshakeError::UnexpectedStatus(status)),

@@ -2,7 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::url::{Host, Url};
+use crate::authority::Host;
+use crate::url::Url;
 
 /// The value of the variable that names the proxy for `url`.
 pub(super) fn proxy_for<T: AsRef<str>>(

@@ -1,13 +1,15 @@
 //! HTTP CONNECT (RFC 9110 §9.3.6): the request, and the head of the response.
 
+use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::tunnel::TunnelError;
-use crate::url::{Credentials, Host};
+use crate::authority::{Credentials, Host};
 
 /// The longest head that is read, in bytes, with all interim responses.
 const MAX_HEAD: usize = 16 * 1024;
@@ -47,6 +49,11 @@ pub(super) fn request(
     request.extend_from_slice(b"\r\n");
     Ok(request)
 }
+
+/// What a proxy has written behind the status, among the [extensions](http::Extensions) of its response:
+/// often why it refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonPhrase(pub String);
 
 /// Reads the head of a response, up to its empty line and not a byte further.
 #[derive(Clone, Default)]
@@ -111,6 +118,11 @@ fn parse(head: &[u8]) -> Result<Response<()>, TunnelError> {
         _ => return Err(TunnelError::NotHttp),
     }
     let mut response = Response::new(());
+    if let Some(reason) = parsed.reason.filter(|reason| !reason.is_empty()) {
+        response
+            .extensions_mut()
+            .insert(ReasonPhrase(reason.to_owned()));
+    }
     let code = parsed.code.unwrap_or_default();
     *response.status_mut() = StatusCode::from_u16(code).map_err(|_| TunnelError::NotHttp)?;
     for header in parsed.headers {
@@ -137,7 +149,6 @@ mod tests {
     use super::super::Proxy;
     use super::*;
     use crate::Tunnel;
-    use alloc::string::String;
     use http::header::{PROXY_AUTHENTICATE, USER_AGENT};
 
     fn sent(proxy: Proxy, host: &str) -> String {
@@ -206,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn refusal_is_reported_with_its_head() {
+    fn refusal_is_reported_with_its_head_and_its_body() {
         let head = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
-            Proxy-Authenticate: Basic realm=\"a\"\r\nContent-Length: 4\r\n\r\nbody";
+            Proxy-Authenticate: Basic realm=\"a\"\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1";
         let (tunnel, result, left) = answer(head);
         let Err(TunnelError::AuthenticationRequired(response)) = result else {
             panic!("{result:?}");
@@ -218,17 +229,66 @@ mod tests {
             challenge.map(HeaderValue::as_bytes),
             Some(&b"Basic realm=\"a\""[..])
         );
-        assert_eq!(left, 4);
-        assert!(!tunnel.is_open());
-        for (status, text) in [(403, "403"), (503, "503"), (302, "302"), (101, "101")] {
-            let head = format!("HTTP/1.1 {status} No\r\n\r\n");
-            let (_, result, _) = answer(head.as_bytes());
+        assert_eq!(response.body(), b"body");
+        assert_eq!(left, 8);
+        assert!(!tunnel.is_open() && tunnel.is_refused());
+    }
+
+    /// The body ends as it says, or with the connection, or where it is wrong.
+    #[test]
+    fn refusal_says_why() {
+        let refused = |head: &str, body: &str| {
+            let text = format!("HTTP/1.1 {head}\r\n\r\n{body}");
+            let (mut tunnel, mut result, _) = answer(text.as_bytes());
+            if result.is_ok() {
+                assert!(tunnel.is_refused());
+                result = tunnel.receive_eof();
+            }
             let Err(TunnelError::Refused(response)) = result else {
                 panic!("{result:?}");
             };
-            assert_eq!(response.status(), status);
-            assert!(format!("{}", TunnelError::Refused(response)).contains(text));
+            let body = String::from_utf8_lossy(response.body()).into_owned();
+            let status = response.status().as_u16();
+            (status, body, format!("{}", TunnelError::Refused(response)))
+        };
+        let prefix = "the proxy refused with the status";
+        for (head, body, content, shown) in [
+            ("403 Filtered", "", "", "403 Filtered"),
+            ("503 ", "", "", "503"),
+            ("302 No", "no\n", "no\n", "302 No: no"),
+            ("101 No", "x", "", "101 No"),
+            (
+                "403 No\r\nTransfer-Encoding: chunked",
+                "3\r\nwhy\r\n0\r\n\r\n",
+                "why",
+                "403 No: why",
+            ),
+            (
+                "403 No\r\nTransfer-Encoding: chunked",
+                "3\r\nwhy\r\n",
+                "why",
+                "403 No: why",
+            ),
+            (
+                "403 No\r\nTransfer-Encoding: chunked",
+                "3\r\nwhyx",
+                "why",
+                "403 No: why",
+            ),
+            ("403 No\r\nContent-Length: a", "why", "", "403 No"),
+            ("403 No\r\nContent-Length: 9", "why", "why", "403 No: why"),
+            ("403 No", "<html>no</html>", "<html>no</html>", "403 No"),
+            ("403 No", "a\nb", "a\nb", "403 No"),
+        ] {
+            let (status, kept, text) = refused(head, body);
+            assert!(head.starts_with(&format!("{status}")));
+            assert_eq!(kept, content, "{head:?}");
+            assert_eq!(text, format!("{prefix} {shown}"), "{head:?}");
         }
+        let long = "x".repeat(20_000);
+        let (_, kept, text) = refused("403 No", &long);
+        assert_eq!(kept.len(), 16 * 1024);
+        assert_eq!(text, format!("{prefix} 403 No"));
     }
 
     #[test]

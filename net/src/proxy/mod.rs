@@ -11,11 +11,14 @@ use core::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+pub use http_connect::ReasonPhrase;
 pub use socks5::SocksReply;
 pub use tunnel::{Tunnel, TunnelError};
 
+use crate::authority::{Authority, Credentials, Host, is_name};
 use crate::redirect::is_credential;
-use crate::url::{Authority, Credentials, Host, Url, UrlError, checked, is_name, split_before};
+use crate::url::{Url, checked, split_before};
+use crate::url_error::UrlError;
 
 /// The port of a proxy whose URL has none, as curl has it.
 const DEFAULT_PORT: u16 = 1080;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::tunnel::TunnelError;
-use crate::url::{Credentials, Host};
+use crate::authority::{Credentials, Host};
 
 const VERSION: u8 = 5;
 /// The methods of authentication.
@@ -218,6 +218,13 @@ impl SocksReply {
             code => Self::Other(code),
         }
     }
+
+    /// Returns true if the proxy may reach another address of the same server: all but
+    /// [`CommandNotSupported`](Self::CommandNotSupported) and unknown codes are about the address.
+    #[must_use]
+    pub const fn is_about_the_address(self) -> bool {
+        !matches!(self, Self::CommandNotSupported | Self::Other(_))
+    }
 }
 
 impl fmt::Display for SocksReply {
@@ -356,10 +363,12 @@ mod tests {
                 let request = [5, 1, 0, 1, 1, 2, 3, 4, 0x12, 0x34];
                 assert!(exchange(&mut tunnel, &[5, 1, 0], &[5, 0]).is_ok());
                 let error = exchange(&mut tunnel, &request, answer);
-                let Err(TunnelError::Socks(found)) = error else {
+                let Err(error @ TunnelError::Socks(found)) = error else {
                     panic!("{error:?}");
                 };
                 assert_eq!(found, reply);
+                let is_about_the_address = !matches!(code, 7 | 9);
+                assert_eq!(error.is_about_the_address(), is_about_the_address);
             }
         }
     }

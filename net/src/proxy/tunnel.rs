@@ -4,10 +4,16 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
-use super::http_connect::HeadReader;
+use super::http_connect::{HeadReader, ReasonPhrase};
 use super::socks5::{Answered, Socks5, SocksReply};
+use crate::body::{Body, Framing};
+
+/// How much of the body of a refusal is kept, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+/// The longest text of a refusal that an error shows, in bytes.
+const MAX_SHOWN: usize = 200;
 
 /// A tunnel through a proxy, as it is being opened: made by [`Proxy::tunnel`](super::Proxy::tunnel).
 ///
@@ -63,6 +69,8 @@ pub struct Tunnel {
 #[derive(Clone)]
 enum Machine {
     Http(HeadReader),
+    /// The proxy has refused, and says why.
+    Refusal(Box<Response<Vec<u8>>>, Body),
     Socks5(Box<Socks5>),
 }
 
@@ -99,9 +107,8 @@ impl Tunnel {
     /// Takes what the proxy sends, up to the end of its answers.
     ///
     /// # Errors
-    /// See [`TunnelError`]. After [`TunnelError::Refused`] and
-    /// [`TunnelError::AuthenticationRequired`] the body of the response is left in `input`. The
-    /// same error comes from every later call.
+    /// See [`TunnelError`]. A refusal comes when its body has: at most 16 KiB of it. The same error
+    /// comes from every later call.
     pub fn receive(&mut self, input: &mut &[u8]) -> Result<(), TunnelError> {
         while self.outcome.is_none() {
             match self.step(input) {
@@ -120,32 +127,55 @@ impl Tunnel {
     }
 
     fn step(&mut self, input: &mut &[u8]) -> Result<Answered, TunnelError> {
-        let reader = match &mut self.machine {
-            Machine::Socks5(machine) => return machine.receive(input),
-            Machine::Http(reader) => reader,
-        };
-        let Some(response) = reader.receive(input)? else {
-            return Ok(Answered::More);
-        };
-        // RFC 9110 §9.3.6: any 2xx opens the tunnel, and has no body
-        match response.status() {
-            status if status.is_success() => Ok(Answered::Open),
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(TunnelError::AuthenticationRequired(Box::new(response)))
+        loop {
+            let reader = match &mut self.machine {
+                Machine::Socks5(machine) => return machine.receive(input),
+                Machine::Refusal(response, body) => {
+                    while let Ok(Some(content)) = body.next_content(input) {
+                        response.body_mut().extend_from_slice(content);
+                    }
+                    // One that is malformed ends where it is.
+                    if body.is_complete() || body.next_content(input).is_err() {
+                        return Err(TunnelError::refusal(response.clone()));
+                    }
+                    return Ok(Answered::More);
+                }
+                Machine::Http(reader) => reader,
+            };
+            let Some(response) = reader.receive(input)? else {
+                return Ok(Answered::More);
+            };
+            // RFC 9110 §9.3.6: any 2xx opens the tunnel, and has no body
+            let status = response.status();
+            if status.is_success() {
+                return Ok(Answered::Open);
             }
-            _ => Err(TunnelError::Refused(Box::new(response))),
+            let framing = Framing::of_response(&Method::CONNECT, status, response.headers());
+            let body = Body::new(framing.unwrap_or(Framing::Empty), MAX_BODY);
+            self.machine = Machine::Refusal(Box::new(response.map(|()| Vec::new())), body);
         }
     }
 
-    /// Reports that the proxy has ended the connection.
+    /// Reports that nothing more comes: the proxy has ended the connection, or the time is up.
     ///
     /// # Errors
-    /// [`TunnelError::UnexpectedEof`], unless the tunnel is open: then the server has ended.
+    /// The refusal, with what has come of its body, or [`TunnelError::UnexpectedEof`], unless the tunnel
+    /// is open: then the server has ended.
     pub fn receive_eof(&mut self) -> Result<(), TunnelError> {
         if self.outcome.is_none() {
-            self.outcome = Some(Err(TunnelError::UnexpectedEof));
+            self.outcome = Some(Err(match &self.machine {
+                Machine::Refusal(response, _) => TunnelError::refusal(response.clone()),
+                _ => TunnelError::UnexpectedEof,
+            }));
         }
         self.outcome.clone().unwrap_or(Ok(()))
+    }
+
+    /// Returns true if the proxy has refused, and only the body that may say why is missing. It is not
+    /// worth a long wait.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self.machine, Machine::Refusal(..))
     }
 
     /// Returns true if the tunnel is open.
@@ -175,9 +205,10 @@ pub enum TunnelError {
     Credentials,
     /// The proxy wants other credentials than it was given: the HTTP status 407, whose
     /// `Proxy-Authenticate` says which.
-    AuthenticationRequired(Box<Response<()>>),
-    /// The proxy answered with an HTTP status other than 2xx.
-    Refused(Box<Response<()>>),
+    AuthenticationRequired(Box<Response<Vec<u8>>>),
+    /// The proxy answered with an HTTP status other than 2xx. Its [`ReasonPhrase`] and the body say why;
+    /// `Display` shows them if they are short text.
+    Refused(Box<Response<Vec<u8>>>),
     /// What answered is no HTTP proxy.
     NotHttp,
     /// The head of the HTTP response is longer than 16 KiB, or has more than 64 headers.
@@ -195,6 +226,31 @@ pub enum TunnelError {
     UnexpectedEof,
 }
 
+impl TunnelError {
+    fn refusal(response: Box<Response<Vec<u8>>>) -> Self {
+        match response.status() {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => Self::AuthenticationRequired(response),
+            _ => Self::Refused(response),
+        }
+    }
+
+    /// Returns true if the proxy may reach another address of the same server: see
+    /// [`SocksReply::is_about_the_address`].
+    #[must_use]
+    pub const fn is_about_the_address(&self) -> bool {
+        matches!(self, Self::Socks(reply) if reply.is_about_the_address())
+    }
+}
+
+/// A body that is a line of text, and no page.
+fn shown(body: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(body).ok()?.trim();
+    let is_line = (1..=MAX_SHOWN).contains(&text.len())
+        && !text.starts_with('<')
+        && !text.contains(char::is_control);
+    is_line.then_some(text)
+}
+
 impl fmt::Display for TunnelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -205,7 +261,14 @@ impl fmt::Display for TunnelError {
             }
             Self::Refused(response) => {
                 let status = response.status().as_u16();
-                return write!(f, "the proxy refused with the status {status}");
+                write!(f, "the proxy refused with the status {status}")?;
+                if let Some(ReasonPhrase(reason)) = response.extensions().get() {
+                    write!(f, " {reason}")?;
+                }
+                return match shown(response.body()) {
+                    Some(text) => write!(f, ": {text}"),
+                    None => Ok(()),
+                };
             }
             Self::NotHttp => "what answered is no HTTP proxy",
             Self::HeadTooLong => "the head of the proxy's response is too long",

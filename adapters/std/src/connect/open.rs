@@ -2,12 +2,13 @@
 
 use core::net::SocketAddr;
 use std::io;
+use std::net::TcpStream;
 use std::time::Instant;
 
-use motews_net::http::{HeaderName, Response, header::HOST};
-use motews_net::{Host, Proxy, Redirects, Url, is_credential};
+use motews_net::http::{HeaderName, Response};
+use motews_net::{Host, Proxy, Redirects, Url};
 
-use super::abort::Aborter;
+use super::abort::{Aborter, Registered};
 use super::connecting::Connecting;
 use super::connector::{Connector, ProxyChoice};
 use super::net::NetStream;
@@ -83,20 +84,12 @@ fn open(connector: &Connector, url: &str) -> Result<(WebSocket, Response<()>), C
             Err(error) => return Err(error),
             Ok(Hop::Next(next)) => url = next,
         }
-        if !redirects.keeps_credentials() {
-            connector
-                .settings
-                .handshake
-                .headers
-                .retain(|(name, _)| !is_for_one_host(name));
-        }
+        let headers = &mut connector.settings.handshake.headers;
+        headers.retain(|(name, _)| {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            name.is_ok_and(|name| redirects.keeps_header(&name))
+        });
     }
-}
-
-/// What must not be sent to another host than the one that it was meant for.
-fn is_for_one_host(name: &str) -> bool {
-    let name = HeaderName::from_bytes(name.as_bytes());
-    name.is_ok_and(|name| name == HOST || is_credential(&name))
 }
 
 /// Asks one server.
@@ -119,22 +112,16 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
         Some(proxy) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
-    let addresses = dial::resolve(host, port)?;
+    let addresses = dial::resolve(host, port, aborter)?;
     let seen = match &proxy {
-        Some(proxy) => Some(seen_by(proxy, url)?),
-        None => None,
+        Some(proxy) => seen_by(proxy, url, aborter)?,
+        None => Vec::new(),
     };
     // The resolver has no time limit, and does not use this one up.
     let timeout = connector.connect_timeout;
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let socket = dial::dial(addresses, until, aborter).map_err(ConnectError::from_io)?;
-    let registered = aborter
-        .map(|aborter| aborter.register(&socket))
-        .transpose()?;
-    if let (Some(proxy), Some(host)) = (proxy, seen) {
-        let tunnel = proxy.tunnel(&host, url.port());
-        tunnel::open(tunnel.map_err(ConnectError::Tunnel)?, &socket, until)?;
-    }
+    let through = proxy.as_ref().map(|proxy| (proxy, seen, url.port()));
+    let (socket, registered) = reach(&addresses, through, until, aborter)?;
     let stream = NetStream::new(
         socket,
         #[cfg(feature = "tls")]
@@ -157,20 +144,51 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
     Ok(Hop::Open(Box::new((socket, response))))
 }
 
-/// The server's host as the proxy is told it.
-fn seen_by(proxy: &Proxy, url: &Url) -> Result<Host, ConnectError> {
-    if proxy.resolves_names() || !matches!(url.host(), Host::Name(_)) {
-        return Ok(url.host().clone());
-    }
-    let addresses = dial::resolve(url.host(), url.port())?;
-    match addresses.first() {
-        Some(SocketAddr::V4(address)) => Ok(Host::V4(*address.ip())),
-        Some(SocketAddr::V6(address)) => Ok(Host::V6(*address.ip(), None)),
-        None => {
-            let error = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-            Err(error.into())
+/// Connects to one of the addresses: the server's, or those of the proxy, which is asked for one of the
+/// server's hosts after the other.
+fn reach(
+    addresses: &[SocketAddr],
+    through: Option<(&Proxy, Vec<Host>, u16)>,
+    until: Option<Instant>,
+    aborter: Option<&Aborter>,
+) -> Result<(TcpStream, Option<Registered>), ConnectError> {
+    let connect = || {
+        let socket = dial::dial(addresses.to_vec(), until, aborter);
+        let socket = socket.map_err(ConnectError::from_io)?;
+        let registered = aborter.map(|aborter| aborter.register(&socket));
+        Ok((socket, registered.transpose()?))
+    };
+    let Some((proxy, hosts, port)) = through else {
+        return connect();
+    };
+    let mut refusal = None;
+    for host in hosts {
+        let connected = connect()?;
+        let tunnel = proxy.tunnel(&host, port).map_err(ConnectError::Tunnel)?;
+        match tunnel::open(tunnel, &connected.0, until) {
+            Ok(()) => return Ok(connected),
+            // The proxy may reach the server at another of its addresses.
+            Err(ConnectError::Tunnel(error)) if error.is_about_the_address() => {
+                refusal = Some(ConnectError::Tunnel(error));
+            }
+            Err(error) => return Err(error),
         }
     }
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    Err(refusal.unwrap_or_else(|| none().into()))
+}
+
+/// The server's host as the proxy is told it; each of its addresses if this side resolves the name.
+fn seen_by(proxy: &Proxy, url: &Url, aborter: Option<&Aborter>) -> Result<Vec<Host>, ConnectError> {
+    if proxy.resolves_names() || !matches!(url.host(), Host::Name(_)) {
+        return Ok(vec![url.host().clone()]);
+    }
+    let addresses = dial::resolve(url.host(), url.port(), aborter)?;
+    let hosts = addresses.iter().map(|address| match address {
+        SocketAddr::V4(address) => Host::V4(*address.ip()),
+        SocketAddr::V6(address) => Host::V6(*address.ip(), None),
+    });
+    Ok(hosts.collect())
 }
 
 /// TLS for the server of a URL.
@@ -192,4 +210,69 @@ fn client_tls(
         None => default_config()?,
     };
     client_connection(config, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use motews_net::{SocksReply, TunnelError};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    fn read<const LEN: usize>(stream: &mut TcpStream) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// A SOCKS5 proxy that has these replies, one a connection, and is asked for the hosts 127.0.0.1,
+    /// 127.0.0.2 and so on: the result, and the last byte of each host it was asked for.
+    fn ask(replies: &'static [u8]) -> (Result<(), ConnectError>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxied = thread::spawn(move || {
+            let ask = |reply: &u8| {
+                let (mut stream, _) = listener.accept().unwrap();
+                assert_eq!(read(&mut stream), [5, 1, 0]);
+                stream.write_all(&[5, 0]).unwrap();
+                let asked: [u8; 10] = read(&mut stream);
+                stream
+                    .write_all(&[5, *reply, 0, 1, 0, 0, 0, 0, 0, 0])
+                    .unwrap();
+                asked[7]
+            };
+            replies.iter().map(ask).collect()
+        });
+        let proxy = Proxy::parse("socks5://p").unwrap();
+        let hosts = (1..=3).map(|last| Host::V4([127, 0, 0, last].into()));
+        let through = Some((&proxy, hosts.collect(), 80));
+        let result = reach(&[address], through, None, None).map(|_| ());
+        (result, proxied.join().unwrap())
+    }
+
+    /// A proxy that refuses one address may reach the server at another one.
+    #[test]
+    fn socks_proxy_refuses_an_address_is_asked_for_the_next_one() {
+        for (replies, last) in [
+            (&[0_u8][..], None),
+            (&[5, 0], None),
+            (&[4, 2, 0], None),
+            (&[4, 3, 5], Some(5)),
+            (&[8, 7], Some(7)),
+        ] {
+            let (result, asked) = ask(replies);
+            let found = match result {
+                Ok(()) => None,
+                Err(ConnectError::Tunnel(TunnelError::Socks(reply))) => Some(reply),
+                Err(error) => panic!("{error:?}"),
+            };
+            let expected = last.map(|code| match code {
+                5 => SocksReply::ConnectionRefused,
+                _ => SocksReply::CommandNotSupported,
+            });
+            assert_eq!(found, expected, "{replies:?}");
+            assert_eq!(asked, (1..=replies.len() as u8).collect::<Vec<_>>());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Through a proxy, over a blocking socket.
 
+use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -8,17 +9,23 @@ use motews_net::Tunnel;
 
 use crate::error::ConnectError;
 
+/// How long a proxy that has refused may take to say why.
+const REASON_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Opens the tunnel. Not a byte that comes from the server is taken.
 pub(super) fn open(
     mut tunnel: Tunnel,
     mut socket: &TcpStream,
-    until: Option<Instant>,
+    mut until: Option<Instant>,
 ) -> Result<(), ConnectError> {
     let mut buffer = [0; 1024];
     while !tunnel.is_open() {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            return Err(ConnectError::TimedOut);
+            return match tunnel.is_refused() {
+                true => tunnel.receive_eof().map_err(ConnectError::Tunnel),
+                false => Err(ConnectError::TimedOut(None)),
+            };
         }
         socket.set_read_timeout(left)?;
         socket.set_write_timeout(left)?;
@@ -39,10 +46,15 @@ pub(super) fn open(
             }
         };
         let mut input = peeked;
+        let was_refused = tunnel.is_refused();
         let received = tunnel.receive(&mut input);
         let taken = peeked.len() - input.len();
         socket.read_exact(&mut buffer[..taken])?;
         received.map_err(ConnectError::Tunnel)?;
+        if tunnel.is_refused() && !was_refused {
+            let soon = Instant::now().checked_add(REASON_TIMEOUT);
+            until = until.into_iter().chain(soon).min();
+        }
     }
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
@@ -60,7 +72,6 @@ fn interrupted(error: io::Error) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
     use motews_net::{Host, Proxy};
     use std::net::TcpListener;
     use std::thread;
@@ -101,7 +112,10 @@ mod tests {
         let tunnel = proxy.tunnel(&Host::Name("h".into()), 80).unwrap();
         let until = Instant::now().checked_add(Duration::from_millis(200));
         let result = open(tunnel, &client, until);
-        assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
+        assert!(
+            matches!(result, Err(ConnectError::TimedOut(None))),
+            "{result:?}"
+        );
         drop(client);
         trickling.join().unwrap();
     }
