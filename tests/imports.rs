@@ -150,7 +150,7 @@ fn adapters_import_of_core_what_the_table_allows() {
 #[test]
 fn adapters_use_no_connection_without_its_session() {
     for (file, items) in imports_of_core() {
-        let lends_it = file == "adapters/embedded-io/src/websocket.rs";
+        let lends_it = file == "adapters/embedded-io/src/face.rs";
         assert!(
             lends_it || !items.contains("Connection"),
             "{file} imports Connection"
