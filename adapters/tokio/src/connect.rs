@@ -158,6 +158,7 @@ impl Connector {
                     return Err(ConnectError::Refused(response));
                 }
             }
+<<<<<<< HEAD
             let headers = &connector.common.headers;
             if headers.keys().any(|name| !redirects.keeps_header(name)) {
                 let headers = &mut connector.to_mut().common.headers;
@@ -165,6 +166,15 @@ impl Connector {
                 for name in names.iter().filter(|name| !redirects.keeps_header(name)) {
                     headers.remove(name);
                 }
+=======
+            let kept = &connector.common.headers;
+            let names: Vec<_> = (kept.keys())
+                .filter(|name| !redirects.keeps_header(name))
+                .cloned()
+                .collect();
+            for name in names {
+                connector.to_mut().common.headers.remove(name);
+>>>>>>> main
             }
         }
     }
