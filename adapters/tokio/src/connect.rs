@@ -14,9 +14,7 @@ use motews::role::Client;
 use motews::{Limits, Timeouts};
 use motews_net::http::header::{AUTHORIZATION, HOST};
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode};
-use motews_net::{
-    Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url, is_credential,
-};
+use motews_net::{Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -109,7 +107,7 @@ impl Connector {
     }
 
     /// Sets which redirects [`connect`](Self::connect) follows; none by default. Each has the times
-    /// anew. To another host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent.
+    /// anew. To another server, no header of the application's is sent, unless the policy keeps them.
     pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
         self.redirects = policy;
         self
@@ -160,17 +158,13 @@ impl Connector {
                     return Err(ConnectError::Refused(response));
                 }
             }
-            if !redirects.keeps_credentials() {
-                let headers = &mut connector.to_mut().common.headers;
-                let is_for_one_host = |name: &HeaderName| *name == HOST || is_credential(name);
-                let names: Vec<_> = headers
-                    .keys()
-                    .filter(|name| is_for_one_host(name))
-                    .cloned()
-                    .collect();
-                for name in names {
-                    headers.remove(name);
-                }
+            let kept = &connector.common.headers;
+            let names: Vec<_> = (kept.keys())
+                .filter(|name| !redirects.keeps_header(name))
+                .cloned()
+                .collect();
+            for name in names {
+                connector.to_mut().common.headers.remove(name);
             }
         }
     }
