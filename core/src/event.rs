@@ -135,7 +135,7 @@ pub(crate) enum Found {
 pub(crate) struct Incoming {
     pub(crate) kind: DataKind,
     pub(crate) compressed: bool,
-    /// Nothing of it has been told yet.
+    /// No chunk of it has come yet.
     pub(crate) first: bool,
 }
 
@@ -146,7 +146,7 @@ pub struct DataFrame {
     pub kind: DataKind,
     /// The last frame of its message.
     pub fin: bool,
-    /// The message is compressed, told by its first frame (RFC 7692 §6).
+    /// The message is compressed, as its first frame says (RFC 7692 §6).
     pub compressed: bool,
     /// Octets of payload that will follow the header.
     pub payload_len: u64,
