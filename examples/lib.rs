@@ -15,13 +15,9 @@
 //! This library is what they share.
 
 pub mod compression;
+#[cfg(feature = "embedded-io")]
 pub mod embedded_io;
 pub mod ffmpeg;
 pub mod film;
 pub mod run;
 pub mod site;
-
-/// The code in the guide is compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/dwebsocket.md")]
-pub struct GuideForUsersOfDwebsocket;

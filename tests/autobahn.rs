@@ -10,6 +10,8 @@ mod embedded_io;
 mod firmware;
 #[path = "smoltcp_autobahn.rs"]
 mod smoltcp;
+#[path = "tokio_autobahn.rs"]
+mod tokio;
 
 use core::time::Duration;
 use std::collections::BTreeMap;

@@ -104,7 +104,7 @@ fn leaves(prefix: &str, code: &str, items: &mut BTreeSet<String>) -> usize {
 }
 
 fn imports_of_core() -> Imports {
-    ["embedded-io", "smoltcp", "std"]
+    ["embedded-io", "smoltcp", "std", "tokio"]
         .iter()
         .flat_map(|adapter| sources(&format!("adapters/{adapter}/src")))
         .map(|(file, code)| (file, imported(&code, "motews::")))
@@ -181,6 +181,7 @@ fn imports_run_one_way() {
         "adapters/embedded-io/src",
         "adapters/smoltcp/src",
         "adapters/std/src",
+        "adapters/tokio/src",
     ] {
         let sources = sources(source);
         let files: BTreeSet<_> = sources.iter().map(|(file, _)| file.clone()).collect();
@@ -238,4 +239,51 @@ fn imports_run_one_way() {
         circles, left,
         "tests/circles.md lists the circles that are left"
     );
+}
+
+/// A test that cargo does not know would never run.
+#[test]
+fn packages_of_tests_every_file_is_part_of_a_target() {
+    for package in ["core/tests", "adapters/std/tests", "tests"] {
+        let folder = root().join(package);
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a package");
+        let files: Vec<String> = fs::read_dir(&folder)
+            .expect("the folder is there")
+            .map(|entry| entry.expect("it can be read").file_name())
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| name.ends_with(".rs"))
+            .collect();
+        assert!(!files.is_empty(), "{package}");
+        for file in &files {
+            let as_module = format!("#[path = \"{file}\"]");
+            let is_module = || {
+                let text =
+                    |name: &String| fs::read_to_string(folder.join(name)).expect("it is text");
+                files.iter().any(|other| text(other).contains(&as_module))
+            };
+            let is_target = manifest.contains(&format!("path = \"{file}\""));
+            assert!(is_target || is_module(), "{package}/{file} is never built");
+        }
+    }
+}
+
+/// Their manifests say `test = false` for the library: tests inside would never run.
+#[test]
+fn libraries_that_are_tested_from_outside_have_no_tests_inside() {
+    for package in [
+        "core",
+        "adapters/embedded-io",
+        "adapters/smoltcp",
+        "testkit",
+    ] {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml"));
+        assert!(
+            manifest.expect("a package").contains("\ntest = false\n"),
+            "{package}"
+        );
+        for (path, _) in sources(&format!("{package}/src")) {
+            let text = fs::read_to_string(root().join(&path)).expect("it is text");
+            assert!(!text.contains("cfg(test)"), "{path}");
+        }
+    }
 }

@@ -19,6 +19,9 @@
 //! context takeover and then without. That it was compressed, and whether messages refer to those
 //! before, is told by what went over the wire.
 
+#[path = "tokio_peers.rs"]
+mod tokio;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;

@@ -4,7 +4,9 @@ use crate::close::CloseFrame;
 use crate::close_code::{CloseCode, Side};
 use crate::control::{ControlSlots, ControlStorage};
 use crate::error::{EntropyError, ProtocolViolation, SendError};
-use crate::event::{DataFrame, DataKind, Event, Found, Incoming, Sent, Step};
+use crate::event::{
+    COMPRESSED, DataFrame, DataKind, Event, FIRST, Found, Incoming, LAST, Sent, Step, TEXT,
+};
 use crate::frame::{ControlPayload, FrameHeader, FrameReader, OpCode};
 use crate::mask::Mask;
 use crate::message::Message;
@@ -218,11 +220,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             receiving: Receiving::Header,
             violation: ProtocolViolation::UnexpectedEof,
             closed_by: Side::Local,
-            incoming: Incoming {
-                kind: DataKind::Binary,
-                compressed: false,
-                first: false,
-            },
+            incoming: 0,
             in_message: false,
             message_room: config.max_message_len,
             utf8: Utf8Validator::new(),
@@ -362,18 +360,12 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 return None;
             }
         }
-        let incoming = Incoming {
-            kind,
-            compressed: false,
-            first: true,
-        };
         Some(Step {
             start,
             consumed: end,
             found: Found::Chunk,
             len,
-            last: true,
-            incoming,
+            incoming: FIRST | LAST | if kind == DataKind::Text { TEXT } else { 0 },
         })
     }
 
@@ -387,7 +379,6 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 consumed,
                 found: Found::Nothing,
                 len: 0,
-                last: false,
                 incoming: self.incoming,
             };
             let rest = input.get_mut(consumed..).unwrap_or_default();
@@ -489,15 +480,14 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             self.message_room = self.max_message_len;
             self.utf8 = Utf8Validator::new();
             self.in_message = true;
-            self.incoming = Incoming {
-                // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
-                kind: match self.frame.is(OpCode::Text) {
-                    true => DataKind::Text,
-                    false => DataKind::Binary,
-                },
-                compressed: self.frame.rsv1(),
-                first: true,
-            };
+            self.incoming = FIRST;
+            // RFC 6455 §5.4: the first frame's opcode is the message's type [MS05]
+            if self.frame.is(OpCode::Text) {
+                self.incoming |= TEXT;
+            }
+            if self.frame.rsv1() {
+                self.incoming |= COMPRESSED;
+            }
         }
         // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
         let room = self.message_room.checked_sub(self.frame.remaining);
@@ -514,16 +504,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         // RFC 6455 §5.3: unmasked where it lies, across any split [FR06]
         let ascii = self.frame.mask.apply(bytes);
 
-        let frame_ended = self.frame.remaining == 0;
-        step.last = frame_ended && self.frame.fin();
-        step.len = consumed;
-        if frame_ended {
+        let mut is_told = consumed > 0;
+        let mut last = false;
+        if self.frame.remaining == 0 {
             self.receiving = Receiving::Header;
+            last = self.frame.fin();
+            // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
+            is_told |= last || step.incoming & FIRST != 0;
         }
-        // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
-        let mut is_told = consumed > 0 || step.last || (frame_ended && step.incoming.first);
+        step.len = consumed;
         // RFC 6455 §5.6: binary data is any bytes [MS14]
-        if step.incoming.kind == DataKind::Text && !step.incoming.compressed {
+        if step.incoming & (TEXT | COMPRESSED) == TEXT {
             let mut is_valid = true;
             // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
             // octet is told, and the failure next [MS11] [MS13]
@@ -534,8 +525,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 is_valid = false;
             }
             // RFC 6455 §8.1: nor may it end within a code point [MS11]
-            if !is_valid || (step.last && !self.utf8.is_complete()) {
-                step.last = false;
+            if !is_valid || (last && !self.utf8.is_complete()) {
+                last = false;
                 is_told = step.len > 0;
                 self.fail(ProtocolViolation::InvalidUtf8);
             }
@@ -543,8 +534,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         step.consumed += consumed;
         if is_told {
             step.found = Found::Chunk;
-            self.incoming.first = false;
-            self.in_message = !step.last;
+            self.incoming &= !FIRST;
+            self.in_message = !last;
+        }
+        if last {
+            step.incoming |= LAST;
         }
     }
 
@@ -759,7 +753,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             return Err(SendError::ControlTooLong);
         }
         self.check_open()?;
-        put_frame(&mut self.role, OpCode::Ping, &[], payload, true, out)
+        put_control(&mut self.role, OpCode::Ping, &[], payload, out)
     }
 
     /// Begins the closing handshake: a Close is owed now, and no message can be sent any more.
@@ -798,7 +792,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         out: &mut [u8],
     ) -> Result<usize, SendError> {
         let opcode = self.data_opcode(kind)?;
-        let written = put_frame(&mut self.role, opcode, &[], payload, fin, out)?;
+        let written = self.put_frame(opcode, payload, fin, out)?;
         self.outgoing = if fin { None } else { Some(kind) };
         Ok(written)
     }
@@ -826,6 +820,32 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
     }
 
+    /// Writes a whole frame or nothing, so that what is owed goes between frames [CT06].
+    #[inline]
+    fn put_frame(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        fin: bool,
+        out: &mut [u8],
+    ) -> Result<usize, SendError> {
+        let header = header::<R>(opcode, fin, payload.len() as u64);
+        let total = header.wire_len().saturating_add(payload.len());
+        let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
+        let header = FrameHeader {
+            mask: self.role.masking_key()?,
+            ..header
+        };
+        let len = header.emit(frame)?;
+        let body = frame.get_mut(len..).unwrap_or_default();
+        copy(body, payload);
+        if let Some(key) = header.mask {
+            // RFC 6455 §5.1: a client masks each frame [FR01]
+            Mask::new(key).apply(body);
+        }
+        Ok(total)
+    }
+
     // ---- transmit ----
 
     /// Writes a control frame that the protocol owes the peer, if there is one, to the start of
@@ -835,9 +855,15 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// # Errors
     /// [`EntropyError`] where a client has no masking key; the frame is still owed then.
     pub fn poll_transmit(&mut self, out: &mut [u8]) -> Result<usize, EntropyError> {
-        if !self.wants_transmit() {
-            return Ok(0);
+        match self.wants_transmit() {
+            true => self.transmit(out, false),
+            false => Ok(0),
         }
+    }
+
+    /// Writes what is owed, or an empty ping where nothing else is.
+    #[inline]
+    pub(crate) fn transmit(&mut self, out: &mut [u8], ping: bool) -> Result<usize, EntropyError> {
         let (reason, pong) = self.control.slots().owed();
         let code;
         let (opcode, start, rest): (_, &[u8], _) = match self.own_close {
@@ -847,9 +873,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 code = owed.as_u16().to_be_bytes();
                 (OpCode::Close, &code, reason)
             }
+            _ if ping => (OpCode::Ping, &[], &[][..]),
             _ => (OpCode::Close, &[], &[][..]),
         };
-        let written = match put_frame(&mut self.role, opcode, start, rest, true, out) {
+        let written = match put_control(&mut self.role, opcode, start, rest, out) {
             Ok(written) => written,
             Err(SendError::Entropy) if R::IS_CLIENT => return Err(EntropyError),
             Err(_) => return Ok(0),
@@ -858,7 +885,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             self.pong_owed = false;
             self.control.slots().clear_pong();
             self.close_is_next = matches!(self.own_close, OwnClose::Owed(_));
-        } else {
+        } else if !ping {
             self.own_close = OwnClose::Sent;
             self.close_is_next = false;
         }
@@ -979,31 +1006,31 @@ const fn header<R: Role>(opcode: OpCode, fin: bool, payload_len: u64) -> FrameHe
     }
 }
 
-/// Writes a whole frame or nothing, so that what is owed goes between frames [CT06]. The payload is
-/// `start` and `rest`.
+/// Writes a whole control frame or nothing. The payload is `start` and `rest`, at most 125 bytes.
 #[inline]
-fn put_frame<R: Role>(
+fn put_control<R: Role>(
     role: &mut R,
     opcode: OpCode,
     start: &[u8],
     rest: &[u8],
-    fin: bool,
     out: &mut [u8],
 ) -> Result<usize, SendError> {
-    let payload_len = start.len().saturating_add(rest.len());
-    let header = header::<R>(opcode, fin, payload_len as u64);
-    let total = header.wire_len().saturating_add(payload_len);
-    let frame = out.get_mut(..total).ok_or(SendError::NoRoom)?;
-    let header = FrameHeader {
-        mask: role.masking_key()?,
-        ..header
+    let payload_len = start.len().wrapping_add(rest.len());
+    let key_len = if R::IS_CLIENT { 4 } else { 0 };
+    let total = payload_len.wrapping_add(2 + key_len);
+    let Some([first, second, body @ ..]) = out.get_mut(..total) else {
+        return Err(SendError::NoRoom);
     };
-    let len = header.emit(frame)?;
-    let body = frame.get_mut(len..).unwrap_or_default();
+    let key = role.masking_key()?;
+    *first = 0x80 | opcode as u8;
+    *second = payload_len as u8;
+    let (to_key, body) = body.split_at_mut_checked(key_len).unwrap_or_default();
     copy(body, start);
     copy(body.get_mut(start.len()..).unwrap_or_default(), rest);
-    if let Some(key) = header.mask {
+    if let Some(key) = key {
         // RFC 6455 §5.1: a client masks each frame [FR01]
+        *second |= 0x80;
+        copy(to_key, &key);
         Mask::new(key).apply(body);
     }
     Ok(total)

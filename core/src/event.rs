@@ -62,9 +62,8 @@ pub struct Step {
     pub(crate) start: usize,
     pub(crate) consumed: usize,
     pub(crate) found: Found,
-    /// Of a chunk: how long it is, and whether it ends its message.
+    /// The length of a chunk.
     pub(crate) len: usize,
-    pub(crate) last: bool,
     pub(crate) incoming: Incoming,
 }
 
@@ -101,7 +100,7 @@ impl Step {
     #[inline]
     #[must_use]
     pub const fn ends_message(&self) -> bool {
-        self.is_chunk() && self.last
+        self.is_chunk() && self.incoming & LAST != 0
     }
 
     /// The chunk, if the event is one, given the same input again, or as much of it as was consumed.
@@ -113,11 +112,14 @@ impl Step {
         }
         let bytes = input.get_mut(self.start..).unwrap_or_default();
         Some(Chunk {
-            kind: self.incoming.kind,
+            kind: match self.incoming & TEXT {
+                0 => DataKind::Binary,
+                _ => DataKind::Text,
+            },
             bytes: bytes.get_mut(..self.len).unwrap_or_default(),
-            first: self.incoming.first,
-            last: self.last,
-            compressed: self.incoming.compressed,
+            first: self.incoming & FIRST != 0,
+            last: self.incoming & LAST != 0,
+            compressed: self.incoming & COMPRESSED != 0,
         })
     }
 }
@@ -130,14 +132,14 @@ pub(crate) enum Found {
     Control,
 }
 
-/// The message that is arriving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Incoming {
-    pub(crate) kind: DataKind,
-    pub(crate) compressed: bool,
-    /// No chunk of it has come yet.
-    pub(crate) first: bool,
-}
+/// The message that is arriving: a set of these, in one byte.
+pub(crate) type Incoming = u8;
+pub(crate) const TEXT: Incoming = 1;
+pub(crate) const COMPRESSED: Incoming = 1 << 1;
+/// No chunk of it has come yet.
+pub(crate) const FIRST: Incoming = 1 << 2;
+/// It ends with this step.
+pub(crate) const LAST: Incoming = 1 << 3;
 
 /// A data frame about to be sent; see [`Connection::start_frame`](crate::Connection::start_frame).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -398,20 +398,16 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
         if !self.wants_transmit() {
             return Ok(0);
         }
-        let mut written = self.connection.poll_transmit(out);
-        if written == Ok(0) && !self.connection.wants_transmit() {
-            written = match self.connection.ping(&[], out) {
-                Ok(written) => {
-                    self.pace.phase = Phase::PingWaits;
-                    Ok(written)
-                }
-                Err(SendError::Entropy) => Err(EntropyError),
-                Err(_) => Ok(0),
-            };
-        }
+        let ping = !self.connection.wants_transmit();
+        let written = self.connection.transmit(out, ping);
         match written {
             Ok(0) => {}
-            Ok(_) => self.pace.write(),
+            Ok(_) => {
+                self.pace.write();
+                if ping {
+                    self.pace.phase = Phase::PingWaits;
+                }
+            }
             Err(_) => self.end(Cause::NoEntropy),
         }
         written

@@ -257,7 +257,7 @@ fn diagram_in_the_docs_is_what_each_input_does_in_each_state() {
     }
     text.push_str("```\n");
 
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/session.txt");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/session.txt");
     if std::env::var_os("MOTEWS_BLESS").is_some() {
         std::fs::write(&file, &text).unwrap();
     }

@@ -344,7 +344,7 @@ fn told(event: Event<'_>) -> String {
 
 /// Plays a record again: the same comes of it.
 fn replay<R: Side>(name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
     let path = folder.join(name);
     let recorded = fs::read_to_string(&path).expect("a record");
     let mut player = Player::<R>::new();

@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod deflate;
+#[cfg(feature = "peers")]
 pub mod differential;
 pub mod frame;
 pub mod handshake;

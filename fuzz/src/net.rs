@@ -282,6 +282,7 @@ fn url(hops: usize, input: &[u8]) {
     let mut redirects = Redirects::new(RedirectPolicy {
         max_hops: hops as u8 % 8,
         allow_downgrade: false,
+        keep_headers: hops % 2 == 1,
     });
     for line in text.split('\n') {
         let Ok(value) = HeaderValue::from_str(line) else {

@@ -4,6 +4,7 @@
 //! The programs under test are examples of this workspace, built in release. An environment
 //! variable puts any other program in their place, to try a test against another implementation:
 //! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`.
+#![cfg(feature = "peers")]
 
 pub mod browser;
 pub mod deflate;
@@ -29,19 +30,11 @@ use std::time::Instant;
 /// If the example does not build.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
-    example_of("motews-examples", name)
+    example_with("motews-examples", "embedded-io,tls", name)
 }
 
-/// Builds an example of a package of this workspace in release and returns the path of its binary.
-///
-/// # Panics
-/// If the example does not build.
-#[must_use]
-pub fn example_of(package: &str, name: &str) -> PathBuf {
-    example_with(package, "", name)
-}
-
-/// The same with these features of the package.
+/// Builds an example of a package of this workspace in release, with these features of the package,
+/// and returns the path of its binary.
 ///
 /// # Panics
 /// If the example does not build.

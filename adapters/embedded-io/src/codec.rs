@@ -11,7 +11,7 @@ use motews::{
 
 use crate::config::BufferTooSmall;
 use crate::deflate::Memory;
-use crate::extension::{Fragment, NoExtension, chunk, receive, sealed, send_plain};
+use crate::extension::{Fragment, NoExtension, receive, sealed, send_plain};
 
 /// Without context takeover, a message shorter than this does not get shorter, in octets.
 const WORTH_IT: usize = 40;

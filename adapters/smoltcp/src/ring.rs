@@ -72,7 +72,22 @@ pub(crate) fn payload_room(free: usize) -> usize {
     }
 }
 
-/// Writes a data frame, and returns its length.
+/// The longest payload of a data frame that there is room for now: 0 if there is room for none, or if
+/// something that is owed waits for room. `None`: nothing can be sent any more.
+#[inline(never)]
+pub(crate) fn data_room<R: Role>(session: &Session<R>, socket: &Socket<'_>) -> Option<usize> {
+    let connection = session.connection();
+    if connection.state() != State::Open || !socket.may_send() {
+        return None;
+    }
+    // What the protocol owes goes first, however busy the caller is.
+    Some(match connection.wants_transmit() {
+        true => 0,
+        false => payload_room(free(socket)),
+    })
+}
+
+/// Writes a data frame that there is room for, and returns its length.
 pub(crate) fn put_data<R: Role>(
     session: &mut Session<R>,
     socket: &mut Socket<'_>,
@@ -80,17 +95,6 @@ pub(crate) fn put_data<R: Role>(
     payload: &[u8],
     fin: bool,
 ) -> Result<usize, SendError> {
-    if !socket.may_send() {
-        return Err(SendError::NotOpen);
-    }
-    let free = free(socket);
-    let room = payload_room(free);
-    // What the protocol owes goes first, however busy the caller is.
-    let connection = session.connection();
-    let fits = payload.len() <= room && free >= 6 && !connection.wants_transmit();
-    if !fits && connection.state() == State::Open {
-        return Err(SendError::NoRoom);
-    }
     let header = session.start_frame(DataFrame {
         kind,
         fin,
@@ -100,7 +104,6 @@ pub(crate) fn put_data<R: Role>(
     let mut octets = [0; FrameHeader::MAX_LEN];
     let len = header.emit(&mut octets)?;
     put(socket, octets.get(..len).unwrap_or_default(), None);
-
     put(socket, payload, header.mask.map(Mask::new));
     Ok(len.wrapping_add(payload.len()))
 }

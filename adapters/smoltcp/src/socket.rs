@@ -115,7 +115,12 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
             Err(SendError::NoRoom) | Ok(_) => {}
             Err(error) => return Err(error),
         }
-        let put = ring::put_data(session, socket, message.kind(), message.as_bytes(), true)?;
+        let payload = message.as_bytes();
+        let room = ring::data_room(session, socket).ok_or(SendError::NotOpen)?;
+        if room == 0 || payload.len() > room {
+            return Err(SendError::NoRoom);
+        }
+        let put = ring::put_data(session, socket, message.kind(), payload, true)?;
         self.queued = self.queued.wrapping_add(put);
         Ok(())
     }
@@ -138,9 +143,9 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         fin: bool,
     ) -> Result<usize, SendError> {
         let session = self.session()?;
-        let room = ring::payload_room(ring::free(socket));
+        let room = ring::data_room(session, socket).ok_or(SendError::NotOpen)?;
         let (part, fin) = match payload.get(..room) {
-            Some([]) if !payload.is_empty() => (payload, fin), // No room, or not open.
+            _ if room == 0 => return Err(SendError::NoRoom),
             Some(part) if part.len() < payload.len() => (part, false),
             _ => (payload, fin),
         };
@@ -155,15 +160,13 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// reads must read on then, for the peer's Close comes last.
     #[must_use]
     pub fn send_room(&self, socket: &Socket<'_>) -> usize {
-        let session = match &self.phase {
-            Phase::Open(session) if self.is_open() && socket.may_send() => session,
-            _ => return usize::MAX,
+        let Phase::Open(session) = &self.phase else {
+            return usize::MAX;
         };
-        let free = ring::free(socket);
         let sliver = motews::MAX_CONTROL_LEN.min(socket.send_capacity() / 2);
-        match session.connection().wants_transmit() || free < sliver {
-            true => 0,
-            false => ring::payload_room(free),
+        match ring::data_room(session, socket) {
+            Some(_) if ring::free(socket) < sliver => 0,
+            room => room.unwrap_or(usize::MAX),
         }
     }
 

@@ -9,6 +9,7 @@ use motews::{Deadline, ProtocolViolation};
 
 use motews_net::{ProxyError, TunnelError, UrlError};
 
+use crate::connect::dial::DialError;
 use crate::connect::refused::Refused;
 use crate::message::Message;
 
@@ -28,6 +29,8 @@ pub enum RecvError {
     TimedOut(Deadline),
     /// No masking key could be had, so nothing can be answered.
     Entropy,
+    /// This side gave the connection up: an [`Aborter`](crate::Aborter).
+    Aborted,
 }
 
 /// Why a message was not sent.
@@ -45,7 +48,8 @@ pub enum SendError {
     TimedOut,
     /// The peer does not read, and as much of what it sends is kept as may be
     /// ([`Acceptor::max_inbound`]), while this side has sent that much more than it has received: both
-    /// sides might wait for each other. Nothing of the message was taken. Receive, then send it again.
+    /// sides might wait for each other. Receive, then send or flush again. A message that was to be sent
+    /// was not taken; one that waited before still does.
     ///
     /// [`Acceptor::max_inbound`]: crate::Acceptor::max_inbound
     InboundFull,
@@ -54,6 +58,26 @@ pub enum SendError {
     Invalid(motews::SendError),
     /// No masking key could be had.
     Entropy,
+}
+
+/// What a stream returns that an [`Aborter`](crate::Aborter) has ended.
+#[derive(Debug)]
+struct Abort;
+
+impl fmt::Display for Abort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection was aborted")
+    }
+}
+
+impl core::error::Error for Abort {}
+
+pub(crate) fn abort() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, Abort)
+}
+
+pub(crate) fn is_abort(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Abort>())
 }
 
 /// An error of the transport that ended a connection, to be returned by each receive.
@@ -117,7 +141,7 @@ pub enum AcceptError {
     /// The transport. After [`WouldBlock`](io::ErrorKind::WouldBlock), advance the same
     /// [`Accepting`](crate::Accepting) again.
     Io(io::Error),
-    /// The client's request is no correct opening handshake; it has been told so.
+    /// The client's request is no correct opening handshake; the fitting response was sent.
     Handshake(HandshakeError),
     /// The callback answered with this HTTP status: a refusal, or a page for a request that was
     /// for no WebSocket.
@@ -163,7 +187,9 @@ pub enum ConnectError {
     ///
     /// [`Connector::connect_timeout`]: crate::Connector::connect_timeout
     /// [`Timeouts::handshake`]: motews::Timeouts::handshake
-    TimedOut,
+    ///
+    /// It has the addresses that were tried, if none of them could be connected to.
+    TimedOut(Option<DialError>),
     /// It was ended by an [`Aborter`](crate::Aborter).
     Aborted,
 }
@@ -186,6 +212,7 @@ impl fmt::Display for RecvError {
             Self::TimedOut(Deadline::Close) => f.write_str("the peer did not close in time"),
             Self::TimedOut(deadline) => write!(f, "the peer took too long: {deadline}"),
             Self::Entropy => motews::EntropyError.fmt(f),
+            Self::Aborted => f.write_str("the connection was aborted"),
         }
     }
 }
@@ -252,7 +279,10 @@ impl fmt::Display for SendError {
             Self::Closed => f.write_str("the WebSocket is closed, or the peer has left"),
             Self::Io(error) => error.fmt(f),
             Self::TimedOut => f.write_str("the peer does not read"),
-            Self::InboundFull => f.write_str("the peer does not read, and sends: receive first"),
+            Self::InboundFull => f.write_str(
+                "the peer does not read, and what it has sent fills max_inbound: \
+                receive, then send again",
+            ),
             Self::Invalid(error) => error.fmt(f),
             Self::Entropy => motews::EntropyError.fmt(f),
         }
@@ -327,7 +357,10 @@ impl fmt::Display for ConnectError {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
             Self::SpeaksTls => f.write_str("the server speaks TLS there: use wss://"),
-            Self::TimedOut => f.write_str("the server did not answer in time"),
+            Self::TimedOut(None) => f.write_str("the server did not answer in time"),
+            Self::TimedOut(Some(failed)) => {
+                write!(f, "no connection could be made in time: {failed}")
+            }
         }
     }
 }
@@ -344,7 +377,8 @@ impl core::error::Error for ConnectError {
             Self::Proxy(error) => Some(error),
             Self::Tunnel(error) => Some(error),
             Self::Refused(refused) => Some(&**refused),
-            Self::TlsNotEnabled | Self::SpeaksTls | Self::TimedOut | Self::Aborted => None,
+            Self::TimedOut(Some(failed)) => Some(failed),
+            Self::TlsNotEnabled | Self::SpeaksTls | Self::TimedOut(None) | Self::Aborted => None,
         }
     }
 }
@@ -375,6 +409,7 @@ into_io!(RecvError,
     RecvError::Protocol(_) => InvalidData,
     RecvError::TimedOut(_) => TimedOut,
     RecvError::Entropy => Other,
+    RecvError::Aborted => ConnectionAborted,
 );
 into_io!(SendError,
     SendError::Closed => BrokenPipe,
@@ -398,14 +433,14 @@ into_io!(ConnectError,
     ConnectError::Tls(_) => InvalidData,
     ConnectError::Handshake(_) | ConnectError::SpeaksTls => InvalidData,
     ConnectError::Refused(_) => ConnectionRefused,
-    ConnectError::TimedOut => TimedOut,
+    ConnectError::TimedOut(_) => TimedOut,
 );
 
 impl ConnectError {
     /// Finds the errors of deadlines and of TLS among those of the transport.
     pub(crate) fn from_io(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
-            return Self::TimedOut;
+            return Self::TimedOut(error.downcast().ok());
         }
         #[cfg(feature = "tls")]
         if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
@@ -415,28 +450,21 @@ impl ConnectError {
     }
 }
 
-impl From<UrlError> for ConnectError {
-    fn from(error: UrlError) -> Self {
-        Self::Url(error)
-    }
+macro_rules! from {
+    ($($from:ident => $error:ident::$kind:ident,)*) => {$(
+        impl From<$from> for $error {
+            fn from(error: $from) -> Self {
+                Self::$kind(error)
+            }
+        }
+    )*};
 }
 
-impl From<ConfigError> for ConnectError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-impl From<ConfigError> for AcceptError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-impl From<HandshakeError> for AcceptError {
-    fn from(error: HandshakeError) -> Self {
-        Self::Handshake(error)
-    }
+from! {
+    UrlError => ConnectError::Url,
+    ConfigError => ConnectError::Config,
+    ConfigError => AcceptError::Config,
+    HandshakeError => AcceptError::Handshake,
 }
 
 /// Says what is wrong in words for those who do not know rustls.

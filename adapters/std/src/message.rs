@@ -61,34 +61,23 @@ impl Message {
     }
 }
 
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
+/// Strings are text, bytes are binary.
+macro_rules! from {
+    ($($from:ty => $kind:ident by $into:ident $(for const $n:ident)?,)*) => {$(
+        impl$(<const $n: usize>)? From<$from> for Message {
+            fn from(payload: $from) -> Self {
+                Self::$kind(payload.$into())
+            }
+        }
+    )*};
 }
 
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Binary(bytes)
-    }
-}
-
-impl From<&[u8]> for Message {
-    fn from(bytes: &[u8]) -> Self {
-        Self::Binary(bytes.to_owned())
-    }
-}
-
-impl<const N: usize> From<&[u8; N]> for Message {
-    fn from(bytes: &[u8; N]) -> Self {
-        Self::Binary(bytes.to_vec())
-    }
+from! {
+    String => Text by into,
+    &str => Text by to_owned,
+    Vec<u8> => Binary by into,
+    &[u8] => Binary by to_vec,
+    &[u8; N] => Binary by to_vec for const N,
 }
 
 impl From<motews::Message<'_>> for Message {
@@ -121,34 +110,22 @@ impl AsMessage for motews::Message<'_> {
     }
 }
 
-impl AsMessage for str {
-    fn as_message(&self) -> motews::Message<'_> {
-        motews::Message::Text(self)
-    }
+macro_rules! as_message {
+    ($($payload:ty => $kind:ident $(for const $n:ident)?,)*) => {$(
+        impl$(<const $n: usize>)? AsMessage for $payload {
+            fn as_message(&self) -> motews::Message<'_> {
+                motews::Message::$kind(self)
+            }
+        }
+    )*};
 }
 
-impl AsMessage for String {
-    fn as_message(&self) -> motews::Message<'_> {
-        motews::Message::Text(self)
-    }
-}
-
-impl AsMessage for [u8] {
-    fn as_message(&self) -> motews::Message<'_> {
-        motews::Message::Binary(self)
-    }
-}
-
-impl<const N: usize> AsMessage for [u8; N] {
-    fn as_message(&self) -> motews::Message<'_> {
-        motews::Message::Binary(self)
-    }
-}
-
-impl AsMessage for Vec<u8> {
-    fn as_message(&self) -> motews::Message<'_> {
-        motews::Message::Binary(self)
-    }
+as_message! {
+    str => Text,
+    String => Text,
+    [u8] => Binary,
+    Vec<u8> => Binary,
+    [u8; N] => Binary for const N,
 }
 
 impl<T: AsMessage + ?Sized> AsMessage for &T {

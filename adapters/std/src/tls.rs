@@ -37,7 +37,7 @@ const READ_LEN: usize = 16 * 1024;
 /// ```
 ///
 /// That the peer ends the stream without TLS's own `close_notify` is taken for the end, and no
-/// more: a WebSocket's closing handshake tells whether anything was cut off.
+/// more: a WebSocket's closing handshake shows whether anything was cut off.
 #[derive(Debug)]
 pub struct TlsStream<S> {
     socket: S,
@@ -160,7 +160,7 @@ impl Tls {
         }
     }
 
-    /// Decrypts a part of `input`, and tells how much it took.
+    /// Decrypts a part of `input`, and returns how much it took.
     fn receive(&mut self, mut input: &[u8]) -> io::Result<usize> {
         let len = input.len();
         while !input.is_empty() && self.connection.wants_read() {
@@ -212,7 +212,7 @@ impl<S: Transport> TlsStream<S> {
         loop {
             let mut tls = lock(&self.tls);
             let taken = tls.receive(&self.input[self.start..]);
-            // The handshake's next messages, or the alert that tells the peer what is wrong.
+            // The handshake's next messages, or the alert that says what is wrong.
             let flushed = tls.flush(&mut |bytes: &[u8]| write(&mut self.socket, bytes));
             self.start += taken?;
             match tls.read(buf) {
@@ -239,7 +239,17 @@ impl<S: Transport> TlsStream<S> {
                 Ok(len) => {
                     self.input.truncate(len);
                     if len == 0 {
-                        self.lock().ended = true;
+                        let mut tls = self.lock();
+                        tls.ended = true;
+                        if handshaking {
+                            let message = match &tls.connection {
+                                Connection::Client(_) => {
+                                    "the server left in the TLS handshake: is it ws:// for wss://?"
+                                }
+                                Connection::Server(_) => "the client left in the TLS handshake",
+                            };
+                            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                        }
                     }
                 }
                 Err(error) => {
@@ -319,11 +329,23 @@ impl<S: Transport> Transport for TlsStream<S> {
         self.socket.flush_now()
     }
 
+    fn held(&self) -> usize {
+        self.lock().out.len()
+    }
+
     fn shutdown(&mut self) -> io::Result<()> {
         lock(&self.tls).connection.send_close_notify();
+        match self.flush_now() {
+            // Without it, the peer would take the end for a cut.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            flushed => self.socket.shutdown().and(flushed),
+        }
+    }
+
+    fn shutdown_now(&mut self) -> io::Result<()> {
+        lock(&self.tls).connection.send_close_notify();
         let flushed = self.flush_now();
-        self.socket.shutdown()?;
-        flushed
+        self.socket.shutdown_now().and(flushed)
     }
 }
 

@@ -136,13 +136,31 @@ pub trait Transport: Read + Write {
         self.flush()
     }
 
+    /// Returns how many bytes the stream itself holds of what it has taken, in bytes that it still
+    /// has to hand to the operating system. 0 by default.
+    ///
+    /// They count as bytes that wait: a peer that does not read buys no time with them.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Ends this side's half of the stream: the peer reads to the end. RFC 6455 §7.1.1 wants it
     /// before the stream is closed. Does nothing by default.
     ///
     /// # Errors
-    /// Those of the operating system; they are not reported further.
+    /// `WouldBlock` if the stream has to write something before that, and has no room: it is called
+    /// again when there is some. Those of the operating system are not reported further.
     fn shutdown(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Ends this side's half of the stream now, whatever it still has to write: the time for that is
+    /// over. As [`shutdown`](Self::shutdown) by default.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    fn shutdown_now(&mut self) -> io::Result<()> {
+        self.shutdown()
     }
 }
 
@@ -203,6 +221,8 @@ mod unix {
     use super::{Duration, Interest, IoSlice, Ready, io};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fd::AsFd;
+    use std::time::Instant;
+
     use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
     #[cfg(not(target_vendor = "apple"))]
@@ -224,23 +244,18 @@ mod unix {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, interest.read);
         events.set(PollFlags::OUT, interest.write);
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let socket = PollFd::new(socket, events);
-        let waited = match interest.wake {
+        let found = match interest.wake {
             None => {
                 let mut fds = [socket];
-                poll(&mut fds, timeout.as_ref()).map(|_| fds[0].revents())
+                poll_for(&mut fds, timeout, poll)?;
+                fds[0].revents()
             }
             Some(wake) => {
                 let mut fds = [socket, PollFd::new(wake, PollFlags::IN)];
-                poll(&mut fds, timeout.as_ref()).map(|_| fds[0].revents())
+                poll_for(&mut fds, timeout, poll)?;
+                fds[0].revents()
             }
-        };
-        let found = match waited {
-            Ok(found) => found,
-            // Whoever waits looks again.
-            Err(rustix::io::Errno::INTR) => events,
-            Err(error) => return Err(error.into()),
         };
         // An error, or the end of both halves, shows to whoever reads or writes.
         let other = found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
@@ -248,6 +263,27 @@ mod unix {
             read: interest.read && (other || found.contains(PollFlags::IN)),
             write: interest.write && (other || found.contains(PollFlags::OUT)),
         })
+    }
+
+    /// Polls for that time, whatever signals come.
+    fn poll_for(
+        fds: &mut [PollFd<'_>],
+        timeout: Option<Duration>,
+        mut poll: impl FnMut(&mut [PollFd<'_>], Option<&Timespec>) -> rustix::io::Result<usize>,
+    ) -> io::Result<()> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut timeout = timeout;
+        loop {
+            let left = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+            match poll(fds, left.as_ref()) {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {
+                    let now = Instant::now();
+                    timeout = until.map(|until| until.saturating_duration_since(now));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     pub(super) fn read_now(socket: &impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
@@ -264,6 +300,34 @@ mod unix {
             }
         };
         sent.map_err(Into::into)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A signal is no readiness, and costs none of the time.
+        #[test]
+        fn poll_interrupted_goes_on_for_what_is_left() {
+            let (_, socket) = std::os::unix::net::UnixStream::pair().unwrap();
+            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+            let mut asked = Vec::new();
+            let limit = Duration::from_secs(1000);
+            poll_for(&mut fds, Some(limit), |fds, left| {
+                asked.push(*left.unwrap());
+                match asked.len() {
+                    1 => Err(rustix::io::Errno::INTR),
+                    _ => poll(fds, left),
+                }
+            })
+            .unwrap();
+            assert!(fds[0].revents().contains(PollFlags::OUT));
+            assert_eq!(asked.len(), 2);
+            assert!(
+                asked[1].tv_sec <= asked[0].tv_sec && asked[1].tv_sec > 900,
+                "{asked:?}"
+            );
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use motews_std::{
-    Aborter, ConnectError, Connector, DEFAULT_LIMITS, Limits, Message, Proxy, RecvError,
+    Aborter, ConnectError, Connector, DEFAULT_LIMITS, Ended, Limits, Message, Proxy, RecvError,
     RedirectError, RedirectPolicy, Refused, SocksReply, Timeouts, TunnelError, WebSocket,
 };
 use motews_testkit::head::{accept, read as read_head};
@@ -517,7 +517,7 @@ fn proxy_that_never_answers_ends_at_the_connect_timeout() {
     let builder = proxy("PROXY", address).connect_timeout(Some(timeout));
     let connected = builder.connect("ws://example.invalid/");
     assert!(
-        matches!(connected, Err(ConnectError::TimedOut)),
+        matches!(connected, Err(ConnectError::TimedOut(_))),
         "{connected:?}"
     );
     assert!(start.elapsed() >= timeout);
@@ -619,12 +619,15 @@ fn open_connection_is_aborted_at_once() {
     let (waiting, waits) = mpsc::channel();
     let receiving = thread::spawn(move || {
         waiting.send(()).unwrap();
-        ws.recv().map(|_| ())
+        let error = ws.recv().unwrap_err();
+        (error, ws.ended())
     });
     waits.recv().unwrap();
     let start = Instant::now();
     aborter.abort();
-    assert!(receiving.join().unwrap().is_err());
+    let (error, ended) = receiving.join().unwrap();
+    assert!(matches!(error, RecvError::Aborted), "{error:?}");
+    assert_eq!(ended, Some(Ended::Aborted));
     assert!(sender.send("too late").is_err());
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(server.join().unwrap(), "it was no clean close");

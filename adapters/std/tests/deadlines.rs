@@ -51,7 +51,7 @@ fn connecting_server_is_silent_handshake_times_out() {
     let result = Connector::new()
         .timeouts(QUICK)
         .connect_over(stream, "ws://h/");
-    assert!(matches!(result, Err(ConnectError::TimedOut)));
+    assert!(matches!(result, Err(ConnectError::TimedOut(None))));
     assert_quick(start);
 }
 
@@ -186,6 +186,78 @@ fn open_polled_dead_peer_is_found_out_by_a_ping() {
         server.recv(),
         Err(RecvError::TimedOut(Deadline::Pong))
     ));
+}
+
+/// Whether something has come shows only by reading, if the stream is non-blocking: silence is not held
+/// against the peer before that.
+#[test]
+fn nonblocking_caller_looks_away_what_has_come_counts() {
+    let away = || std::thread::sleep(Duration::from_millis(200));
+    let open = |timeouts| {
+        let (raw, stream) = tcp_pair();
+        stream.set_nonblocking(true).unwrap();
+        let acceptor = Acceptor::new().timeouts(timeouts);
+        let server = acceptor.from_upgraded(stream, Server, b"", Agreed::default());
+        (raw, server)
+    };
+    // A pong.
+    let (mut raw, mut server) = open(Timeouts {
+        keepalive: Some(70),
+        pong: Some(80),
+        ..QUICK
+    });
+    away();
+    assert!(server.recv().unwrap_err().is_would_block());
+    let mut ping = [0; 2];
+    raw.read_exact(&mut ping).unwrap();
+    assert_eq!(ping, [0x89, 0]);
+    raw.write_all(&masked(0x8a, b"")).unwrap();
+    away();
+    assert!(server.recv().unwrap_err().is_would_block());
+    assert_eq!(server.state(), State::Open);
+    // Silence is found out all the same.
+    away();
+    assert!(server.recv().unwrap_err().is_would_block());
+    away();
+    assert!(matches!(
+        server.recv(),
+        Err(RecvError::TimedOut(Deadline::Pong))
+    ));
+
+    // A message, when the connection would have been idle for too long.
+    let (mut raw, mut server) = open(Timeouts {
+        idle: Some(50),
+        keepalive: Some(20),
+        ..QUICK
+    });
+    raw.write_all(&masked(0x81, b"here")).unwrap();
+    away();
+    assert_eq!(server.recv().unwrap(), Some("here".into()));
+
+    // The peer's Close; what only goes on does not.
+    for chatty in [false, true] {
+        let (mut raw, mut server) = open(QUICK);
+        server.close(CloseCode::NORMAL, "").unwrap();
+        let replied = if chatty { 0x81 } else { 0x88 };
+        raw.write_all(&masked(replied, b"")).unwrap();
+        if !chatty {
+            raw.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        away();
+        away();
+        let start = Instant::now();
+        let ended = loop {
+            match server.closed() {
+                Ok(ended) => break ended,
+                Err(error) => assert!(error.is_would_block()),
+            }
+            if chatty {
+                raw.write_all(&masked(0x81, b"")).unwrap();
+            }
+            assert_quick(start);
+        };
+        assert_eq!(ended.is_clean(), !chatty);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use motews_std::{
     AcceptError, Acceptor, ConfigError, ConnectError, Connector, DEFAULT_LIMITS, HandshakeError,
@@ -617,7 +618,7 @@ fn connecting_response_trickles_is_judged_in_time() {
         format!("HTTP/1.1 200 \r\nX: {}", "y".repeat(70_000)),
     ] {
         let stream = Plain(Script::new(response, 1, false));
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let result = Connector::new().connect_over(stream, "ws://h/");
         assert!(
             matches!(result, Err(ConnectError::Handshake(_))),
@@ -833,4 +834,35 @@ fn accepting_request_for_a_page_that_is_read_slowly_gets_all_of_it() {
         matches!(accepted, Err(AcceptError::Answered(200))),
         "{accepted:?}"
     );
+}
+
+/// A peer that has the whole page and keeps TCP open holds the server for a second; one that goes on
+/// sending, for as long as a closing handshake may take: whatever the bytes that it took have bought it.
+#[test]
+fn accepting_peer_keeps_tcp_open_after_a_page_is_not_waited_for_long() {
+    for chatty in [false, true] {
+        let acceptor = Acceptor::new().timeouts(Timeouts {
+            close: Some(2_000),
+            ..Timeouts::DEFAULT
+        });
+        let (addr, server) = serve(move |stream| {
+            acceptor.accept_with(stream, |_| Response::new(200).body(vec![b'x'; 60_000]))
+        });
+        let mut client = TcpStream::connect(addr).unwrap();
+        let start = Instant::now();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .unwrap();
+        while chatty && !server.is_finished() {
+            let _ = client.write_all(b"more");
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(start.elapsed() < Duration::from_secs(20));
+        }
+        let accepted = server.join().unwrap();
+        assert!(matches!(accepted, Err(AcceptError::Answered(200))));
+        let elapsed = start.elapsed();
+        let least = if chatty { 1_900 } else { 900 };
+        assert!(elapsed >= Duration::from_millis(least), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
+    }
 }

@@ -2,16 +2,17 @@
 
 mod support;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use motews_std::role::{Client, Server};
 use motews_std::{
-    Acceptor, Agreed, CloseCode, Connector, Ended, Interest, Message, OsEntropy, Ready, Received,
-    RecvError, SendError, Share, Timeouts, Transport, WebSocket,
+    Acceptor, Agreed, CloseCode, Ended, Interest, Message, OsEntropy, Ready, Received, RecvError,
+    SendError, Share, Timeouts, Transport, WebSocket,
 };
 use motews_testkit::frame::{Frame, close, masked, pong, unmasked};
 use support::{tcp_pair, ws_pair, ws_pair_with};
@@ -283,6 +284,101 @@ impl motews::Entropy for Keys {
     }
 }
 
+/// FR05: what was accepted leaves before the failure shows, though the peer does not read for now.
+#[test]
+fn open_without_a_key_for_the_pong_what_was_accepted_leaves_first() {
+    #[derive(Clone, Default)]
+    struct Failing(Arc<AtomicBool>);
+    impl motews::Entropy for Failing {
+        fn fill(&mut self, out: &mut [u8]) -> Result<(), motews::EntropyError> {
+            out.fill(7);
+            match self.0.load(Ordering::Relaxed) {
+                true => Err(motews::EntropyError),
+                false => Ok(()),
+            }
+        }
+    }
+
+    let (mut raw, stream) = tcp_pair();
+    let fails = Failing::default();
+    let role = Client::new(fails.clone());
+    let acceptor = Acceptor::new().max_backlog(2000);
+    let mut client = acceptor.from_upgraded(stream, role, b"", Agreed::default());
+    let input = [unmasked(0x81, b"a"), unmasked(0x89, b"ping")].concat();
+    raw.write_all(&input).unwrap();
+    assert_eq!(client.recv().unwrap(), Some("a".into()));
+    let sender = client.sender().unwrap();
+    // The kernel's buffers may grow for a while.
+    let (mut accepted, mut refused) = (0, 0);
+    while refused < 30 {
+        if sender.try_send(vec![5; 1000].into()).is_ok() {
+            (accepted, refused) = (accepted + 1, 0);
+        } else {
+            refused += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    assert!(client.buffered_amount() > 0);
+    fails.0.store(true, Ordering::Relaxed);
+    let (failed, fails) = mpsc::channel();
+    let peer = std::thread::spawn(move || {
+        // It reads late, and as long as that the failure does not show.
+        let early = fails.recv_timeout(Duration::from_millis(300));
+        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout));
+        for _ in 0..accepted {
+            assert_eq!(Frame::read(&mut raw).unwrap().0.payload.len(), 1000);
+        }
+        let mut rest = Vec::new();
+        raw.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+    });
+    assert!(matches!(client.recv(), Err(RecvError::Entropy)));
+    failed.send(()).ok();
+    assert_eq!(client.ended(), Some(Ended::NoEntropy));
+    assert!(matches!(client.send("x"), Err(SendError::Entropy)));
+    peer.join().unwrap();
+}
+
+/// FR05: the same if the failure shows while this side closes, flushes or goes.
+#[test]
+fn ending_without_a_key_what_was_accepted_leaves_first() {
+    type Socket = WebSocket<TcpStream, Client<Keys>>;
+    let ends: [fn(Socket); 4] = [
+        drop,
+        |mut ws| {
+            assert!(matches!(
+                ws.close(CloseCode::NORMAL, ""),
+                Err(SendError::Entropy)
+            ));
+            assert_eq!(ws.closed().unwrap(), Ended::NoEntropy);
+        },
+        |mut ws| {
+            assert_eq!(ws.pending(), 0);
+            assert!(matches!(ws.flush(), Err(SendError::Entropy)));
+        },
+        |mut ws| {
+            assert_eq!(ws.pending(), 0);
+            assert!(matches!(ws.send("x"), Err(SendError::Entropy)));
+        },
+    ];
+    for end in ends {
+        let (mut raw, stream) = tcp_pair();
+        let role = Client::new(Keys(1));
+        let mut client = WebSocket::from_upgraded(stream, role, b"", Agreed::default());
+        let input = [unmasked(0x81, b"a"), unmasked(0x89, b"ping")].concat();
+        raw.write_all(&input).unwrap();
+        assert_eq!(client.recv().unwrap(), Some("a".into()));
+        client.send("reply").unwrap();
+        let peer = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            raw.read_to_end(&mut all).unwrap();
+            all
+        });
+        end(client);
+        assert_eq!(peer.join().unwrap().len(), 6 + 5);
+    }
+}
+
 /// FR05: what has left whole was sent, whatever else fails then.
 #[test]
 fn sent_whole_without_a_key_for_the_pong_the_next_send_says_so() {
@@ -515,7 +611,8 @@ fn open_peer_left_writing_raises_no_signal() {
             });
             let stream =
                 motews_std::tls::TlsStream::client(client, client_config.clone(), "localhost");
-            let connected = Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
+            let connected =
+                motews_std::Connector::new().connect_over(stream.unwrap(), "wss://localhost/");
             (connected.unwrap(), accepted.join().unwrap())
         };
         let (mut client, server) = tls();

@@ -6,9 +6,9 @@ mod support;
 #[path = "support/tls.rs"]
 mod tls_support;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
-use std::io::{Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,10 +18,10 @@ use motews_std::role::Server;
 use motews_std::rustls;
 use motews_std::tls::TlsStream;
 use motews_std::{
-    AcceptError, Acceptor, CloseCode, ConnectError, Connector, Deadline, Ended, Message, Plain,
-    Received, Timeouts, UrlError, WebSocket,
+    AcceptError, Acceptor, CloseCode, ConnectError, Connector, Deadline, Ended, Interest, Message,
+    Plain, Ready, Received, SendError, Timeouts, Transport, UrlError, WebSocket,
 };
-use motews_testkit::frame::unmasked;
+use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head;
 use records::{Records, Secret};
 use support::{QUICK, serve, tcp_pair};
@@ -174,7 +174,10 @@ fn wss_silent_peers_time_out() {
     let stream = TlsStream::client(a, client, "localhost").unwrap();
     let quick = Connector::new().timeouts(QUICK);
     let result = quick.connect_over(stream, "wss://localhost/");
-    assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
+    assert!(
+        matches!(result, Err(ConnectError::TimedOut(None))),
+        "{result:?}"
+    );
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 
@@ -300,6 +303,206 @@ fn wss_peer_sends_records_without_content_calls_take_no_longer_than_asked() {
     flood.join().unwrap();
 }
 
+/// A scheme that does not fit the port is named, whichever of the two it is.
+#[test]
+fn connecting_with_the_wrong_scheme_says_so() {
+    let (server, client) = configs();
+    let (addr, thread) = serve(move |mut stream| {
+        let mut tls = rustls::ServerConnection::new(server).unwrap();
+        assert!(tls.complete_io(&mut stream).is_err());
+        // The alert.
+        tls.write_tls(&mut stream).ok();
+    });
+    let error = motews_std::connect(&format!("ws://{addr}/")).unwrap_err();
+    assert!(matches!(error, ConnectError::SpeaksTls), "{error:?}");
+    assert!(error.to_string().contains("wss://"), "{error}");
+    thread.join().unwrap();
+
+    // A server that answers what it does not know, and one that leaves.
+    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
+        let (addr, thread) = serve(move |mut stream| {
+            let _ = stream.read(&mut [0; 2000]).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let url = format!("wss://localhost:{}/", addr.port());
+        let error = Connector::new().tls(client.clone()).connect(&url);
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("ws://"), "{error}");
+        thread.join().unwrap();
+    }
+}
+
+/// A file with a key holds no certificate.
+#[test]
+fn config_with_no_roots_is_refused() {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let error = motews_std::tls::config_with_roots(roots).unwrap_err();
+    assert!(error.to_string().contains("no certificate"), "{error}");
+}
+
+/// A socket that takes no more than it is told to.
+struct Valve {
+    socket: TcpStream,
+    room: Arc<AtomicUsize>,
+}
+
+impl Read for Valve {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buf)
+    }
+}
+
+impl Write for Valve {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_now(&[IoSlice::new(buf)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Valve {
+    fn can_wait(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
+        // Whoever waits for room looks again.
+        let has_room = self.room.load(Ordering::SeqCst) > 0;
+        let timeout = match interest.write && !has_room {
+            true => timeout.map_or(Duration::from_millis(5), |it| {
+                it.min(Duration::from_millis(5))
+            }),
+            false => return self.socket.wait(interest, timeout),
+        };
+        let interest = Interest {
+            write: false,
+            ..interest
+        };
+        self.socket.wait(interest, Some(timeout))
+    }
+
+    fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read_now(buf)
+    }
+
+    fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let room = self.room.load(Ordering::SeqCst);
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let part = &parts[0][..parts[0].len().min(room)];
+        let taken = self.socket.write_now(&[IoSlice::new(part)])?;
+        self.room.fetch_sub(taken, Ordering::SeqCst);
+        Ok(taken)
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        Transport::shutdown(&mut self.socket)
+    }
+}
+
+/// A server behind a valve that is open for now, and a client that does `f`.
+fn behind_a_valve<T: Send + 'static>(
+    acceptor: &Acceptor,
+    f: impl FnOnce(rustls::StreamOwned<rustls::ClientConnection, TcpStream>) -> T + Send + 'static,
+) -> (
+    WebSocket<TlsStream<Valve>, Server>,
+    Arc<AtomicUsize>,
+    std::thread::JoinHandle<T>,
+) {
+    let (server, client) = configs();
+    let (raw, socket) = tcp_pair();
+    let peer = std::thread::spawn(move || {
+        let name = "localhost".try_into().unwrap();
+        let connection = rustls::ClientConnection::new(client, name).unwrap();
+        let mut tls = rustls::StreamOwned::new(connection, raw);
+        tls.write_all(head::REQUEST.as_bytes()).unwrap();
+        head::read(&mut tls);
+        f(tls)
+    });
+    let room = Arc::new(AtomicUsize::new(usize::MAX));
+    let valve = Valve {
+        socket,
+        room: room.clone(),
+    };
+    let stream = TlsStream::server(valve, server).unwrap();
+    (acceptor.accept(stream).unwrap(), room, peer)
+}
+
+/// What TLS has taken and the socket has not buys the peer no time.
+#[test]
+fn wss_peer_that_does_not_read_is_given_up_by_what_the_socket_took() {
+    let timeouts = Timeouts {
+        write: Some(150),
+        min_rate: 1000,
+        max_grace: 60_000,
+        ..Timeouts::default()
+    };
+    let acceptor = Acceptor::new().timeouts(timeouts);
+    let (go, waits) = std::sync::mpsc::channel::<()>();
+    let (mut server, room, peer) = behind_a_valve(&acceptor, move |tls| {
+        waits.recv().ok();
+        drop(tls);
+    });
+    room.store(500, Ordering::SeqCst);
+    let start = Instant::now();
+    // TLS takes all of it at once, which would be a minute.
+    assert!(matches!(
+        server.send(vec![0; 60_000]),
+        Err(SendError::TimedOut)
+    ));
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(go);
+    peer.join().unwrap();
+}
+
+/// The end of TLS is written when there is room, and no later than the session's end.
+#[test]
+fn wss_socket_is_full_at_the_end_close_notify_waits() {
+    for opens in [true, false] {
+        let (mut server, room, peer) = behind_a_valve(&Acceptor::new(), |mut tls| {
+            tls.write_all(&masked(0x88, &[3, 232])).unwrap();
+            let mut frame = [0; 4];
+            tls.read_exact(&mut frame).unwrap();
+            assert_eq!(frame, [0x88, 2, 3, 232]);
+            tls.read(&mut [0; 1]).map_err(|error| error.kind())
+        });
+        // The reply in its record, and no more.
+        room.store(4 + 22, Ordering::SeqCst);
+        let opening = room.clone();
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            if opens {
+                opening.store(usize::MAX, Ordering::SeqCst);
+            }
+        });
+        let start = Instant::now();
+        assert_eq!(server.recv().unwrap(), None);
+        assert!(server.ended().unwrap().is_clean());
+        assert!(start.elapsed() < Duration::from_secs(3));
+        drop(server);
+        let end = peer.join().unwrap();
+        let expected = match opens {
+            true => Ok(0),
+            false => Err(io::ErrorKind::UnexpectedEof),
+        };
+        assert_eq!(end, expected);
+        later.join().unwrap();
+    }
+}
+
 /// Over a stream that gives and takes one byte at a time, and `WouldBlock` after each
 #[test]
 fn wss_over_a_trickling_stream_resumes() {
@@ -392,7 +595,7 @@ fn tls_stream_is_a_stream() {
             .enumerate()
             .all(|(n, byte)| *byte == n as u8)
     );
-    motews_std::Transport::shutdown(&mut stream).unwrap();
+    Transport::shutdown(&mut stream).unwrap();
     assert_eq!(thread.join().unwrap(), 100_000);
 }
 

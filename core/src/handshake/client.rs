@@ -161,7 +161,7 @@ impl<'a> Request<'a> {
                 writer.put(b", ");
                 writer.put(value);
             } else {
-                writer.header(name, value);
+                writer.header(name.as_bytes(), value);
             }
         });
         writer.end();

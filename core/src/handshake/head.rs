@@ -90,6 +90,11 @@ pub(super) fn element(list: &'static [u8], index: usize) -> &'static [u8] {
     split(rest, b',').0
 }
 
+/// The name of the header of this bit.
+pub(super) fn field_name(field: Set) -> &'static [u8] {
+    element(FIELDS, field.trailing_zeros() as usize)
+}
+
 /// The error of the first thing wrong: it does not depend on the order of the headers.
 pub(super) fn check(wrong: Set) -> Result<(), HandshakeError> {
     Err(match wrong.trailing_zeros() {
@@ -271,7 +276,6 @@ impl Head {
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
     /// that finds the buffer full or shows that a value has ended. After an error, `input` begins with
     /// the byte that caused it.
-    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
     fn next<J: Judge>(
         &mut self,
         buffer: &mut [u8],
@@ -281,84 +285,95 @@ impl Head {
             self.make_room(buffer, event);
         }
         // What follows the blank line stays in the input [HS19] [HC22]
-        while self.state != State::Done
+        while self.event.is_none()
+            && self.state != State::Done
             && let Some((&byte, rest)) = input.split_first()
         {
-            if J::IS_CLIENT && self.state == State::ValueLine {
-                if !is_space(byte) {
-                    self.state = State::Name;
-                    self.event = Some(HeadEvent::Header { last: true });
-                    break;
-                }
-                // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
-                // user agent reads a space in place of the line end and what is around it. [HT02]
-                self.len = self.len.wrapping_sub(self.spaces);
-                self.spaces = 0;
-                let has_begun = !self.first || self.len != self.name_len;
-                if has_begun && self.keep(buffer, b' ').is_none() {
-                    return self.full();
-                }
-                self.state = State::Fold;
-            }
-            // [HS21] [HC25]
-            if self.bytes_left == 0 {
-                return Err(match self.state {
-                    State::StartLine => HandshakeError::StartLineTooLong,
-                    _ => HandshakeError::HeadTooLong,
-                });
-            }
-            let keep = if self.cr {
-                // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
-                if byte != b'\n' {
-                    return Err(HandshakeError::ControlCharacter);
-                }
-                self.cr = false;
-                self.end_line::<J>();
-                false
-            } else if byte == b'\r' && (self.state != State::Name || self.len == 0) {
-                self.cr = true;
-                false
-            } else if self.state != State::Name {
-                if is_control(byte) {
-                    return Err(HandshakeError::ControlCharacter); // [HS23]
-                }
-                if J::IS_CLIENT && self.state == State::Fold && !is_space(byte) {
-                    self.state = State::Value;
-                }
-                // But for white space before the value, of which nothing was kept yet
-                !is_space(byte)
-                    || (self.state != State::Fold && (!self.first || self.len != self.name_len))
-            } else if is_token_byte(byte) {
-                if self.len == 0 {
-                    if self.headers_left == 0 {
-                        return Err(HandshakeError::TooManyHeaders); // [HS21] [HC25]
-                    }
-                    self.headers_left -= 1;
-                }
-                true
-            } else if byte == b':' && self.len > 0 {
-                self.name_len = self.len;
-                self.first = true;
-                self.state = State::Value;
-                false
-            } else {
-                // An empty name, white space before the colon, no colon; and for a server a folded
-                // line [HS23]
-                return Err(HandshakeError::HeaderName);
-            };
-            if keep && self.keep(buffer, byte).is_none() {
-                return self.full();
-            }
-            self.bytes_left -= 1;
-            *input = rest;
-            if self.event.is_some() {
-                break;
+            if self.push::<J>(buffer, byte)? {
+                self.bytes_left = self.bytes_left.wrapping_sub(1);
+                *input = rest;
             }
         }
         Ok(())
     }
 
+    /// Takes the next byte, and returns whether it is taken. If not, it comes again after the event
+    /// that it called for.
+    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
+    fn push<J: Judge>(&mut self, buffer: &mut [u8], byte: u8) -> Result<bool, HandshakeError> {
+        if J::IS_CLIENT && self.state == State::ValueLine {
+            if !is_space(byte) {
+                self.state = State::Name;
+                self.event = Some(HeadEvent::Header { last: true });
+                return Ok(false);
+            }
+            // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
+            // user agent reads a space in place of the line end and what is around it. [HT02]
+            self.len = self.len.wrapping_sub(self.spaces);
+            self.spaces = 0;
+            let has_begun = !self.first || self.len != self.name_len;
+            if has_begun && self.keep(buffer, b' ').is_none() {
+                return self.full();
+            }
+            self.state = State::Fold;
+        }
+        // [HS21] [HC25]
+        if self.bytes_left == 0 {
+            return Err(match self.state {
+                State::StartLine => HandshakeError::StartLineTooLong,
+                _ => HandshakeError::HeadTooLong,
+            });
+        }
+        if self.cr {
+            // Lines end with CR LF and nothing else: no room for request smuggling [HS23]
+            if byte != b'\n' {
+                return Err(HandshakeError::ControlCharacter);
+            }
+            self.cr = false;
+            self.end_line::<J>();
+            return Ok(true);
+        }
+        if byte == b'\r' && (self.state != State::Name || self.len == 0) {
+            self.cr = true;
+            return Ok(true);
+        }
+        if self.state != State::Name {
+            if is_control(byte) {
+                return Err(HandshakeError::ControlCharacter); // [HS23]
+            }
+            if J::IS_CLIENT && self.state == State::Fold && !is_space(byte) {
+                self.state = State::Value;
+            }
+            // White space before the value, of which nothing was kept yet
+            let has_begun = self.state != State::Fold && (!self.first || self.len != self.name_len);
+            if is_space(byte) && !has_begun {
+                return Ok(true);
+            }
+        } else if is_token_byte(byte) {
+            if self.len == 0 {
+                if self.headers_left == 0 {
+                    return Err(HandshakeError::TooManyHeaders); // [HS21] [HC25]
+                }
+                self.headers_left -= 1;
+            }
+        } else if byte == b':' && self.len > 0 {
+            self.name_len = self.len;
+            self.first = true;
+            self.state = State::Value;
+            return Ok(true);
+        } else {
+            // An empty name, white space before the colon, no colon; and for a server a folded
+            // line [HS23]
+            return Err(HandshakeError::HeaderName);
+        }
+        match self.keep(buffer, byte) {
+            Some(()) => Ok(true),
+            None => self.full(),
+        }
+    }
+
     /// Keeps a byte, if there is room.
+    #[inline(never)] // smaller on a Cortex-M
     fn keep(&mut self, buffer: &mut [u8], byte: u8) -> Option<()> {
         if !is_space(byte) {
             self.spaces = 0;
@@ -388,7 +403,7 @@ impl Head {
     }
 
     /// There is no room for the next byte.
-    fn full(&mut self) -> Result<(), HandshakeError> {
+    fn full(&mut self) -> Result<bool, HandshakeError> {
         match self.state {
             State::StartLine => Err(HandshakeError::StartLineTooLong),
             // The part may not be empty: there is a name that fills the buffer, or a run of white
@@ -397,7 +412,7 @@ impl Head {
                 if self.len != self.name_len.wrapping_add(self.spaces) =>
             {
                 self.event = Some(HeadEvent::Header { last: false });
-                Ok(())
+                Ok(false)
             }
             _ => Err(HandshakeError::HeaderTooLong),
         }
@@ -437,9 +452,6 @@ impl Head {
     }
 }
 
-/// What both answers to a request say that speak of an upgrade.
-pub(super) const UPGRADE_LINES: &[u8] = b"\r\nUpgrade: websocket\r\nConnection: Upgrade";
-
 /// Writes the pieces of a head one after the other, but for the first `skip` bytes, as far as there
 /// is room.
 pub(super) struct Writer<'a> {
@@ -470,16 +482,29 @@ impl<'a> Writer<'a> {
     }
 
     /// A header, from the line end before it on.
-    pub(super) fn header(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         self.put(b"\r\n");
-        self.put(name.as_bytes());
+        self.put(name);
         self.put(b": ");
         self.put(value);
     }
 
+    /// What both answers to a request say that speak of an upgrade.
+    pub(super) fn upgrade(&mut self) {
+        self.field(UPGRADE, b"websocket");
+        self.field(CONNECTION, b"Upgrade");
+    }
+
+    /// The header of this bit.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
+    pub(super) fn field(&mut self, field: Set, value: &[u8]) {
+        self.header(field_name(field), value);
+    }
+
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     pub(super) fn headers(&mut self, headers: &[(&str, &str)]) {
         for (name, value) in headers {
-            self.header(name, value.as_bytes());
+            self.header(name.as_bytes(), value.as_bytes());
         }
     }
 

@@ -1,7 +1,7 @@
 //! HTTP responses that do not accept.
 
 use super::head::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, FIELDS, Set, TRANSFER_ENCODING, UPGRADE_LINES, Writer,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, FIELDS, Set, TRANSFER_ENCODING, VERSION, Writer,
     check_headers, element, is_value,
 };
 use super::{ConfigError, HandshakeError};
@@ -121,14 +121,14 @@ impl<'a> Response<'a> {
         writer.put(self.reason);
         writer.headers(self.headers);
         if self.says_version {
-            writer.put(UPGRADE_LINES);
-            writer.put(b"\r\nSec-WebSocket-Version: 13");
+            writer.upgrade();
+            writer.field(VERSION, b"13");
         }
-        writer.put(b"\r\nConnection: close");
+        writer.field(CONNECTION, b"close");
         // RFC 9110 §6.4.1, §8.6, §9.3.2: these end with their head [HT12]
         let is_bodiless = matches!(self.status, 204 | 304);
         if !is_bodiless {
-            writer.header("Content-Length", decimal(self.body.len(), &mut digits));
+            writer.field(CONTENT_LENGTH, decimal(self.body.len(), &mut digits));
         }
         writer.end();
         if !is_bodiless && !self.is_head {

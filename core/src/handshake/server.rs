@@ -2,9 +2,9 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HEADERS, HOST, HTTP_VERSION, Head, HeadEvent,
-    Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET, TRANSFER_ENCODING,
-    UPGRADE, UPGRADE_LINES, VERSION, Writer, check_headers,
+    self, ACCEPT, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HEADERS, HOST, HTTP_VERSION, Head,
+    HeadEvent, Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET,
+    TRANSFER_ENCODING, UPGRADE, VERSION, Writer, check_headers, field_name,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -481,6 +481,7 @@ impl Upgrade {
     /// Calls `each` with the name and the value of each header of the response, for whoever writes the
     /// response by other means than [`emit_from`](Self::emit_from).
     pub fn each_header(&self, answer: &Answer<'_>, mut each: impl FnMut(&str, &[u8])) {
+        let name = |field| core::str::from_utf8(field_name(field)).unwrap_or_default();
         if self.seen & STREAM == 0 {
             each("Upgrade", b"websocket");
             each("Connection", b"Upgrade");
@@ -489,23 +490,23 @@ impl Upgrade {
         if self.seen & KEY != 0 {
             each("Sec-WebSocket-Accept", &self.accept);
         }
-        self.each_further_header(answer, each);
+        self.each_choice(answer, |field, value| each(name(field), value));
+        for (name, value) in answer.headers {
+            each(name, value.as_bytes());
+        }
     }
 
-    /// Those that differ from one response to the other.
-    fn each_further_header(&self, answer: &Answer<'_>, mut each: impl FnMut(&str, &[u8])) {
+    /// What both sides agree on.
+    fn each_choice(&self, answer: &Answer<'_>, mut each: impl FnMut(Set, &[u8])) {
         if let Some(subprotocol) = answer.subprotocol {
-            each("Sec-WebSocket-Protocol", subprotocol.as_bytes());
+            each(PROTOCOL, subprotocol.as_bytes());
         }
         #[cfg(feature = "deflate")]
         if let Some(accepted) = &self.choice.deflate {
-            each("Sec-WebSocket-Extensions", accepted.response().as_bytes());
+            each(EXTENSIONS, accepted.response().as_bytes());
         }
         if let Some(extensions) = answer.extensions {
-            each("Sec-WebSocket-Extensions", extensions.as_bytes());
-        }
-        for (name, value) in answer.headers {
-            each(name, value.as_bytes());
+            each(EXTENSIONS, extensions.as_bytes());
         }
     }
 
@@ -519,12 +520,11 @@ impl Upgrade {
     /// The client may be sent frames after it, and is then a [`Connection`](crate::Connection).
     pub fn emit_from(&self, offset: usize, out: &mut [u8], answer: &Answer<'_>) -> usize {
         let mut writer = Writer::new(offset, out);
-        // [HS13]
         writer.put(b"HTTP/1.1 101 Switching Protocols");
-        writer.put(UPGRADE_LINES);
-        writer.put(b"\r\nSec-WebSocket-Accept: ");
-        writer.put(&self.accept);
-        self.each_further_header(answer, |name, value| writer.header(name, value));
+        writer.upgrade();
+        writer.field(ACCEPT, &self.accept); // [HS13]
+        self.each_choice(answer, |field, value| writer.field(field, value));
+        writer.headers(answer.headers);
         writer.end();
         writer.written()
     }

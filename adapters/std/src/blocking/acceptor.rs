@@ -51,20 +51,5 @@ impl Acceptor {
         }
     }
 
-    /// Adds a header to the responses that accept. It is checked when it is used: no name or value
-    /// with a CR, LF or NUL is ever sent (RFC 6455 §10.7).
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let headers = &mut self.settings.handshake.headers;
-        headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// Sets the subprotocols, the best one first: the first of them that the client offers is taken
-    /// (§1.9).
-    pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.settings.handshake.subprotocols = names.into_iter().map(Into::into).collect();
-        self
-    }
-
     setters!();
 }

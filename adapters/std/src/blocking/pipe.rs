@@ -8,6 +8,9 @@ use motews::{Millis, Pace, Timeouts};
 
 use crate::transport::{Interest, Transport};
 
+/// How long a peer is waited for that says nothing after a last response.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// The stream of a handshake, and its deadline.
 pub(crate) struct Pipe<S> {
     pub(crate) stream: S,
@@ -17,8 +20,14 @@ pub(crate) struct Pipe<S> {
     timeouts: Timeouts,
     /// An end that comes earlier than that of the rules, for what is a courtesy.
     pub(crate) patience: Option<Instant>,
+    /// When draining ends, however much comes.
+    drain_by: Option<Instant>,
+    /// This side's half of the stream is to be ended.
+    ends: bool,
     pub(crate) out: Vec<u8>,
     sent: usize,
+    /// What the stream itself holds of that, in bytes.
+    held: usize,
     pub(crate) input: Vec<u8>,
 }
 
@@ -31,8 +40,11 @@ impl<S: Transport> Pipe<S> {
             pace: Pace::new(Millis(0)),
             timeouts,
             patience: None,
+            drain_by: None,
+            ends: false,
             out: Vec::new(),
             sent: 0,
+            held: 0,
             input: Vec::new(),
         }
     }
@@ -76,7 +88,10 @@ impl<S: Transport> Pipe<S> {
                 self.stream.write_now(&[IoSlice::new(rest)]).map(Some)
             };
             match written {
-                Ok(None) => return Ok(()),
+                Ok(None) => {
+                    self.report(0);
+                    return Ok(());
+                }
                 Ok(Some(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(Some(written)) => {
                     self.sent += written;
@@ -90,9 +105,12 @@ impl<S: Transport> Pipe<S> {
         }
     }
 
-    /// The transport took so many bytes.
+    /// The stream took so many bytes.
     fn report(&mut self, taken: usize) {
-        let left = self.out.len().saturating_sub(self.sent);
+        let held = self.stream.held();
+        let taken = (taken + self.held).saturating_sub(held);
+        self.held = held;
+        let left = self.out.len().saturating_sub(self.sent) + held;
         self.pace.sent(self.now(), &self.timeouts, taken, left);
     }
 
@@ -134,19 +152,47 @@ impl<S: Transport> Pipe<S> {
 
     /// Ends this side's half of the stream after a last response.
     pub(crate) fn drain(&mut self) {
-        // Whether that succeeds, the peer's end shows.
-        let _ = self.stream.shutdown();
+        self.ends = true;
         self.pace.draining(self.now(), &self.timeouts);
+        let close = self
+            .timeouts
+            .close
+            .map(u64::from)
+            .map(Duration::from_millis);
+        self.drain_by = close.and_then(|close| Instant::now().checked_add(close));
+        self.extend();
     }
 
-    /// After [`drain`](Self::drain): lets the peer read the response, before the stream is closed.
+    /// The peer is there: something has come from it, or it gets the response only now.
+    fn extend(&mut self) {
+        let later = Instant::now().checked_add(DRAIN);
+        self.patience = self.drain_by.into_iter().chain(later).min();
+    }
+
+    /// After [`drain`](Self::drain): drops what the peer still sends, since to close the stream with
+    /// unread input would destroy the response. Until its end, as long as something comes, or for a
+    /// second.
     pub(crate) fn linger(&mut self) -> io::Result<()> {
         let mut dropped = [0; 4096];
         loop {
-            self.wait(Interest::READ)?;
+            if self.ends {
+                // TLS has to write something first.
+                let ended = self.stream.shutdown();
+                self.ends = ended.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            }
+            let interest = Interest {
+                write: self.ends,
+                ..Interest::READ
+            };
+            if let Err(error) = self.wait(interest) {
+                let _ = self.stream.shutdown_now();
+                return Err(error);
+            }
             match self.stream.read_now(&mut dropped) {
                 Ok(0) => return Ok(()),
-                Ok(_) => {}
+                Ok(_) => self.extend(),
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && self.stream.can_wait() => {}
                 Err(error) => self.interrupted(error, Interest::READ)?,
             }
         }

@@ -7,11 +7,11 @@ use std::io::{self, IoSlice};
 use std::sync::MutexGuard;
 use std::time::Instant;
 
-use motews::{ControlPayload, DataKind, Ended, Event, Role, Side, State, Window};
+use motews::{ControlPayload, DataKind, Ended, Event, Role, State, Window};
 
 use super::received::Received;
 use super::shared::{FrameWriter, Goal, Inner, Shared, cost, has_input};
-use crate::error::{RecvError, SendError};
+use crate::error::{RecvError, SendError, is_abort};
 use crate::message::Message;
 use crate::transport::{Interest, Ready, Transport};
 
@@ -70,7 +70,6 @@ enum Turn {
 struct Used {
     read: usize,
     empty_reads: u32,
-    late_reads: u32,
 }
 
 pub(super) struct Reader<S> {
@@ -79,10 +78,12 @@ pub(super) struct Reader<S> {
     can_wait: Cell<Option<bool>>,
     /// What was read and is not decoded yet.
     rx: Window<Box<[u8]>>,
-    /// It has not been told to the session.
+    /// The session does not know of it.
     fresh: bool,
     /// The last read filled the window, so there is more.
     more: bool,
+    /// Reads since the end of the connection was due.
+    late_reads: u32,
     /// The message that is arriving.
     message: Vec<u8>,
     #[cfg(feature = "deflate")]
@@ -95,8 +96,6 @@ pub(super) struct Reader<S> {
     /// How much more was sent than received, in bytes of memory. Of two peers whose queues are full,
     /// one at the least is ahead by its queue.
     ahead: usize,
-    /// Who sent a Close first, if the peer has sent one.
-    closed_by: Option<Side>,
     reason: String,
     pub(super) pong: Option<(Instant, ControlPayload)>,
     /// The session is over, and this side's half of the stream has ended.
@@ -115,6 +114,7 @@ impl<S: Transport> Reader<S> {
             rx,
             fresh: false,
             more: false,
+            late_reads: 0,
             message: Vec::new(),
             #[cfg(feature = "deflate")]
             inflate: None,
@@ -122,7 +122,6 @@ impl<S: Transport> Reader<S> {
             queued: 0,
             max_inbound,
             ahead: 0,
-            closed_by: None,
             reason: String::new(),
             pong: None,
             over: false,
@@ -143,7 +142,7 @@ impl<S: Transport> Reader<S> {
         self.can_wait.set(None);
     }
 
-    /// Whether there is something to read, as far as can be told without reading.
+    /// Whether there is something to read, as far as that shows without reading.
     fn has_input(&self) -> bool {
         self.more || !self.rx.is_empty() || self.can_wait() && has_input(&self.stream)
     }
@@ -274,7 +273,6 @@ impl<S: Transport> Reader<S> {
             inner.session.received(shared.clock.now());
         }
         while found.is_none() && !self.rx.is_empty() {
-            let was_open = inner.session.connection().state() == State::Open;
             let Ok(step) = inner.session.step(self.rx.unread()) else {
                 self.rx.take(usize::MAX);
                 break;
@@ -290,7 +288,7 @@ impl<S: Transport> Reader<S> {
                         let kind = chunk.kind;
                         match inflate.append(chunk, &mut self.message) {
                             Ok(ended) => found = ended.then_some(kind),
-                            // The next step tells it.
+                            // The next step fails.
                             Err(violation) => inner.session.fail(violation),
                         }
                         continue;
@@ -300,7 +298,6 @@ impl<S: Transport> Reader<S> {
                     found = chunk.last.then_some(chunk.kind);
                 }
                 Some(Event::Close(frame)) => {
-                    self.closed_by = Some(if was_open { Side::Remote } else { Side::Local });
                     self.reason = frame.map_or(String::new(), |frame| frame.reason().to_owned());
                     shared.notify(&mut inner);
                 }
@@ -337,28 +334,33 @@ impl<S: Transport> Reader<S> {
         let can_wait = self.can_wait();
         let mut inner = shared.lock();
         shared.wake_up(&mut inner);
-        // Where the caller looked away until the end was due, the peer's Close may lie there.
-        let is_late = used.late_reads < LATE_READS_MAX
-            && used.empty_reads == 0
-            && shared.is_end_due(&inner)
-            && self.has_input();
-        let (reads, blocked) = if is_late {
-            used.late_reads += 1;
+        // If the caller looked away until the end was due, the peer's Close may lie there.
+        let is_end_due = shared.is_end_due(&inner);
+        self.late_reads = if is_end_due { self.late_reads + 1 } else { 0 };
+        let may_be_late = self.late_reads <= LATE_READS_MAX && used.empty_reads == 0;
+        let is_late = is_end_due && may_be_late && can_wait && self.has_input();
+        let reads = if is_late {
             shared.write(&mut inner, self);
-            (true, false)
+            true
         } else {
-            let wants = shared.keep_time(&mut inner, self);
+            // Whether something has come shows only by reading, if the stream cannot be waited for.
+            let now = match can_wait || is_end_due && !may_be_late {
+                true => shared.clock.now(),
+                false => shared.before_the_end(&inner),
+            };
+            let wants = shared.keep_time_at(now, &mut inner, self);
             // What is not of interest is read as well, and dropped [CL08].
-            (wants.read || wants.drain, inner.wants_room())
+            wants.read || wants.drain
         };
         if self.end(&mut inner) {
             return Ok(Turn::Over);
         }
+        let blocked = !is_late && inner.wants_room();
         // Where writing has failed, only what is there already is read.
         let waits = can_wait && !is_late && !self.more && !inner.lost && until != Until::Now;
         if waits {
             let limit = until.left();
-            let due = shared.clock.left(&inner.session);
+            let due = shared.clock.left(&inner);
             let interest = Interest {
                 read: reads,
                 write: blocked,
@@ -382,15 +384,26 @@ impl<S: Transport> Reader<S> {
         } else if can_wait {
             return Ok(Turn::Nothing);
         } else {
-            return Err(io::ErrorKind::WouldBlock.into());
+            drop(inner);
         }
-        let turn = self.read_once(shared);
+        let turn = match reads {
+            true => self.read_once(shared),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
         match turn {
             Ok(Turn::Read(len)) => used.read += len,
             Ok(Turn::Empty) => used.empty_reads += 1,
             Err(_) if can_wait && until == Until::Now => return Ok(Turn::Nothing),
             Err(_) if can_wait => return Ok(Turn::Changed),
-            _ => {}
+            // Nothing has come, so the peer was silent.
+            Err(_) => {
+                let mut inner = shared.lock();
+                shared.keep_time(&mut inner, self);
+                if self.end(&mut inner) {
+                    return Ok(Turn::Over);
+                }
+            }
+            Ok(_) => {}
         }
         turn
     }
@@ -419,7 +432,13 @@ impl<S: Transport> Reader<S> {
         }
         // RFC 6455 §7.1.1: the server first, and the client when the server has [CL06] [CL07]
         if core::mem::take(&mut inner.shutdown) {
-            let _ = self.stream.shutdown();
+            let ended = match self.over {
+                true => self.stream.shutdown_now(),
+                false => self.stream.shutdown(),
+            };
+            // The stream has to write something before, which has time until the session is over.
+            let waits = ended.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            inner.shutdown = waits && !self.over;
         }
         self.over
     }
@@ -459,7 +478,10 @@ impl<S: Transport> Reader<S> {
             }
             Err(error) => {
                 let mut inner = shared.lock();
-                inner.lose_both(Some(error));
+                match is_abort(&error) {
+                    true => inner.abort(&shared.clock),
+                    false => inner.lose_both(Some(error)),
+                }
                 shared.notify(&mut inner);
                 Ok(Turn::Changed)
             }
@@ -476,6 +498,7 @@ impl<S: Transport> Reader<S> {
             Some(Ended::Violation(violation)) => Err(RecvError::Protocol(violation)),
             Some(Ended::TimedOut(deadline)) => Err(RecvError::TimedOut(deadline)),
             Some(Ended::NoEntropy) => Err(RecvError::Entropy),
+            Some(Ended::Aborted) => Err(RecvError::Aborted),
             Some(Ended::Lost) => Err(RecvError::Io(match &inner.error {
                 Some(error) => error.to_io(),
                 None => io::ErrorKind::BrokenPipe.into(),
@@ -484,19 +507,13 @@ impl<S: Transport> Reader<S> {
         }
     }
 
-    /// How the connection ended; if that is not certain and nothing more is received, how it stands.
-    fn ended<R: Role>(&self, inner: &Inner<R>) -> Option<Ended> {
-        let connection = inner.session.connection();
-        inner.session.ended().or_else(|| {
-            if let Some(violation) = connection.violation() {
-                return Some(Ended::Violation(violation));
-            }
-            Some(Ended::Closed {
-                code: connection.close_code(),
-                by: self.closed_by?,
-                clean: false,
-            })
-        })
+    /// How the connection ended, as soon as that is certain: what the peer broke stays the cause.
+    pub(super) fn ended<R: Role>(&self, inner: &Inner<R>) -> Option<Ended> {
+        let violation = inner.session.connection().violation();
+        // What was accepted before the masking keys failed leaves first.
+        let ended = inner.session.ended();
+        let ended = ended.filter(|ended| *ended != Ended::NoEntropy || inner.over);
+        ended.or(violation.map(Ended::Violation))
     }
 
     pub(super) fn close_reason(&self) -> &str {
@@ -526,6 +543,10 @@ impl<S: Transport, R: Role> FrameWriter<R> for Reader<S> {
 
     fn flush_now(&mut self) -> io::Result<()> {
         self.stream.flush_now()
+    }
+
+    fn held(&self) -> usize {
+        self.stream.held()
     }
 
     fn has_input(&self) -> bool {
@@ -558,7 +579,7 @@ impl<S: Transport, R: Role> FrameWriter<R> for Reader<S> {
         };
         let timeout = match has_unread && gives_up {
             true => Some(Duration::ZERO),
-            false => shared.clock.left(&inner.session),
+            false => shared.clock.left(&inner),
         };
         drop(inner);
         let ready = self.wait_stream(shared, interest, timeout);

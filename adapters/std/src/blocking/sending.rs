@@ -171,12 +171,13 @@ impl<R: Role> Shared<R> {
     /// waited for, and has not taken everything.
     pub(super) fn flush_all<P: FrameWriter<R>>(&self, writer: &mut P) -> Result<(), SendError> {
         let mut inner = self.lock();
-        inner.transmit()?;
+        let owed = inner.transmit();
         if writer.can_wait() {
-            return self.flush(inner, writer, true);
+            self.flush(inner, writer, true)?;
+            return Ok(owed?);
         }
         match inner.flush(writer, &self.clock) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(owed?),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(would_block()),
             Err(error) => Err(self.lose_for(&mut inner, error)),
         }
@@ -273,7 +274,8 @@ impl<R: Role> Shared<R> {
         match written {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
-                self.lock().advance_frame(&self.clock, written);
+                let held = writer.held();
+                self.lock().advance_frame(&self.clock, written, held);
                 Ok(written)
             }
             Err(error) => Err(error),
@@ -288,7 +290,7 @@ impl<R: Role> Shared<R> {
             match flushed {
                 Ok(()) => {
                     inner.held = false;
-                    inner.advance_frame(&self.clock, 0);
+                    inner.advance_frame(&self.clock, 0, writer.held());
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => inner.held = true,
@@ -305,7 +307,8 @@ impl<R: Role> Shared<R> {
     /// Waits for room for the frame that is open.
     fn wait_in_frame<P: FrameWriter<R>>(&self, writer: &mut P) -> Result<(), SendError> {
         // The session learns that something waits.
-        self.lock().advance_frame(&self.clock, 0);
+        let held = writer.held();
+        self.lock().advance_frame(&self.clock, 0, held);
         writer.wait(self, Goal::Room)?;
         let inner = self.lock();
         match inner.lost {
@@ -345,8 +348,9 @@ impl<R: Role> Shared<R> {
         let mut inner = self.lock();
         inner.session.close(code, reason)?;
         self.changed.notify_all();
-        inner.transmit()?;
-        self.flush(inner, writer, false)
+        let owed = inner.transmit();
+        self.flush(inner, writer, false)?;
+        Ok(owed?)
     }
 
     /// A streamed message will not be finished: without its end the peer must not take what it has

@@ -43,6 +43,25 @@ impl Settings {
 /// The setters that both have, for an `impl` of a type with a field `settings`.
 macro_rules! setters {
     () => {
+        /// Adds a header to the request, or to the responses that accept. It is checked when it is
+        /// used: no name or value with a CR, LF or NUL is ever sent (RFC 6455 §10.7).
+        ///
+        /// A client's `Host` takes the place of the URL's own, for a server that is reached by another
+        /// name; TLS still checks the URL's.
+        // [HC07] [HC24]
+        pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+            let headers = &mut self.settings.handshake.headers;
+            headers.push((name.into(), value.into()));
+            self
+        }
+
+        /// Sets the subprotocols, the best one first (§1.9). A client offers them; a server takes the
+        /// first of them that the client offers.
+        pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+            self.settings.handshake.subprotocols = names.into_iter().map(Into::into).collect();
+            self
+        }
+
         /// Sets how long to wait for what. They hold for streams that can be waited for (see
         /// [`Transport`](crate::Transport)).
         pub const fn timeouts(mut self, timeouts: motews::Timeouts) -> Self {

@@ -5,7 +5,7 @@
 //! is written from its sender's own slice: that keeps all others from writing, and
 //! what the protocol owes the peer waits in the session's slots.
 //!
-//! Nobody has a clock of its own: whoever writes tells the session, and whoever waits waits until the
+//! Nobody has a clock of its own: whoever writes reports that to the session, and whoever waits waits until the
 //! session's next deadline, which it sees to.
 
 use core::time::Duration;
@@ -42,7 +42,9 @@ pub(super) trait FrameWriter<R> {
     fn can_wait(&self) -> bool;
     fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     fn flush_now(&mut self) -> io::Result<()>;
-    /// Whether there is something to read, as far as can be told without reading.
+    /// How many bytes of what it took the stream itself holds.
+    fn held(&self) -> usize;
+    /// Whether there is something to read, as far as that shows without reading.
     fn has_input(&self) -> bool;
     /// Whether it is the owner's, who reads while it waits.
     fn reads(&self) -> bool;
@@ -67,6 +69,10 @@ impl<S: Share, R: Role> FrameWriter<R> for Handle<'_, S> {
         self.0.flush_shared()
     }
 
+    fn held(&self) -> usize {
+        self.0.held()
+    }
+
     fn has_input(&self) -> bool {
         self.0.can_wait() && has_input(self.0)
     }
@@ -77,7 +83,7 @@ impl<S: Share, R: Role> FrameWriter<R> for Handle<'_, S> {
 
     fn wait(&mut self, shared: &Shared<R>, goal: Goal) -> Result<(), SendError> {
         let mut inner = shared.lock();
-        let due = shared.clock.left(&inner.session);
+        let due = shared.clock.left(&inner);
         match goal {
             Goal::Room => {
                 drop(inner);
@@ -136,9 +142,9 @@ impl Clock {
         Millis(self.epoch.elapsed().as_millis() as u32)
     }
 
-    /// How long it is until the session's next deadline.
-    pub(super) fn left<R: Role>(&self, session: &Session<R>) -> Option<Duration> {
-        let at = session.poll_at(&self.timeouts)?;
+    /// How long it is until the next deadline.
+    pub(super) fn left<R: Role>(&self, inner: &Inner<R>) -> Option<Duration> {
+        let at = inner.session.poll_at(&self.timeouts).or(inner.leaves_by)?;
         Some(Duration::from_millis(at.since(self.now()).into()))
     }
 }
@@ -166,6 +172,8 @@ pub(super) struct Inner<R> {
     pub(super) frame: Option<OpenFrame>,
     /// The stream itself holds some of what it took.
     pub(super) held: bool,
+    /// How much that is, in bytes, as far as it says so.
+    hidden: usize,
     pub(super) message_open: bool,
     /// Writing has failed for good.
     pub(super) lost: bool,
@@ -175,6 +183,8 @@ pub(super) struct Inner<R> {
     pub(super) shutdown: bool,
     /// The session is over.
     pub(super) over: bool,
+    /// When it is over though something waits that was accepted before the masking keys failed.
+    leaves_by: Option<Millis>,
     /// What senders have sent since the owner looked, in bytes of memory.
     pub(super) sent_by_others: usize,
     /// What the owner waits for, if it waits.
@@ -231,11 +241,13 @@ impl<R: Role> Shared<R> {
                 left: 0,
                 frame: None,
                 held: false,
+                hidden: 0,
                 message_open: false,
                 lost: false,
                 error: None,
                 shutdown: false,
                 over: false,
+                leaves_by: None,
                 sent_by_others: 0,
                 sleep: None,
                 woken: false,
@@ -354,10 +366,18 @@ impl<R: Role> Shared<R> {
         inner: &mut Inner<R>,
         writer: &mut P,
     ) -> Wants {
+        self.keep_time_at(self.clock.now(), inner, writer)
+    }
+
+    /// The same as if it were `now`.
+    pub(super) fn keep_time_at<P: FrameWriter<R>>(
+        &self,
+        now: Millis,
+        inner: &mut Inner<R>,
+        writer: &mut P,
+    ) -> Wants {
         let was_over = inner.over;
         self.write(inner, writer);
-        // One look at the clock: what is due for `poll` was looked for here.
-        let now = self.clock.now();
         let due = inner.session.poll_at(&self.clock.timeouts);
         let unread = due.is_some_and(|at| now.has_reached(at)) && writer.has_input();
         let mut wants = inner.poll(&self.clock, now, unread);
@@ -380,9 +400,27 @@ impl<R: Role> Shared<R> {
         })
     }
 
+    /// Now, but before the time at which the peer's silence ends the connection, or the time for its
+    /// end is over. A ping that is owed before that is not late.
+    pub(super) fn before_the_end(&self, inner: &Inner<R>) -> Millis {
+        let now = self.clock.now();
+        let is_open = inner.session.connection().state() == State::Open;
+        match inner.session.deadline(&self.clock.timeouts) {
+            Some((at, deadline)) if now.has_reached(at) => match deadline {
+                Deadline::Keepalive if is_open => at,
+                Deadline::Pong | Deadline::Idle if is_open => Millis(at.0.wrapping_sub(1)),
+                Deadline::Close | Deadline::Drain => Millis(at.0.wrapping_sub(1)),
+                _ => now,
+            },
+            _ => now,
+        }
+    }
+
     /// Writes what is owed and what waits, without waiting. What fails shows where it is waited for.
     pub(super) fn write<P: FrameWriter<R>>(&self, inner: &mut Inner<R>, writer: &mut P) {
-        if inner.transmit().is_err() || inner.lost {
+        // Without a masking key, what was accepted before still leaves.
+        let _ = inner.transmit();
+        if inner.lost {
             return;
         }
         match inner.flush(writer, &self.clock) {
@@ -404,11 +442,11 @@ impl<R: Role> Shared<R> {
             return inner.refusal();
         }
         let lost = Lost::new(error);
-        let told = SendError::from_io(lost.to_io());
+        let error = SendError::from_io(lost.to_io());
         inner.error.get_or_insert(lost);
         inner.lose();
         self.notify(inner);
-        told
+        error
     }
 }
 
@@ -443,12 +481,13 @@ impl<R: Role> Inner<R> {
 
     /// Whether something waits for room that nobody else writes.
     pub(super) fn wants_room(&self) -> bool {
-        !self.lost && !self.frame_open() && (self.waiting() > 0 || self.held)
+        !self.lost && !self.frame_open() && (self.waiting() > 0 || self.held || self.shutdown)
     }
 
     pub(super) fn check_open(&self) -> Result<(), SendError> {
         // RFC 6455 §6.1: no data unless the connection is open [MS08]
-        if self.lost || self.session.connection().state() != State::Open {
+        let is_open = self.session.connection().state() == State::Open;
+        if self.lost || !is_open || self.session.ended().is_some() {
             return Err(self.refusal());
         }
         Ok(())
@@ -498,7 +537,7 @@ impl<R: Role> Inner<R> {
         let flushed = self.write_out(writer);
         self.held = self.waiting() == 0 && flushed.is_err();
         if waits || self.held {
-            self.report(clock, (self.left - before) as usize);
+            self.report(clock, (self.left - before) as usize, writer.held());
         }
         flushed
     }
@@ -525,17 +564,19 @@ impl<R: Role> Inner<R> {
         writer.flush_now()
     }
 
-    /// The stream took this much of the frame that is open.
-    pub(super) fn advance_frame(&mut self, clock: &Clock, written: usize) {
+    /// The stream took this much of the frame that is open, and holds so much.
+    pub(super) fn advance_frame(&mut self, clock: &Clock, written: usize, held: usize) {
         if let Some(frame) = &mut self.frame {
             frame.rest = frame.rest.saturating_sub(written);
         }
-        self.report(clock, written);
+        self.report(clock, written, held);
     }
 
-    /// Tells the session what the stream took.
-    fn report(&mut self, clock: &Clock, taken: usize) {
-        let left = self.buffered_amount() + usize::from(self.held);
+    /// Records in the session what the stream took, without what it holds itself.
+    fn report(&mut self, clock: &Clock, taken: usize, held: usize) {
+        let taken = (taken + self.hidden).saturating_sub(held);
+        self.hidden = held;
+        let left = self.buffered_amount() + held.max(usize::from(self.held));
         self.session.sent(clock.now(), &clock.timeouts, taken, left);
     }
 
@@ -543,11 +584,23 @@ impl<R: Role> Inner<R> {
     fn poll(&mut self, clock: &Clock, now: Millis, unread: bool) -> Wants {
         let wants = self.session.poll(now, &clock.timeouts, unread);
         self.shutdown |= wants.shutdown;
-        if wants.drop && !self.over {
+        if wants.drop && !self.over && !self.leaves(clock, now) {
             self.over = true;
             self.lose();
         }
         wants
+    }
+
+    /// Returns true while there is time for what was accepted before the masking keys failed: it can
+    /// still leave, as nothing else can.
+    fn leaves(&mut self, clock: &Clock, now: Millis) -> bool {
+        let waits = self.buffered_amount() > 0 || self.held;
+        if !waits || self.lost || self.session.ended() != Some(Ended::NoEntropy) {
+            return false;
+        }
+        let write = clock.timeouts.write.unwrap_or(i32::MAX as u32);
+        let by = *self.leaves_by.get_or_insert(now.after(write));
+        !now.has_reached(by)
     }
 
     /// Gives the room at the start back before more is appended behind.

@@ -277,7 +277,8 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
 
     fn send_data(&mut self, message: motews::Message<'_>, mode: SendMode) -> Result<(), SendError> {
         let (kind, bytes) = (message.kind(), message.as_bytes());
-        self.own(|shared, own| shared.send(own, kind, bytes, true, mode))?;
+        self.shared
+            .send(&mut self.reader, kind, bytes, true, mode)?;
         self.reader.note_sent(bytes.len());
         Ok(())
     }
@@ -310,16 +311,14 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
             insist: fin,
             ..SendMode::default()
         };
-        self.own(|shared, own| shared.send(own, kind, payload, fin, mode))?;
+        self.shared
+            .send(&mut self.reader, kind, payload, fin, mode)?;
         self.reader.note_sent(payload.len());
         Ok(())
     }
 
     pub(super) fn abandon_message(&mut self) {
-        let _ = self.own(|shared, own| {
-            shared.abandon_message(own);
-            Ok(())
-        });
+        self.shared.abandon_message(&mut self.reader);
     }
 
     /// Sends a ping with at most 125 bytes of payload (§5.5.2). The pong is received along with
@@ -329,7 +328,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Invalid`] for a longer payload.
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.own(|shared, own| shared.ping(own, payload))
+        self.shared.ping(&mut self.reader, payload)
     }
 
     /// Writes what was held back, and what earlier sends have left, and waits until the operating
@@ -339,14 +338,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// As [`send`](Self::send). After [`SendError::InboundFull`], receive and flush again.
     pub fn flush(&mut self) -> Result<(), SendError> {
         self.cork = false;
-        self.own(|shared, own| shared.flush_all(own))
-    }
-
-    fn own<T>(
-        &mut self,
-        f: impl FnOnce(&Shared<R>, &mut Reader<S>) -> Result<T, SendError>,
-    ) -> Result<T, SendError> {
-        f(&self.shared, &mut self.reader)
+        self.shared.flush_all(&mut self.reader)
     }
 
     // ---- close ----
@@ -359,7 +351,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// [`SendError::Closed`] if it has begun already, [`SendError::Invalid`] for a code that may
     /// not be sent or a reason above 123 bytes, [`SendError::Io`].
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.own(|shared, own| shared.close(own, code, reason))
+        self.shared.close(&mut self.reader, code, reason)
     }
 
     /// Waits for the end, and returns how the connection ended: drops what the peer still sends until
@@ -387,7 +379,7 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// Returns how the connection ended, as soon as that is certain; `None` before.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        self.shared.lock().session.ended()
+        self.reader.ended(&self.shared.lock())
     }
 
     /// Returns the reason in the peer's Close, for people who look for a fault; empty if there is

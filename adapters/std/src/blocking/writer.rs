@@ -118,25 +118,6 @@ pub struct BinaryWriter<'a, S: Transport = NetStream, R: Role = Client<OsEntropy
     Fragments<'a, S, R>,
 );
 
-impl<S: Transport, R: Role> BinaryWriter<'_, S, R> {
-    /// Receives a message while this one is being sent: see
-    /// [`WebSocket::try_recv`](crate::WebSocket::try_recv).
-    ///
-    /// # Errors
-    /// As [`WebSocket::recv`](crate::WebSocket::recv).
-    pub fn try_recv(&mut self) -> Result<Received, RecvError> {
-        self.0.socket.try_recv()
-    }
-
-    /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
-    ///
-    /// # Errors
-    /// As [`WebSocket::send`].
-    pub fn finish(self) -> Result<(), SendError> {
-        self.0.finish()
-    }
-}
-
 impl<S: Transport, R: Role> io::Write for BinaryWriter<'_, S, R> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.write(buf)?;
@@ -146,12 +127,6 @@ impl<S: Transport, R: Role> io::Write for BinaryWriter<'_, S, R> {
     /// Sends what has come together so far as a fragment.
     fn flush(&mut self) -> io::Result<()> {
         Ok(self.0.flush()?)
-    }
-}
-
-impl<S: Transport, R: Role> fmt::Debug for BinaryWriter<'_, S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BinaryWriter")
     }
 }
 
@@ -189,23 +164,6 @@ impl<S: Transport, R: Role> TextWriter<'_, S, R> {
     pub fn flush(&mut self) -> Result<(), SendError> {
         self.0.flush()
     }
-
-    /// Receives a message while this one is being sent: see
-    /// [`WebSocket::try_recv`](crate::WebSocket::try_recv).
-    ///
-    /// # Errors
-    /// As [`WebSocket::recv`](crate::WebSocket::recv).
-    pub fn try_recv(&mut self) -> Result<Received, RecvError> {
-        self.0.socket.try_recv()
-    }
-
-    /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
-    ///
-    /// # Errors
-    /// As [`WebSocket::send`].
-    pub fn finish(self) -> Result<(), SendError> {
-        self.0.finish()
-    }
 }
 
 /// The error hides its reason; that of [`TextWriter::write`] does not.
@@ -215,8 +173,34 @@ impl<S: Transport, R: Role> fmt::Write for TextWriter<'_, S, R> {
     }
 }
 
-impl<S: Transport, R: Role> fmt::Debug for TextWriter<'_, S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TextWriter")
-    }
+/// What both have.
+macro_rules! writer {
+    ($writer:ident) => {
+        impl<S: Transport, R: Role> $writer<'_, S, R> {
+            /// Receives a message while this one is being sent: see
+            /// [`WebSocket::try_recv`](crate::WebSocket::try_recv).
+            ///
+            /// # Errors
+            /// As [`WebSocket::recv`](crate::WebSocket::recv).
+            pub fn try_recv(&mut self) -> Result<Received, RecvError> {
+                self.0.socket.try_recv()
+            }
+
+            /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
+            ///
+            /// # Errors
+            /// As [`WebSocket::send`].
+            pub fn finish(self) -> Result<(), SendError> {
+                self.0.finish()
+            }
+        }
+
+        impl<S: Transport, R: Role> fmt::Debug for $writer<'_, S, R> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($writer))
+            }
+        }
+    };
 }
+writer!(BinaryWriter);
+writer!(TextWriter);

@@ -12,11 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 ///
 /// It is given to [`Connector::aborter`](crate::Connector::aborter) first. A connect that is under way
 /// returns [`ConnectError::Aborted`](crate::ConnectError::Aborted), and so does every later one. A
-/// connection that is open ends as if the peer had gone: receiving and sending return an error. To
-/// leave politely, [close](crate::WebSocket::close) the WebSocket instead.
+/// connection that is open ends without a closing handshake: receiving returns
+/// [`RecvError::Aborted`](crate::RecvError::Aborted), sending [`SendError::Closed`](crate::SendError::Closed),
+/// and it ended as [`Ended::Aborted`](crate::Ended::Aborted). To leave politely,
+/// [close](crate::WebSocket::close) the WebSocket instead.
 ///
-/// Only the operating system's resolver cannot be interrupted: a connect that is looking up a name
-/// returns when it has found one.
+/// **The operating system's resolver cannot be interrupted.** A connect that is looking up a name
+/// returns at once all the same, and leaves a thread behind that ends when the resolver has. Outside
+/// of Unix it returns only then.
 ///
 /// ```
 /// use motews_std::{Aborter, Connector, ConnectError};
@@ -129,6 +132,12 @@ fn lock(sockets: &Mutex<Sockets>) -> MutexGuard<'_, Sockets> {
 pub(crate) struct Registered {
     aborter: Aborter,
     id: u64,
+}
+
+impl Registered {
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborter.is_aborted()
+    }
 }
 
 impl Drop for Registered {

@@ -21,17 +21,9 @@ pub(super) enum ProxyChoice {
 /// | setting | default |
 /// |---|---|
 /// | [`connect_timeout`](Self::connect_timeout) | 10 s |
-/// | [`timeouts`](Self::timeouts): opening handshake | 10 s |
-/// | idle | none |
-/// | silence until a ping, then until its pong | 30 s, 10 s |
-/// | closing handshake | 5 s |
-/// | a peer that does not read, beyond the time that the bytes it took have bought it | 30 s |
-/// | [`limits`](Self::limits): message, head, headers | 64 MiB, 64 KiB, 128 |
-/// | [`max_backlog`](Self::max_backlog) | 64 KiB |
-/// | [`max_inbound`](Self::max_inbound) | 1 MiB |
-/// | [`read_buffer`](Self::read_buffer) | 64 KiB |
 /// | [`proxy`](Self::proxy), [`proxy_from_env`](Self::proxy_from_env) | none |
 /// | [`redirects`](Self::redirects) | none is followed |
+/// | all others | as those of an [`Acceptor`](crate::Acceptor) |
 ///
 /// ```no_run
 /// use motews_std::{Connector, DEFAULT_LIMITS, Limits};
@@ -78,27 +70,9 @@ impl Connector {
         }
     }
 
-    /// Adds a header to the request. It is checked when it is used: no name or value with a CR, LF
-    /// or NUL is ever sent (RFC 6455 §10.7).
-    ///
-    /// A `Host` takes the place of the URL's own, for a server that is reached by another name; TLS
-    /// still checks the URL's.
-    // [HC07] [HC24]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let headers = &mut self.settings.handshake.headers;
-        headers.push((name.into(), value.into()));
-        self
-    }
-
     /// The `Origin` header of a client that runs what a site gave it (§10.2).
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
-        self
-    }
-
-    /// The subprotocols, the best one first (§1.9). The server takes one of them or none.
-    pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.settings.handshake.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 

@@ -13,18 +13,61 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::abort::Aborter;
 
 /// The addresses of a host. The operating system's resolver takes its time.
-pub(super) fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(
+    host: &Host,
+    port: u16,
+    aborter: Option<&Aborter>,
+) -> io::Result<Vec<SocketAddr>> {
     Ok(match host {
         Host::V4(address) => vec![SocketAddr::from((*address, port))],
         Host::V6(address, None) => vec![SocketAddr::from((*address, port))],
         host => {
             let name = host.to_string();
-            let found = (name.as_str(), port).to_socket_addrs();
-            // Which name it was, since a proxy has one, too.
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-            found.map_err(named)?.collect()
+            let look_up = move || match (name.as_str(), port).to_socket_addrs() {
+                Ok(found) => Ok(found.collect()),
+                // Which name it was, since a proxy has one, too.
+                Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+            };
+            match aborter {
+                Some(aborter) => interruptible(aborter, look_up)?,
+                None => look_up()?,
+            }
         }
     })
+}
+
+/// What `f` returns, unless that is aborted: then its thread is left behind.
+#[cfg(unix)]
+fn interruptible<T: Send + 'static>(
+    aborter: &Aborter,
+    f: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let (waits, done) = io::pipe()?;
+    let (sender, result) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("motews-resolve".to_owned());
+    thread.spawn(move || {
+        // Nobody may want it any more.
+        let _ = sender.send(f());
+        drop(done);
+    })?;
+    let fds = &mut [
+        PollFd::new(&waits, PollFlags::IN),
+        PollFd::new(aborter.wake(), PollFlags::IN),
+    ];
+    loop {
+        match poll(fds, None) {
+            Ok(_) if aborter.is_aborted() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(_) => return result.recv().map_err(io::Error::other)?,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn interruptible<T>(_aborter: &Aborter, f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    f()
 }
 
 /// Connects to one of the addresses by the rules of [`DialPlan`], without a thread.
@@ -49,7 +92,10 @@ pub(super) fn dial(
             Dial::Wait { until: next } => {
                 let left = until.map(|until| until.saturating_duration_since(now));
                 if left.is_some_and(|left| left.is_zero()) {
-                    return Err(io::ErrorKind::TimedOut.into());
+                    for (attempt, _) in pending {
+                        plan.failed(attempt, io::ErrorKind::TimedOut.into());
+                    }
+                    return Err(DialError::from_plan(plan, Some(io::ErrorKind::TimedOut)));
                 }
                 let next = next.map(|next| (start + next).saturating_duration_since(now));
                 let timeout = left.into_iter().chain(next).min();
@@ -62,7 +108,7 @@ pub(super) fn dial(
                 socket.set_nonblocking(false)?;
                 return Ok(socket.into());
             }
-            Dial::Failed => return Err(DialError::from_plan(plan)),
+            Dial::Failed => return Err(DialError::from_plan(plan, None)),
         }
         pending.retain(|(attempt, socket)| match outcome(socket) {
             None => true,
@@ -144,8 +190,9 @@ fn wait(
     Ok(())
 }
 
-/// Why no address of a host could be connected to: what is inside of
-/// [`ConnectError::Io`](crate::ConnectError::Io) then. The text and the kind of the error are those
+/// Why no address of a host could be connected to: inside of
+/// [`ConnectError::Io`](crate::ConnectError::Io), or in
+/// [`ConnectError::TimedOut`](crate::ConnectError::TimedOut). The text and the kind of the error are those
 /// of the last one that came.
 ///
 /// ```
@@ -172,10 +219,11 @@ pub struct DialError {
 }
 
 impl DialError {
-    fn from_plan(plan: DialPlan<io::Error>) -> io::Error {
+    /// That of a plan that has failed: as `kind`, or that of the last error.
+    fn from_plan(plan: DialPlan<io::Error>, kind: Option<io::ErrorKind>) -> io::Error {
         let errors = plan.into_errors();
         let last = errors.last().map(|(_, error)| error.kind());
-        match last {
+        match kind.or(last) {
             None => io::Error::new(io::ErrorKind::NotFound, "the host has no address"),
             Some(kind) => io::Error::new(kind, Self { errors }),
         }
@@ -310,6 +358,53 @@ mod tests {
         let error = dial(vec![silent.address], soon(deadline), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= deadline);
+    }
+
+    /// Which addresses failed and why is not hidden by the time that ran out.
+    #[test]
+    fn deadline_after_a_refusal_names_each_address() {
+        let silent = silent("127.0.0.1:0");
+        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let unused = unused.unwrap();
+        let deadline = Duration::from_millis(400);
+        let error = dial(vec![unused, silent.address], soon(deadline), None).unwrap_err();
+        let crate::ConnectError::TimedOut(Some(failed)) = crate::ConnectError::from_io(error)
+        else {
+            panic!("it has the addresses");
+        };
+        let errors = failed.errors().iter();
+        let errors: Vec<_> = errors.map(|(at, error)| (*at, error.kind())).collect();
+        assert_eq!(
+            errors,
+            [
+                (unused, io::ErrorKind::ConnectionRefused),
+                (silent.address, io::ErrorKind::TimedOut)
+            ]
+        );
+    }
+
+    #[test]
+    fn look_up_that_never_ends_is_aborted_at_once() {
+        let aborter = Aborter::new().unwrap();
+        let (ends, never) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = std::sync::mpsc::channel();
+        let looking = thread::spawn({
+            let aborter = aborter.clone();
+            move || {
+                let look_up = move || {
+                    begins.send(()).unwrap();
+                    never.recv().map_err(io::Error::other)
+                };
+                interruptible(&aborter, look_up).map_err(|error| error.kind())
+            }
+        });
+        begun.recv().unwrap();
+        aborter.abort();
+        let aborted = Err(io::ErrorKind::ConnectionAborted);
+        assert_eq!(looking.join().unwrap(), aborted);
+        drop(ends);
+        let found = interruptible(&Aborter::new().unwrap(), || Ok(5));
+        assert_eq!(found.unwrap(), 5);
     }
 
     #[test]

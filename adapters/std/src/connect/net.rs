@@ -54,6 +54,22 @@ impl NetStream {
         }
     }
 
+    /// What a read came to: its error is another one if the stream was ended by an aborter.
+    fn read_result(&self, read: io::Result<usize>) -> io::Result<usize> {
+        let is_over = match &read {
+            Ok(len) => *len == 0,
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ),
+        };
+        let registered = self.registered.as_ref();
+        match is_over && registered.is_some_and(|registered| registered.is_aborted()) {
+            true => Err(crate::error::abort()),
+            false => read,
+        }
+    }
+
     /// Returns true if the connection is encrypted: `wss://`.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
@@ -74,7 +90,8 @@ macro_rules! each {
 
 impl Read for NetStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(&mut self.stream, stream => stream.read(buf))
+        let read = each!(&mut self.stream, stream => stream.read(buf));
+        self.read_result(read)
     }
 }
 
@@ -102,7 +119,8 @@ impl Transport for NetStream {
     }
 
     fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(&mut self.stream, stream => stream.read_now(buf))
+        let read = each!(&mut self.stream, stream => stream.read_now(buf));
+        self.read_result(read)
     }
 
     fn write_now(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -113,12 +131,20 @@ impl Transport for NetStream {
         each!(&mut self.stream, stream => stream.flush_now())
     }
 
+    fn held(&self) -> usize {
+        each!(&self.stream, stream => stream.held())
+    }
+
     fn shutdown(&mut self) -> io::Result<()> {
         match &mut self.stream {
             Kind::Tcp(stream) => Transport::shutdown(stream),
             #[cfg(feature = "tls")]
             Kind::Tls(stream) => stream.shutdown(),
         }
+    }
+
+    fn shutdown_now(&mut self) -> io::Result<()> {
+        each!(&mut self.stream, stream => stream.shutdown_now())
     }
 }
 

@@ -112,9 +112,9 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
         Some(proxy) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
-    let addresses = dial::resolve(host, port)?;
+    let addresses = dial::resolve(host, port, aborter)?;
     let seen = match &proxy {
-        Some(proxy) => seen_by(proxy, url)?,
+        Some(proxy) => seen_by(proxy, url, aborter)?,
         None => Vec::new(),
     };
     // The resolver has no time limit, and does not use this one up.
@@ -179,11 +179,11 @@ fn reach(
 }
 
 /// The server's host as the proxy is told it; each of its addresses if this side resolves the name.
-fn seen_by(proxy: &Proxy, url: &Url) -> Result<Vec<Host>, ConnectError> {
+fn seen_by(proxy: &Proxy, url: &Url, aborter: Option<&Aborter>) -> Result<Vec<Host>, ConnectError> {
     if proxy.resolves_names() || !matches!(url.host(), Host::Name(_)) {
         return Ok(vec![url.host().clone()]);
     }
-    let addresses = dial::resolve(url.host(), url.port())?;
+    let addresses = dial::resolve(url.host(), url.port(), aborter)?;
     let hosts = addresses.iter().map(|address| match address {
         SocketAddr::V4(address) => Host::V4(*address.ip()),
         SocketAddr::V6(address) => Host::V6(*address.ip(), None),

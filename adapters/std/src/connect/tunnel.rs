@@ -24,7 +24,7 @@ pub(super) fn open(
         if left.is_some_and(|left| left.is_zero()) {
             return match tunnel.is_refused() {
                 true => tunnel.receive_eof().map_err(ConnectError::Tunnel),
-                false => Err(ConnectError::TimedOut),
+                false => Err(ConnectError::TimedOut(None)),
             };
         }
         socket.set_read_timeout(left)?;
@@ -112,7 +112,10 @@ mod tests {
         let tunnel = proxy.tunnel(&Host::Name("h".into()), 80).unwrap();
         let until = Instant::now().checked_add(Duration::from_millis(200));
         let result = open(tunnel, &client, until);
-        assert!(matches!(result, Err(ConnectError::TimedOut)), "{result:?}");
+        assert!(
+            matches!(result, Err(ConnectError::TimedOut(None))),
+            "{result:?}"
+        );
         drop(client);
         trickling.join().unwrap();
     }

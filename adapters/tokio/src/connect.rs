@@ -1,0 +1,394 @@
+//! The client's side of the opening handshake (RFC 6455 §4.1), and the way to the server.
+
+use core::time::Duration;
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use motews::handshake::{
+    Agreed, ClientHandshake, ConfigError, HandshakeError, Key, Request as CoreRequest,
+    ResponseEvent,
+};
+use motews::role::Client;
+use motews::{Limits, Timeouts};
+use motews_net::http::header::{AUTHORIZATION, HOST};
+use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode};
+use motews_net::{Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::engine::{Agreement, Engine};
+use crate::entropy::OsEntropy;
+use crate::error::ConnectError;
+use crate::net::{self, NetStream, ProxyChoice};
+use crate::pipe::{Headers, Pipe, line, pairs, written};
+use crate::settings::{Common, setters};
+use crate::websocket::WebSocketStream;
+
+/// How much of the body of a refusal is kept, in bytes.
+const BODY_MAX: usize = 16 * 1024;
+
+/// How long it is waited for: it explains, and is not worth more.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A client's WebSocket over a stream.
+type ClientStream<S> = WebSocketStream<S, Client<OsEntropy>>;
+
+/// Opens a WebSocket, with the defaults: see [`Connector::connect`].
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn connect(url: &str) -> Result<ClientStream<NetStream>, ConnectError> {
+    Connector::new().connect(url).await
+}
+
+/// Opens WebSockets: what a client sets.
+///
+/// ```no_run
+/// use motews_tokio::Connector;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = Connector::new().subprotocols(["chat.v2", "chat.v1"]);
+/// let mut ws = connector.connect("ws://example.com/chat").await?;
+/// ws.send("Hello").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Connector {
+    common: Common,
+    connect_timeout: Option<Duration>,
+    proxy: ProxyChoice,
+    redirects: RedirectPolicy,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connector {
+    /// Returns the defaults.
+    pub fn new() -> Self {
+        Self {
+            common: Common::new(),
+            connect_timeout: Some(Duration::from_secs(10)),
+            proxy: ProxyChoice::Direct,
+            redirects: RedirectPolicy::NONE,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    setters!();
+
+    /// Sets how long it may take to resolve the host's name and to connect, to all of its addresses
+    /// together, through the proxy, and to agree on keys. `None`: as long as the operating system lets it. 10 seconds by default.
+    pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connects through this proxy: HTTP CONNECT, with Basic authentication, or SOCKS5.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = ProxyChoice::Fixed(Box::new(proxy));
+        self
+    }
+
+    /// Connects through the proxy that the environment names, if it names one for the URL: see
+    /// [`Proxy::from_env`].
+    pub fn proxy_from_env(mut self) -> Self {
+        self.proxy = ProxyChoice::Environment;
+        self
+    }
+
+    /// Sets which redirects [`connect`](Self::connect) follows; none by default. Each has the times
+    /// anew. To another host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent.
+    pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.redirects = policy;
+        self
+    }
+
+    /// Sets how `wss://` is encrypted, and who is trusted. Without it, the roots of the features
+    /// `webpki-roots` and `native-roots` are trusted.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Opens a WebSocket over TCP, or TLS if the URL says `wss`.
+    ///
+    /// The addresses of the host are tried as RFC 8305 has it: one that does not answer costs a
+    /// quarter of a second before the next one is tried as well.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(&self, url: &str) -> Result<ClientStream<NetStream>, ConnectError> {
+        self.connect_with_response(url).await.map(|(ws, _)| ws)
+    }
+
+    /// The same, with the server's response: its `Set-Cookie`, for example.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_with_response(
+        &self,
+        url: &str,
+    ) -> Result<(ClientStream<NetStream>, http::Response<()>), ConnectError> {
+        let mut url = Url::parse(url)?;
+        let mut redirects = Redirects::new(self.redirects);
+        let mut connector = Cow::Borrowed(self);
+        loop {
+            // The task that awaits this is small, as long as the connection is open.
+            let mut response = match Box::pin(connector.hop(&url)).await {
+                Err(ConnectError::Refused(response)) => response,
+                opened => return opened.map_err(timed_out),
+            };
+            match redirects.follow(&url, response.status(), response.headers()) {
+                Ok(next) => url = next,
+                Err(error) => {
+                    if self.redirects.max_hops > 0 && error != RedirectError::Status {
+                        response.extensions_mut().insert(error);
+                    }
+                    return Err(ConnectError::Refused(response));
+                }
+            }
+            let names = connector.common.headers.keys();
+            let lost = names.filter(|name| !redirects.keeps_header(name));
+            for name in lost.cloned().collect::<Vec<_>>() {
+                connector.to_mut().common.headers.remove(name);
+            }
+        }
+    }
+
+    /// Asks one server.
+    async fn hop(
+        &self,
+        url: &Url,
+    ) -> Result<(ClientStream<NetStream>, http::Response<()>), ConnectError> {
+        // What is wrong with the request is found before anything is opened [HC02].
+        self.request(url)?;
+        #[cfg(feature = "tls")]
+        let tls = match url.is_secure() {
+            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host())?),
+            false => None,
+        };
+        #[cfg(not(feature = "tls"))]
+        if url.is_secure() {
+            return Err(ConnectError::TlsNotEnabled);
+        }
+        let way = async {
+            let stream = net::reach(url, &self.proxy).await?;
+            #[cfg(feature = "tls")]
+            if let Some(tls) = tls {
+                return Ok(NetStream::Tls(Box::new(tls.open(stream).await?)));
+            }
+            Ok::<_, ConnectError>(NetStream::Plain(stream))
+        };
+        let stream = match self.connect_timeout {
+            Some(limit) => timeout(limit, way)
+                .await
+                .map_err(|_| ConnectError::TimedOut)?,
+            None => way.await,
+        }?;
+        self.open(stream, url).await
+    }
+
+    /// Opens a WebSocket over a stream that leads to the server already: a Unix socket, a tunnel, TLS
+    /// of your own. `url` says what to ask for; nothing is resolved, and nothing encrypted.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn client<S>(&self, stream: S, url: &str) -> Result<ClientStream<S>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.client_with_response(stream, url)
+            .await
+            .map(|(ws, _)| ws)
+    }
+
+    /// The same, with the server's response.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn client_with_response<S>(
+        &self,
+        stream: S,
+        url: &str,
+    ) -> Result<(ClientStream<S>, http::Response<()>), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let url = Url::parse(url)?;
+        Box::pin(self.open(stream, &url)).await.map_err(timed_out)
+    }
+
+    /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
+    /// were read behind it. The settings say what was agreed on: compression, for example.
+    pub fn from_upgraded<S>(&self, stream: S, leftover: &[u8]) -> ClientStream<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let agreed = self.common.agreement();
+        let role = Client::new(OsEntropy);
+        WebSocketStream::adopt(stream, role, agreed, &self.common, leftover)
+    }
+
+    /// Writes the request.
+    fn request(&self, url: &Url) -> Result<(Vec<u8>, Key), ConnectError> {
+        let mut headers = self.common.headers.clone();
+        if let (Some(credentials), None) = (url.credentials(), headers.get(AUTHORIZATION)) {
+            headers.insert(AUTHORIZATION, credentials.basic()?);
+        }
+        // RFC 6455 §4.1: one of them, the caller's if there is one [HC07]
+        if headers.get_all(HOST).iter().count() > 1 {
+            return Err(ConfigError::Host.into());
+        }
+        let host = match headers.remove(HOST) {
+            Some(host) => host.to_str().map_err(|_| ConfigError::Host)?.to_owned(),
+            None => url.authority(),
+        };
+        let headers = pairs(&headers);
+        let key = Key::new(&mut OsEntropy).map_err(ConfigError::from)?;
+        let head = self.common.with_offers(|offers| {
+            let request = CoreRequest::new(&host, url.target())?
+                .offers(offers)?
+                .headers(&headers)?;
+            let emit = |offset, piece: &mut [u8]| request.emit_from(offset, piece, &key);
+            Ok::<_, ConfigError>(written(emit))
+        })?;
+        Ok((head, key))
+    }
+
+    /// Asks a server.
+    async fn open<S>(
+        &self,
+        stream: S,
+        url: &Url,
+    ) -> Result<(ClientStream<S>, http::Response<()>), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut pipe = Pipe::new(stream, self.common.timeouts());
+        let (agreed, subprotocol, response) = self.handshake(&mut pipe, url).await?;
+        // RFC 6455 §4.2.2: what follows the response are the first frames [HC22]
+        let Pipe {
+            stream,
+            input,
+            pace,
+            ..
+        } = pipe;
+        let agreed = Agreement::new(&agreed, self.common.limits);
+        let settings = self.common.settings.clone();
+        let role = Client::new(OsEntropy);
+        let engine = Engine::new(stream, role, agreed, settings, &input, pace);
+        Ok((WebSocketStream::new(engine, subprotocol), response))
+    }
+
+    async fn handshake<S>(
+        &self,
+        pipe: &mut Pipe<S>,
+        url: &Url,
+    ) -> Result<(Agreed, Option<String>, http::Response<()>), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (head, key) = self.request(url)?;
+        let limits = self.common.limits;
+        let mut handshake = ClientHandshake::with_limits(&key, line(limits), limits);
+        let mut headers = Headers::default();
+        // RFC 6455 §4.1: nothing more before the response is found correct [HC12]
+        pipe.write(&head).await?;
+        loop {
+            let mut input = pipe.input.as_slice();
+            let read = self.common.with_offers(|offers| {
+                let mut agreed = None;
+                while let Some(event) = handshake.next_event(&mut input, offers)? {
+                    match event {
+                        // There may be interim ones before.
+                        ResponseEvent::StatusLine { .. } => headers.clear(),
+                        ResponseEvent::Header(part) => headers.push(&part),
+                        ResponseEvent::Done(done) => {
+                            let index = done.subprotocol;
+                            let name = index.and_then(|index| offers.subprotocol(index));
+                            agreed = Some((done, name.map(str::to_owned)));
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(agreed)
+            });
+            let taken = pipe.input.len() - input.len();
+            pipe.input.drain(..taken);
+            match read {
+                Ok(Some((agreed, subprotocol))) => {
+                    // Whoever wants to may read what else it says [HT15]
+                    let response = response(101, &mut headers, ());
+                    return Ok((agreed, subprotocol, response));
+                }
+                Ok(None) => {}
+                // RFC 6455 §4.1: another status is handled as HTTP has it [HC13]
+                Err(HandshakeError::UnexpectedStatus(status)) => {
+                    let head = response(status, &mut headers, ());
+                    let body = body(pipe, &head).await;
+                    return Err(ConnectError::Refused(Box::new(head.map(|()| body))));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if pipe.read().await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+}
+
+fn response<T>(status: u16, headers: &mut Headers, body: T) -> http::Response<T> {
+    let mut response = http::Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    *response.headers_mut() = headers.take();
+    response
+}
+
+/// Reads the body of a refusal, as far as it comes in time.
+async fn body<S: AsyncRead + AsyncWrite + Unpin>(
+    pipe: &mut Pipe<S>,
+    head: &http::Response<()>,
+) -> Bytes {
+    let mut kept = Vec::new();
+    let framing = Framing::of_response(&Method::GET, head.status(), head.headers());
+    if let Ok(framing) = framing {
+        let mut body = Body::new(framing, BODY_MAX);
+        let until = Instant::now() + BODY_TIMEOUT;
+        loop {
+            let mut input = pipe.input.as_slice();
+            while let Ok(Some(content)) = body.next_content(&mut input) {
+                kept.extend_from_slice(content);
+            }
+            pipe.input.clear();
+            if body.is_complete() {
+                break;
+            }
+            match timeout_at(until, pipe.read()).await {
+                Ok(Ok(1..)) => {}
+                _ => break,
+            }
+        }
+    }
+    kept.into()
+}
+
+fn timed_out(error: ConnectError) -> ConnectError {
+    match error {
+        ConnectError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            ConnectError::TimedOut
+        }
+        error => error,
+    }
+}

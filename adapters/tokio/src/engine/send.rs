@@ -1,0 +1,288 @@
+//! Sending, and the end.
+
+use core::task::{Context, Poll, Waker, ready};
+use std::io;
+
+use bytes::Bytes;
+use motews::{CloseCode, DataFrame, Deadline, Ended, MAX_CONTROL_LEN, Role, State};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Engine, Turn};
+use crate::error::{Lost, SendError, TrySendError};
+use crate::message::Message;
+use crate::wakers::Side;
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
+    // ---- send ----
+
+    /// Why nothing can be sent, if nothing can.
+    pub(crate) fn check_open(&self) -> Result<(), SendError> {
+        // RFC 6455 §6.1: no data unless the connection is open [MS08]
+        if self.is_lost || self.session.connection().state() != State::Open {
+            return Err(self.refusal());
+        }
+        Ok(())
+    }
+
+    fn refusal(&self) -> SendError {
+        let error = self.end.as_ref().and_then(|end| end.error.as_ref());
+        match self.session.ended() {
+            Some(Ended::TimedOut(Deadline::Write)) => SendError::TimedOut,
+            Some(Ended::NoEntropy) => SendError::Entropy,
+            _ => match error.map(Lost::to_io) {
+                Some(error) if !is_gone(&error) => SendError::Io(error),
+                _ => SendError::Closed,
+            },
+        }
+    }
+
+    /// Waits for room to send. While it waits, it reads. If `gives_up`, it fails if that might last for
+    /// ever: see [`SendError::InboundFull`].
+    pub(crate) fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
+        self.check_open()?;
+        match self.has_room() {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_out(cx, gives_up, Self::has_room),
+        }
+    }
+
+    /// Waits until everything is written that waits now.
+    pub(crate) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
+        self.transmit();
+        match self.out.left() == 0 && !self.is_lost {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_out(cx, gives_up, |engine| engine.out.left() == 0),
+        }
+    }
+
+    fn poll_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        gives_up: bool,
+        is_done: impl Fn(&Self) -> bool,
+    ) -> Poll<Result<(), SendError>> {
+        let waker = Waker::from(self.wakers.clone());
+        let inner = &mut Context::from_waker(&waker);
+        self.write(inner);
+        let mut is_registered = false;
+        loop {
+            if self.is_lost || self.stream.is_none() {
+                return Poll::Ready(Err(self.refusal()));
+            }
+            if is_done(self) {
+                return Poll::Ready(Ok(()));
+            }
+            if !core::mem::replace(&mut is_registered, true) {
+                self.wakers.register(Side::Writer, cx.waker());
+            }
+            let before = self.inbox.len();
+            let turn = self.turn(inner, usize::MAX);
+            if self.inbox.len() > before {
+                self.wakers.wake_reader();
+            }
+            // Whoever answers what it receives waits for the peer. Whoever is ahead may be what the
+            // peer waits for, and has to receive.
+            if gives_up
+                && turn == Turn::Pending
+                && self.is_full()
+                && self.ahead >= self.settings.max_inbound.max(1)
+            {
+                return Poll::Ready(Err(SendError::InboundFull));
+            }
+            if turn == Turn::Pending {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes the message as soon as there is room, then waits until it is written, unless it
+    /// [defers](Self::defers).
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        let gives_up = !self.is_split;
+        if message.is_some() {
+            ready!(self.poll_ready(cx, gives_up))?;
+            if let Some(message) = message.take() {
+                self.accept(message).map_err(|(_, error)| error)?;
+            }
+            if self.defers() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        match ready!(self.poll_flush(cx, gives_up)) {
+            // It was taken, and is written by the calls that follow.
+            Err(SendError::InboundFull) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
+    }
+
+    /// Takes a message, whether there is room or not; or gives it back.
+    pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
+        if let Err(error) = self.check_open() {
+            return Err((message, error));
+        }
+        let cost = message.cost();
+        #[cfg(feature = "deflate")]
+        let deflated = self
+            .deflate
+            .as_mut()
+            .and_then(|deflate| deflate.deflate(message.as_bytes()));
+        #[cfg(not(feature = "deflate"))]
+        let deflated: Option<Bytes> = None;
+        let frame = DataFrame {
+            kind: message.kind(),
+            fin: true,
+            compressed: deflated.is_some(),
+            payload_len: deflated.as_ref().map_or(message.len(), Bytes::len) as u64,
+        };
+        let header = match self.session.start_frame(frame) {
+            Ok(header) => header,
+            Err(error) => {
+                // The peer will never have what later messages could refer to.
+                #[cfg(feature = "deflate")]
+                if let Some(deflate) = &mut self.deflate {
+                    deflate.reset();
+                }
+                return Err((message, error.into()));
+            }
+        };
+        self.ahead = self.ahead.saturating_add(cost);
+        let payload = deflated.unwrap_or_else(|| message.into_bytes());
+        self.out.push_frame(&header, payload);
+        Ok(())
+    }
+
+    /// Whether what was sent may wait for what is sent next: another message is there to be answered,
+    /// by the same task.
+    pub(crate) fn defers(&self) -> bool {
+        !self.is_split && self.has_room() && self.inbox.has_message()
+    }
+
+    /// Takes a message if there is room, and writes what can be written at once.
+    pub(crate) fn try_send(&mut self, message: Message) -> Result<(), TrySendError> {
+        if !self.has_room() {
+            self.write_now();
+            if !self.has_room() && self.check_open().is_ok() {
+                return Err(TrySendError::Full(message));
+            }
+        }
+        let accepted = self.accept(message);
+        accepted.map_err(|(message, error)| TrySendError::Failed(message, error))?;
+        if !self.defers() {
+            self.write_now();
+        }
+        Ok(())
+    }
+
+    /// Appends a ping. There is room.
+    pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.check_open()?;
+        let mut frame = [0; MAX_CONTROL_LEN];
+        let len = self.session.ping(payload, &mut frame)?;
+        self.out.push(&frame[..len]);
+        Ok(())
+    }
+
+    /// Writes what can be written at once. What is left wakes whoever waits for the connection.
+    pub(crate) fn write_now(&mut self) {
+        let waker = Waker::from(self.wakers.clone());
+        self.write(&mut Context::from_waker(&waker));
+        if self.out.left() > 0 || self.session.connection().state() != State::Open {
+            // There is more to wait for, and for less long.
+            self.wakers.wake_reader();
+        }
+    }
+
+    // ---- the end ----
+
+    /// Begins the closing handshake: the Close goes behind what waits.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.session.close(code, reason)?;
+        self.write_now();
+        Ok(())
+    }
+
+    /// Waits for the end. Messages that come are dropped if `drops`, and kept otherwise, as many as
+    /// there is room for.
+    pub(crate) fn poll_closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        drops: bool,
+    ) -> Poll<Ended> {
+        self.wakers.register(side, cx.waker());
+        let waker = Waker::from(self.wakers.clone());
+        let inner = &mut Context::from_waker(&waker);
+        let discards = self.discards;
+        self.discards |= drops;
+        if self.discards {
+            self.inbox.clear_messages();
+        }
+        let ended = loop {
+            let before = self.inbox.len();
+            let turn = self.turn(inner, usize::MAX);
+            if self.inbox.len() > before && side == Side::Writer {
+                self.wakers.wake_reader();
+            }
+            match turn {
+                Turn::Again => {}
+                Turn::Pending => break Poll::Pending,
+                Turn::Over => break Poll::Ready(self.session.ended().unwrap_or(Ended::Lost)),
+            }
+        };
+        self.discards = discards;
+        ended
+    }
+
+    /// Waits until this side's Close has left.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.session.connection().state() == State::Open {
+            self.session.close(CloseCode::NORMAL, "")?;
+        }
+        match ready!(self.poll_flush(cx, false)) {
+            // It has ended already, which is what was wanted.
+            Err(SendError::Closed) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
+    }
+
+    pub(crate) const fn split(&mut self) {
+        self.is_split = true;
+    }
+
+    /// The application receives no more: what comes is dropped from now on.
+    pub(crate) fn discard(&mut self) {
+        self.discards = true;
+        self.inbox.clear_messages();
+    }
+
+    /// Gives the connection up.
+    pub(crate) fn abort(&mut self) {
+        self.session.abort();
+        self.finish();
+    }
+}
+
+/// Whether an error of the transport says no more than that the peer has left.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::BrokenPipe
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::UnexpectedEof
+    )
+}

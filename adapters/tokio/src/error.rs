@@ -1,0 +1,301 @@
+//! Errors: one small enum for each operation, which says who is to blame.
+
+use core::fmt;
+use std::io;
+use std::sync::Arc;
+
+use motews::handshake::{ConfigError, HandshakeError};
+use motews::{Deadline, ProtocolViolation};
+use motews_net::{ProxyError, RedirectError, TunnelError, UrlError};
+
+use crate::message::Message;
+
+/// Why a connection ended without a closing handshake. A clean close is no error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The transport failed.
+    Io(io::Error),
+    /// The peer broke the protocol, or left without a Close
+    /// ([`UnexpectedEof`](ProtocolViolation::UnexpectedEof)). The peer has been told so, if it was there.
+    Protocol(ProtocolViolation),
+    /// The peer took too long, and the connection was given up.
+    TimedOut(Deadline),
+    /// No masking key could be had, so nothing can be answered.
+    Entropy,
+}
+
+/// Why a message was not sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is closing or closed, or the peer has left.
+    Closed,
+    /// The transport failed.
+    Io(io::Error),
+    /// The peer did not read for too long ([`Timeouts::write`](crate::Timeouts::write)), and the
+    /// connection was given up.
+    TimedOut,
+    /// The peer does not read, and as much of what it sends is kept as may be (`max_inbound`), while this
+    /// side has sent that much more than it has received: both sides might wait for each other. Nothing
+    /// of the message was taken. Receive, then send it again. The halves of a [split] connection and the
+    /// `Sink` wait instead, for somebody else may be receiving.
+    ///
+    /// [split]: crate::WebSocketStream::split
+    InboundFull,
+    /// What was to be sent is against the protocol: a ping or a reason that is too long, a close code
+    /// that may not be sent.
+    Invalid(motews::SendError),
+    /// No masking key could be had.
+    Entropy,
+}
+
+/// Why [`try_send`](crate::WebSocketStream::try_send) did not send. It gives the message back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// There is no room: the peer reads more slowly than this side sends.
+    Full(Message),
+    /// It will never be sent.
+    Failed(Message, SendError),
+}
+
+impl TrySendError {
+    /// Returns the message that was not sent.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            Self::Full(message) | Self::Failed(message, _) => message,
+        }
+    }
+}
+
+/// Why no connection was accepted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The transport failed.
+    Io(io::Error),
+    /// The client's request is no correct opening handshake; it has been told so.
+    Handshake(HandshakeError),
+    /// The request was answered with this HTTP status, and not accepted.
+    Answered(u16),
+    /// The response that was to be sent is against the protocol. The client was sent a 500.
+    Config(ConfigError),
+    /// The client did not finish its request in time
+    /// ([`Timeouts::handshake`](crate::Timeouts::handshake)), or did not read the response.
+    TimedOut,
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URL is none that a WebSocket can have (RFC 6455 §3).
+    Url(UrlError),
+    /// The URL's scheme is `wss`, and the feature `tls` is off.
+    TlsNotEnabled,
+    /// The proxy that is named, by the environment, cannot be.
+    Proxy(ProxyError),
+    /// The proxy does not lead to the server.
+    Tunnel(TunnelError),
+    /// TLS could not be set up, or the server's certificate is not trusted.
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
+    /// What is to be sent is against the protocol. Nothing was sent.
+    Config(ConfigError),
+    /// The transport failed, or the host's name could not be resolved.
+    Io(io::Error),
+    /// The server answered with a status other than 101: a redirect, a refusal, a page. The response has
+    /// its headers, and of its body what came within 3 seconds, at most 16 KiB. If it is a redirect that
+    /// is not followed although some are, its extensions have the
+    /// [`RedirectError`](crate::RedirectError).
+    Refused(Box<motews_net::http::Response<bytes::Bytes>>),
+    /// What answered is no WebSocket server, or an incorrect one.
+    Handshake(HandshakeError),
+    /// The connection could not be made in time, or the server did not answer in time.
+    TimedOut,
+}
+
+/// An error of the transport that ended a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost(Arc<io::Error>);
+
+impl Lost {
+    pub(crate) fn new(error: io::Error) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// The same error once more: its kind and code, its text and its source.
+    pub(crate) fn to_io(&self) -> io::Error {
+        match self.0.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.0.kind(), self.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl core::error::Error for Lost {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self.0.get_ref() {
+            Some(inner) => Some(inner),
+            None => None,
+        }
+    }
+}
+
+impl From<motews::SendError> for SendError {
+    fn from(error: motews::SendError) -> Self {
+        match error {
+            motews::SendError::NotOpen => Self::Closed,
+            motews::SendError::Entropy => Self::Entropy,
+            error => Self::Invalid(error),
+        }
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Protocol(ProtocolViolation::UnexpectedEof) => {
+                f.write_str("the peer left without closing the WebSocket")
+            }
+            // Of this side's making, and so is the cure.
+            Self::Protocol(ProtocolViolation::MessageTooBig) => f.write_str(
+                "the peer sent a message that is longer than this side's limit: see Limits::message",
+            ),
+            Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
+            Self::TimedOut(Deadline::Pong) => f.write_str("the peer does not answer any more"),
+            Self::TimedOut(Deadline::Write) => f.write_str("the peer does not read"),
+            Self::TimedOut(Deadline::Close) => f.write_str("the peer did not close in time"),
+            Self::TimedOut(deadline) => write!(f, "the peer took too long: {deadline}"),
+            Self::Entropy => motews::EntropyError.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the WebSocket is closed, or the peer has left"),
+            Self::Io(error) => error.fmt(f),
+            Self::TimedOut => f.write_str("the peer does not read"),
+            Self::InboundFull => f.write_str("the peer does not read, and sends: receive first"),
+            Self::Invalid(error) => error.fmt(f),
+            Self::Entropy => motews::EntropyError.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for TrySendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("there is no room for the message now"),
+            Self::Failed(_, error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Handshake(error) => write!(f, "the client's request was refused: {error}"),
+            Self::Answered(status) => write!(f, "the request was answered with {status}"),
+            Self::Config(error) => write!(f, "the response is not valid: {error}"),
+            Self::TimedOut => f.write_str("the client did not finish its request in time"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => error.fmt(f),
+            Self::TlsNotEnabled => f.write_str("wss:// needs the feature `tls`"),
+            Self::Proxy(error) => error.fmt(f),
+            Self::Tunnel(error) => write!(f, "the proxy: {error}"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => crate::tls::explain(error, f),
+            Self::Config(error) => write!(f, "the request is not valid: {error}"),
+            Self::Io(error) => error.fmt(f),
+            Self::Refused(response) => {
+                write!(f, "the server answered {}", response.status())?;
+                if let Some(Ok(url)) = response.headers().get("Location").map(|url| url.to_str()) {
+                    write!(f, " and points to {url}")?;
+                }
+                match response.extensions().get::<RedirectError>() {
+                    Some(error) => write!(f, ": {error}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Handshake(error) => {
+                write!(f, "what answered is not a WebSocket server: {error}")
+            }
+            Self::TimedOut => f.write_str("the server did not answer in time"),
+        }
+    }
+}
+
+/// The sources, and errors of the transport by `?`.
+macro_rules! errors {
+    ($($error:ident: $($source:ident),*;)*) => {
+        $(
+            impl core::error::Error for $error {
+                fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+                    match self {
+                        $(Self::$source(error) => Some(error),)*
+                        _ => None,
+                    }
+                }
+            }
+
+            impl From<io::Error> for $error {
+                fn from(error: io::Error) -> Self {
+                    Self::Io(error)
+                }
+            }
+        )*
+    };
+}
+
+errors! {
+    RecvError: Io, Protocol;
+    SendError: Io, Invalid;
+    AcceptError: Io, Handshake, Config;
+    ConnectError: Io, Url, Config, Handshake, Proxy, Tunnel;
+}
+
+impl core::error::Error for TrySendError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Failed(_, error) => Some(error),
+            Self::Full(_) => None,
+        }
+    }
+}
+
+impl From<UrlError> for ConnectError {
+    fn from(error: UrlError) -> Self {
+        Self::Url(error)
+    }
+}
+
+impl From<ConfigError> for ConnectError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<HandshakeError> for ConnectError {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}

@@ -1,0 +1,62 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod accept;
+#[cfg(feature = "axum")]
+mod axum;
+mod connect;
+#[cfg(feature = "deflate")]
+mod deflate;
+mod engine;
+mod entropy;
+mod error;
+mod inbox;
+mod message;
+mod net;
+mod out;
+mod pipe;
+mod reconnect;
+mod settings;
+mod split;
+mod timer;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "hyper")]
+mod upgrade;
+mod wakers;
+mod websocket;
+
+#[cfg(feature = "axum")]
+pub use crate::axum::WebSocketUpgrade;
+pub use accept::{Acceptor, Request, Response, accepted};
+pub use connect::{Connector, connect};
+pub use entropy::OsEntropy;
+pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
+pub use message::{Message, Utf8Bytes};
+#[cfg(feature = "deflate")]
+pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
+pub use motews::reconnect::Backoff;
+pub use motews::{
+    CloseCode, DataKind, Deadline, Ended, Limits, ProtocolViolation, Side, Timeouts, role,
+};
+pub use motews_net::{Proxy, RedirectError, RedirectPolicy, http};
+pub use net::NetStream;
+pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
+#[cfg(feature = "tls")]
+pub use rustls;
+pub use settings::DEFAULT_LIMITS;
+pub use split::{Receiver, SendPermit, Sender};
+#[cfg(feature = "hyper")]
+pub use upgrade::{UpgradeError, UpgradedStream, Upgrading};
+pub use websocket::{Permit, WebSocketStream};
+
+/// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`].
+///
+/// # Errors
+/// See [`AcceptError`].
+pub async fn accept<S>(stream: S) -> Result<WebSocketStream<S>, AcceptError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    Acceptor::new().accept(stream).await
+}

@@ -1,0 +1,189 @@
+//! The bytes that wait to be written.
+
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+use motews::{FrameHeader, Mask};
+use tokio::io::AsyncWrite;
+
+/// Payloads of at least this length are written from where they are, and not copied behind their
+/// header; unless they have to be masked. In bytes.
+const LARGE: usize = 16 * 1024;
+
+/// Whole frames that wait to be written. They take room only as long as there are any.
+#[derive(Debug, Default)]
+pub(crate) struct Out(Option<Box<Frames>>);
+
+#[derive(Debug, Default)]
+struct Frames {
+    /// From `start` on.
+    bytes: Vec<u8>,
+    start: usize,
+    large: Option<Box<Large>>,
+    /// The stream itself holds some of what it took.
+    is_held: bool,
+}
+
+/// A payload that is not copied, and what comes behind it.
+#[derive(Debug)]
+struct Large {
+    payload: Bytes,
+    behind: Vec<u8>,
+}
+
+impl Out {
+    /// Bytes that were not given to the stream yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.as_ref().map_or(0, |frames| frames.waiting())
+    }
+
+    /// Bytes that are not known to have left, as the session counts them.
+    pub(crate) fn left(&self) -> usize {
+        let frames = self.0.as_ref();
+        frames.map_or(0, |frames| frames.waiting() + usize::from(frames.is_held))
+    }
+
+    /// Appends a frame that is written already.
+    pub(crate) fn push(&mut self, frame: &[u8]) {
+        let frames = self.0.get_or_insert_default();
+        frames.end().extend_from_slice(frame);
+    }
+
+    /// Appends a data frame.
+    pub(crate) fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
+        self.0.get_or_insert_default().push_frame(header, payload);
+    }
+
+    /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
+    /// stopped it.
+    pub(crate) fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> (usize, Poll<io::Result<()>>) {
+        self.0.get_or_insert_default().poll_write(stream, cx)
+    }
+
+    /// Gives back the memory that nothing waits in.
+    pub(crate) fn release(&mut self) {
+        if self.left() == 0 {
+            self.0 = None;
+        }
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Frames {
+    /// Bytes that were not given to the stream yet.
+    fn waiting(&self) -> usize {
+        let large = self.large.as_ref();
+        let large = large.map_or(0, |large| large.payload.len() + large.behind.len());
+        self.bytes.len() - self.start + large
+    }
+
+    /// Where the next frame goes.
+    fn end(&mut self) -> &mut Vec<u8> {
+        match &mut self.large {
+            Some(large) => &mut large.behind,
+            None => {
+                // Nothing grows at its end for ever.
+                if self.start > self.bytes.len() / 2 {
+                    self.bytes.drain(..self.start);
+                    self.start = 0;
+                }
+                &mut self.bytes
+            }
+        }
+    }
+
+    /// Appends a data frame.
+    fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
+        let mut head = [0; FrameHeader::MAX_LEN];
+        // There is always room.
+        let len = header.emit(&mut head).unwrap_or_default();
+        match header.mask {
+            None if payload.len() >= LARGE && self.large.is_none() => {
+                self.bytes.extend_from_slice(&head[..len]);
+                let behind = Vec::new();
+                self.large = Some(Box::new(Large { payload, behind }));
+            }
+            mask => {
+                let end = self.end();
+                end.reserve(len + payload.len());
+                end.extend_from_slice(&head[..len]);
+                let start = end.len();
+                end.extend_from_slice(&payload);
+                if let Some(key) = mask {
+                    Mask::new(key).apply(&mut end[start..]);
+                }
+            }
+        }
+    }
+
+    /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
+    /// stopped it.
+    fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> (usize, Poll<io::Result<()>>) {
+        let mut taken = 0;
+        let stop = loop {
+            let stream = Pin::new(&mut *stream);
+            let bytes = &self.bytes[self.start..];
+            let written = match &self.large {
+                None if bytes.is_empty() => break stream.poll_flush(cx),
+                None => stream.poll_write(cx, bytes),
+                Some(large) => {
+                    let parts = [bytes, &large.payload, &large.behind];
+                    if stream.is_write_vectored() {
+                        stream.poll_write_vectored(cx, &parts.map(IoSlice::new))
+                    } else {
+                        let first = parts.into_iter().find(|part| !part.is_empty());
+                        stream.poll_write(cx, first.unwrap_or_default())
+                    }
+                }
+            };
+            match written {
+                Poll::Ready(Ok(0)) => {
+                    break Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                Poll::Ready(Ok(written)) => {
+                    taken += written;
+                    self.advance(written);
+                }
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.is_held = stop.is_pending() && self.waiting() == 0;
+        (taken, stop)
+    }
+
+    /// So many bytes were taken.
+    fn advance(&mut self, written: usize) {
+        let of_bytes = written.min(self.bytes.len() - self.start);
+        self.start += of_bytes;
+        if self.start < self.bytes.len() {
+            return;
+        }
+        self.bytes.clear();
+        self.start = 0;
+        if let Some(large) = &mut self.large {
+            let rest = written - of_bytes;
+            let of_payload = rest.min(large.payload.len());
+            large.payload.advance(of_payload);
+            if large.payload.is_empty() {
+                self.bytes = core::mem::take(&mut large.behind);
+                self.start = rest - of_payload;
+                self.large = None;
+            }
+        }
+    }
+}

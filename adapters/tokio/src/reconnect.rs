@@ -1,0 +1,308 @@
+//! A client that comes back (RFC 6455 §7.2.3).
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
+use motews::role::Client;
+use motews::{CloseCode, Deadline, Ended, Side};
+use motews_net::http::header::RETRY_AFTER;
+use motews_net::http::{HeaderMap, Response};
+use tokio::time::{Instant, sleep_until};
+
+use crate::connect::Connector;
+use crate::engine::{millis, now};
+use crate::entropy::OsEntropy;
+use crate::error::{ConnectError, RecvError, SendError};
+use crate::message::Message;
+use crate::net::NetStream;
+use crate::websocket::WebSocketStream;
+
+type Ws = WebSocketStream<NetStream, Client<OsEntropy>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<(Ws, Response<()>), ConnectError>> + Send>>;
+
+/// A client that connects again when its connection has ended, by the rules of [`Backoff`].
+///
+/// It sends no message twice: whoever sends learns of each one whether it was taken, and of each
+/// connection how many of its messages may be lost.
+///
+/// ```no_run
+/// use motews_tokio::{Backoff, Connector, Reconnecting, Update};
+///
+/// # async fn run() {
+/// let mut client = Reconnecting::new(Connector::new(), "ws://example.com/", Backoff::DEFAULT);
+/// while let Some(update) = client.next().await {
+///     match update {
+///         Update::Opened(_) => _ = client.send("subscribe").await,
+///         Update::Message(message) => println!("{message:?}"),
+///         Update::Ended(end) => eprintln!("{end}"), // and so it goes on, unless that is hopeless
+///         _ => {}
+///     }
+/// }
+/// # }
+/// ```
+pub struct Reconnecting {
+    connector: Arc<Connector>,
+    url: Arc<str>,
+    reconnect: Reconnect,
+    state: State,
+    /// Messages that were sent over this connection.
+    sent: u64,
+}
+
+enum State {
+    Waiting(Instant),
+    Connecting(Connecting),
+    Open(Box<Ws>),
+    Over,
+}
+
+/// What [`Reconnecting::next`] returns.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Update {
+    /// A connection is open, with this response.
+    Opened(Response<()>),
+    /// A message has come.
+    Message(Message),
+    /// A connection has ended, or an attempt has failed.
+    Ended(Interruption),
+}
+
+/// Why there is no connection any more, and when there is the next attempt.
+#[derive(Debug)]
+pub struct Interruption {
+    /// What has ended it.
+    pub reason: Interrupted,
+    /// How long it is to the next attempt; `None`: there is none, for it is likely to fail as well, or
+    /// this side has closed.
+    pub retry_in: Option<Duration>,
+    /// How many messages were sent over this connection whose fate is unknown. 0 after a clean end that
+    /// this side began: then the peer has read them all.
+    pub unconfirmed: u64,
+}
+
+/// What has ended a connection or an attempt.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Interrupted {
+    /// The connection was open: how it ended, and the error if there was one.
+    Connection(Ended, Option<RecvError>),
+    /// There was none.
+    Attempt(ConnectError),
+}
+
+/// Why a message was not sent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NotSent {
+    /// Nothing of it has left: here it is.
+    Unsent(Message),
+    /// It was taken, and the connection has ended while it was being written: the peer may have it.
+    Unknown(SendError),
+}
+
+impl Reconnecting {
+    /// Returns a client that connects as soon as [`next`](Self::next) is called.
+    #[must_use]
+    pub fn new(connector: Connector, url: &str, backoff: Backoff) -> Self {
+        Self {
+            connector: Arc::new(connector),
+            url: url.into(),
+            reconnect: Reconnect::new(backoff),
+            state: State::Waiting(Instant::now()),
+            sent: 0,
+        }
+    }
+
+    /// Waits for a message, for the end of a connection, or for the next one. `None` when there will be
+    /// none: after an [`Interruption`] without a further attempt.
+    ///
+    /// Cancel-safe: nothing is lost, and an attempt to connect goes on with the next call.
+    pub async fn next(&mut self) -> Option<Update> {
+        loop {
+            match &mut self.state {
+                State::Waiting(at) => {
+                    sleep_until(*at).await;
+                    let (connector, url) = (self.connector.clone(), self.url.clone());
+                    let connecting = async move { connector.connect_with_response(&url).await };
+                    self.state = State::Connecting(Box::pin(connecting));
+                }
+                State::Connecting(connecting) => match connecting.await {
+                    Ok((ws, response)) => {
+                        self.reconnect.opened(now());
+                        self.sent = 0;
+                        self.state = State::Open(Box::new(ws));
+                        return Some(Update::Opened(response));
+                    }
+                    Err(error) => {
+                        let (cause, retry_after) = cause(&error);
+                        let reason = Interrupted::Attempt(error);
+                        return Some(self.end(cause, retry_after, reason, 0));
+                    }
+                },
+                State::Open(ws) => {
+                    let error = match ws.recv().await {
+                        Ok(Some(message)) => return Some(Update::Message(message)),
+                        received => received.err(),
+                    };
+                    let ended = ws.ended().unwrap_or(Ended::Lost);
+                    let is_read = ended.is_clean()
+                        && matches!(
+                            ended,
+                            Ended::Closed {
+                                by: Side::Local,
+                                ..
+                            }
+                        );
+                    let unconfirmed = if is_read { 0 } else { self.sent };
+                    let reason = Interrupted::Connection(ended, error);
+                    return Some(self.end(ended.into(), None, reason, unconfirmed));
+                }
+                State::Over => return None,
+            }
+        }
+    }
+
+    fn end(
+        &mut self,
+        cause: Cause,
+        retry_after: Option<u32>,
+        reason: Interrupted,
+        unconfirmed: u64,
+    ) -> Update {
+        let now = Instant::now();
+        let at = millis(now);
+        let retry = self.reconnect.ended(cause, retry_after, at, &mut OsEntropy);
+        let retry_in = match retry {
+            Retry::At(next) => Some(Duration::from_millis(next.since(at).into())),
+            Retry::Never => None,
+        };
+        self.state = retry_in.map_or(State::Over, |wait| State::Waiting(now + wait));
+        Update::Ended(Interruption {
+            reason,
+            retry_in,
+            unconfirmed,
+        })
+    }
+
+    /// Sends a message over the connection that is open now: see [`WebSocketStream::send`].
+    ///
+    /// # Errors
+    /// [`NotSent::Unsent`] if there is no connection, or if it ends before there is room;
+    /// [`NotSent::Unknown`] if it ends while the message is being written.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NotSent> {
+        let message = message.into();
+        let State::Open(ws) = &mut self.state else {
+            return Err(NotSent::Unsent(message));
+        };
+        let Ok(permit) = ws.reserve().await else {
+            return Err(NotSent::Unsent(message));
+        };
+        permit.try_feed(message).map_err(NotSent::Unsent)?;
+        self.sent += 1;
+        match ws.flush().await {
+            // It is written by the calls that follow.
+            Ok(()) | Err(SendError::InboundFull) => Ok(()),
+            Err(error) => Err(NotSent::Unknown(error)),
+        }
+    }
+
+    /// Returns whether a connection is open.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Begins the closing handshake: see [`WebSocketStream::close`]. [`next`](Self::next) sees it through,
+    /// and there is no further attempt.
+    ///
+    /// # Errors
+    /// As [`WebSocketStream::close`].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        match &mut self.state {
+            State::Open(ws) => ws.close(code, reason),
+            state => {
+                *state = State::Over;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a failed attempt means, and how long the server wants to be left alone, in milliseconds.
+fn cause(error: &ConnectError) -> (Cause, Option<u32>) {
+    let ended = match error {
+        ConnectError::Refused(response) => {
+            let ended = Ended::Refused(response.status().as_u16());
+            return (ended.into(), retry_after(response.headers()));
+        }
+        ConnectError::Io(_) | ConnectError::Tunnel(_) => return (Cause::Unreachable, None),
+        #[cfg(feature = "tls")]
+        ConnectError::Tls(_) => return (Cause::Tls, None),
+        ConnectError::Handshake(error) => Ended::from(*error),
+        ConnectError::TimedOut => Ended::TimedOut(Deadline::Handshake),
+        // This side's own fault, which stays.
+        _ => Ended::Aborted,
+    };
+    (ended.into(), None)
+}
+
+/// A number of seconds, or a date (RFC 9110 §10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<u32> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(value).ok()?;
+            at.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX))
+}
+
+impl fmt::Debug for Reconnecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Reconnecting");
+        debug
+            .field("url", &self.url)
+            .field("is_open", &self.is_open());
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Interrupted::Connection(_, Some(error)) => error.fmt(f)?,
+            Interrupted::Connection(ended, None) => ended.fmt(f)?,
+            Interrupted::Attempt(error) => error.fmt(f)?,
+        }
+        match self.retry_in {
+            Some(wait) => write!(f, "; next attempt in {wait:.1?}"),
+            None => f.write_str("; no further attempt"),
+        }
+    }
+}
+
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsent(_) => f.write_str("there is no connection"),
+            Self::Unknown(error) => write!(f, "the peer may have it or not: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for NotSent {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Unknown(error) => Some(error),
+            Self::Unsent(_) => None,
+        }
+    }
+}

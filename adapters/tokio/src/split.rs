@@ -1,0 +1,226 @@
+//! The halves of a connection, for two tasks.
+
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use motews::{CloseCode, Ended, Role, Server};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::engine::Engine;
+use crate::error::{RecvError, SendError, TrySendError};
+use crate::message::Message;
+use crate::wakers::Side;
+
+/// What the halves share. The lock is held for as long as a call that does not wait takes.
+#[derive(Debug)]
+struct Shared<S, R>(Mutex<Engine<S, R>>);
+
+impl<S, R> Shared<S, R> {
+    fn lock(&self) -> MutexGuard<'_, Engine<S, R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn halves<S, R>(mut engine: Engine<S, R>) -> (Sender<S, R>, Receiver<S, R>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Role,
+{
+    engine.split();
+    let shared = Arc::new(Shared(Mutex::new(engine)));
+    (Sender(shared.clone()), Receiver(shared))
+}
+
+/// The half that receives: see [`WebSocketStream::split`](crate::WebSocketStream::split).
+///
+/// It answers pings and Closes. If it is dropped, what the peer sends is dropped as well, read only
+/// while a [`Sender`] waits.
+#[derive(Debug)]
+pub struct Receiver<S: AsyncRead + AsyncWrite + Unpin, R: Role = Server>(Arc<Shared<S, R>>);
+
+/// The half that sends: see [`WebSocketStream::split`](crate::WebSocketStream::split). It can be
+/// cloned, for any number of tasks; they share the room of `max_backlog`.
+///
+/// The connection stays open as long as one of the halves is there. What was sent before the last one is
+/// dropped, and was not taken by the stream, is lost: [`flush`](Self::flush), or close and wait for
+/// the end.
+#[derive(Debug)]
+pub struct Sender<S, R = Server>(Arc<Shared<S, R>>);
+
+impl<S, R> Clone for Sender<S, R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Receiver<S, R> {
+    /// Waits for the next message; `None` after the end.
+    ///
+    /// Cancel-safe: no message is lost.
+    ///
+    /// # Errors
+    /// See [`RecvError`]. It is returned once, and `None` after that.
+    pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        poll_fn(|cx| self.0.lock().poll_recv(cx)).await.transpose()
+    }
+
+    /// Waits until the connection has ended, whoever ends it. Messages that still come are dropped.
+    /// Cancel-safe.
+    pub async fn closed(&mut self) -> Ended {
+        poll_fn(|cx| self.0.lock().poll_closed(cx, Side::Reader, true)).await
+    }
+
+    /// Returns how the connection ended, once that is certain.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.0.lock().ended()
+    }
+
+    /// Returns the reason in the peer's Close, for people who look for a fault; empty if there was none.
+    #[must_use]
+    pub fn close_reason(&self) -> String {
+        self.0.lock().reason().to_owned()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Drop for Receiver<S, R> {
+    fn drop(&mut self) {
+        self.0.lock().discard();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
+    /// Sends a message: as [`WebSocketStream::send`](crate::WebSocketStream::send), but it never fails
+    /// with [`SendError::InboundFull`], for the other half may be receiving.
+    ///
+    /// Cancel-safe: the message was taken whole or not at all.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| self.0.lock().poll_send(cx, &mut message)).await
+    }
+
+    /// Waits for room for a message. Cancel-safe. Several permits at once may go beyond `max_backlog`
+    /// by a message each.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn reserve(&self) -> Result<SendPermit<'_, S, R>, SendError> {
+        poll_fn(|cx| self.0.lock().poll_ready(cx, false)).await?;
+        Ok(SendPermit(self))
+    }
+
+    /// Sends a message if there is room for it, without waiting.
+    ///
+    /// # Errors
+    /// [`TrySendError`], which has the message.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        self.0.lock().try_send(message.into())
+    }
+
+    /// Waits until the stream has taken everything. Cancel-safe.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn flush(&self) -> Result<(), SendError> {
+        poll_fn(|cx| self.0.lock().poll_flush(cx, false)).await
+    }
+
+    /// Sends a ping: see [`WebSocketStream::ping`](crate::WebSocketStream::ping).
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        poll_fn(|cx| self.0.lock().poll_ready(cx, false)).await?;
+        self.0.lock().ping(payload)?;
+        self.flush().await
+    }
+
+    /// Returns the bytes that wait to be written.
+    #[must_use]
+    pub fn buffered_amount(&self) -> usize {
+        self.0.lock().buffered_amount()
+    }
+
+    /// Begins the closing handshake: queues a Close behind what was sent, and returns. The
+    /// [`Receiver`] sees it through, or [`closed`](Self::closed).
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if a Close was sent or received before; [`SendError::Invalid`] if the code
+    /// or the reason cannot be sent.
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.0.lock().close(code, reason)
+    }
+
+    /// Waits until the connection has ended, whoever ends it. Messages that come are the
+    /// [`Receiver`]'s. Cancel-safe.
+    pub async fn closed(&self) -> Ended {
+        poll_fn(|cx| self.0.lock().poll_closed(cx, Side::Writer, false)).await
+    }
+
+    /// Gives the connection up at once, without a closing handshake.
+    pub fn abort(&self) {
+        self.0.lock().abort();
+    }
+
+    /// Returns how the connection ended, once that is certain.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.0.lock().ended()
+    }
+}
+
+/// Room for a message: see [`Sender::reserve`].
+#[derive(Debug)]
+pub struct SendPermit<'a, S, R = Server>(&'a Sender<S, R>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SendPermit<'_, S, R> {
+    /// Sends a message, without waiting.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send(self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut engine = self.0.0.lock();
+        engine.accept(message.into()).map_err(|(_, error)| error)?;
+        engine.write_now();
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Stream for Receiver<S, R> {
+    type Item = Result<Message, RecvError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.lock().poll_recv(cx)
+    }
+}
+
+/// Closing it sends a Close with the code 1000, and does not wait for the peer's.
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role, M: Into<Message>> Sink<M> for Sender<S, R> {
+    type Error = SendError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.0.lock().poll_ready(cx, false)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: M) -> Result<(), SendError> {
+        self.0
+            .lock()
+            .accept(message.into())
+            .map_err(|(_, error)| error)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.0.lock().poll_flush(cx, false)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.0.lock().poll_close(cx)
+    }
+}

@@ -1,0 +1,105 @@
+//! TLS below a client's WebSocket, with rustls (RFC 6455 §10.6).
+// [EX04]
+
+use core::fmt;
+use core::net::IpAddr;
+use std::sync::Arc;
+
+use motews_net::{Host, UrlError};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::error::ConnectError;
+
+/// A configuration and the name of a server.
+pub(crate) struct Connection {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        config: Option<&Arc<ClientConfig>>,
+        host: &Host,
+    ) -> Result<Self, ConnectError> {
+        // RFC 6455 §4.1: the name goes into the TLS handshake (SNI), and the certificate must be for
+        // it [HC04]
+        let name = match host {
+            Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| UrlError::Host)?,
+            Host::V4(address) => IpAddr::V4(*address).into(),
+            Host::V6(address, _) => IpAddr::V6(*address).into(),
+        };
+        let config = match config {
+            Some(config) => config.clone(),
+            None => default_config()?,
+        };
+        Ok(Self {
+            connector: config.into(),
+            name,
+        })
+    }
+
+    pub(crate) async fn open(
+        self,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let opened = self.connector.connect(self.name, stream).await;
+        opened.map_err(
+            |error| match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(tls) => ConnectError::Tls(rustls::Error::clone(tls)),
+                None => ConnectError::Io(error),
+            },
+        )
+    }
+}
+
+/// Trusts the roots of the features that are on.
+fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
+    #[cfg_attr(
+        not(any(feature = "webpki-roots", feature = "native-roots")),
+        expect(unused_mut, reason = "the features add roots")
+    )]
+    let mut roots = RootCertStore::empty();
+    #[cfg(feature = "webpki-roots")]
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    #[cfg(feature = "native-roots")]
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let message = "no roots to trust: enable `webpki-roots` or `native-roots`, \
+            or give a configuration";
+        return Err(ConnectError::Tls(rustls::Error::General(message.into())));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(ConnectError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// What an error of TLS means, for people.
+pub(crate) fn explain(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use rustls::CertificateError as Certificate;
+    let certificate = match error {
+        rustls::Error::InvalidMessage(_) => {
+            return f.write_str("what answered does not speak TLS: is it ws:// for wss://?");
+        }
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        error => return write!(f, "TLS: {error}"),
+    };
+    f.write_str("TLS: the server's certificate ")?;
+    match certificate {
+        Certificate::UnknownIssuer => f.write_str("is not signed by anyone who is trusted"),
+        Certificate::BadSignature => {
+            f.write_str("is not signed by those who are trusted, but says so")
+        }
+        Certificate::Expired | Certificate::ExpiredContext { .. } => f.write_str("has expired"),
+        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+            f.write_str("is for another host")
+        }
+        error => write!(f, "is not accepted: {error}"),
+    }
+}

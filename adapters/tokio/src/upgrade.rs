@@ -1,0 +1,212 @@
+//! WebSockets inside a server on hyper.
+
+use core::fmt;
+
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use motews::handshake::{Answer, ConfigError, HandshakeError, Offers, Upgrade};
+use motews::{Limits, Server};
+#[cfg(feature = "axum")]
+use motews_net::http::header::SEC_WEBSOCKET_PROTOCOL;
+use motews_net::http::request::Parts;
+use motews_net::http::{HeaderName, HeaderValue, StatusCode, Version};
+
+use crate::accept::{Acceptor, Response};
+use crate::engine::Agreement;
+use crate::settings::Common;
+use crate::websocket::WebSocketStream;
+
+/// The stream of a WebSocket inside a server on hyper.
+pub type UpgradedStream = TokioIo<Upgraded>;
+
+/// Why a request is not upgraded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum UpgradeError {
+    /// It is no correct opening handshake.
+    Handshake(HandshakeError),
+    /// The response that was to be sent is against the protocol.
+    Config(ConfigError),
+    /// The server does not let go of this connection: the request has no
+    /// [`OnUpgrade`](hyper::upgrade::OnUpgrade).
+    NotUpgradable,
+}
+
+impl UpgradeError {
+    /// Returns the response that says so.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        let status = match self {
+            Self::Handshake(error) => error.status(),
+            _ => 500,
+        };
+        let mut response = Response::new(Bytes::from(format!("{self}\n")));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+        let headers = response.headers_mut();
+        if let Self::Handshake(HandshakeError::NotUpgrade | HandshakeError::UnsupportedVersion) =
+            self
+        {
+            // RFC 6455 §4.4: the version that is spoken here [HS09]
+            headers.insert("Sec-WebSocket-Version", HeaderValue::from_static("13"));
+            headers.insert("Upgrade", HeaderValue::from_static("websocket"));
+            headers.insert("Connection", HeaderValue::from_static("Upgrade"));
+        }
+        response
+    }
+}
+
+impl fmt::Display for UpgradeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake(error) => error.fmt(f),
+            Self::Config(error) => write!(f, "the response is not valid: {error}"),
+            Self::NotUpgradable => f.write_str("this connection cannot be upgraded"),
+        }
+    }
+}
+
+impl core::error::Error for UpgradeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Handshake(error) => Some(error),
+            Self::Config(error) => Some(error),
+            Self::NotUpgradable => None,
+        }
+    }
+}
+
+/// A WebSocket that opens when its response has left: see [`Acceptor::upgrade`].
+#[derive(Debug)]
+pub struct Upgrading {
+    on_upgrade: OnUpgrade,
+    agreed: Agreement,
+    common: Common,
+    subprotocol: Option<String>,
+}
+
+impl Upgrading {
+    /// Waits until the response has left, in a task of its own.
+    ///
+    /// # Errors
+    /// If the connection has ended before.
+    pub async fn open(self) -> Result<WebSocketStream<UpgradedStream, Server>, hyper::Error> {
+        let stream = TokioIo::new(self.on_upgrade.await?);
+        let ws = WebSocketStream::adopt(stream, Server, self.agreed, &self.common, b"");
+        Ok(ws.with_subprotocol(self.subprotocol))
+    }
+
+    /// Returns the subprotocol that both sides agreed on.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+}
+
+impl Acceptor {
+    /// Accepts a request that hyper has parsed: returns the response to be sent, and the WebSocket that
+    /// opens then. Serve the connection `with_upgrades`.
+    ///
+    #[cfg_attr(
+        feature = "http2",
+        doc = "Over HTTP/2 the server has to `enable_connect_protocol` (RFC 8441)."
+    )]
+    #[cfg_attr(not(feature = "http2"), doc = "HTTP/2 needs the feature `http2`.")]
+    ///
+    /// ```
+    /// use motews_tokio::http::Response;
+    /// use motews_tokio::Acceptor;
+    /// use bytes::Bytes;
+    ///
+    /// async fn serve(request: hyper::Request<hyper::body::Incoming>) -> Response<Bytes> {
+    ///     let (mut parts, _) = request.into_parts();
+    ///     match Acceptor::new().upgrade(&mut parts) {
+    ///         Ok((response, upgrading)) => {
+    ///             tokio::spawn(async move {
+    ///                 let mut ws = upgrading.open().await.ok()?;
+    ///                 ws.send("Hello").await.ok()
+    ///             });
+    ///             response
+    ///         }
+    ///         Err(error) => error.response(),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`UpgradeError`], which has a response.
+    pub fn upgrade(&self, parts: &mut Parts) -> Result<(Response, Upgrading), UpgradeError> {
+        let limits = self.common.limits;
+        let (upgrade, response, subprotocol) = self.common.with_offers(|offers| {
+            let upgrade = judge(parts, offers, limits)?;
+            let headers = crate::pipe::pairs(&self.common.headers);
+            let answer = upgrade.answer(offers).headers(&headers);
+            let answer = answer.map_err(UpgradeError::Config)?;
+            let response = response(&upgrade, &answer);
+            Ok((upgrade, response, answer.subprotocol().map(str::to_owned)))
+        })?;
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+        let upgrading = Upgrading {
+            on_upgrade: on_upgrade.ok_or(UpgradeError::NotUpgradable)?,
+            agreed: Agreement::new(&upgrade.agreed(), limits),
+            common: self.common.clone(),
+            subprotocol,
+        };
+        Ok((response, upgrading))
+    }
+
+    /// Whether a request is a correct opening handshake.
+    #[cfg(feature = "axum")]
+    pub(crate) fn check(&self, parts: &Parts) -> Result<(), UpgradeError> {
+        let limits = self.common.limits;
+        self.common
+            .with_offers(|offers| judge(parts, offers, limits).map(drop))
+    }
+
+    /// The subprotocols that the client offers.
+    #[cfg(feature = "axum")]
+    pub(crate) fn offered(parts: &Parts) -> impl Iterator<Item = &str> {
+        let lists = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+        let names = lists.flat_map(|list| motews::handshake::subprotocols(list.as_bytes()));
+        names.map(|name| name.as_str())
+    }
+}
+
+fn judge(parts: &Parts, offers: &Offers<'_>, limits: Limits) -> Result<Upgrade, UpgradeError> {
+    let headers = parts.headers.iter();
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let version = version(parts)?;
+    Upgrade::from_headers(parts.method.as_str(), version, headers, offers, limits)
+        .map_err(UpgradeError::Handshake)
+}
+
+/// The version of HTTP. From HTTP/2 on, only an extended CONNECT for a WebSocket counts.
+fn version(parts: &Parts) -> Result<(u8, u8), UpgradeError> {
+    let not_upgrade = UpgradeError::Handshake(HandshakeError::NotUpgrade);
+    match parts.version {
+        Version::HTTP_09 => Ok((0, 9)),
+        Version::HTTP_10 => Ok((1, 0)),
+        Version::HTTP_11 => Ok((1, 1)),
+        #[cfg(feature = "http2")]
+        Version::HTTP_2 => {
+            let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+            match protocol.map(hyper::ext::Protocol::as_str) {
+                Some("websocket") => Ok((2, 0)),
+                _ => Err(not_upgrade),
+            }
+        }
+        _ => Err(not_upgrade),
+    }
+}
+
+fn response(upgrade: &Upgrade, answer: &Answer<'_>) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::from_u16(upgrade.status()).unwrap_or_default();
+    upgrade.each_header(answer, |name, value| {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            response.headers_mut().append(name, value);
+        }
+    });
+    response
+}

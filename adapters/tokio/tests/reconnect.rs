@@ -1,0 +1,186 @@
+//! A client that comes back: from each kind of end, with the fate of each message.
+
+use core::time::Duration;
+
+use motews_tokio::{
+    Acceptor, Backoff, CloseCode, ConnectError, Connector, Ended, Interrupted, Interruption,
+    NotSent, Reconnecting, Timeouts, Update,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+/// In paused time nothing may be due while bytes are on their way over loopback.
+fn connector() -> Connector {
+    Connector::new()
+        .timeouts(Timeouts::NONE)
+        .connect_timeout(None)
+}
+
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+async fn interruption(client: &mut Reconnecting) -> Interruption {
+    loop {
+        match client.next().await {
+            Some(Update::Ended(interruption)) => return interruption,
+            Some(_) => {}
+            None => panic!("it has given up"),
+        }
+    }
+}
+
+/// What a server does with a connection after the request was read.
+async fn request_read(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn port_that_refuses_is_tried_with_longer_and_longer_waits() {
+    let (listener, url) = listen().await;
+    drop(listener);
+    let backoff = Backoff {
+        first: 0,
+        range: 0,
+        ..Backoff::DEFAULT
+    };
+    let mut client = Reconnecting::new(connector(), &url, backoff);
+    for expected in [0, 1, 2, 4, 8, 16, 32, 64, 64, 64] {
+        let interruption = interruption(&mut client).await;
+        assert_eq!(interruption.retry_in, Some(Duration::from_secs(expected)));
+        let reason = interruption.reason;
+        assert!(
+            matches!(reason, Interrupted::Attempt(ConnectError::Io(_))),
+            "{reason:?}"
+        );
+        assert!(matches!(client.send("x").await, Err(NotSent::Unsent(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_that_is_busy_is_left_alone_for_as_long_as_it_wants() {
+    let (listener, url) = listen().await;
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            request_read(&mut stream).await;
+            let answer = b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    let mut client = Reconnecting::new(connector(), &url, Backoff::DEFAULT);
+    for _ in 0..5 {
+        let start = Instant::now();
+        let interruption = interruption(&mut client).await;
+        let wait = interruption.retry_in.unwrap();
+        assert!(wait >= Duration::from_secs(120), "{wait:?}");
+        assert!(start.elapsed() < Duration::from_secs(200));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_that_will_not_change_and_a_normal_close_are_the_end() {
+    for refuses in [true, false] {
+        let (listener, url) = listen().await;
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if refuses {
+                request_read(&mut stream).await;
+                let answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                return;
+            }
+            let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+            let mut ws = acceptor.accept(stream).await.unwrap();
+            ws.close(CloseCode::NORMAL, "").unwrap();
+            ws.closed().await;
+        });
+        let mut client = Reconnecting::new(connector(), &url, Backoff::DEFAULT);
+        assert_eq!(interruption(&mut client).await.retry_in, None);
+        assert!(client.next().await.is_none());
+    }
+}
+
+/// 1012, and a lost transport, by turns; each message is echoed, or counted as of unknown fate.
+#[tokio::test(start_paused = true)]
+async fn server_that_restarts_is_found_again_a_hundred_times() {
+    let (listener, url) = listen().await;
+    tokio::spawn(async move {
+        for turn in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+            let mut ws = acceptor.accept(stream).await.unwrap();
+            let message = ws.recv().await.unwrap().unwrap();
+            ws.send(message).await.unwrap();
+            if turn % 2 == 0 {
+                ws.close(CloseCode::SERVICE_RESTART, "").unwrap();
+                ws.closed().await;
+            }
+        }
+    });
+    let backoff = Backoff {
+        stable: 0,
+        ..Backoff::DEFAULT
+    };
+    let mut client = Reconnecting::new(connector(), &url, backoff);
+    for turn in 0..100 {
+        let Some(Update::Opened(response)) = client.next().await else {
+            panic!("it is not open")
+        };
+        assert_eq!(response.status(), 101);
+        client.send("Hello").await.unwrap();
+        let echo = client.next().await;
+        assert!(matches!(&echo, Some(Update::Message(message)) if *message == "Hello".into()));
+        let interruption = interruption(&mut client).await;
+        assert_eq!(interruption.unconfirmed, 1);
+        let wait = interruption.retry_in.unwrap();
+        if turn % 2 == 0 {
+            let range = Duration::from_secs(5)..=Duration::from_secs(30);
+            assert!(range.contains(&wait), "{wait:?}");
+        } else {
+            assert!(wait <= Duration::from_secs(5), "{wait:?}");
+        }
+        assert!(
+            interruption.to_string().contains("; next attempt in "),
+            "{interruption}"
+        );
+    }
+}
+
+/// A close of this side's is the end, and then the peer has read everything.
+#[tokio::test(start_paused = true)]
+async fn close_of_this_side_is_the_end_and_nothing_is_unconfirmed() {
+    let (listener, url) = listen().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+        let mut ws = acceptor.accept(stream).await.unwrap();
+        while ws.recv().await.unwrap().is_some() {}
+    });
+    let mut client = Reconnecting::new(connector(), &url, Backoff::DEFAULT);
+    // An attempt whose future is dropped goes on.
+    while !client.is_open() {
+        tokio::select! {
+            biased;
+            update = client.next() => assert!(matches!(update, Some(Update::Opened(_)))),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    client.send("Hello").await.unwrap();
+    client.close(CloseCode::NORMAL, "").unwrap();
+    let back = client.send("late").await;
+    assert!(matches!(back, Err(NotSent::Unsent(message)) if message == "late".into()));
+    let interruption = interruption(&mut client).await;
+    assert!(matches!(
+        interruption.reason,
+        Interrupted::Connection(Ended::Closed { .. }, None)
+    ));
+    assert_eq!((interruption.retry_in, interruption.unconfirmed), (None, 0));
+    assert!(client.next().await.is_none());
+}

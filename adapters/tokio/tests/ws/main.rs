@@ -1,0 +1,9 @@
+//! What the methods of a WebSocket promise, over streams in memory and in paused time.
+
+mod cancel;
+mod ends;
+mod handshake;
+mod sending;
+mod split;
+mod support;
+mod time;

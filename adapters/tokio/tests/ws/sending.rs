@@ -1,0 +1,263 @@
+//! When what is sent leaves, what a sender waits for, and what it gets back.
+
+use std::sync::Arc;
+
+use motews_testkit::frame::{self, Frame};
+use motews_tokio::{Acceptor, CloseCode, Limits, Message, SendError, TrySendError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+use crate::support::{Counting, Counts, Peer, both, encode, payload, server, server_with};
+
+/// Replies to sixteen messages that came in one read.
+#[tokio::test(start_paused = true)]
+async fn sixteen_messages_in_one_read_answered_leave_in_one_write() {
+    let (inner, peer) = duplex(1 << 16);
+    let mut peer = Peer::new(peer);
+    let counts = Arc::<Counts>::default();
+    let stream = Counting {
+        inner,
+        counts: counts.clone(),
+    };
+    let mut ws = Acceptor::new().from_upgraded(stream, b"");
+    let frames: Vec<Frame> = (0..16)
+        .map(|n| frame::text(format!("message {n}")))
+        .collect();
+    for _ in 0..3 {
+        peer.write(&frames).await;
+        let before = counts.writes();
+        for _ in 0..16 {
+            let message = ws.recv().await.unwrap().unwrap();
+            ws.send(message).await.unwrap();
+        }
+        assert_eq!(counts.writes(), before + 1);
+        for frame in &frames {
+            assert_eq!(peer.read().await.as_ref(), Some(frame));
+        }
+    }
+    // A single one leaves at once.
+    peer.write(&frames[..1]).await;
+    let message = ws.recv().await.unwrap().unwrap();
+    ws.send(message).await.unwrap();
+    assert_eq!(counts.writes(), 4);
+}
+
+/// The first of sixteen is answered, and nothing more is done.
+#[tokio::test(start_paused = true)]
+async fn reply_to_the_first_of_sixteen_leaves_with_flush_or_the_next_recv_without_a_message() {
+    let frames = vec![frame::text("x"); 16];
+    let (mut ws, mut peer) = server(1 << 16);
+    peer.write(&frames).await;
+    ws.recv().await.unwrap().unwrap();
+    ws.send("reply").await.unwrap();
+    assert!(ws.buffered_amount() > 0);
+    ws.flush().await.unwrap();
+    assert_eq!(peer.read().await, Some(frame::text("reply")));
+
+    for _ in 1..16 {
+        ws.recv().await.unwrap().unwrap();
+        ws.feed("fed").await.unwrap();
+    }
+    assert!(ws.buffered_amount() > 0);
+    tokio::select! {
+        biased;
+        message = ws.recv() => panic!("{message:?}"),
+        fed = peer.read() => assert_eq!(fed, Some(frame::text("fed"))),
+    }
+}
+
+/// Messages before a Close in the same read can be answered.
+#[tokio::test(start_paused = true)]
+async fn messages_and_a_close_in_one_read_are_all_answered() {
+    for holds in [16, 1 << 16] {
+        let (mut ws, peer) = server(holds);
+        let mut frames = vec![frame::binary(payload(1000)); 5];
+        frames.push(frame::close(1000, ""));
+        let bytes = encode(&frames);
+        let (mut reads, mut writes) = tokio::io::split(peer.stream);
+        let echo = async {
+            while let Some(message) = ws.recv().await.unwrap() {
+                ws.send(message).await.unwrap();
+            }
+            ws.ended().unwrap()
+        };
+        let mut read = Vec::new();
+        let (ended, _, _) =
+            tokio::join!(echo, writes.write_all(&bytes), reads.read_to_end(&mut read));
+        assert!(ended.is_clean());
+        let echoed: Vec<u8> = frames.iter().flat_map(|frame| frame.encode(None)).collect();
+        assert_eq!(read, echoed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_both_send_first_finish_when_the_one_that_is_told_receives() {
+    let (mut server, mut client) = both(4096);
+    let count = 40;
+    let part = payload(100_000);
+    let talk = async |ws: &mut dyn Talk| {
+        let mut received = 0;
+        for _ in 0..count {
+            while let Err(SendError::InboundFull) = ws.send(&part).await {
+                assert_eq!(ws.recv().await, part);
+                received += 1;
+            }
+        }
+        while received < count {
+            assert_eq!(ws.recv().await, part);
+            received += 1;
+        }
+        ws.flush().await;
+    };
+    let limit = core::time::Duration::from_secs(25); // less than the time for writing
+    let talks = async { tokio::join!(talk(&mut server), talk(&mut client)) };
+    tokio::time::timeout(limit, talks)
+        .await
+        .expect("both finish");
+}
+
+/// Both roles in one function.
+trait Talk {
+    fn send<'a>(&'a mut self, part: &'a [u8]) -> Pinned<'a, Result<(), SendError>>;
+    fn recv(&mut self) -> Pinned<'_, Vec<u8>>;
+    fn flush(&mut self) -> Pinned<'_, ()>;
+}
+
+type Pinned<'a, T> = core::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
+
+macro_rules! talk {
+    ($type:ty) => {
+        impl Talk for $type {
+            fn send<'a>(&'a mut self, part: &'a [u8]) -> Pinned<'a, Result<(), SendError>> {
+                Box::pin(self.send(part))
+            }
+
+            fn recv(&mut self) -> Pinned<'_, Vec<u8>> {
+                Box::pin(async { self.recv().await.unwrap().unwrap().into_bytes().to_vec() })
+            }
+
+            fn flush(&mut self) -> Pinned<'_, ()> {
+                Box::pin(async {
+                    while let Err(SendError::InboundFull) = self.flush().await {
+                        panic!("it receives everything");
+                    }
+                })
+            }
+        }
+    };
+}
+
+talk!(crate::support::ServerWs);
+talk!(crate::support::ClientWs);
+
+#[tokio::test(start_paused = true)]
+async fn try_send_without_room_gives_the_message_back() {
+    let (mut ws, mut peer) = server(100);
+    let mut taken = 0;
+    let back = loop {
+        match ws.try_send(payload(10_000)) {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&back, TrySendError::Full(_)), "{back:?}");
+    assert_eq!(back.into_message(), Message::binary(payload(10_000)));
+    // 64 KiB, and the one that reaches it.
+    assert_eq!(taken, 7);
+    let flushing = async { ws.flush().await.unwrap() };
+    let reading = async {
+        for _ in 0..taken {
+            assert_eq!(peer.read().await, Some(frame::binary(payload(10_000))));
+        }
+    };
+    tokio::join!(flushing, reading);
+    ws.close(CloseCode::NORMAL, "").unwrap();
+    let back = ws.try_send("late").unwrap_err();
+    assert!(
+        matches!(&back, TrySendError::Failed(_, SendError::Closed)),
+        "{back:?}"
+    );
+    assert_eq!(back.into_message(), "late".into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn backlog_of_no_or_one_byte_takes_one_message_at_a_time() {
+    for max_backlog in [0, 1] {
+        let acceptor = Acceptor::new()
+            .max_backlog(max_backlog)
+            .max_inbound(max_backlog);
+        let (mut ws, mut peer) = server_with(&acceptor, 64);
+        ws.try_send(payload(1000)).unwrap();
+        assert!(matches!(ws.try_send("x"), Err(TrySendError::Full(_))));
+        let sending = async {
+            ws.send(payload(1000)).await.unwrap();
+            ws.send("end").await.unwrap();
+        };
+        let reading = async {
+            for _ in 0..2 {
+                assert_eq!(peer.read().await, Some(frame::binary(payload(1000))));
+            }
+            assert_eq!(peer.read().await, Some(frame::text("end")));
+        };
+        tokio::join!(sending, reading);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_at_its_limit_is_received_and_one_byte_more_is_refused() {
+    for limit in [0_usize, 1, 125, 126, 70_000] {
+        let limits = Limits {
+            message: limit as u64,
+            ..Limits::DEFAULT
+        };
+        let acceptor = Acceptor::new().limits(limits);
+        let (mut ws, mut peer) = server_with(&acceptor, 1 << 20);
+        peer.write(&[
+            frame::binary(payload(limit)),
+            frame::binary(payload(limit + 1)),
+        ])
+        .await;
+        assert_eq!(ws.recv().await.unwrap().unwrap().len(), limit);
+        drop(peer.stream.shutdown().await);
+        let error = ws.recv().await.unwrap_err();
+        assert!(error.to_string().contains("Limits::message"), "{error}");
+        assert_eq!(peer.read().await.unwrap().close_code(), Some(1009));
+        assert!(
+            ws.recv().await.unwrap().is_none(),
+            "an error is returned once"
+        );
+    }
+}
+
+/// A kept message does not keep what it came with.
+#[tokio::test(start_paused = true)]
+async fn message_kept_takes_at_most_twice_its_length_and_64_bytes() {
+    let (mut ws, mut peer) = server(1 << 20);
+    let lens = [1, 16, 1000, 30_000, 65_000, 100_000, 200_001];
+    for len in lens {
+        peer.write(&[frame::binary(payload(len)), frame::text("after")])
+            .await;
+        // The same in three fragments.
+        let (start, rest) = (len / 3, len / 3 * 2);
+        let bytes = payload(len);
+        peer.write(&[
+            frame::frame(0x02, &bytes[..start]),
+            frame::frame(0x00, &bytes[start..rest]),
+            frame::continuation(&bytes[rest..]),
+        ])
+        .await;
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            kept.push(ws.recv().await.unwrap().unwrap());
+        }
+        for message in kept {
+            let (is_text, len) = (message.as_text().is_some(), message.len());
+            let bytes = message.into_bytes().try_into_mut().expect("its only owner");
+            assert!(
+                bytes.capacity() <= 2 * len + 64,
+                "{len}: {}",
+                bytes.capacity()
+            );
+            assert!(is_text || bytes[..] == payload(len)[..]);
+        }
+    }
+}
