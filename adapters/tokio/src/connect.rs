@@ -107,7 +107,7 @@ impl Connector {
     }
 
     /// Sets which redirects [`connect`](Self::connect) follows; none by default. Each has the times
-    /// anew. To another host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent.
+    /// anew. To another server, no header of the application's is sent, unless the policy keeps them.
     pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
         self.redirects = policy;
         self
@@ -158,9 +158,12 @@ impl Connector {
                     return Err(ConnectError::Refused(response));
                 }
             }
-            let names = connector.common.headers.keys();
-            let lost = names.filter(|name| !redirects.keeps_header(name));
-            for name in lost.cloned().collect::<Vec<_>>() {
+            let kept = &connector.common.headers;
+            let names: Vec<_> = (kept.keys())
+                .filter(|name| !redirects.keeps_header(name))
+                .cloned()
+                .collect();
+            for name in names {
                 connector.to_mut().common.headers.remove(name);
             }
         }

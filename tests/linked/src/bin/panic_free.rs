@@ -149,6 +149,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used(connection.wants_transmit());
     used(connection.should_shutdown());
     used(connection.close_code());
+    used(connection.closed_by());
     used(connection.is_clean());
     used(connection.violation());
 }
