@@ -213,7 +213,9 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     session.reading(any(), any());
     let mut input = bytes();
     used(session.next_event(&mut input));
-    used(session.step(bytes()));
+    if let Ok(step) = session.step(bytes()) {
+        used(session.resolve(step, bytes()));
+    }
     used(session.send(any::<Message<'_>>(), bytes()));
     used(session.send_fragment(any(), bytes(), any(), bytes()));
     used(session.start_frame(any::<DataFrame>()));
