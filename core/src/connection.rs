@@ -972,7 +972,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// Who sent a Close first, if the peer has sent one.
-    pub(crate) const fn closed_by(&self) -> Side {
+    pub const fn closed_by(&self) -> Side {
         self.closed_by
     }
 
