@@ -42,17 +42,8 @@ macro_rules! sending {
         /// # Errors
         /// As [`send`](Self::send), but for `NoRoom`; `MessageInProgress` means one of the other kind.
         pub fn send_fragment(&mut self, kind: DataKind, payload: &[u8], fin: bool) -> out!(usize) {
-            let compress = true;
             put!(self $(.$reply)?, |session, output| {
-                output.send_fragment(
-                    session,
-                    Fragment {
-                        kind,
-                        payload,
-                        fin,
-                        compress,
-                    },
-                )
+                output.send_fragment(session, Fragment::new(kind, payload, fin, true))
             })
         }
 
@@ -68,17 +59,8 @@ macro_rules! sending {
             payload: &[u8],
             fin: bool,
         ) -> out!(usize) {
-            let compress = false;
             put!(self $(.$reply)?, |session, output| {
-                output.send_fragment(
-                    session,
-                    Fragment {
-                        kind,
-                        payload,
-                        fin,
-                        compress,
-                    },
-                )
+                output.send_fragment(session, Fragment::new(kind, payload, fin, false))
             })
         }
 

@@ -14,9 +14,7 @@ use motews::role::Client;
 use motews::{Limits, Timeouts};
 use motews_net::http::header::{AUTHORIZATION, HOST};
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode};
-use motews_net::{
-    Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url, is_credential,
-};
+use motews_net::{Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -160,17 +158,13 @@ impl Connector {
                     return Err(ConnectError::Refused(response));
                 }
             }
-            if !redirects.keeps_credentials() {
-                let headers = &mut connector.to_mut().common.headers;
-                let is_for_one_host = |name: &HeaderName| *name == HOST || is_credential(name);
-                let names: Vec<_> = headers
-                    .keys()
-                    .filter(|name| is_for_one_host(name))
-                    .cloned()
-                    .collect();
-                for name in names {
-                    headers.remove(name);
-                }
+            let kept = &connector.common.headers;
+            let names: Vec<_> = (kept.keys())
+                .filter(|name| !redirects.keeps_header(name))
+                .cloned()
+                .collect();
+            for name in names {
+                connector.to_mut().common.headers.remove(name);
             }
         }
     }

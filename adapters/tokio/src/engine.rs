@@ -310,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if step.is_chunk() || !step.is_event() {
             self.inbox.set_between(step.ends_message());
         }
-        match step.resolve(bytes) {
+        match self.session.resolve(step, bytes) {
             Some(Event::Data(chunk)) => {
                 if let Err(violation) = self.take_chunk(chunk) {
                     self.session.fail(violation);
@@ -475,7 +475,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         };
         if step.is_chunk() && step.start() == 0 && step.consumed() == total {
             self.inbox.set_between(step.ends_message());
-            let last = match step.resolve(read) {
+            let last = match self.session.resolve(step, read) {
                 Some(Event::Data(chunk)) if chunk.last => Some(chunk.kind),
                 _ => None,
             };
