@@ -487,8 +487,7 @@ macro_rules! websocket {
             /// [`Error::Io`], and [`Error::Send`] before the handshake.
             pub fn closed(&mut self) -> out!(Ended) {
                 body!({
-                    // To be told apart from what `begin` refuses: nothing is inflated here.
-                    _ = self.input.begin(false);
+                    self.input.begin(false)?;
                     let ended = wait!(self.drive(Engine::next_end))?;
                     // RFC 6455 §7.1.1: the server ends the transport first, the client waits [CL07]
                     if R::IS_CLIENT && matches!(ended, Ended::Closed { .. }) {
