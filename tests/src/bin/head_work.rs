@@ -12,7 +12,7 @@ use motews::handshake::{
     ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, ServerHandshake,
 };
 use motews::{Ended, Entropy, EntropyError, Limits, Timeouts};
-use motews_embedded_io::blocking;
+use motews_embedded_io::{Buffers, blocking};
 use motews_smoltcp::{ClientEvent, ClientSocket, ServerEvent, ServerSocket};
 use motews_std::{AcceptError, Acceptor, ConnectError, Connector, Plain, Server, ServerLimits};
 use motews_testkit::head::Head;
@@ -112,7 +112,7 @@ static EMBEDDED: motews_embedded_io::Config<'static> = motews_embedded_io::Confi
 fn embedded_server(segments: &[Vec<u8>]) {
     let script = Script::of_reads(segments);
     let (mut receive, mut transmit) = ([0; 256], [0; 512]);
-    let buffers = motews_embedded_io::Buffers {
+    let buffers = Buffers {
         receive: &mut receive,
         transmit: &mut transmit,
     };
@@ -124,7 +124,7 @@ fn embedded_client(segments: &[Vec<u8>]) {
     let request = Request::new("h", "/").expect("right");
     let script = Script::of_reads(segments);
     let (mut receive, mut transmit) = ([0; 256], [0; 512]);
-    let buffers = motews_embedded_io::Buffers {
+    let buffers = Buffers {
         receive: &mut receive,
         transmit: &mut transmit,
     };
