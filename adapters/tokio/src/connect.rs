@@ -107,7 +107,7 @@ impl Connector {
     }
 
     /// Sets which redirects [`connect`](Self::connect) follows; none by default. Each has the times
-    /// anew. To another host, `Authorization`, `Cookie`, `Host` and the user in the URL are not sent.
+    /// anew. To another server, no header of the application's is sent, unless the policy keeps them.
     pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
         self.redirects = policy;
         self
