@@ -132,14 +132,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
-        let cost = message.cost();
         #[cfg(feature = "deflate")]
-        let deflated = self
-            .deflate
-            .as_mut()
-            .and_then(|deflate| deflate.deflate(message.as_bytes()));
+        let deflated = match &mut self.deflate {
+            Some(deflate) => deflate.deflate(message.as_bytes()),
+            None => None,
+        };
         #[cfg(not(feature = "deflate"))]
-        let deflated: Option<Bytes> = None;
+        let deflated = None;
+        self.accept_as(message, deflated)
+    }
+
+    /// Takes a message, and sends it as `deflated` if that is there.
+    pub(crate) fn accept_as(
+        &mut self,
+        message: Message,
+        deflated: Option<Bytes>,
+    ) -> Result<(), (Message, SendError)> {
+        let cost = message.cost();
         let frame = DataFrame {
             kind: message.kind(),
             fin: true,
