@@ -112,6 +112,26 @@ async fn uncompressed_message_goes_as_it_is_between_compressed_ones() {
     }
 }
 
+/// A kept message takes no more than others.
+#[tokio::test(start_paused = true)]
+async fn compressed_message_kept_takes_at_most_twice_its_length_and_64_bytes() {
+    let (server, client) = duplex(1 << 20);
+    let config = DeflateConfig::DEFAULT;
+    let mut ws = Acceptor::new().deflate(config).from_upgraded(server, b"");
+    let mut peer = Connector::new().deflate(config).from_upgraded(client, b"");
+    for len in [1, 16, 100, 1000, 17_000, 100_000] {
+        peer.send(text(len)).await.unwrap();
+        let message = ws.recv().await.unwrap().unwrap();
+        let len = message.len();
+        let bytes = message.into_bytes().try_into_mut().expect("its only owner");
+        assert!(
+            bytes.capacity() <= 2 * len + 64,
+            "{len}: {}",
+            bytes.capacity()
+        );
+    }
+}
+
 /// What is inflated is limited, whatever it is on the wire; and a message that is kept takes no more
 /// than another one.
 #[tokio::test(start_paused = true)]
