@@ -10,11 +10,11 @@ mod tls_support;
 
 use core::net::SocketAddr;
 use std::io::{ErrorKind, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use motews_std::{
-    AcceptError, Ended, Handler, MessageRef, Peer, Request, Response, SendError, Server,
-    ServerBuilder,
+    AcceptError, CloseCode, Ended, Handler, MessageRef, Peer, Request, Response, SendError, Server,
+    ServerBuilder, Side,
 };
 use motews_testkit::frame::masked;
 use server_support::{read_to_end, start, start_threads, until};
@@ -138,6 +138,81 @@ fn open_connection_that_is_reset_ends_with_the_error_that_did_it() {
     assert_eq!(error, Some(ErrorKind::ConnectionReset));
 }
 
+/// Has the loop wait in the handler until the peer has done what it is to do, and then sends.
+struct Held {
+    endings: Endings,
+    held: mpsc::Sender<()>,
+    go_on: mpsc::Receiver<()>,
+    len: usize,
+}
+
+impl Handler for Held {
+    type Data = ();
+
+    fn on_open(&mut self, _: &mut Peer, _: &Request) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn on_message(&mut self, peer: &mut Peer, message: MessageRef) -> Result<(), SendError> {
+        if message.as_bytes() == b"hold" {
+            self.held.send(()).unwrap();
+            self.go_on.recv().unwrap();
+        }
+        peer.send(vec![0; self.len])
+    }
+
+    fn on_close(&mut self, peer: &mut Peer, ended: Ended) {
+        self.endings.on_close(peer, ended);
+    }
+}
+
+#[test]
+fn open_peer_that_closed_and_reset_while_this_side_sent_has_closed() {
+    // Short answers leave from the cork, long ones from where they are. The rest of a very long one
+    // waits, so that the peer is not read.
+    for len in [10, 100_000, 8 << 20] {
+        let endings = Endings::default();
+        let (held, is_held) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel();
+        let server = start(
+            Server::builder(),
+            Held {
+                endings: endings.clone(),
+                held,
+                go_on,
+                len,
+            },
+        );
+        let mut stream = server.open();
+        if len > 1 << 20 {
+            stream.write_all(&masked(0x81, b"first")).unwrap();
+            // The rest waits when some of it is there.
+            while stream.peek(&mut [0]).unwrap() == 0 {}
+        } else {
+            stream.write_all(&masked(0x81, b"hold")).unwrap();
+            is_held.recv_timeout(server_support::PATIENCE).unwrap();
+        }
+        let mut sent = masked(0x81, b"more");
+        sent.extend(masked(0x88, b"\x0f\xa0enough"));
+        stream.write_all(&sent).unwrap();
+        // Its end is a reset.
+        socket2::SockRef::from(&stream)
+            .set_linger(Some(core::time::Duration::ZERO))
+            .unwrap();
+        drop(stream);
+        let _ = goes_on.send(());
+        until("it ends", || !endings.0.lock().unwrap().is_empty());
+        let (ended, _) = endings.0.lock().unwrap().pop().unwrap();
+        let closed = Ended::Closed {
+            code: CloseCode::new(4000),
+            by: Side::Remote,
+            clean: false,
+        };
+        assert_eq!(ended, closed, "{len}");
+        until("it is gone", || server.handle.connections() == 0);
+    }
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn tls_handshake_that_fails_is_told_with_its_address_and_cause() {
@@ -201,7 +276,6 @@ mod processes {
     use super::*;
     use core::time::Duration;
     use std::process::Command;
-    use std::sync::mpsc;
 
     const CHILD: &str = "MOTEWS_TEST_CHILD";
 

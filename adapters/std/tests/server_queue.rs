@@ -347,7 +347,8 @@ fn open_payload_above_16_kib_is_written_at_once_and_a_shorter_one_is_gathered() 
     let server = start(
         Server::builder(),
         move |peer: &mut Peer, message: MessageRef| {
-            peer.send(message)?;
+            // Not the message itself, which is answered from where it lies.
+            peer.send(message.as_bytes().to_vec())?;
             amount.send(peer.buffered_amount()).unwrap();
             Ok(())
         },

@@ -13,16 +13,16 @@ mod tls_support;
 use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 
 use motews_std::{
-    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Peer, Request, Response,
-    SendError, Server, ServerBuilder, ServerLimits, SlowPolicy, Timeouts,
+    CloseCode, Deadline, Ended, Handler, Hub, Membership, MessageRef, Peer, PeerSender, Request,
+    Response, SendError, Server, ServerBuilder, ServerLimits, SlowPolicy, Timeouts,
 };
 use motews_testkit::frame::masked;
 use motews_testkit::head::read as read_head;
-use server_support::{PATIENCE, Running, read_frame, read_to_end, start, until};
+use server_support::{FAST, PATIENCE, Running, read_frame, read_to_end, start, until};
 
 /// Everything is due soon, but for a peer that reads 20 KB/s. The readers here read some 500.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -356,6 +356,79 @@ fn request_for_a_page_that_is_read_slowly_gets_all_of_it() {
     stream.read_exact(&mut page).unwrap();
     assert!(page == noise(LEN));
     assert_eq!(read_to_end(&mut stream), b"");
+}
+
+#[test]
+fn open_idle_time_that_passes_while_messages_of_others_wait_loses_none_of_them() {
+    let timeouts = Timeouts {
+        idle: Some(100),
+        min_rate: FAST,
+        ..Timeouts::NONE
+    };
+    let (sender, senders) = mpsc::channel();
+    let server = start(builder().timeouts(timeouts), Sends(sender));
+    let mut stream = open(&server);
+    let sender = senders.recv_timeout(PATIENCE).unwrap();
+    // The kernel takes a part of the first one, so the second one is not begun. It is short enough
+    // for the peer to be read.
+    sender.send(noise(LEN / 2)).unwrap();
+    sender.try_send("behind it".into()).unwrap();
+    // Nothing moves for longer than the idle time.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(message(&mut stream) == noise(LEN / 2));
+    assert_eq!(message(&mut stream), b"behind it");
+    assert_eq!(read_until_close(&mut stream, |_| ()), 1001);
+}
+
+/// Gives its senders away, and takes what comes.
+struct Sends(mpsc::Sender<PeerSender>);
+
+impl Handler for Sends {
+    type Data = ();
+
+    fn on_open(&mut self, peer: &mut Peer, _: &Request) -> Result<(), SendError> {
+        self.0.send(peer.sender()).unwrap();
+        Ok(())
+    }
+
+    fn on_message(&mut self, _: &mut Peer, _: MessageRef) -> Result<(), SendError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn loop_that_is_held_up_for_longer_than_the_idle_time_closes_nobody_who_has_sent() {
+    // More than the events that the loop takes at once.
+    const PEERS: usize = 1_100;
+    const IDLE: Duration = Duration::from_secs(3);
+    let timeouts = Timeouts {
+        idle: Some(IDLE.as_millis() as u32),
+        ..Timeouts::NONE
+    };
+    let (held, is_held) = mpsc::channel();
+    let (goes_on, go_on) = mpsc::channel::<()>();
+    let server = start(
+        Server::builder().timeouts(timeouts),
+        move |peer: &mut Peer, message: MessageRef| {
+            if message.as_bytes() == b"hold" {
+                held.send(()).unwrap();
+                go_on.recv().unwrap();
+            }
+            peer.send(message)
+        },
+    );
+    let mut peers: Vec<_> = (0..PEERS).map(|_| server.open()).collect();
+    peers[0].write_all(&masked(0x81, b"hold")).unwrap();
+    is_held.recv_timeout(PATIENCE).unwrap();
+    for peer in &mut peers {
+        peer.write_all(&masked(0x81, b"here")).unwrap();
+    }
+    std::thread::sleep(IDLE);
+    goes_on.send(()).unwrap();
+    assert_eq!(read_frame(&mut peers[0]), (0x81, b"hold".to_vec()));
+    for (n, peer) in peers.iter_mut().enumerate() {
+        assert_eq!(read_frame(peer), (0x81, b"here".to_vec()), "{n}");
+    }
 }
 
 // ---- closing ----

@@ -163,13 +163,13 @@ impl Connector {
                     return Err(ConnectError::Refused(response));
                 }
             }
-            let headers = &connector.common.headers;
-            if headers.keys().any(|name| !redirects.keeps_header(name)) {
-                let headers = &mut connector.to_mut().common.headers;
-                let names: Vec<_> = headers.keys().cloned().collect();
-                for name in names.iter().filter(|name| !redirects.keeps_header(name)) {
-                    headers.remove(name);
-                }
+            let kept = &connector.common.headers;
+            let names: Vec<_> = (kept.keys())
+                .filter(|name| !redirects.keeps_header(name))
+                .cloned()
+                .collect();
+            for name in names {
+                connector.to_mut().common.headers.remove(name);
             }
         }
     }

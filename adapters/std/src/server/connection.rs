@@ -12,13 +12,14 @@ use motews::{
     State,
 };
 
-use super::context::Context;
+use super::context::{Context, Held};
 use super::control::{OnDemand, check_close};
 use super::frame::{Frame, Packing};
 use super::id::PeerId;
 use super::outbox::{Next, Outbox, Place};
 use super::outgoing::{Outgoing, Tail};
 use super::packing::Codec;
+use super::reply::Delivered;
 use super::stream::{Stream, Tls};
 use crate::error::SendError;
 use crate::handshake::Reading;
@@ -28,6 +29,9 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Longer payloads are written from where they are, without a copy, in bytes.
 const COPY_LEN: usize = 16 * 1024;
+
+/// Longer replies do not wait for those of other connections, in bytes.
+const MAX_HELD: usize = 32 * 1024;
 
 /// How many messages of other threads, and how many bytes of them, are written to one connection
 /// before the others have their turn.
@@ -196,7 +200,7 @@ impl Core {
 
     /// Whether messages can be sent.
     pub(super) fn can_send(&self) -> bool {
-        self.is_quiet() && !self.outgoing.is_closing()
+        self.is_quiet() && !self.is_lost() && !self.outgoing.is_closing()
     }
 
     /// Whether messages flow, so that there is nothing to do but to wait for the peer.
@@ -219,6 +223,24 @@ impl Core {
             self.queued = true;
             context.later.push(self.id);
         }
+    }
+
+    /// Nothing can be written any more. What the peer has sent before is read first, in the turns that
+    /// it takes: its Close may be there, and is why it does not read.
+    pub(super) fn lose_output(&mut self, context: &mut Context, error: io::Error) {
+        if !self.is_open() {
+            return self.lose(error);
+        }
+        self.link = Link::Lost;
+        self.cold().error.get_or_insert(error);
+        self.outgoing.drop_all();
+        self.unread = true;
+        self.queue(context);
+    }
+
+    /// Whether it has failed for writing.
+    pub(super) fn is_lost(&self) -> bool {
+        self.link == Link::Lost
     }
 
     /// The stream has failed.
@@ -263,7 +285,7 @@ impl Core {
         }
         // Not the message itself: for a call, it would be put together in memory.
         let (kind, payload) = (message.kind(), message.as_bytes());
-        if (self.cold.is_some() || !self.outgoing.is_plain())
+        if !self.is_plain()
             && (self.must_queue(context, kind, payload, packing)?
                 || self.send_packed(context, kind, payload, packing)?)
         {
@@ -284,6 +306,48 @@ impl Core {
             payload_len: payload.len() as u64,
         })?;
         self.put_frame(context, &header, payload)
+    }
+
+    /// Whether a message may be sent from where it lies: nothing else is to be sent before it.
+    #[inline]
+    pub(super) fn may_reply(&self, context: &Context) -> bool {
+        self.is_plain() && context.cork.len() == 0 && !context.replies.is_sent()
+    }
+
+    /// Whether nothing is out of the ordinary.
+    #[inline]
+    const fn is_plain(&self) -> bool {
+        self.cold.is_none() && self.outgoing.is_plain()
+    }
+
+    /// Begins a reply that is sent from where the message lies.
+    #[inline]
+    pub(super) fn start_reply(
+        &mut self,
+        context: &mut Context,
+        message: Message<'_>,
+    ) -> Result<(), SendError> {
+        let header = self.session.start_frame(DataFrame {
+            kind: message.kind(),
+            fin: true,
+            compressed: false,
+            payload_len: message.as_bytes().len() as u64,
+        })?;
+        context.replies.send(&header);
+        Ok(())
+    }
+
+    /// Copies the replies into the cork, or writes them: something else comes behind them.
+    pub(super) fn copy_replies(&mut self, context: &mut Context, delivered: &Delivered<'_>) {
+        if context.replies.len() > 0 {
+            context.replies.clear();
+            self.put(context, delivered.replies);
+        }
+        let (header, len) = context.replies.take_header();
+        if len > 0 {
+            self.put(context, &header[..len]);
+            self.put(context, delivered.message);
+        }
     }
 
     /// Checks the limit. Where messages wait in the outbox, this one queues behind them.
@@ -463,7 +527,7 @@ impl Core {
 
     // ---- writing ----
 
-    /// Writes a part of the handshake.
+    /// Writes bytes that are in their frames already, or need none.
     pub(super) fn put(&mut self, context: &mut Context, bytes: &[u8]) {
         if !context.cork.push(bytes) {
             self.write_out(context, Tail::Bytes(bytes));
@@ -504,8 +568,41 @@ impl Core {
         self.note_sent(context, flushed);
     }
 
+    /// Writes replies from where they lie. The cork is empty then.
+    pub(super) fn write_replies(&mut self, context: &mut Context, replies: &[u8]) {
+        self.write_out(context, Tail::Bytes(replies));
+    }
+
+    /// Whether what it sends may wait for the end of this round: there is nothing else to do.
+    #[inline]
+    pub(super) fn may_hold(&mut self, context: &Context) -> bool {
+        let len = context.replies.len() + context.cork.len();
+        context.may_hold
+            && (1..=MAX_HELD).contains(&len)
+            && self.is_plain()
+            && self.is_quiet()
+            && self.link != Link::Lost
+            && !self.session.wants_transmit()
+            && !self.stream().owes()
+    }
+
+    /// Has what it sends wait for the end of this round.
+    #[inline]
+    pub(super) fn hold(&mut self, context: &mut Context) {
+        // One of them is empty.
+        let held = if context.cork.len() > 0 {
+            Held::InCork(context.cork.hold())
+        } else {
+            let range = context.replies.range();
+            context.replies.clear();
+            context.used = range.end;
+            Held::InBuffer(range)
+        };
+        context.held.push((self.id, held));
+    }
+
     /// There is room: writes what waits.
-    pub(super) fn write_waiting(&mut self, context: &Context) {
+    pub(super) fn write_waiting(&mut self, context: &mut Context) {
         let stream = &mut Stream::new(&self.socket, &mut self.tls);
         let resumed = self.outgoing.resume(stream);
         self.note_sent(context, resumed);
@@ -513,10 +610,10 @@ impl Core {
 
     /// Tells who watches the time what the socket has taken, and has an event tell when there is
     /// room for what it has not.
-    fn note_sent(&mut self, context: &Context, sent: io::Result<usize>) {
+    fn note_sent(&mut self, context: &mut Context, sent: io::Result<usize>) {
         let taken = match sent {
             Ok(taken) => taken,
-            Err(error) => return self.lose(error),
+            Err(error) => return self.lose_output(context, error),
         };
         let left = self.outgoing.begun();
         let (now, timeouts) = (context.now, &context.settings.timeouts);
@@ -529,7 +626,7 @@ impl Core {
             let token = Token(self.id.slot());
             match context.registry.reregister(&mut self.socket, token, BOTH) {
                 Ok(()) => self.link = Link::Armed,
-                Err(error) => self.lose(error),
+                Err(error) => self.lose_output(context, error),
             }
         }
     }

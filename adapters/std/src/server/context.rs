@@ -2,6 +2,8 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::ops::Range;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mio::Registry;
@@ -10,6 +12,7 @@ use motews::Millis;
 use super::cork::Cork;
 use super::id::PeerId;
 use super::inbox::Inbox;
+use super::reply::Replies;
 use super::settings::Settings;
 use super::socket::Turn;
 
@@ -18,17 +21,31 @@ use super::socket::Turn;
 const MAX_SPARE: usize = 4;
 const MAX_SPARE_LEN: usize = 256 * 1024;
 
+/// Where what a connection sends is held.
+#[derive(Debug)]
+pub(super) enum Held {
+    InCork(Range<usize>),
+    InBuffer(Range<usize>),
+}
+
 /// What the connections of a loop share.
 pub(super) struct Context {
     pub(super) cork: Cork,
+    pub(super) replies: Replies,
+    /// What waits for the end of this round of events to be written.
+    pub(super) held: Vec<(PeerId, Held)>,
+    /// Where what is held ends in the receive buffer: the next connection is read behind it.
+    pub(super) used: usize,
+    /// Whether it may: not for a connection that does more in this round.
+    pub(super) may_hold: bool,
     pub(super) now: Millis,
     pub(super) turn: Turn,
     /// Buffers for messages that come in parts.
     spare: Vec<Vec<u8>>,
     /// Connections that want to be looked at again.
     pub(super) later: Vec<PeerId>,
-    /// One of them is ending, so the deadlines are to be looked at soon.
-    pub(super) ending: bool,
+    /// Connections that are ending, whose deadlines are to be looked at soon.
+    pub(super) ending: BTreeSet<PeerId>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
     pub(super) registry: Registry,
@@ -40,11 +57,15 @@ impl Context {
     pub(super) fn new(inbox: Arc<Inbox>, settings: Arc<Settings>, registry: Registry) -> Self {
         Self {
             cork: Cork::new(),
+            replies: Replies::default(),
+            held: Vec::new(),
+            used: 0,
+            may_hold: false,
             now: Millis(0),
             turn: Turn::default(),
             spare: Vec::new(),
             later: Vec::new(),
-            ending: false,
+            ending: BTreeSet::new(),
             inbox,
             settings,
             registry,

@@ -19,7 +19,8 @@ use slab::Slab;
 use socket2::Socket;
 
 use super::connection::Slot;
-use super::context::Context;
+use super::context::{Context, Held};
+use super::cork::HELD_LEN;
 use super::handler::Handler;
 use super::id::PeerId;
 use super::inbox::{Inbox, set_in_loop};
@@ -46,8 +47,8 @@ const MAX_ACCEPTS: usize = 256;
 /// How long nothing is accepted after the operating system, or the limit, did not let us.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. And while
-/// connections are ending, an eighth of the time that the peer has to end TCP.
+/// How often the deadlines are looked at: an eighth of the shortest one, in these bounds. Those of
+/// connections that are ending, in an eighth of the time that the peer has to end TCP.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 const ENDING_SWEEP: Duration = Duration::from_millis(DRAIN as u64 / 8);
 
@@ -84,6 +85,8 @@ pub(super) struct EventLoop<H: Handler> {
     now: Duration,
     sweep: Option<Duration>,
     next_sweep: Option<Duration>,
+    /// When those that are ending are looked at.
+    next_ending: Option<Duration>,
     timer: Option<Duration>,
     next_timer: Option<Duration>,
 }
@@ -115,10 +118,11 @@ impl<H: Handler> EventLoop<H> {
             accepting: Accepting::Now,
             slots: Slab::new(),
             number: 1,
-            buffer: vec![0; READ_LEN].into_boxed_slice(),
+            buffer: vec![0; HELD_LEN + READ_LEN].into_boxed_slice(),
             epoch: Instant::now(),
             now: Duration::ZERO,
             next_sweep: None,
+            next_ending: None,
             timer,
             next_timer: None,
         })
@@ -170,6 +174,8 @@ impl<H: Handler> EventLoop<H> {
                     Token(key) => self.handle(key, event),
                 }
             }
+            self.write_held();
+            self.context.may_hold = false;
             self.visit(&mut ready, Slot::turn);
             self.context.inbox.take(&mut ready);
             self.visit(&mut ready, Slot::resume);
@@ -192,10 +198,16 @@ impl<H: Handler> EventLoop<H> {
             _ => None,
         };
         let stop = self.shared.stop().and_then(|stop| self.stop_at(stop));
-        [accept, self.next_sweep, self.next_timer, stop]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            accept,
+            self.next_sweep,
+            self.next_ending,
+            self.next_timer,
+            stop,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn stop_at(&self, stop: Stop) -> Option<Duration> {
@@ -210,6 +222,7 @@ impl<H: Handler> EventLoop<H> {
         };
         let (handler, context) = (&mut self.handler, &mut self.context);
         context.turn.work = 0;
+        context.may_hold = true;
         if event.is_writable() {
             slot.writable(handler, context, &mut self.buffer);
         }
@@ -225,6 +238,33 @@ impl<H: Handler> EventLoop<H> {
         if slot.core.is_over() {
             self.remove(key);
         }
+        // So the next one has the room that it would have alone.
+        if self.context.used > HELD_LEN || self.context.cork.held_len() > HELD_LEN {
+            self.write_held();
+        }
+    }
+
+    /// Writes what is held. To read several connections and then to write to all of them keeps the code
+    /// of the kernel in the cache.
+    fn write_held(&mut self) {
+        let context = &mut self.context;
+        let mut held = core::mem::take(&mut context.held);
+        for (id, held) in held.drain(..) {
+            let slot = self.slots.get_mut(id.slot());
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            match held {
+                Held::InCork(range) => {
+                    context.cork.go_back(range);
+                    slot.core.flush(context);
+                }
+                Held::InBuffer(range) => slot.core.write_replies(context, &self.buffer[range]),
+            }
+        }
+        context.held = held;
+        context.used = 0;
+        context.cork.go_back(0..0);
     }
 
     /// Calls `visit` for each of these that is still there.
@@ -366,7 +406,6 @@ impl<H: Handler> EventLoop<H> {
             let _ = catch_unwind(AssertUnwindSafe(|| handler.on_timer(peers)));
         }
         if self.next_sweep.is_some_and(|at| at <= now) {
-            self.context.ending = false;
             self.sweep_all();
             self.next_sweep = if self.slots.is_empty() {
                 None
@@ -374,9 +413,27 @@ impl<H: Handler> EventLoop<H> {
                 self.sweep.map(|sweep| now + sweep)
             };
         }
-        if core::mem::take(&mut self.context.ending) {
-            let soon = now + ENDING_SWEEP;
-            self.next_sweep = Some(self.next_sweep.map_or(soon, |at| at.min(soon)));
+        if self.next_ending.is_some_and(|at| at <= now) {
+            self.next_ending = None;
+            self.sweep_ending();
+        }
+        if self.next_ending.is_none() && !self.context.ending.is_empty() {
+            self.next_ending = Some(now + ENDING_SWEEP);
+        }
+    }
+
+    /// Looks at the deadlines of those that are ending: the others cost nothing.
+    fn sweep_ending(&mut self) {
+        for id in core::mem::take(&mut self.context.ending) {
+            let key = id.slot();
+            let slot = self.slots.get_mut(key);
+            let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
+                continue;
+            };
+            slot.sweep(&mut self.handler, &mut self.context);
+            if slot.core.is_over() {
+                self.remove(key);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod outbox;
 mod outgoing;
 mod packing;
 mod peer;
+mod reply;
 mod sender;
 mod serve;
 mod settings;
@@ -63,7 +64,7 @@ pub use settings::ServerLimits;
 /// | [`Timeouts::handshake`] | 10 s | For the whole request, however it trickles, with TLS's handshake: the peer is dropped. |
 /// | [`Timeouts::write`] | 30 s | Bytes wait, and the peer takes none of them for so long beyond the time that it has bought: it is dropped. |
 /// | [`Timeouts::min_rate`], [`Timeouts::max_grace`] | 128 B/s, 300 s | Each byte that the peer takes buys it time, up to that much. |
-/// | [`Timeouts::idle`] | 1 h | No message has moved either way: the connection is closed with 1001. |
+/// | [`Timeouts::idle`] | 1 h | No message has moved either way, and none waits: the connection is closed with 1001. |
 /// | [`Timeouts::keepalive`] | 30 s | Nothing came from the peer: it is sent a ping. |
 /// | [`Timeouts::pong`] | 10 s | Nothing came after that: the peer is dropped. |
 /// | [`Timeouts::close`] | 5 s | The closing handshake was not completed since this side's Close left: the peer is dropped. |

@@ -276,6 +276,11 @@ impl Outbox {
         Place::Queued
     }
 
+    /// Whether something waits in here.
+    pub(super) fn has_frames(&self) -> bool {
+        self.lock().has_frames()
+    }
+
     /// What the handler sends and waits in here, in bytes of memory.
     pub(super) fn answers(&self) -> usize {
         self.lock().answers()

@@ -96,6 +96,13 @@ impl Outgoing {
 
     // ---- the outbox ----
 
+    /// Whether something waits that is not begun.
+    pub(super) fn has_queued(&self) -> bool {
+        self.outbox
+            .as_ref()
+            .is_some_and(|outbox| outbox.has_frames())
+    }
+
     pub(super) const fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.outbox.as_ref()
     }

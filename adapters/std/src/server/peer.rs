@@ -12,6 +12,7 @@ use super::connection::{Core, Slot};
 use super::context::Context;
 use super::frame::Packing;
 use super::id::PeerId;
+use super::reply::Delivered;
 use super::sender::PeerSender;
 use crate::error::SendError;
 use crate::message::AsMessage;
@@ -23,6 +24,8 @@ pub struct Peer<'a, D = ()> {
     pub(super) core: &'a mut Core,
     pub(super) context: &'a mut Context,
     pub(super) data: &'a mut D,
+    /// There if replies are written from where the messages lie.
+    pub(super) delivered: Option<&'a Delivered<'a>>,
 }
 
 impl<D> Peer<'_, D> {
@@ -41,8 +44,14 @@ impl<D> Peer<'_, D> {
     /// already; nothing was taken then.
     #[inline]
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
-        self.core
-            .send(self.context, message.as_message(), Packing::Allowed)
+        let message = message.as_message();
+        if let Some(delivered) = self.delivered {
+            if delivered.is(message.as_bytes()) && self.core.may_reply(self.context) {
+                return self.core.start_reply(self.context, message);
+            }
+            self.core.copy_replies(self.context, delivered);
+        }
+        self.core.send(self.context, message, Packing::Allowed)
     }
 
     /// The same as it is, where others are compressed: see
@@ -53,6 +62,9 @@ impl<D> Peer<'_, D> {
     // [PD30]
     #[cfg(feature = "deflate")]
     pub fn send_uncompressed(&mut self, message: impl AsMessage) -> Result<(), SendError> {
+        if let Some(delivered) = self.delivered {
+            self.core.copy_replies(self.context, delivered);
+        }
         self.core
             .send(self.context, message.as_message(), Packing::Plain)
     }
@@ -123,7 +135,9 @@ impl<D> Peer<'_, D> {
     /// [`ServerLimits::backlog`](crate::ServerLimits::backlog) bounds.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.context.cork.len() + self.core.outgoing.cost()
+        let replies = &self.context.replies;
+        let replies = replies.len() + replies.sent_len();
+        self.context.cork.len() + replies + self.core.outgoing.cost()
     }
 
     /// Whether messages can be sent.
@@ -172,6 +186,7 @@ impl<D> Peers<'_, D> {
                     core: &mut *core,
                     context: &mut *self.context,
                     data,
+                    delivered: None,
                 });
             }));
             if called.is_err() {

@@ -1,6 +1,7 @@
 //! What happens to a connection, and what its handler is told of it.
 
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::panic::AssertUnwindSafe;
 use std::io;
 use std::panic::catch_unwind;
@@ -16,6 +17,7 @@ use super::handler::Handler;
 use super::id::PeerId;
 use super::packing::Codec;
 use super::peer::Peer;
+use super::reply::{Delivered, MIN_LEN};
 use super::stream::Tls;
 use crate::error::{AcceptError, SendError};
 use crate::handshake::{Answer, Reading, SERVER_ERROR};
@@ -61,21 +63,29 @@ impl<D> Slot<D> {
             if self.core.is_paused(context) || self.core.is_over() {
                 return;
             }
-            match self.core.stream().read(buffer, &mut context.turn) {
+            let start = context.used;
+            let room = &mut buffer[start..];
+            match self.core.stream().read(room, &mut context.turn) {
                 Ok(Some(0)) => {
                     self.core.unread = false;
                     self.end(handler, context);
                     return;
                 }
                 Ok(Some(len)) => {
-                    let input = &mut buffer[..len];
-                    let rest = self.receive(handler, context, input);
+                    let range = start..start + len;
+                    let rest = self.receive(handler, context, buffer, range.clone());
                     if rest > 0 {
-                        self.core.stash(&input[len - rest..]);
+                        self.core.stash(&buffer[range.end - rest..range.end]);
                     }
-                    self.settle(handler, context);
-                    if len < buffer.len() && !ended && self.core.stream().is_drained_by_short_read()
-                    {
+                    let is_drained = range.end < buffer.len()
+                        && !ended
+                        && self.core.stream().is_drained_by_short_read();
+                    if is_drained && self.core.may_hold(context) {
+                        self.core.hold(context);
+                    } else {
+                        self.settle_replies(handler, context, buffer);
+                    }
+                    if is_drained && !self.core.is_lost() {
                         self.core.unread = false;
                         return;
                     }
@@ -84,6 +94,10 @@ impl<D> Slot<D> {
                 Ok(None) => self.settle(handler, context),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.core.unread = false;
+                    if self.core.is_lost() {
+                        // Nothing more is there, and nothing can be answered.
+                        self.end(handler, context);
+                    }
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -107,6 +121,8 @@ impl<D> Slot<D> {
         if self.core.outgoing.is_written() {
             return;
         }
+        // What is read now must not be overtaken by what this event lets be read after it.
+        context.may_hold = false;
         self.core.write_waiting(context);
         // A ping or a Close may have waited for that.
         self.go_on(handler, context);
@@ -145,13 +161,14 @@ impl<D> Slot<D> {
         {
             let mut input = core::mem::take(&mut cold.input);
             let decoded = cold.decoded;
-            let rest = self.receive(handler, context, &mut input[decoded..]);
+            let range = decoded..input.len();
+            let rest = self.receive(handler, context, &mut input, range);
+            self.settle_replies(handler, context, &input);
             if rest > 0 {
                 let cold = self.core.cold();
                 cold.decoded = input.len() - rest;
                 cold.input = input;
             }
-            self.settle(handler, context);
         }
         if self.core.unread && !self.core.outgoing.holds_back(limit) {
             self.read(handler, context, buffer, true);
@@ -167,14 +184,14 @@ impl<D> Slot<D> {
         self.go_on(handler, context);
     }
 
-    /// The stream has failed.
+    /// An event says that the stream has failed.
     pub(super) fn failed<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
         error: io::Error,
     ) {
-        self.core.lose(error);
+        self.core.lose_output(context, error);
         self.settle(handler, context);
     }
 
@@ -182,6 +199,8 @@ impl<D> Slot<D> {
     fn end<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         match core.phase {
+            // What was read as the end may be the failure, if writing has met that before.
+            Phase::Session if core.is_lost() => core.session.lost(),
             Phase::Session => core.session.receive_eof(),
             // It may still read.
             Phase::Response => core.cold().ended = true,
@@ -235,49 +254,54 @@ impl<D> Slot<D> {
 
     // ---- receiving ----
 
-    /// Takes `input`, and returns how much of it, at its end, is to be taken later.
+    /// Takes what is in the part `range` of `buffer`, and returns how much of it, at its end, is to be
+    /// taken later.
     #[inline]
     fn receive<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
-        input: &mut [u8],
+        buffer: &mut [u8],
+        range: Range<usize>,
     ) -> usize {
-        let mut rest = input;
+        let Range { start: mut at, end } = range;
         if self.core.phase == Phase::Request {
-            rest = self.receive_request(handler, context, rest);
+            at = end - self.receive_request(handler, context, &buffer[at..end]);
         }
         if !self.core.is_open() {
             return 0;
         }
         self.core.session.received(context.now);
+        let buffer = &mut buffer[..end];
         loop {
-            let len = rest.len();
-            let mut left = 0;
             let received = catch_unwind(AssertUnwindSafe(|| {
-                self.receive_messages(handler, context, &mut *rest, &mut left)
+                self.receive_messages(handler, context, &mut *buffer, &mut at)
             }));
-            if let Ok(left) = received {
-                return left;
+            if received.is_ok() {
+                return end - at;
             }
-            // The handler gets nothing more; but the peer's Close may be in what is left.
+            // The handler gets nothing more; but the peer's Close may be in what is left. What it has
+            // sent before it panicked is sent.
             self.core.fail(CloseCode::INTERNAL_ERROR);
-            rest = rest.split_at_mut(len - left).1;
+            if context.replies.is_sent() {
+                context.replies.append(buffer);
+            }
         }
     }
 
-    /// Decodes `input` until its end, or until the answers are not read, and returns how much is
-    /// left: in `left`, if the handler panics.
+    /// Decodes `buffer` from `at` on, until its end or until the answers are not read.
     #[inline]
     fn receive_messages<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
-        mut input: &mut [u8],
-        left: &mut usize,
-    ) -> usize {
+        buffer: &mut [u8],
+        at: &mut usize,
+    ) {
         let (core, data) = (&mut self.core, &mut self.data);
-        while !input.is_empty() {
+        while *at < buffer.len() {
+            let (before, mut input) = buffer.split_at_mut(*at);
+            let len = input.len();
             match core.session.next_event(&mut input) {
                 // Read where it lies: a chunk that is passed on as a whole is first copied.
                 Ok(Some(Event::Data(Chunk {
@@ -287,45 +311,64 @@ impl<D> Slot<D> {
                     last: true,
                     ..
                 }))) if !core.has_codec() => {
-                    *left = input.len();
-                    deliver(handler, core, context, data, kind, bytes);
+                    *at += len - input.len();
+                    let in_place;
+                    let mut delivered = None;
+                    if bytes.len() >= MIN_LEN || context.replies.len() > 0 {
+                        let replies = &before[context.replies.range()];
+                        let start = *at - bytes.len();
+                        context.replies.deliver(start, bytes.len());
+                        in_place = Delivered::new(start - before.len(), bytes, replies);
+                        delivered = Some(&in_place);
+                    }
+                    deliver(handler, core, context, data, kind, bytes, delivered);
+                    if context.replies.is_sent() {
+                        context.replies.append(buffer);
+                    }
                 }
                 Ok(Some(Event::Data(chunk))) => {
-                    *left = input.len();
-                    deliver_assembled(handler, core, context, data, chunk);
+                    *at += len - input.len();
+                    let delivered = Delivered::after(&before[context.replies.range()]);
+                    deliver_assembled(handler, core, context, data, chunk, &delivered);
                 }
-                Ok(Some(Event::Ping(_))) => {
-                    core.transmit(context);
-                    continue;
-                }
-                Ok(Some(Event::Close(close))) => {
-                    if let Some(close) = close.filter(|close| !close.reason().is_empty()) {
-                        core.cold().reason = close.reason().to_owned();
+                Ok(Some(event)) => {
+                    *at += len - input.len();
+                    match event {
+                        Event::Ping(_) => {
+                            let replies = &before[context.replies.range()];
+                            core.copy_replies(context, &Delivered::after(replies));
+                            core.transmit(context);
+                        }
+                        Event::Close(Some(close)) if !close.reason().is_empty() => {
+                            core.cold().reason = close.reason().to_owned();
+                        }
+                        _ => {}
                     }
                     continue;
                 }
-                Ok(Some(_)) => continue,
                 // What is owed after a violation is sent by `settle`.
-                Ok(None) | Err(_) => return 0,
+                Ok(None) | Err(_) => {
+                    *at = buffer.len();
+                    return;
+                }
             }
             if (core.cold.is_some() || !core.outgoing.is_plain()) && core.is_paused(context) {
-                return input.len();
+                return;
             }
-            if context.turn.work > MAX_WORK && !input.is_empty() {
+            if context.turn.work > MAX_WORK && *at < buffer.len() {
                 core.queue(context);
-                return input.len();
+                return;
             }
         }
-        0
     }
 
-    /// Reads a request, and returns what comes after it.
-    fn receive_request<'a, H: Handler<Data = D>>(
+    /// Reads a request, and returns how much comes after it.
+    fn receive_request<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
         context: &mut Context,
-        input: &'a mut [u8],
-    ) -> &'a mut [u8] {
+        mut input: &[u8],
+    ) -> usize {
         let settings = context.settings.clone();
         let address = context.address(self.core.id);
         let cold = self.core.cold();
@@ -333,14 +376,12 @@ impl<D> Slot<D> {
             .reading
             .take()
             .unwrap_or_else(|| Box::new(Reading::new(&settings.handshake)));
-        let mut rest = &*input;
-        let Some(judged) = reading.read(&mut rest, &settings.handshake) else {
+        let Some(judged) = reading.read(&mut input, &settings.handshake) else {
             cold.reading = Some(reading);
-            return &mut [];
+            return 0;
         };
         reading.request.address = Some(address);
         let pace = cold.pace.take().unwrap_or(Pace::new(context.now));
-        let start = input.len() - rest.len();
         let mut out = Vec::new();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let callback = |request: &_| handler.on_request(request);
@@ -365,7 +406,7 @@ impl<D> Slot<D> {
                 if !matches!(error, AcceptError::Answered(_)) {
                     report(handler, Some(address), &error);
                 }
-                return &mut [];
+                return 0;
             }
         };
         let mut config = settings.config();
@@ -388,6 +429,7 @@ impl<D> Slot<D> {
                 core: &mut *core,
                 context: &mut *context,
                 data: &mut (),
+                delivered: None,
             };
             handler.on_open(peer, &reading.request)
         }));
@@ -398,10 +440,25 @@ impl<D> Slot<D> {
             Ok(Err(error)) => self.core.fail_with(&error),
             Err(_) => self.core.fail(CloseCode::INTERNAL_ERROR),
         }
-        &mut input[start..]
+        input.len()
     }
 
     // ---- after each ----
+
+    /// Writes the replies that lie in `buffer`, and the rest as [`settle`](Self::settle).
+    pub(super) fn settle_replies<H: Handler<Data = D>>(
+        &mut self,
+        handler: &mut H,
+        context: &mut Context,
+        buffer: &[u8],
+    ) {
+        let range = context.replies.range();
+        if !range.is_empty() {
+            context.replies.clear();
+            self.core.write_replies(context, &buffer[range]);
+        }
+        self.settle(handler, context);
+    }
 
     /// Writes what was gathered, and goes on with the end of the connection if it has begun.
     pub(super) fn settle<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
@@ -438,15 +495,20 @@ impl<D> Slot<D> {
         if core.outgoing.is_written() && core.cold.as_ref().is_some_and(|cold| cold.shuts_down) {
             core.end_half(context);
         }
-        let is_ending = matches!(core.phase, Phase::Session | Phase::Drain);
-        context.ending |= is_ending && !core.is_quiet();
+        if matches!(core.phase, Phase::Session | Phase::Drain) && !core.is_quiet() {
+            context.ending.insert(core.id);
+        }
     }
 
     fn go_on_in_session<H: Handler<Data = D>>(&mut self, handler: &mut H, context: &mut Context) {
         let core = &mut self.core;
         let wants = loop {
-            let timeouts = &context.settings.timeouts;
-            let wants = core.session.poll(context.now, timeouts, core.unread);
+            let mut timeouts = context.settings.timeouts;
+            if core.outgoing.has_queued() {
+                // Rule 7: what was accepted goes before a Close. Nothing is idle as long as it waits.
+                timeouts.idle = None;
+            }
+            let wants = core.session.poll(context.now, &timeouts, core.unread);
             if !wants.transmit || !core.outgoing.is_written() {
                 break wants;
             }
@@ -519,6 +581,7 @@ impl<D> Slot<D> {
                     core: &mut *core,
                     context: &mut *context,
                     data: &mut data,
+                    delivered: None,
                 };
                 handler.on_close(peer, ended);
                 drop(data);
@@ -552,12 +615,13 @@ fn deliver_assembled<H: Handler>(
     context: &mut Context,
     data: &mut Option<H::Data>,
     chunk: Chunk<'_>,
+    delivered: &Delivered<'_>,
 ) {
     let kind = chunk.kind;
     match core.assemble(context, chunk) {
         Ok(true) => {
             let bytes = core::mem::take(&mut core.cold().message);
-            deliver(handler, core, context, data, kind, &bytes);
+            deliver(handler, core, context, data, kind, &bytes, Some(delivered));
             context.recycle(bytes);
         }
         Ok(false) => {}
@@ -575,6 +639,7 @@ fn deliver<H: Handler>(
     data: &mut Option<H::Data>,
     kind: DataKind,
     payload: &[u8],
+    delivered: Option<&Delivered<'_>>,
 ) {
     // The connection has checked what is text. There is no data if `on_open` has failed.
     let (Ok(message), Some(data)) = (Message::new(kind, payload), data) else {
@@ -587,6 +652,7 @@ fn deliver<H: Handler>(
         core,
         context,
         data,
+        delivered,
     };
     if let Err(error) = handler.on_message(peer, message) {
         peer.core.fail_with(&error);

@@ -93,7 +93,10 @@ impl TlsSession {
         let content = decrypted?;
         turn.work += len.saturating_sub(content) * WORK_OF_A_BYTE;
         match flushed {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            // What was read counts first; the next write fails as well.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && content == 0 => {
+                return Err(error);
+            }
             _ => {}
         }
         self.ended |= len == 0;
