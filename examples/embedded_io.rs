@@ -7,18 +7,77 @@ use std::time::Instant;
 use embedded_io_adapters::std::FromStd;
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::Millis;
-use motews::deflate::{DeflateConfig, Deflater};
-use motews::{Chunk, Entropy, EntropyError, Role, SendError};
-use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{AsyncTime, Clock, Error, Extension, Time, Timer, asynch, blocking};
+use motews::deflate::{DeflateConfig, Deflater, Level};
+use motews::{Chunk, Ended, Entropy, EntropyError, NoRoom, Role};
+use motews_embedded_io::deflate::{Deflate, Memory};
+use motews_embedded_io::{
+    AsyncTime, Buffers, Clock, Error, Time, Timer, Untimed, asynch, blocking,
+};
 
 /// The blocking WebSocket over a socket of `std`.
-pub type Threaded<'a, R, K, X> =
-    blocking::WebSocket<'a, FromStd<std::net::TcpStream>, R, Vec<u8>, Vec<u8>, K, X>;
+pub type Threaded<'a, R, K = Untimed> = blocking::WebSocket<'a, FromStd<std::net::TcpStream>, R, K>;
 
 /// The async WebSocket over a socket of Tokio.
-pub type Tokio<'a, R, K, X> =
-    asynch::WebSocket<'a, FromTokio<tokio::net::TcpStream>, R, Vec<u8>, Vec<u8>, K, X>;
+pub type Tokio<'a, R, K = Untimed> = asynch::WebSocket<'a, FromTokio<tokio::net::TcpStream>, R, K>;
+
+/// The buffers of a connection.
+pub struct Owned {
+    receive: Vec<u8>,
+    transmit: Vec<u8>,
+}
+
+impl Owned {
+    /// Two of `len` bytes.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        Self {
+            receive: vec![0; len],
+            transmit: vec![0; len],
+        }
+    }
+
+    /// Lends them to a WebSocket.
+    pub fn lend(&mut self) -> Buffers<'_> {
+        Buffers {
+            receive: &mut self.receive,
+            transmit: &mut self.transmit,
+        }
+    }
+}
+
+/// What it takes to compress.
+pub struct OwnedDeflate {
+    config: DeflateConfig,
+    window: Vec<u8>,
+    deflater: Vec<u8>,
+    parts: Vec<u8>,
+}
+
+impl OwnedDeflate {
+    /// Enough for `config`.
+    #[must_use]
+    pub fn new(config: DeflateConfig) -> Self {
+        Self {
+            config,
+            window: vec![0; config.receive.window_bits.size()],
+            deflater: vec![0; Deflater::<Vec<u8>>::full_memory(config.send.window_bits)],
+            parts: vec![0; 4096],
+        }
+    }
+
+    /// The compression of a connection.
+    ///
+    /// # Errors
+    /// None: there is memory enough.
+    pub fn lend(&mut self) -> Result<Deflate<'_>, NoRoom> {
+        let memory = Memory {
+            window: &mut self.window,
+            deflater: &mut self.deflater,
+            parts: &mut self.parts,
+        };
+        Deflate::new(self.config, Level::Default, memory)
+    }
+}
 
 /// The time, as Tokio has it.
 pub struct TokioTime(Instant);
@@ -53,16 +112,6 @@ impl Entropy for Os {
     }
 }
 
-/// Memory enough for `config`.
-#[must_use]
-pub fn memory(config: DeflateConfig) -> Memory<Vec<u8>, Vec<u8>, Vec<u8>> {
-    Memory {
-        window: vec![0; config.receive.window_bits.size()],
-        deflater: vec![0; Deflater::<Vec<u8>>::full_memory(config.send.window_bits)],
-        parts: vec![0; 4096],
-    }
-}
-
 /// The longest message that an echo takes, in bytes: as long as those of the other echoes.
 pub const MAX_MESSAGE_LEN: u64 = 16 << 20;
 
@@ -74,9 +123,7 @@ const KEPT: usize = 64 << 10;
 ///
 /// # Errors
 /// Those of the connection.
-pub fn echo(
-    ws: &mut Threaded<'_, impl Role, impl Time, impl Extension>,
-) -> Result<(), Error<std::io::Error>> {
+pub fn echo(ws: &mut Threaded<'_, impl Role, impl Time>) -> Result<(), Error<std::io::Error>> {
     let mut parts = Vec::new();
     while let Some((chunk, reply)) = ws.next_chunk()? {
         let Some(mut rest) = whole(&mut parts, &chunk) else {
@@ -85,8 +132,8 @@ pub fn echo(
         loop {
             match reply.send_fragment(chunk.kind, rest, true) {
                 Ok(taken) => _ = rest.split_off(..taken),
-                // After a Close nothing is sent, but something may still be received.
-                Err(Error::Send(SendError::NotOpen)) => break,
+                // Receiving comes to the same end.
+                Err(Error::Ended(Ended::Closed { .. })) => break,
                 Err(error) => return Err(error),
             }
             if rest.is_empty() {
@@ -104,7 +151,7 @@ pub fn echo(
 /// # Errors
 /// Those of the connection.
 pub async fn echo_async(
-    ws: &mut Tokio<'_, impl Role, impl AsyncTime, impl Extension>,
+    ws: &mut Tokio<'_, impl Role, impl AsyncTime>,
 ) -> Result<(), Error<std::io::Error>> {
     let mut parts = Vec::new();
     while let Some((chunk, reply)) = ws.next_chunk().await? {
@@ -114,7 +161,7 @@ pub async fn echo_async(
         loop {
             match reply.send_fragment(chunk.kind, rest, true).await {
                 Ok(taken) => _ = rest.split_off(..taken),
-                Err(Error::Send(SendError::NotOpen)) => break,
+                Err(Error::Ended(Ended::Closed { .. })) => break,
                 Err(error) => return Err(error),
             }
             if rest.is_empty() {
@@ -144,9 +191,9 @@ mod tests {
 
     use embedded_io_adapters::std::FromStd;
     use embedded_io_adapters::tokio_1::FromTokio;
-    use motews_embedded_io::{NoExtension, Untimed};
+    use motews::Server;
 
-    use super::{Threaded, Tokio, TokioTime, echo, echo_async};
+    use super::{Owned, Threaded, Tokio, TokioTime, echo, echo_async};
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -181,13 +228,9 @@ mod tests {
             write_all_then_read(TcpStream::connect(address).expect("it listens"))
         });
         let (stream, _) = listener.accept().await.expect("a client");
-        let buffer = || vec![0; 16 << 10];
-        let ws = motews_embedded_io::asynch::WebSocket::server(
-            FromTokio::new(stream),
-            buffer(),
-            buffer(),
-        );
-        let mut ws: Tokio<'_, _, _, NoExtension> = ws.expect("room").with_clock(TokioTime::new());
+        let mut buffers = Owned::new(16 << 10);
+        let ws = Tokio::<'_, Server>::server(FromTokio::new(stream), buffers.lend());
+        let mut ws = ws.expect("room").with_clock(TokioTime::new());
         ws.accept().await.expect("a request");
         echo_async(&mut ws).await.expect("a clean end");
         drop(ws);
@@ -202,13 +245,9 @@ mod tests {
             write_all_then_read(TcpStream::connect(address).expect("it listens"))
         });
         let (stream, _) = listener.accept().expect("a client");
-        let buffer = || vec![0; 16 << 10];
-        let ws = motews_embedded_io::blocking::WebSocket::server(
-            FromStd::new(stream),
-            buffer(),
-            buffer(),
-        );
-        let mut ws: Threaded<'_, _, Untimed, NoExtension> = ws.expect("room");
+        let mut buffers = Owned::new(16 << 10);
+        let ws = Threaded::<'_, Server>::server(FromStd::new(stream), buffers.lend());
+        let mut ws = ws.expect("room");
         ws.accept().expect("a request");
         echo(&mut ws).expect("a clean end");
         drop(ws);

@@ -6,14 +6,13 @@ use std::net::{Shutdown, TcpStream};
 
 use clap::Parser;
 use embedded_io_adapters::std::FromStd;
-use motews::deflate::{DeflateConfig, Level};
+use motews::deflate::DeflateConfig;
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
-use motews_embedded_io::{Extension, NoExtension, Untimed};
-use motews_examples::embedded_io::{Os, Threaded, echo, memory};
+use motews_examples::embedded_io::{Os, Owned, OwnedDeflate, Threaded, echo};
 
 type Fallible<T> = Result<T, Box<dyn StdError>>;
-type Ws<'a, X = NoExtension> = Threaded<'a, Client<Os>, Untimed, X>;
+type Ws<'a> = Threaded<'a, Client<Os>>;
 
 /// Runs all cases of a fuzzingserver.
 #[derive(Parser)]
@@ -30,48 +29,51 @@ struct Options {
 fn main() -> Fallible<()> {
     let Options { url, deflate } = Options::parse();
     let address = url.trim_start_matches("ws://");
+    let mut buffers = Owned::new(16 * 1024);
     let mut messages = MessageBuffer::new([0; 16]);
-    let mut ws = client(address, "/getCaseCount")?;
+    let mut ws = client(address, "/getCaseCount", &mut buffers)?;
     ws.connect()?;
     let count: u32 = match ws.recv(&mut messages)? {
         Some(Message::Text(count)) => count.parse()?,
         _ => return Err("the server tells no number of cases".into()),
     };
     ws.close(CloseCode::NORMAL, "")?;
+    ws.closed()?;
 
     for case in 1..=count {
         let target = format!("/runCase?case={case}&agent=motews");
-        let ws = client(address, &target)?;
+        let mut memory = deflate.then(|| OwnedDeflate::new(DeflateConfig::MAX));
+        let mut deflate = memory.as_mut().map(OwnedDeflate::lend).transpose()?;
+        let mut ws = client(address, &target, &mut buffers)?;
+        if let Some(deflate) = &mut deflate {
+            ws = ws.with_deflate(deflate);
+        }
         // Most cases end with a failure of the connection, which is what they test.
-        let end = if deflate {
-            talk(ws.with_deflate(
-                DeflateConfig::MAX,
-                Level::Default,
-                memory(DeflateConfig::MAX),
-            )?)
-        } else {
-            talk(ws)
-        };
+        let end = talk(ws);
         if let Err(error) = end {
             println!("case {case} of {count}: {error}");
         }
     }
 
-    let mut ws = client(address, "/updateReports?agent=motews")?;
+    let mut ws = client(address, "/updateReports?agent=motews", &mut buffers)?;
     ws.connect()?;
     while ws.next_event()?.is_some() {}
     Ok(())
 }
 
-fn client<'a>(address: &'a str, target: &'a str) -> Fallible<Ws<'a>> {
+fn client<'a>(address: &'a str, target: &'a str, buffers: &'a mut Owned) -> Fallible<Ws<'a>> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let request = Request::new(address, target)?;
-    let (rx, tx) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
-    Ok(Ws::client(FromStd::new(stream), rx, tx, request, Os)?)
+    Ok(Ws::client(
+        FromStd::new(stream),
+        buffers.lend(),
+        request,
+        Os,
+    )?)
 }
 
-fn talk(mut ws: Ws<'_, impl Extension>) -> Fallible<()> {
+fn talk(mut ws: Ws<'_>) -> Fallible<()> {
     ws.connect()?;
     let end = echo(&mut ws);
     _ = ws.transport().inner().shutdown(Shutdown::Write);

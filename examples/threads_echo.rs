@@ -7,11 +7,10 @@ use std::thread;
 
 use clap::Parser;
 use embedded_io_adapters::std::FromStd;
-use motews::Server;
-use motews::deflate::{DeflateConfig, Level};
+use motews::deflate::DeflateConfig;
 use motews_embedded_io::blocking::WebSocket;
-use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
-use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Threaded, echo, memory};
+use motews_embedded_io::{Config, Error};
+use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Owned, OwnedDeflate, echo};
 
 /// A WebSocket server that sends back what it receives, with a thread for each connection.
 #[derive(Parser)]
@@ -59,18 +58,14 @@ static CONFIG: Config<'static> = Config {
 };
 
 fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io::Error>> {
-    let transport = FromStd::new(stream);
-    let ws: Threaded<'_, _, _, NoExtension> =
-        WebSocket::server(transport, vec![0; buffer], vec![0; buffer])?;
-    let ws = ws.with_config(&CONFIG);
-    if !deflate {
-        return talk(ws);
+    let mut buffers = Owned::new(buffer);
+    let mut memory = deflate.then(|| OwnedDeflate::new(DeflateConfig::default()));
+    let mut deflate = memory.as_mut().map(OwnedDeflate::lend).transpose()?;
+    let ws = WebSocket::server(FromStd::new(stream), buffers.lend())?;
+    let mut ws = ws.with_config(&CONFIG);
+    if let Some(deflate) = &mut deflate {
+        ws = ws.with_deflate(deflate);
     }
-    let config = DeflateConfig::default();
-    talk(ws.with_deflate(config, Level::Default, memory(config))?)
-}
-
-fn talk(mut ws: Threaded<'_, Server, Untimed, impl Extension>) -> Result<(), Error<io::Error>> {
     ws.accept()?;
     let end = echo(&mut ws);
     // RFC 6455 §7.1.1: the server ends TCP, and reads on until the client has done so, too.

@@ -1,17 +1,16 @@
 //! A client on tokio that sends the lines of its standard input and prints what comes back, at the
 //! same time: receiving may be given up for a line and taken up again, for it is cancel-safe.
 
-use core::error::Error;
-use std::io;
+use core::error::Error as StdError;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::{DeflateConfig, Level};
+use motews::deflate::DeflateConfig;
 use motews::handshake::Request;
-use motews::{Client, CloseCode, Message, MessageBuffer, SendError};
+use motews::{CloseCode, Ended, Message, MessageBuffer};
+use motews_embedded_io::Error;
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Extension, NoExtension};
-use motews_examples::embedded_io::{Os, Tokio, TokioTime, memory};
+use motews_examples::embedded_io::{Os, Owned, OwnedDeflate, TokioTime};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -31,10 +30,8 @@ struct Options {
     deflate: bool,
 }
 
-type Ws<'a, X = NoExtension> = Tokio<'a, Client<Os>, TokioTime, X>;
-
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn StdError>> {
     let Options {
         address,
         target,
@@ -43,49 +40,53 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
     let request = Request::new(&address, &target)?;
-    let (rx, tx) = (vec![0; 4096], vec![0; 4096]);
-    let ws = WebSocket::client(FromTokio::new(stream), rx, tx, request, Os)?;
-    let mut ws: Ws<'_> = ws.with_clock(TokioTime::new());
-    if deflate {
-        let config = DeflateConfig::default();
-        let mut ws = ws.with_deflate(config, Level::Default, memory(config))?;
-        ws.connect().await?;
-        match ws.deflate() {
-            Some(agreed) => eprintln!("compressed: {agreed:?}"),
-            None => eprintln!("not compressed"),
-        }
-        return talk(ws).await;
+    let mut buffers = Owned::new(4096);
+    let mut memory = deflate.then(|| OwnedDeflate::new(DeflateConfig::default()));
+    let mut deflate = memory.as_mut().map(OwnedDeflate::lend).transpose()?;
+    let ws = WebSocket::client(FromTokio::new(stream), buffers.lend(), request, Os)?;
+    let mut ws = ws.with_clock(TokioTime::new());
+    if let Some(deflate) = &mut deflate {
+        ws = ws.with_deflate(deflate);
     }
     ws.connect().await?;
-    talk(ws).await
-}
+    match ws.deflate() {
+        Some(agreed) => eprintln!("compressed: {agreed:?}"),
+        None => eprintln!("not compressed"),
+    }
 
-async fn talk(mut ws: Ws<'_, impl Extension>) -> Result<(), Box<dyn Error>> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut messages = MessageBuffer::new(vec![0; 64 * 1024]);
     let mut closing = false;
-    loop {
+    while !closing {
         tokio::select! {
             message = ws.recv(&mut messages) => match message? {
-                Some(Message::Text(text)) => println!("{text}"),
-                Some(Message::Binary(bytes)) => println!("{} bytes", bytes.len()),
+                Some(message) => print(message),
                 None => break,
             },
-            line = lines.next_line(), if !closing => match line? {
+            line = lines.next_line() => match line? {
                 Some(line) => match ws.send(Message::Text(&line)).await {
-                    // The server is closing the connection: `recv` sees it to its end.
-                    Err(motews_embedded_io::Error::Send(SendError::NotOpen)) => closing = true,
+                    // The server has closed the connection: `closed` sees it to its end.
+                    Err(Error::Ended(Ended::Closed { .. })) => break,
                     sent => sent?,
                 },
-                // What the server still has to say comes before its Close.
                 None => {
-                    ws.start_close::<io::Error>(CloseCode::NORMAL, "")?;
+                    ws.close(CloseCode::NORMAL, "")?;
                     closing = true;
                 }
             },
         }
     }
-    // RFC 6455 §7.1.1: the server ends TCP first.
-    ws.drain().await?;
+    // What the server still has to say comes before its Close.
+    while let Some(message) = ws.recv(&mut messages).await? {
+        print(message);
+    }
+    eprintln!("{}", ws.closed().await?);
     Ok(())
+}
+
+fn print(message: Message<'_>) {
+    match message {
+        Message::Text(text) => println!("{text}"),
+        Message::Binary(bytes) => println!("{} bytes", bytes.len()),
+    }
 }

@@ -5,11 +5,10 @@ use std::io;
 
 use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
-use motews::Server;
-use motews::deflate::{DeflateConfig, Level};
+use motews::deflate::DeflateConfig;
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Config, Error, Extension};
-use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Tokio, TokioTime, echo_async, memory};
+use motews_embedded_io::{Config, Error};
+use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Owned, OwnedDeflate, TokioTime, echo_async};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -59,19 +58,14 @@ static CONFIG: Config<'static> = Config {
 };
 
 async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io::Error>> {
-    let transport = FromTokio::new(stream);
-    let ws = WebSocket::server(transport, vec![0; buffer], vec![0; buffer])?;
-    let ws = ws.with_config(&CONFIG).with_clock(TokioTime::new());
-    if !deflate {
-        return talk(ws).await;
+    let mut buffers = Owned::new(buffer);
+    let mut memory = deflate.then(|| OwnedDeflate::new(DeflateConfig::default()));
+    let mut deflate = memory.as_mut().map(OwnedDeflate::lend).transpose()?;
+    let ws = WebSocket::server(FromTokio::new(stream), buffers.lend())?;
+    let mut ws = ws.with_config(&CONFIG).with_clock(TokioTime::new());
+    if let Some(deflate) = &mut deflate {
+        ws = ws.with_deflate(deflate);
     }
-    let config = DeflateConfig::default();
-    talk(ws.with_deflate(config, Level::Default, memory(config))?).await
-}
-
-async fn talk(
-    mut ws: Tokio<'_, Server, TokioTime, impl Extension>,
-) -> Result<(), Error<io::Error>> {
     ws.accept().await?;
     let end = echo_async(&mut ws).await;
     // RFC 6455 §7.1.1: the server ends TCP, and reads on until the client has done so, too.

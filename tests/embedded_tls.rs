@@ -13,8 +13,8 @@ use embedded_tls::{
     TlsVerifier,
 };
 use motews::handshake::Request;
-use motews::{Client, CloseCode, Entropy, EntropyError, Message, MessageBuffer};
-use motews_embedded_io::{asynch, blocking};
+use motews::{CloseCode, Entropy, EntropyError, Message, MessageBuffer};
+use motews_embedded_io::{Buffers, asynch, blocking};
 use rand_core::OsRng;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -130,8 +130,12 @@ fn wss_blocking_client_echoes_and_closes_clean() {
         .expect("TLS");
 
     let request = Request::new("localhost", "/").expect("right");
-    let mut ws: blocking::WebSocket<'_, _, Client<Os>, _, _> =
-        blocking::WebSocket::client(tls, [0; 64], vec![0; 50_000], request, Os).expect("room");
+    let (mut receive, mut transmit) = ([0; 64], vec![0; 50_000]);
+    let buffers = Buffers {
+        receive: &mut receive,
+        transmit: &mut transmit,
+    };
+    let mut ws = blocking::WebSocket::client(tls, buffers, request, Os).expect("room");
     ws.connect().expect("a response");
     let mut messages = MessageBuffer::new(vec![0; 50_000]);
     for payload in payloads() {
@@ -139,7 +143,7 @@ fn wss_blocking_client_echoes_and_closes_clean() {
         let echo = ws.recv(&mut messages).expect("it comes back");
         assert_eq!(echo, Some(Message::Binary(&payload)));
     }
-    ws.start_close::<()>(CloseCode::NORMAL, "").expect("open");
+    ws.close(CloseCode::NORMAL, "").expect("open");
     ws.flush().expect("it goes out");
     // The server answers, and ends TLS and TCP.
     while let Ok(Some(_)) = ws.next_event() {}
@@ -164,8 +168,12 @@ async fn wss_async_client_echoes_and_closes_clean() {
         .expect("TLS");
 
     let request = Request::new("localhost", "/").expect("right");
-    let mut ws: asynch::WebSocket<'_, _, Client<Os>, _, _> =
-        asynch::WebSocket::client(tls, [0; 64], vec![0; 50_000], request, Os).expect("room");
+    let (mut receive, mut transmit) = ([0; 64], vec![0; 50_000]);
+    let buffers = Buffers {
+        receive: &mut receive,
+        transmit: &mut transmit,
+    };
+    let mut ws = asynch::WebSocket::client(tls, buffers, request, Os).expect("room");
     ws.connect().await.expect("a response");
     let mut messages = MessageBuffer::new(vec![0; 50_000]);
     for payload in payloads() {
@@ -175,7 +183,7 @@ async fn wss_async_client_echoes_and_closes_clean() {
         let echo = ws.recv(&mut messages).await.expect("it comes back");
         assert_eq!(echo, Some(Message::Binary(&payload)));
     }
-    ws.start_close::<()>(CloseCode::NORMAL, "").expect("open");
+    ws.close(CloseCode::NORMAL, "").expect("open");
     while let Ok(Some(_)) = ws.next_event().await {}
     assert!(ws.connection().expect("it was open").is_clean());
     assert_eq!(server.join().expect("no panic"), payloads().len());

@@ -1,5 +1,27 @@
 //! WebSocket (RFC 6455) without an operating system, a heap or a clock.
 //!
+//! Bytes go in, and events that borrow them come out. It works in constant memory and never panics.
+//! For a server or a client take an adapter: motews-std, motews-tokio, motews-smoltcp or
+//! motews-embedded-io. This crate is for who writes another one, and has the types that they share.
+//!
+//! ```text
+//! cargo add --path motews/core                         # on desktops
+//! cargo add --path motews/core --no-default-features   # in firmware: 3.3 KB less flash
+//! ```
+//!
+//! # Which type for what
+//! | to | use | RFC 6455 |
+//! |---|---|---|
+//! | run a connection: who is alive, what is due, how it ended | [`Session`], [`Timeouts`], [`Ended`] | §5 to §7 |
+//! | run one without a clock | [`Connection`] | §5.4-5.5, §6, §7 |
+//! | get from an HTTP request to an open connection | [`handshake`] | §4 |
+//! | assemble messages in a fixed buffer | [`MessageBuffer`], [`Window`] | §5.6 |
+//! | bound what a peer may send | [`Limits`] | §10.4 |
+//! | decide when a client comes back | [`Reconnect`] | §7.2.3 |
+//! | compress | `deflate`, with the feature of that name | RFC 7692 |
+//! | build your own | [`frame`], [`mask`], [`utf8`], [`close`], [`control`], [`event`], [`role`] | §5.2, §5.3, §8.1 |
+//! | write an adapter | [`guide`] | |
+//!
 //! # The laws
 //! 1. **The decoder consumes all it is given, up to the next event.** A receive buffer may be one
 //!    byte, a ring may wrap anywhere, nothing is compacted, and nothing is unmasked twice.
@@ -7,26 +29,6 @@
 //!    keepalive ping and one Close, waits in fixed slots, so reading never blocks on writing.
 //! 3. **No I/O, no allocation, no clock, no panic.** Bytes and the time come in as values,
 //!    randomness as a trait.
-//!
-//! # Map
-//! | module | what | RFC 6455 |
-//! |---|---|---|
-//! | [`handshake`] | from an HTTP request to an open connection, both roles | §4 |
-//! | [`connection`] | **every state transition of an open connection** | §5.4-5.5, §6, §7 |
-//! | [`frame`], [`mask`], [`utf8`], [`close`], [`close_code`], [`role`] | what a connection is made of | §5.2, §5.3, §8.1, §7.4, §1.3 |
-//! | [`control`], [`event`] | the control frames that wait, and what goes in and comes out | §5.5, §6 |
-//! | [`session`], [`pace`], [`ended`] | **a connection in time: who is alive, what is due, how it ended** | §7.1.1, §10.4 |
-//! | [`message`], [`window`] | what an adapter is made of | §5.6, - |
-//! | [`limits`] | what a peer may send at most | §10.4 |
-#![cfg_attr(
-    feature = "deflate",
-    doc = "| [`deflate`] | permessage-deflate: compression | RFC 7692 |"
-)]
-#![cfg_attr(
-    not(feature = "deflate"),
-    doc = "| `deflate` | permessage-deflate: compression, with the feature of that name | RFC 7692 |"
-)]
-//! | [`guide`] | how to write an adapter | |
 //!
 //! # Example
 //! A client and a server that talk through two arrays:
@@ -65,6 +67,18 @@
 //! assert!(client.is_clean());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//! - `crates` (on by default): the handshake hashes and encodes with `sha1_smol` and `base64`. Without
+//!   it two small functions do that, and no panic path is left.
+//! - `deflate`: permessage-deflate, in memory that the caller sizes.
+//! - `log`, `defmt`: trace points, and `defmt::Format` on the public types.
+//! - `simdutf8`, `std`: non-ASCII text is validated with SIMD instructions, with `std` chosen at run time.
+//! - `rand_core_0_9`, `rand_core_0_10`: a `CryptoRng` is a source of masking keys.
+//!
+//! # What is not here
+//! No transport, no buffer, no timer, no random numbers: an adapter brings them. **No 16-bit targets.**
+//! **No HTTP/2 framing**, but its headers: [`handshake::Upgrade::from_headers`].
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -30,7 +30,7 @@ use std::time::Instant;
 /// If the example does not build.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
-    example_with("motews-examples", "embedded-io,tls", name)
+    example_with("motews-examples", "embedded-io,tls,tokio", name)
 }
 
 /// Builds an example of a package of this workspace in release, with these features of the package,

@@ -1,8 +1,7 @@
 //! What the caller decides once: [`Config`], and the buffers.
 
-use core::fmt;
-
 use motews::Limits;
+use motews::NoRoom;
 use motews::Timeouts;
 use motews::handshake::{Answer, Offers, Response, Upgrade};
 
@@ -12,19 +11,33 @@ use motews::handshake::{Answer, Offers, Response, Upgrade};
 /// to 8. A pong of 131 passes through in parts.
 pub const MIN_BUFFER: usize = 64;
 
-/// A buffer of less than [`MIN_BUFFER`] bytes; or memory for compression that is less than what was
-/// asked for may need, or than what the call needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct BufferTooSmall;
-
-impl fmt::Display for BufferTooSmall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a buffer is too small")
-    }
+/// The memory of a WebSocket, lent to it: at least [`MIN_BUFFER`] bytes each.
+///
+/// ```
+/// use motews_embedded_io::Buffers;
+///
+/// let (mut receive, mut transmit) = ([0; 256], [0; 512]);
+/// let buffers = Buffers { receive: &mut receive, transmit: &mut transmit };
+/// # _ = buffers;
+/// ```
+#[derive(Debug)]
+pub struct Buffers<'a> {
+    /// Holds what one read brings. A message may be longer.
+    pub receive: &'a mut [u8],
+    /// Holds what waits to be written. It bounds one frame that is sent, and one line of the opening
+    /// handshake that is needed whole.
+    pub transmit: &'a mut [u8],
 }
 
-impl core::error::Error for BufferTooSmall {}
+impl<'a> Buffers<'a> {
+    /// Both, if they are large enough.
+    pub(crate) const fn checked(self) -> Result<(&'a mut [u8], &'a mut [u8]), NoRoom> {
+        match self.receive.len() < MIN_BUFFER || self.transmit.len() < MIN_BUFFER {
+            true => Err(NoRoom),
+            false => Ok((self.receive, self.transmit)),
+        }
+    }
+}
 
 /// What is the same for all connections. It stays with the caller.
 ///
@@ -35,8 +48,8 @@ impl core::error::Error for BufferTooSmall {}
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {
-    /// How long to wait for what, where the caller gives a source of time; without one, no
-    /// deadline is kept.
+    /// How long to wait for what, if the caller gives a source of time; without one, no deadline is
+    /// kept.
     pub timeouts: Timeouts,
     /// What the peer may send. There is no limit on messages by default, for the adapter keeps nothing
     /// of them.
@@ -44,8 +57,8 @@ pub struct Config<'a> {
     /// The subprotocols that a client offers, and a server chooses from, the one it likes best first.
     pub subprotocols: &'a [&'a str],
     /// Whether the transport's own `flush` is called when everything is written: `true` by default,
-    /// for a transport may keep things back; a TLS stream does. `false` spares a wait where `flush`
-    /// means more than that: embassy-net's waits for the peer to acknowledge.
+    /// because a transport may keep bytes back; a TLS stream does. `false` spares a wait if `flush`
+    /// means more than that: embassy-net's waits until the peer has acknowledged.
     pub flush: bool,
 }
 

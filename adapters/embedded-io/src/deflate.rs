@@ -1,25 +1,27 @@
 //! permessage-deflate (RFC 7692), in the caller's memory.
 //!
-//! One line turns it on, before the handshake: `with_deflate`. A server declines what would not fit
-//! its memory, and goes on uncompressed; so does a client whose offer is declined. What was agreed
-//! upon, `deflate` tells. From then on `recv`, `next_event` and `next_chunk` give what was inflated,
-//! text and length are checked as it comes out, and what is sent is compressed.
+//! `with_deflate` turns it on, before the handshake. A server declines what would not fit its memory,
+//! and goes on uncompressed; so does a client whose offer is declined. `deflate` returns what was
+//! agreed on. From then on `recv`, `next_event` and `next_chunk` return what was inflated, text and
+//! length are checked as it comes out, and what is sent is compressed.
 //!
 //! ```
 //! use embedded_io::{Read, Write};
-//! use motews::MessageBuffer;
-//! use motews::deflate::{DeflateContext, DeflateConfig, Level, WindowBits};
+//! use motews::deflate::{DeflateConfig, DeflateContext, Level, WindowBits};
 //! use motews_embedded_io::blocking::WebSocket;
-//! use motews_embedded_io::deflate::Memory;
-//! use motews_embedded_io::Error;
+//! use motews_embedded_io::deflate::{Deflate, Memory};
+//! use motews_embedded_io::{Buffers, Error};
 //!
 //! const KIB: DeflateContext = DeflateContext { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 //! const DEFLATE: DeflateConfig = DeflateConfig { send: KIB, receive: KIB };
 //!
 //! fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
-//!     let memory = Memory { window: [0; 1024], deflater: [0; 2560], parts: [0; 128] };
-//!     let mut ws = WebSocket::server(transport, [0; 256], [0; 256])?
-//!         .with_deflate(DEFLATE, Level::Default, memory)?;
+//!     let (mut window, mut deflater, mut parts) = ([0; 1024], [0; 2560], [0; 128]);
+//!     let memory = Memory { window: &mut window, deflater: &mut deflater, parts: &mut parts };
+//!     let mut deflate = Deflate::new(DEFLATE, Level::Default, memory)?;
+//!     let (mut receive, mut transmit) = ([0; 256], [0; 256]);
+//!     let buffers = Buffers { receive: &mut receive, transmit: &mut transmit };
+//!     let mut ws = WebSocket::server(transport, buffers)?.with_deflate(&mut deflate);
 //!     ws.accept()?;
 //!     while let Some((chunk, reply)) = ws.next_chunk()? {
 //!         let mut rest = &*chunk.bytes;
@@ -65,117 +67,32 @@
 //! ```
 //!
 //! # Memory
-//! Turned off, nothing is larger. Turned on, a connection takes 2.2 KB and what you give it, whether
-//! its peer compresses or not; the echo above takes 5.9 KB more than one without.
+//! A WebSocket is no larger for it. A connection that may compress takes 2.2 KB for [`Deflate`] and what
+//! it is given, whether its peer compresses or not; the echo above takes 5.9 KB more than one without.
+//! With the feature on, a program that does not compress still has the code of it linked: see the
+//! crate's README.
 //!
 //! | | bytes |
 //! |---|---|
 //! | [`Memory::window`] | 2^bits of [`DeflateConfig::receive`]: 256 to 32,768; or none |
 //! | [`Memory::deflater`] | at least twice 2^bits of [`DeflateConfig::send`] and 192: 704 to 65,728; more compresses better, up to [`full_memory`](motews::deflate::Deflater::full_memory) |
-//! | [`Memory::parts`] | any; none where messages are received whole only |
+//! | [`Memory::parts`] | any; none if messages are received whole only |
 //!
-//! The window may be empty where the peer does not take its context over (`takeover: false` in
+//! [`DeflateConfig::receive`]: motews::deflate::DeflateConfig::receive
+//! [`DeflateConfig::send`]: motews::deflate::DeflateConfig::send
+//!
+//! The window may be empty if the peer does not take its context over (`takeover: false` in
 //! [`DeflateConfig::receive`]): then a message is inflated where it will lie, in the buffer given to
-//! `recv`, and `next_event` and `next_chunk` fail.
+//! `recv`, and `next_event` and `next_chunk` return [`NoRoom`](crate::Error::NoRoom).
 //!
 //! # Secrets
-//! What a secret shares with what others may choose tells in the length of what is sent, if both are
-//! compressed together (CRIME, BREACH; RFC 7692 §8). Send such messages with `send_uncompressed`.
+//! If a secret is compressed together with what others may choose, the length of what is sent shows
+//! what they have in common (CRIME, BREACH; RFC 7692 §8). Send such messages with `send_uncompressed`.
 //!
 //! # Streams
 //! `send` compresses messages that are sure to fit into the transmit buffer: their length, an
-//! eighth of it, and 30 octets more. Longer ones go out as they are, if they fit so. `send_fragment`
-//! compresses messages of any length; how the first fragment is sent decides for all of them. Octets
+//! eighth of it, and 30 bytes more. Longer ones go out as they are, if they fit so. `send_fragment`
+//! compresses messages of any length; how the first fragment is sent decides for all of them. Bytes
 //! may wait in the compressor until there are more, or the message ends.
 
-use motews::Role;
-use motews::deflate::{
-    Compressor, Decompressor, DeflateConfig, DeflateContext, DeflateParams, Level, WindowBits,
-};
-
-use crate::codec::{Incoming, Outgoing};
-use crate::config::BufferTooSmall;
-use crate::engine::Phase;
-use crate::extension::NoExtension;
-use crate::time::Time;
-use crate::websocket::WebSocket;
-
-/// The memory for compression: arrays, slices, or `heapless` vectors as long as they are to be used.
-/// See [the module](self) for how much.
-///
-/// It is also how a [`WebSocket`] that compresses is told from one that does not: by its type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory<W, D, P> {
-    /// What was received before, to which the peer may refer back.
-    pub window: W,
-    /// For what is sent: the text of before, an index of it, and the block that is made.
-    pub deflater: D,
-    /// Where a part of a message is inflated for `next_event` and `next_chunk`.
-    pub parts: P,
-}
-
-impl<'a, T, R, Rx, Tx, K, M> WebSocket<'a, T, R, Rx, Tx, K, NoExtension, M>
-where
-    R: Role,
-    Rx: AsRef<[u8]> + AsMut<[u8]>,
-    Tx: AsRef<[u8]> + AsMut<[u8]>,
-    K: Time,
-{
-    /// Offers permessage-deflate to a server, or accepts it from a client (RFC 7692), in this
-    /// memory: see [`deflate`](crate::deflate). To be called before the handshake, after which it
-    /// has no effect.
-    ///
-    /// # Errors
-    /// [`BufferTooSmall`] where the memory is less than `config` may need.
-    #[expect(clippy::type_complexity, reason = "all that a WebSocket is made of")]
-    pub fn with_deflate<W, D, P>(
-        self,
-        config: DeflateConfig,
-        level: Level,
-        memory: Memory<W, D, P>,
-    ) -> Result<WebSocket<'a, T, R, Rx, Tx, K, Memory<W, D, P>, M>, BufferTooSmall>
-    where
-        W: AsRef<[u8]> + AsMut<[u8]>,
-        D: AsMut<[u8]>,
-        P: AsRef<[u8]> + AsMut<[u8]>,
-    {
-        let Memory {
-            window,
-            deflater,
-            parts,
-        } = memory;
-        let has_window = !window.as_ref().is_empty();
-        // A server may agree to more than it is asked for.
-        let bits = window.as_ref().len().checked_ilog2().unwrap_or(0).min(15);
-        let memory = match WindowBits::new(bits as u8) {
-            Some(window_bits) => DeflateContext {
-                window_bits,
-                takeover: true,
-            },
-            None => config.receive,
-        };
-        let decompressor = Decompressor::new(window, config.receive, u64::MAX);
-        let compressor = Compressor::new(deflater, config.send, level);
-        let decompressor = decompressor.map_err(|_| BufferTooSmall)?;
-        let compressor = compressor.map_err(|_| BufferTooSmall)?;
-        let incoming = Incoming::new(decompressor, parts, has_window);
-        let outgoing = Outgoing::new(compressor, config, memory);
-        Ok(self.with_extension(incoming, outgoing))
-    }
-}
-
-impl<T, R, Rx, Tx, K, W, D, P, M> WebSocket<'_, T, R, Rx, Tx, K, Memory<W, D, P>, M>
-where
-    W: AsRef<[u8]> + AsMut<[u8]>,
-    D: AsMut<[u8]>,
-    P: AsRef<[u8]> + AsMut<[u8]>,
-{
-    /// The compression that both sides have agreed upon; `None`: there is none, or the connection is
-    /// not open yet.
-    pub const fn deflate(&self) -> Option<DeflateParams> {
-        match &self.reply.engine.phase {
-            Phase::Open(_) => self.reply.engine.output.outgoing.agreed(),
-            _ => None,
-        }
-    }
-}
+pub use crate::codec::{Deflate, Memory};

@@ -1,44 +1,32 @@
-//! Everything between the core and a transport that is not the transport: both WebSockets, the
-//! blocking and the async one, do what it says and tell it what came of that. All their state is in
-//! here, so none is in a future.
-
-use core::mem;
+//! Everything between the core and a transport that is not the transport. It says what the transport
+//! is to do next, or what there is for the caller, and is told what came of that: the blocking and the
+//! async WebSocket are two loops around it. All their state is in here, so none is in a future.
 
 use motews::handshake::{
-    Agreed, Answer, ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, Response,
-    ResponseEvent, ServerHandshake, Upgrade,
+    Agreed, Answer, ClientHandshake, HandshakeError, Key, Offers, Request, Response,
+    ServerHandshake, Upgrade,
 };
 use motews::{
-    Client, CloseCode, Ended, Entropy, FrameHeader, Message, Role, SendError, Server, Session,
-    Wants, Window,
+    CloseCode, Ended, MessageBuffer, Millis, Pace, ProtocolViolation, Role, SendError, Session,
+    Timeouts, Wants,
 };
-use motews::{Millis, Pace, Timeouts};
 
-use crate::config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
-use crate::error::{Failure, is_gone};
-use crate::extension::{Extension, Fragment, NoExtension};
-use crate::output::{Late, Output};
+use crate::compression::{Found, Input};
+use crate::config::Config;
+use crate::error::{Error, Failure, is_gone};
+use crate::output::{Io, Late, Output};
 use crate::time::Time;
 
-/// What the transport is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Io {
-    /// To read into the spare room of the receive window, which is empty.
-    Read,
-    /// To write what is unwritten.
-    Write,
-    /// To flush.
-    Flush,
-}
-
-/// What there is for the caller.
-pub(crate) enum Next<F> {
-    /// An event, at the start of the receive window.
-    Event(F),
-    /// The connection is closed.
-    End,
+/// What comes next.
+pub(crate) enum Next<V> {
+    /// The call is done.
+    Done(V),
     /// Nothing yet: first this.
     Io(Io),
+}
+
+impl<V> Next<V> {
+    pub(crate) const READ: Self = Self::Io(Io::Read);
 }
 
 #[derive(Debug)]
@@ -63,6 +51,8 @@ pub(crate) enum Opening<'a, R> {
     Ask(Request<'a>, Key, usize, R),
     /// A client waits for the response.
     Response(ClientHandshake<[u8; 0]>, R),
+    /// Somebody else has seen it through.
+    Upgraded(R, Agreed),
 }
 
 impl<R> Phase<'_, R> {
@@ -89,45 +79,52 @@ impl<R> Phase<'_, R> {
             Self::Open(_) => None,
         }
     }
+
+    /// Takes the phase, for the next one.
+    pub(crate) const fn take(&mut self) -> Self {
+        core::mem::replace(self, Self::Over(Pace::new(Millis(0)), Ended::Lost))
+    }
 }
 
 #[derive(Debug)]
-pub(crate) struct Engine<'a, T, R, Tx, K, X: Extension> {
+pub(crate) struct Engine<'a, T, R, K> {
+    /// Not for the engine. It is here because there is room for it.
     pub(crate) transport: T,
-    pub(crate) output: Output<Tx, X>,
+    pub(crate) output: Output<'a>,
     pub(crate) phase: Phase<'a, R>,
     pub(crate) time: K,
     pub(crate) config: &'a Config<'a>,
     pub(crate) subprotocol: Option<&'a str>,
 }
 
-/// What waits for a request.
-const fn request(config: &Config<'_>) -> ServerHandshake<[u8; 0]> {
-    ServerHandshake::with_limits([], config.limits)
-}
-
-/// Whether a buffer is large enough.
-pub(crate) fn check<B: AsRef<[u8]>>(buffer: &B) -> Result<(), BufferTooSmall> {
-    match buffer.as_ref().len() {
-        ..MIN_BUFFER => Err(BufferTooSmall),
-        _ => Ok(()),
-    }
-}
-
-impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
-    Engine<'a, T, R, Tx, K, X>
-{
-    pub(crate) fn configure(&mut self, config: &'a Config<'a>) {
-        self.config = config;
-        if let Phase::Opening(_, Opening::Request(handshake, ..)) = &mut self.phase {
-            *handshake = request(config);
+impl<'a, T, R: Role, K: Time> Engine<'a, T, R, K> {
+    /// The same with this source of time, in whose time the handshake begins now.
+    pub(crate) fn with_time<C: Time>(self, mut time: C) -> Engine<'a, T, R, C> {
+        let Self {
+            transport,
+            output,
+            mut phase,
+            config,
+            subprotocol,
+            ..
+        } = self;
+        if let Some(pace) = phase.pace() {
+            *pace = Pace::new(time.time());
+        }
+        Engine {
+            transport,
+            output,
+            phase,
+            time,
+            config,
+            subprotocol,
         }
     }
 
     // ---- what came of the transport ----
 
-    /// When the transport is to be left alone, and [`next`](Self::next) asked again. To be called
-    /// before it is asked for `io`.
+    /// When the transport is to be left alone, and the engine asked again. To be called before the
+    /// transport is asked for `io`.
     pub(crate) fn wake_at(&mut self, io: Io) -> Option<Millis> {
         if io != Io::Read {
             self.report(0);
@@ -143,15 +140,16 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
     }
 
     /// The transport brought so many bytes, 0 at its end.
-    pub(crate) fn read<Rx: AsRef<[u8]> + AsMut<[u8]>>(&mut self, rx: &mut Window<Rx>, len: usize) {
+    pub(crate) fn read(&mut self, input: &mut Input<'a>, len: usize) {
         if len == 0 {
+            self.output.at_eof = true;
             match &mut self.phase {
                 Phase::Open(session) => session.receive_eof(),
                 _ => self.over(Ended::Lost),
             }
             return;
         }
-        rx.fill(len);
+        input.window().fill(len);
         match &mut self.phase {
             Phase::Open(session) if K::IS_TIMED => session.received(self.time.time()),
             Phase::Opening(_, Opening::Request(.., has_heard)) => *has_heard = true,
@@ -190,10 +188,10 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
     }
 
     /// The transport failed. `Ok`: that is as good an end as any.
-    pub(crate) fn failed<E: embedded_io::Error>(&mut self, error: E) -> Result<(), E> {
+    pub(crate) fn failed<E: embedded_io::Error>(&mut self, error: E) -> Result<(), Error<E>> {
         match is_gone(&error) && self.lost().is_ok() {
             true => Ok(()),
-            false => Err(error),
+            false => Err(Error::Io(error)),
         }
     }
 
@@ -212,7 +210,7 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
     }
 
     /// There is no WebSocket, for this reason. The first counts.
-    fn over(&mut self, ended: Ended) {
+    pub(crate) fn over(&mut self, ended: Ended) {
         if let Phase::Opening(pace, _) = self.phase {
             self.phase = Phase::Over(pace, ended);
         }
@@ -239,29 +237,32 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
         match &self.phase {
             Phase::Open(session) => session.ended(),
             Phase::Over(_, ended) => Some(*ended),
-            _ => None,
+            Phase::Opening(..) => None,
         }
-    }
-
-    /// Whether the peer has sent anything.
-    pub(crate) const fn has_heard(&self) -> bool {
-        !matches!(self.phase, Phase::Opening(_, Opening::Request(.., false)))
     }
 
     // ---- what is to be done ----
 
-    /// What there is of an open connection.
-    pub(crate) fn next<Rx: AsRef<[u8]> + AsMut<[u8]>>(
+    /// The opening handshake is complete.
+    pub(crate) fn open(
         &mut self,
-        rx: &mut Window<Rx>,
-        incoming: &mut X::Incoming,
-    ) -> Result<Next<X::Found>, Failure> {
+        role: R,
+        pace: Pace,
+        agreed: &Agreed,
+        subprotocol: Option<&'a str>,
+    ) {
+        self.subprotocol = subprotocol;
+        let now = self.time.time();
+        self.phase = Phase::Open(Session::with_pace(role, agreed.config, pace, now));
+    }
+
+    /// What there is of an open connection; `None` if both Closes are through.
+    pub(crate) fn next(&mut self, input: &mut Input<'a>) -> Result<Next<Option<Found>>, Failure> {
         let session = self.phase.open()?;
-        let output = &mut self.output;
-        let config = self.config;
+        let (output, config) = (&mut self.output, self.config);
         loop {
             let left = output.left(config.flush);
-            let has_input = !rx.is_empty();
+            let has_input = !input.window().is_empty();
             if poll(
                 session,
                 &mut self.time,
@@ -279,10 +280,10 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
             if !output.put_owed(session)? {
                 return Ok(Next::Io(Io::Write));
             }
-            if let Some(found) = X::receive(incoming, session, rx) {
-                return Ok(Next::Event(found));
+            if let Some(found) = input.receive(session) {
+                return Ok(Next::Done(Some(found)));
             }
-            if rx.is_empty() && !session.wants_transmit() {
+            if input.window().is_empty() && !session.wants_transmit() {
                 let pending = output.pending(config.flush);
                 if pending.is_none() {
                     output.late.ask();
@@ -292,141 +293,121 @@ impl<'a, T, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
         }
     }
 
-    /// What is left to do until everything is written; `None`: nothing.
-    pub(crate) fn next_flush(&mut self) -> Result<Option<Io>, Failure> {
+    /// The same, but only parts of messages.
+    pub(crate) fn next_chunk(
+        &mut self,
+        input: &mut Input<'a>,
+    ) -> Result<Next<Option<Found>>, Failure> {
+        loop {
+            match self.next(input)? {
+                Next::Done(Some(found)) if !found.is_chunk() => input.discard(found),
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// The same, but only the last part of a message, whose other parts are in `messages` by then.
+    pub(crate) fn next_message<B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        input: &mut Input<'a>,
+        messages: &mut MessageBuffer<B>,
+    ) -> Result<Next<Option<Found>>, Failure> {
+        loop {
+            match self.next(input)? {
+                Next::Done(Some(found)) if !found.ends_message() => {
+                    if let Err(violation) = input.push(found, messages) {
+                        self.fail(violation);
+                    }
+                }
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// The connection fails.
+    pub(crate) fn fail(&mut self, violation: ProtocolViolation) {
+        if let Ok(session) = self.phase.open() {
+            session.fail(violation);
+        }
+    }
+
+    /// How the connection ends. All that is received until then is dropped.
+    pub(crate) fn next_end(&mut self, input: &mut Input<'a>) -> Result<Next<Ended>, Failure> {
+        loop {
+            let end = match self.next(input) {
+                Ok(Next::Done(Some(found))) => {
+                    input.discard(found);
+                    continue;
+                }
+                Ok(Next::Io(io)) => return Ok(Next::Io(io)),
+                Ok(Next::Done(None)) => self.ended().unwrap_or(Ended::Lost),
+                Err(Failure::Ended(ended)) => ended,
+                Err(failure) => return Err(failure),
+            };
+            return Ok(Next::Done(end));
+        }
+    }
+
+    /// Drops what was received, until the end of the transport has come or need not be waited for any
+    /// more. It was shut down for writing.
+    pub(crate) fn next_drain(&mut self, input: &mut Input<'a>) -> Result<Next<()>, Failure> {
+        input.discard_all();
+        let (time, config) = (&mut self.time, self.config);
+        let is_over = match &mut self.phase {
+            Phase::Open(session) => {
+                // What is not written by now never is, and the peer's time begins.
+                _ = session.close(CloseCode::GOING_AWAY, "");
+                let drop = poll(session, time, config, &mut Late::Asked, false, 0).drop;
+                if let Some(Ended::TimedOut(deadline)) = session.ended() {
+                    return Err(Failure::Ended(Ended::TimedOut(deadline)));
+                }
+                drop
+            }
+            Phase::Over(pace, _) if K::IS_TIMED => {
+                pace.poll(time.time(), &config.timeouts).is_some()
+            }
+            _ => false,
+        };
+        match is_over || self.output.at_eof {
+            true => Ok(Next::Done(())),
+            false => Ok(Next::READ),
+        }
+    }
+
+    /// What is left to do until everything is written.
+    pub(crate) fn next_flush(&mut self) -> Result<Next<()>, Failure> {
         if let Phase::Open(session) = &mut self.phase {
             check_ended(session)?;
             // What is owed and finds no room does so after the next write.
             self.output.put_owed(session)?;
         }
-        Ok(self.output.pending(self.config.flush))
-    }
-
-    /// Drops what was received, and returns whether the end of the transport need not be waited for
-    /// any more. It was shut down for writing.
-    pub(crate) fn next_drain<Rx: AsRef<[u8]> + AsMut<[u8]>>(
-        &mut self,
-        rx: &mut Window<Rx>,
-        incoming: &mut X::Incoming,
-    ) -> Result<bool, Failure> {
-        rx.take(usize::MAX);
-        X::discard_all(incoming);
-        match &mut self.phase {
-            Phase::Open(session) => {
-                // What is not written by now never is, and the peer's time begins.
-                _ = session.close(CloseCode::GOING_AWAY, "");
-                let drop = poll(
-                    session,
-                    &mut self.time,
-                    self.config,
-                    &mut Late::Asked,
-                    false,
-                    0,
-                )
-                .drop;
-                match session.ended() {
-                    Some(Ended::TimedOut(deadline)) => {
-                        Err(Failure::Ended(Ended::TimedOut(deadline)))
-                    }
-                    _ => Ok(drop),
-                }
-            }
-            Phase::Over(pace, _) if K::IS_TIMED => {
-                let timeouts = &self.config.timeouts;
-                Ok(pace.poll(self.time.time(), timeouts).is_some())
-            }
-            _ => Ok(false),
+        match self.output.pending(self.config.flush) {
+            Some(io) => Ok(Next::Io(io)),
+            None => Ok(Next::Done(())),
         }
     }
 
-    /// Puts a message into the transmit buffer. `false`: not yet, there is something to write
+    /// Calls `put`, which puts something into the transmit buffer. `None`: something has to be written
     /// first.
-    pub(crate) fn send(&mut self, message: Message<'_>, compress: bool) -> Result<bool, Failure> {
-        let (session, output) = self.sending()?;
-        Ok(output.put_owed(session)? && output.put_message(session, message, compress)?)
-    }
-
-    /// The same with a fragment. How many bytes of it went in; `None`: not yet.
-    pub(crate) fn send_fragment(
+    pub(crate) fn put<V>(
         &mut self,
-        fragment: Fragment<'_>,
-    ) -> Result<Option<usize>, Failure> {
-        let (session, output) = self.sending()?;
-        put_fragment(session, output, fragment)
-    }
-
-    /// The same with a ping.
-    pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<bool, Failure> {
-        let (session, output) = self.sending()?;
-        Ok(output.put_owed(session)? && output.put_control(|out| session.ping(payload, out))?)
-    }
-
-    /// Begins the closing handshake.
-    pub(crate) fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Failure> {
+        put: impl FnOnce(&mut Session<R>, &mut Output<'a>) -> Result<Option<V>, Failure>,
+    ) -> Result<Option<V>, Failure> {
         let session = self.phase.open()?;
-        start_close(session, &mut self.output, code, reason)
+        check_sending(session)?;
+        put(session, &mut self.output)
     }
 
-    fn sending(&mut self) -> Result<(&mut Session<R>, &mut Output<Tx, X>), Failure> {
+    /// Queues a Close.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Failure> {
         let session = self.phase.open()?;
-        not_ended(session)?;
-        Ok((session, &mut self.output))
-    }
-
-    /// Ends a handshake whose time is over.
-    fn check_time(&mut self) {
-        if K::IS_TIMED
-            && let Some(pace) = self.phase.pace()
-            && let Some(deadline) = pace.poll(self.time.time(), &self.config.timeouts)
-        {
-            self.over(Ended::TimedOut(deadline)); // [HS22] [HC25]
-        }
-    }
-
-    /// Takes the phase, for the next one.
-    const fn take_phase(&mut self) -> Phase<'a, R> {
-        mem::replace(
-            &mut self.phase,
-            Phase::Over(Pace::new(Millis(0)), Ended::Lost),
-        )
-    }
-
-    /// The opening handshake is complete.
-    fn open(
-        &mut self,
-        role: R,
-        pace: Pace,
-        agreed: &Agreed,
-        subprotocol: Option<&'a str>,
-        incoming: &mut X::Incoming,
-    ) {
-        self.subprotocol = subprotocol;
-        let outgoing = &mut self.output.outgoing;
-        X::open(incoming, outgoing, agreed, self.config.limits.message);
-        let now = self.time.time();
-        self.phase = Phase::Open(Session::with_pace(role, agreed.config, pace, now));
+        check_sending(session)?;
+        self.output.close(session, code, reason)
     }
 
     /// What is offered, or accepted.
-    fn offers(&self) -> Offers<'a> {
-        X::offers(&self.output.outgoing, self.config.offers())
-    }
-
-    /// Puts as much as there is room for of what `emit_from(offset, out)` gives into the transmit
-    /// buffer, and tells whether that was all.
-    fn emit(
-        output: &mut Output<Tx, X>,
-        at: &mut usize,
-        emit_from: impl Fn(usize, &mut [u8]) -> usize,
-    ) -> bool {
-        let mut all = false;
-        _ = output.put(|out, _| {
-            let len = emit_from(*at, out);
-            *at = at.saturating_add(len);
-            all = len < out.len();
-            Ok(len)
-        });
-        all
+    pub(crate) fn offers(&self) -> Offers<'a> {
+        self.output.outgoing.offers(self.config.offers())
     }
 }
 
@@ -478,7 +459,7 @@ pub(crate) fn report<R: Role, K: Time>(
     }
 }
 
-/// Whether the session has failed. That the peer has closed it is no failure.
+/// Fails if the session has failed. That the peer has closed it is no failure.
 pub(crate) fn check_ended<R: Role>(session: &Session<R>) -> Result<(), Failure> {
     match session.ended() {
         None | Some(Ended::Closed { .. }) => Ok(()),
@@ -494,255 +475,30 @@ pub(crate) fn not_ended<R: Role>(session: &Session<R>) -> Result<(), Failure> {
     }
 }
 
-/// What is left to do where nothing more is received now, and nothing owed. `pending`: this is to be
+/// The same for what can be done no more once the peer's Close has come.
+pub(crate) fn check_sending<R: Role>(session: &Session<R>) -> Result<(), Failure> {
+    let connection = session.connection();
+    let (code, ended) = (connection.close_code(), session.ended());
+    if code == CloseCode::ABNORMAL_CLOSURE && ended.is_none() {
+        return Ok(());
+    }
+    Err(Failure::Ended(ended.unwrap_or(Ended::Closed {
+        code,
+        by: connection.closed_by(),
+        clean: connection.is_clean(),
+    })))
+}
+
+/// What is left to do if nothing more is received now, and nothing owed. `pending`: this is to be
 /// done first.
 pub(crate) fn at_rest<R: Role, F>(
     session: &Session<R>,
     pending: Option<Io>,
-) -> Result<Next<F>, Failure> {
+) -> Result<Next<Option<F>>, Failure> {
     match (pending, session.ended()) {
         (Some(io), _) => Ok(Next::Io(io)),
-        (None, None) => Ok(Next::Io(Io::Read)),
-        (None, Some(Ended::Closed { .. })) => Ok(Next::End),
+        (None, None) => Ok(Next::READ),
+        (None, Some(Ended::Closed { .. })) => Ok(Next::Done(None)),
         (None, Some(ended)) => Err(Failure::Ended(ended)),
-    }
-}
-
-/// A frame of a message, whole or the next part of it; `None` where there is not room enough.
-pub(crate) fn put_fragment<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
-    session: &mut Session<R>,
-    output: &mut Output<Tx, X>,
-    fragment: Fragment<'_>,
-) -> Result<Option<usize>, Failure> {
-    if !output.put_owed(session)? {
-        return Ok(None);
-    }
-    // Better whole after the next write than in parts now.
-    if output.pending(false).is_some()
-        && output.room() < fragment.payload.len().saturating_add(FrameHeader::MAX_LEN)
-    {
-        return Ok(None);
-    }
-    let taken = output.put_fragment(session, fragment)?;
-    // The room was needed for what was taken before.
-    Ok(taken.filter(|taken| *taken > 0 || fragment.payload.is_empty()))
-}
-
-/// Queues a Close.
-pub(crate) fn start_close<R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension>(
-    session: &mut Session<R>,
-    output: &mut Output<Tx, X>,
-    code: CloseCode,
-    reason: &str,
-) -> Result<(), Failure> {
-    // RFC 6455 §5.5.1: after a Close there are no frames of a message any more [CL05]
-    if X::is_ending(&output.outgoing) && !output.put_owed(session)? {
-        return Err(Failure::Send(SendError::MessageInProgress));
-    }
-    Ok(session.close(code, reason)?)
-}
-
-impl<'a, T, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time> Engine<'a, T, Server, Tx, K, NoExtension> {
-    pub(crate) fn server(config: &'a Config<'a>, transport: T, tx: Tx, time: K) -> Self {
-        Self {
-            transport,
-            output: Output::new(tx, ()),
-            phase: Phase::Opening(
-                Pace::new(Millis(0)),
-                Opening::Request(request(config), false),
-            ),
-            time,
-            config,
-            subprotocol: None,
-        }
-    }
-}
-
-impl<'a, T, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension> Engine<'a, T, Server, Tx, K, X> {
-    /// What is left to do until the connection is open; `None`: it is.
-    pub(crate) fn next_accept<Rx: AsRef<[u8]> + AsMut<[u8]>>(
-        &mut self,
-        rx: &mut Window<Rx>,
-        incoming: &mut X::Incoming,
-        judge: &mut impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
-    ) -> Result<Option<Io>, Failure> {
-        let offers = self.offers();
-        loop {
-            self.check_time();
-            let Phase::Opening(pace, opening) = &mut self.phase else {
-                return self.phase.open().map(|_| None);
-            };
-            match opening {
-                Opening::Request(handshake, _) => {
-                    let mut input = &*rx.unread();
-                    let unread = input.len();
-                    // The request's line lies in the transmit buffer, idle until the answer.
-                    let (line, _) = self.output.idle();
-                    let found = handshake.next_event_in(line, &mut input, &offers);
-                    let is_head = handshake.is_head();
-                    let (upgrade, error, event) = match found {
-                        Ok(None) => (None, None, None),
-                        Ok(Some(event @ RequestEvent::Done(upgrade))) => {
-                            (Some(upgrade), None, Some(Ok(event)))
-                        }
-                        Ok(Some(event)) => (None, None, Some(Ok(event))),
-                        Err(error) => (None, Some(error), Some(Err(error))),
-                    };
-                    let decision = event.and_then(&mut *judge);
-                    let read = unread.saturating_sub(input.len());
-                    rx.take(read);
-                    *opening = match (decision, upgrade, error) {
-                        (Some(Decision::Respond(response)), ..) => {
-                            Opening::Respond(response.head(is_head), 0, None)
-                        }
-                        (Some(Decision::AcceptWith(upgrade, answer)), ..) => {
-                            Opening::Accept(upgrade, answer, 0)
-                        }
-                        (Some(Decision::Accept(upgrade)), ..) | (None, Some(upgrade), _) => {
-                            Opening::Accept(upgrade, upgrade.answer(&offers), 0)
-                        }
-                        (None, None, Some(error)) => {
-                            Opening::Respond(error.response().head(is_head), 0, Some(error))
-                        }
-                        (None, None, None) if rx.is_empty() => return Ok(Some(Io::Read)),
-                        (None, None, None) => continue,
-                    };
-                    if K::IS_TIMED {
-                        pace.responding(self.time.time());
-                    }
-                }
-                Opening::Accept(upgrade, answer, at) => {
-                    let (upgrade, answer) = (*upgrade, *answer);
-                    let all = Self::emit(&mut self.output, at, |at, out| {
-                        upgrade.emit_from(at, out, &answer)
-                    });
-                    if let Some(io) = self.output.pending(self.config.flush) {
-                        return Ok(Some(io));
-                    }
-                    if all {
-                        let (pace, agreed) = (*pace, upgrade.agreed());
-                        self.open(Server, pace, &agreed, answer.subprotocol(), incoming);
-                    }
-                }
-                Opening::Respond(response, at, error) => {
-                    let ended = match *error {
-                        Some(error) => Ended::Handshake(error),
-                        None => Ended::Refused(response.status()),
-                    };
-                    let all =
-                        Self::emit(&mut self.output, at, |at, out| response.emit_from(at, out));
-                    if let Some(io) = self.output.pending(self.config.flush) {
-                        return Ok(Some(io));
-                    }
-                    if all {
-                        if K::IS_TIMED {
-                            pace.draining(self.time.time(), &self.config.timeouts);
-                        }
-                        self.over(ended);
-                    }
-                }
-                _ => return Ok(None),
-            }
-        }
-    }
-}
-
-impl<'a, T, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time>
-    Engine<'a, T, Client<E>, Tx, K, NoExtension>
-{
-    pub(crate) fn client(
-        config: &'a Config<'a>,
-        transport: T,
-        tx: Tx,
-        request: Request<'a>,
-        mut entropy: E,
-        time: K,
-    ) -> Self {
-        let pace = Pace::new(Millis(0));
-        let phase = match Key::new(&mut entropy) {
-            Ok(key) => Phase::Opening(pace, Opening::Ask(request, key, 0, Client::new(entropy))),
-            Err(_) => Phase::Over(pace, Ended::NoEntropy),
-        };
-        Self {
-            transport,
-            output: Output::new(tx, ()),
-            phase,
-            time,
-            config,
-            subprotocol: None,
-        }
-    }
-}
-
-impl<'a, T, E: Entropy, Tx: AsRef<[u8]> + AsMut<[u8]>, K: Time, X: Extension>
-    Engine<'a, T, Client<E>, Tx, K, X>
-{
-    /// What is left to do until the connection is open; `None`: it is.
-    pub(crate) fn next_connect<Rx: AsRef<[u8]> + AsMut<[u8]>>(
-        &mut self,
-        rx: &mut Window<Rx>,
-        incoming: &mut X::Incoming,
-        look: &mut impl FnMut(ResponseEvent<'_>),
-    ) -> Result<Option<Io>, Failure> {
-        let offers = self.offers();
-        loop {
-            self.check_time();
-            let Phase::Opening(_, opening) = &mut self.phase else {
-                return self.phase.open().map(|_| None);
-            };
-            match opening {
-                Opening::Ask(request, key, at, _) => {
-                    let key = *key;
-                    let request = request.offers(&offers).map_err(Failure::Config)?;
-                    let all = Self::emit(&mut self.output, at, |at, out| {
-                        request.emit_from(at, out, &key)
-                    });
-                    if let Some(io) = self.output.pending(self.config.flush) {
-                        return Ok(Some(io));
-                    }
-                    if all {
-                        let limits = self.config.limits;
-                        self.phase = match self.take_phase() {
-                            Phase::Opening(pace, Opening::Ask(_, _, _, role)) => {
-                                let handshake = ClientHandshake::with_limits(&key, [], limits);
-                                Phase::Opening(pace, Opening::Response(handshake, role))
-                            }
-                            phase => phase,
-                        };
-                    }
-                }
-                Opening::Response(handshake, ..) => {
-                    let mut input = &*rx.unread();
-                    let unread = input.len();
-                    let (line, _) = self.output.idle();
-                    let found = handshake.next_event_in(line, &mut input, &offers);
-                    let (event, error) = match found {
-                        Ok(event) => (event, None),
-                        Err(error) => (None, Some(error)),
-                    };
-                    let done = match event {
-                        Some(ResponseEvent::Done(agreed)) => Some(agreed),
-                        _ => None,
-                    };
-                    let nothing = event.is_none();
-                    event.map(&mut *look);
-                    let read = unread.saturating_sub(input.len());
-                    rx.take(read);
-                    if let Some(error) = error {
-                        self.over(error.into());
-                    } else if let Some(agreed) = done {
-                        if let Phase::Opening(pace, Opening::Response(_, role)) = self.take_phase()
-                        {
-                            let index = agreed.subprotocol;
-                            let subprotocol = index.and_then(|index| offers.subprotocol(index));
-                            self.open(role, pace, &agreed, subprotocol, incoming);
-                        }
-                    } else if nothing {
-                        return Ok(Some(Io::Read));
-                    }
-                }
-                _ => return Ok(None),
-            }
-        }
     }
 }

@@ -4,9 +4,7 @@ use core::fmt;
 
 use embedded_io::ErrorKind;
 use motews::handshake::{ConfigError, HandshakeError};
-use motews::{Ended, EntropyError, ProtocolViolation, SendError};
-
-use crate::config::BufferTooSmall;
+use motews::{Ended, EntropyError, NoRoom, ProtocolViolation, SendError};
 
 /// Why an operation failed.
 ///
@@ -19,17 +17,19 @@ pub enum Error<E> {
     /// The transport failed. Unless it was reset or closed, the call may be repeated: nothing is
     /// lost.
     Io(E),
-    /// There is no connection any more, or there never was one: how it ended. The same again with
-    /// each later call. A clean close is no error for those who receive; for those who send it is.
-    Ended(Ended),
-    /// The call cannot be done.
+    /// There is no connection any more, or there never was one: how it ended. Each later call returns
+    /// the same.
     ///
-    /// [`NotOpen`](SendError::NotOpen) before the opening handshake is complete, and from the first
-    /// Close on, of either side, until the connection has ended: then it is [`Ended`](Self::Ended).
-    /// Who receives, or calls `close`, sees it to its end.
+    /// Receiving ends a clean close with `None` instead. Sending returns
+    /// [`Closed`](Ended::Closed) as soon as the peer's Close has come, while this side's answer may
+    /// still wait: `closed` sees to that, and returns what became of it.
+    Ended(Ended),
+    /// The call cannot be done. [`NotOpen`](SendError::NotOpen) means that the opening handshake is not
+    /// complete, or that this side has called `close`.
     Send(SendError),
-    /// A buffer is too small: see [`BufferTooSmall`].
-    BufferTooSmall,
+    /// A buffer is too small: below [`MIN_BUFFER`](crate::MIN_BUFFER), or with compression, less memory
+    /// than was asked for may need, or than the call needs.
+    NoRoom,
     /// The strings of a request or a response are wrong: a client's subprotocols in its
     /// [`Config`](crate::Config), when it connects. And it is for `?` in a function that makes a
     /// [`Request`](motews::handshake::Request).
@@ -42,7 +42,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Io(error) => error.fmt(f),
             Self::Ended(ended) => ended.fmt(f),
             Self::Send(error) => error.fmt(f),
-            Self::BufferTooSmall => BufferTooSmall.fmt(f),
+            Self::NoRoom => NoRoom.fmt(f),
             Self::Config(error) => error.fmt(f),
         }
     }
@@ -86,9 +86,9 @@ impl From<ProtocolViolation> for Failure {
     }
 }
 
-impl<E> From<BufferTooSmall> for Error<E> {
-    fn from(_: BufferTooSmall) -> Self {
-        Self::BufferTooSmall
+impl<E> From<NoRoom> for Error<E> {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
     }
 }
 

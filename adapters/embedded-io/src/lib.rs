@@ -1,11 +1,12 @@
 //! WebSocket (RFC 6455) over [`embedded_io`] and [`embedded_io_async`]: drivers, modems, TLS streams
-//! and async executors. Without a heap; the caller gives the buffers.
+//! and async executors. Without a heap; the caller lends the buffers.
 //!
 //! | | |
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
+//! | [`asynch::WebSocket::from_upgraded`] | takes over a connection from another HTTP server or client |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
 //! | [`Clock`], [`Timer`] | the time, from the caller; without it no deadline is kept, and none is linked |
 #![cfg_attr(
@@ -13,17 +14,21 @@
     doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
 )]
 //!
+//! A WebSocket has three types to name: its transport, its role, and its source of time if there is
+//! one. In a struct: `WebSocket<'a, TcpSocket<'a>, Client<Rng>, MyTimer>`.
+//!
 //! # An echo server
 //! It copies nothing but its reply. What answers one read leaves in one write.
 //!
 //! ```
 //! use embedded_io_async::{Read, Write};
-//! use motews::Event;
 //! use motews_embedded_io::asynch::WebSocket;
-//! use motews_embedded_io::Error;
+//! use motews_embedded_io::{Buffers, Error};
 //!
 //! async fn echo<T: Read + Write>(transport: T) -> Result<(), Error<T::Error>> {
-//!     let mut ws = WebSocket::server(transport, [0; 256], [0; 256])?;
+//!     let (mut receive, mut transmit) = ([0; 256], [0; 256]);
+//!     let buffers = Buffers { receive: &mut receive, transmit: &mut transmit };
+//!     let mut ws = WebSocket::server(transport, buffers)?;
 //!     ws.accept().await?;
 //!     while let Some((chunk, reply)) = ws.next_chunk().await? {
 //!         let mut rest = &*chunk.bytes;
@@ -43,39 +48,52 @@
 //! ```
 //! use embedded_io::{Read, Write};
 //! use motews::handshake::Request;
-//! use motews::{CloseCode, Entropy, Message, MessageBuffer};
-//! use motews_embedded_io::Error;
+//! use motews::{CloseCode, Ended, Entropy, Message, MessageBuffer};
 //! use motews_embedded_io::blocking::WebSocket;
+//! use motews_embedded_io::{Buffers, Error};
 //!
-//! fn ask<T: Read + Write>(transport: T, entropy: &mut impl Entropy) -> Result<(), Error<T::Error>> {
+//! fn ask<T: Read + Write>(transport: T, entropy: &mut impl Entropy) -> Result<Ended, Error<T::Error>> {
 //!     let request = Request::new("example.com", "/chat")?;
-//!     let mut ws = WebSocket::client(transport, [0; 128], [0; 128], request, entropy)?;
+//!     let (mut receive, mut transmit) = ([0; 128], [0; 128]);
+//!     let buffers = Buffers { receive: &mut receive, transmit: &mut transmit };
+//!     let mut ws = WebSocket::client(transport, buffers, request, entropy)?;
 //!     ws.connect()?;
 //!     ws.send(Message::Text("Hello"))?;
 //!     let mut messages = MessageBuffer::new([0; 1024]);
 //!     if let Some(Message::Text(answer)) = ws.recv(&mut messages)? {
 //!         println!("{answer}");
 //!     }
-//!     ws.close(CloseCode::NORMAL, "")
+//!     ws.close(CloseCode::NORMAL, "")?;
+//!     ws.closed()
 //! }
 //! ```
 //!
 //! # Good to know
 //! - `send` puts a frame into the transmit buffer. It goes out when the buffer is full, with `flush`,
 //!   or when the next call waits for input: whoever sends without receiving must flush.
-//! - Someone has to receive, too: pings, the peer's Close and most deadlines are seen to then. You may
-//!   come back late: a deadline counts only after the transport was asked for what it has.
+//! - Someone has to receive, too: pings, the peer's Close and most deadlines are seen then. The caller
+//!   may come back late: a deadline counts only after the transport was asked for what it has.
 //! - A message longer than the transmit buffer goes out with `send_fragment`.
-//! - embedded-io cannot shut a transport down, so that is the caller's part (RFC 6455 §7.1.1), when
-//!   there is nothing more to receive. A server shuts it down for writing, `drain`s it, and closes it.
-//!   A client `drain`s it first, for the server is to end it, and closes it then.
-//! - `ended` says how it ended, and why. What is sent after the first Close is refused with
-//!   [`NotOpen`](motews::SendError::NotOpen): receive on, or call `close`, and see it to its end.
+//!
+//! # The end
+//! `close` queues this side's Close; `closed` waits for the peer's, and returns how the connection
+//! ended. Receiving returns `None` when both are through. embedded-io cannot shut a transport down or
+//! close it, so that is the caller's part (RFC 6455 §7.1.1):
+//!
+//! | | what is left to do |
+//! |---|---|
+//! | a server | shut the transport down for writing, `drain`, close it |
+//! | a client, after a clean end | nothing to shut down: `closed` waits for the server's end, or call `drain`; close it |
+//! | a client, after a failure | as a server: without a shutdown the peer would wait for this side |
+//! | [`Lost`](motews::Ended::Lost), [`TimedOut`](motews::Ended::TimedOut) | close it at once |
+//!
+//! `send` returns [`Error::Ended`] with [`Closed`](motews::Ended::Closed) as soon as the peer's Close
+//! has come, also if the receiving arm of a `select` has not returned yet. Call `closed` then.
 //!
 //! # Both send at once
-//! `Read` and `Write` want the same transport, so a WebSocket that writes does not read meanwhile.
-//! If the peer does the same, and both have sent more than the buffers between them hold, each waits
-//! for the other. With a clock that ends with the time for writing
+//! **A WebSocket that is not split does not read while it writes**, for `Read` and `Write` want the
+//! same transport. If the peer does the same, and both have sent more than the buffers between them
+//! hold, each waits for the other. With a clock that ends with the time for writing
 //! ([`Timeouts::write`](motews::Timeouts::write)); without one it does not. A peer that reads
 //! while it sends, as browsers do, is never stuck. Nor are two of these if one of them is
 //! [`split`](asynch::WebSocket::split): its halves read while they write.
@@ -86,20 +104,25 @@ pub mod asynch;
 pub mod blocking;
 #[cfg(feature = "deflate")]
 mod codec;
+#[cfg(feature = "deflate")]
+use codec as compression;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 mod engine;
 mod error;
-mod extension;
+mod face;
+mod messages;
+mod opening;
 mod output;
+#[cfg(not(feature = "deflate"))]
+mod plain;
+#[cfg(not(feature = "deflate"))]
+use plain as compression;
 mod split;
 mod time;
-mod websocket;
 
-pub use config::{BufferTooSmall, Config, Decision, MIN_BUFFER};
+pub use config::{Buffers, Config, Decision, MIN_BUFFER};
 pub use error::Error;
-pub use extension::{Extension, NoExtension};
 pub use split::{Duplex, Halves, Receiver, Sender};
 pub use time::{AsyncTime, Clock, Time, Timer, Untimed};
-pub use websocket::{Reply, WebSocket};

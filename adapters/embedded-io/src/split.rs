@@ -1,28 +1,19 @@
 //! The async WebSocket in two halves, of which one receives while the other sends.
-#![expect(
-    clippy::type_complexity,
-    reason = "the halves name all that they borrow"
-)]
 
 use core::cell::{Cell, RefCell, RefMut};
-use core::future::poll_fn;
+use core::future::{pending, poll_fn};
 use core::pin::pin;
 use core::task::{Poll, Waker};
 
 use embedded_io_async::{ErrorType, Read, Write};
-use motews::{
-    CloseCode, DataKind, Ended, Event, Message, MessageBuffer, ProtocolViolation, Role, SendError,
-    Session, Window,
-};
+use motews::SendError;
 
 use crate::asynch::WebSocket;
-use crate::config::Config;
-use crate::engine::{
-    Io, Next, at_rest, check_ended, not_ended, poll, put_fragment, report, start_close,
-};
-use crate::error::{Error, Failure, is_gone};
-use crate::extension::{Extension, Fragment, NoExtension};
-use crate::output::{Late, Output};
+use crate::compression::Found;
+use crate::engine::{at_rest, check_ended, check_sending, not_ended, poll, report};
+use crate::error::is_gone;
+use crate::face::prelude::*;
+use crate::output::{Io, Late};
 use crate::time::AsyncTime;
 
 /// A transport in two halves: reads from the one, writes to the other. A [`WebSocket`] over it can
@@ -68,14 +59,7 @@ impl<Rd: ErrorType, Wr: Write<Error = Rd::Error>> Write for Duplex<Rd, Wr> {
     }
 }
 
-impl<'a, Rd, Wr, R, Rx, Tx, K, X> WebSocket<'a, Duplex<Rd, Wr>, R, Rx, Tx, K, X>
-where
-    R: Role,
-    Rx: AsRef<[u8]> + AsMut<[u8]>,
-    Tx: AsRef<[u8]> + AsMut<[u8]>,
-    K: AsyncTime,
-    X: Extension,
-{
+impl<'a, Rd, Wr, R: Role, K: AsyncTime> WebSocket<'a, Duplex<Rd, Wr>, R, K> {
     /// Splits an open WebSocket into a half that receives and one that sends. When both are gone,
     /// it is whole again, and nothing is lost.
     ///
@@ -85,55 +69,58 @@ where
     /// # Example
     /// ```
     /// # use embedded_io_async::{Read, Write};
-    /// # use motews::{Event, Message, SendError, Server};
-    /// # use core::future::pending;
+    /// # use motews::{Ended, Event, Message, Server};
     /// # use motews_embedded_io::{Duplex, Error, asynch::WebSocket};
-    /// # type Ws<'a, Rd, Wr> = WebSocket<'a, Duplex<Rd, Wr>, Server, [u8; 64], [u8; 64]>;
     /// # async fn push<Rd: Read, Wr: Write<Error = Rd::Error>>(
-    /// #     mut ws: Ws<'_, Rd, Wr>,
+    /// #     mut ws: WebSocket<'_, Duplex<Rd, Wr>, Server>,
     /// #     mut reading: impl AsyncFnMut() -> String,
-    /// # ) -> Result<(), Error<Rd::Error>> {
+    /// # ) -> Result<Ended, Error<Rd::Error>> {
     /// let mut halves = ws.split()?;
     /// let (mut receiver, mut sender) = halves.both();
     /// let receive = async {
     ///     while let Some(event) = receiver.next_event().await? {
     ///         if let Event::Data(command) = event { /* obey */ }
     ///     }
-    ///     Ok::<(), Error<Rd::Error>>(()) // a clean end
+    ///     Ok(())
     /// };
     /// let send = async {
     ///     loop {
-    ///         match sender.send(Message::Text(&reading().await)).await {
-    ///             // Someone has sent a Close. The receiver sees it through, and says how it ended.
-    ///             Err(Error::Send(SendError::NotOpen) | Error::Ended(_)) => pending().await,
-    ///             sent => sent?,
-    ///         }
+    ///         sender.send(Message::Text(&reading().await)).await?;
     ///     }
     /// };
-    /// let end = tokio::select! { end = receive => end, end = send => end };
+    /// let end: Result<(), _> = tokio::select! { end = receive => end, end = send => end };
     /// drop(halves);
+    /// match end {
+    ///     // Whichever half found out: the peer has closed, or it is over. See it through.
+    ///     Ok(()) | Err(Error::Ended(_)) => {}
+    ///     Err(error) => return Err(error),
+    /// }
+    /// let ended = ws.closed().await?;
     /// // Here a server shuts the transport down for writing.
-    /// end.and(ws.drain().await)
+    /// ws.drain().await?;
+    /// Ok(ended) // `ended.is_clean()` if both Closes are through
     /// # }
     /// ```
-    pub fn split<E>(&mut self) -> Result<Halves<'_, Rd, Wr, R, Rx, Tx, K, X>, Error<E>> {
-        let engine = &mut self.reply.engine;
-        let ending = X::is_ending(&engine.output.outgoing);
-        let Duplex { reader, writer } = &mut engine.transport;
+    pub fn split<E>(&mut self) -> Result<Halves<'_, 'a, Rd, Wr, R, K>, Error<E>> {
+        let Engine {
+            transport: Duplex { reader, writer },
+            phase,
+            output,
+            time,
+            config,
+            ..
+        } = &mut self.reply.engine;
+        let session = phase.open()?;
         Ok(Halves {
-            rx: &mut self.rx,
-            incoming: &mut self.incoming,
+            input: &mut self.input,
             reader,
-            time: &mut engine.time,
+            time,
             shared: Shared {
-                session: RefCell::new(engine.phase.open()?),
-                left: Cell::new(engine.output.left(engine.config.flush)),
-                writing: RefCell::new(Writing {
-                    output: &mut engine.output,
-                    writer,
-                }),
-                config: engine.config,
-                ending: Cell::new(ending),
+                session: RefCell::new(session),
+                left: Cell::new(output.left(config.flush)),
+                ending: Cell::new(output.outgoing.is_ending()),
+                writing: RefCell::new(Writing { output, writer }),
+                config,
                 taken: Cell::new(0),
                 receiver: Cell::new(None),
                 sender: Cell::new(None),
@@ -150,20 +137,19 @@ where
 ///
 /// Poll or drop each future: one that is kept and not polled may hold the right to write, and then
 /// the other half waits.
-pub struct Halves<'s, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
-    rx: &'s mut Window<Rx>,
-    incoming: &'s mut X::Incoming,
+pub struct Halves<'s, 'a, Rd, Wr, R, K = Untimed> {
+    input: &'s mut Input<'a>,
     reader: &'s mut Rd,
     time: &'s mut K,
-    shared: Shared<'s, Wr, R, Tx, X>,
+    shared: Shared<'s, 'a, Wr, R>,
 }
 
 /// What both halves use.
-struct Shared<'s, Wr, R, Tx, X: Extension> {
+struct Shared<'s, 'a, Wr, R> {
     /// Never borrowed over an await.
     session: RefCell<&'s mut Session<R>>,
     /// Borrowed by the half that writes, as long as it does.
-    writing: RefCell<Writing<'s, Wr, Tx, X>>,
+    writing: RefCell<Writing<'s, 'a, Wr>>,
     config: &'s Config<'s>,
     /// The end of a message waits for room, as whoever wrote last has left it.
     ending: Cell<bool>,
@@ -179,26 +165,25 @@ struct Shared<'s, Wr, R, Tx, X: Extension> {
     news: Cell<bool>,
 }
 
-struct Writing<'s, Wr, Tx, X: Extension> {
-    output: &'s mut Output<Tx, X>,
+struct Writing<'s, 'a, Wr> {
+    output: &'s mut Output<'a>,
     writer: &'s mut Wr,
 }
 
-impl<'s, Rd, Wr, R, Rx, Tx, K, X: Extension> Halves<'s, Rd, Wr, R, Rx, Tx, K, X> {
-    /// The two halves.
+impl<'s, 'a, Rd, Wr, R, K> Halves<'s, 'a, Rd, Wr, R, K> {
+    /// Returns the two halves.
     pub const fn both(
         &mut self,
     ) -> (
-        Receiver<'_, 's, Rd, Wr, R, Rx, Tx, K, X>,
-        Sender<'_, 's, Wr, R, Tx, X>,
+        Receiver<'_, 's, 'a, Rd, Wr, R, K>,
+        Sender<'_, 's, 'a, Wr, R>,
     ) {
         let receiver = Receiver {
-            rx: self.rx,
-            incoming: self.incoming,
+            input: self.input,
             reader: self.reader,
             time: self.time,
             shared: &self.shared,
-            ended: false,
+            at_eof: false,
             late: Late::No,
         };
         let sender = Sender {
@@ -208,8 +193,14 @@ impl<'s, Rd, Wr, R, Rx, Tx, K, X: Extension> Halves<'s, Rd, Wr, R, Rx, Tx, K, X>
     }
 }
 
-impl<Wr, R: Role, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
-    /// Has `look` look at the session.
+fn wake(waker: &Cell<Option<Waker>>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+impl<'s, 'a, Wr, R: Role> Shared<'s, 'a, Wr, R> {
+    /// Calls `look` with the session.
     fn session<V>(
         &self,
         look: impl FnOnce(&mut Session<R>) -> Result<V, Failure>,
@@ -220,40 +211,41 @@ impl<Wr, R: Role, Tx, X: Extension> Shared<'_, Wr, R, Tx, X> {
         }
     }
 
-    fn ended(&self) -> Option<Ended> {
-        self.session(|session| Ok(session.ended())).ok().flatten()
-    }
-
-    fn fail(&self, violation: ProtocolViolation) {
+    /// The same where there is nothing to fail.
+    fn change(&self, change: impl FnOnce(&mut Session<R>)) {
         _ = self.session(|session| {
-            session.fail(violation);
+            change(session);
             Ok(())
         });
     }
 
+    fn ended(&self) -> Option<Ended> {
+        self.session(|session| Ok(session.ended())).ok().flatten()
+    }
+
     fn tell_receiver(&self) {
-        drop(Tell::Receiver(&self.receiver, &self.news));
+        self.news.set(true);
+        wake(&self.receiver);
+    }
+
+    /// The transport is gone. `Ok`: the peer's Close had come.
+    fn lost(&self) -> Result<(), Failure> {
+        self.session(|session| {
+            session.lost();
+            check_ended(session)
+        })
     }
 
     /// The transport failed. `Ok`: that is as good an end as any.
     fn failed<E: embedded_io_async::Error>(&self, error: E) -> Result<(), Error<E>> {
-        let is_end = is_gone(&error)
-            && self
-                .session(|session| {
-                    session.lost();
-                    check_ended(session)
-                })
-                .is_ok();
-        match is_end {
+        match is_gone(&error) && self.lost().is_ok() {
             true => Ok(()),
             false => Err(Error::Io(error)),
         }
     }
-}
 
-impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr, R, Tx, X> {
     /// The right to write, for the receiver; `None` while the sender has it.
-    fn try_receiver_writes(&self) -> Option<Right<'_, 's, Wr, R, Tx, X>> {
+    fn try_receiver_writes(&self) -> Option<Right<'_, 's, 'a, Wr, R>> {
         Some(Right {
             writing: self.writing.try_borrow_mut().ok()?,
             shared: self,
@@ -262,7 +254,7 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr
     }
 
     /// The right to write, for the sender, as soon as the receiver has no use for it.
-    async fn sender_writes(&self) -> Right<'_, 's, Wr, R, Tx, X> {
+    async fn sender_writes(&self) -> Right<'_, 's, 'a, Wr, R> {
         let writing = poll_fn(|context| match self.writing.try_borrow_mut() {
             Ok(writing) => Poll::Ready(writing),
             Err(_) => {
@@ -278,31 +270,23 @@ impl<'s, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Shared<'s, Wr
     }
 }
 
-fn wake(waker: &Cell<Option<Waker>>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
-}
-
 /// The right to write. When it is given back, the other half is told, in this order.
-struct Right<'l, 's, Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> {
-    writing: RefMut<'l, Writing<'s, Wr, Tx, X>>,
-    shared: &'l Shared<'s, Wr, R, Tx, X>,
+struct Right<'l, 's, 'a, Wr, R: Role> {
+    writing: RefMut<'l, Writing<'s, 'a, Wr>>,
+    shared: &'l Shared<'s, 'a, Wr, R>,
     _tell: Tell<'l>,
 }
 
-impl<Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Right<'_, '_, Wr, R, Tx, X> {
-    /// Says how much waits for the transport.
+impl<Wr, R: Role> Right<'_, '_, '_, Wr, R> {
+    /// Notes how much waits for the transport.
     fn note(&self) {
         let output = &self.writing.output;
         self.shared.left.set(output.left(self.shared.config.flush));
-        self.shared.ending.set(X::is_ending(&output.outgoing));
+        self.shared.ending.set(output.outgoing.is_ending());
     }
 }
 
-impl<Wr, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Drop
-    for Right<'_, '_, Wr, R, Tx, X>
-{
+impl<Wr, R: Role> Drop for Right<'_, '_, '_, Wr, R> {
     fn drop(&mut self) {
         self.note();
     }
@@ -325,7 +309,7 @@ impl Drop for Tell<'_> {
     }
 }
 
-impl<Wr: Write, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Right<'_, '_, Wr, R, Tx, X> {
+impl<Wr: Write, R: Role> Right<'_, '_, '_, Wr, R> {
     /// Writes a part, or flushes, and notes what came of it.
     async fn perform(&mut self, io: Io) -> Result<(), Error<Wr::Error>> {
         let Writing { output, writer } = &mut *self.writing;
@@ -336,12 +320,7 @@ impl<Wr: Write, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Right<'_, 
         match done {
             Ok(None) => output.flushed(),
             // It is not meant to do so, and it would go on for ever.
-            Ok(Some(0)) => {
-                return Ok(self.shared.session(|session| {
-                    session.lost();
-                    check_ended(session)
-                })?);
-            }
+            Ok(Some(0)) => return Ok(self.shared.lost()?),
             Ok(Some(len)) => {
                 output.written(len);
                 let taken = &self.shared.taken;
@@ -381,14 +360,13 @@ impl<Wr: Write, R: Role, Tx: AsRef<[u8]> + AsMut<[u8]>, X: Extension> Right<'_, 
 /// deadlines. All of that happens while one of its methods is being awaited, and goes on while the
 /// sender waits for the transport: so two peers that both send more than the buffers between them
 /// hold both come to their end.
-pub struct Receiver<'h, 's, Rd, Wr, R, Rx, Tx, K, X: Extension = NoExtension> {
-    rx: &'h mut Window<Rx>,
-    incoming: &'h mut X::Incoming,
+pub struct Receiver<'h, 's, 'a, Rd, Wr, R, K = Untimed> {
+    input: &'h mut Input<'a>,
     reader: &'h mut Rd,
     time: &'h mut K,
-    shared: &'h Shared<'s, Wr, R, Tx, X>,
+    shared: &'h Shared<'s, 'a, Wr, R>,
     /// The transport has ended.
-    ended: bool,
+    at_eof: bool,
     late: Late,
 }
 
@@ -401,97 +379,88 @@ enum Done<E> {
     Late,
 }
 
-impl<Rd, Wr, R, Rx, Tx, K, X> Receiver<'_, '_, Rd, Wr, R, Rx, Tx, K, X>
+impl<'a, Rd, Wr, R, K> Receiver<'_, '_, 'a, Rd, Wr, R, K>
 where
     Rd: Read,
     Wr: Write<Error = Rd::Error>,
     R: Role,
-    Rx: AsRef<[u8]> + AsMut<[u8]>,
-    Tx: AsRef<[u8]> + AsMut<[u8]>,
     K: AsyncTime,
-    X: Extension,
 {
-    /// As [`WebSocket::next_event`](crate::asynch::WebSocket::next_event), cancel-safe too.
+    /// As [`WebSocket::next_event`], cancel-safe too.
     ///
     /// # Errors
     /// The same.
     pub async fn next_event(&mut self) -> Result<Option<Event<'_>>, Error<Rd::Error>> {
-        X::begin(self.incoming, true)?;
-        let found = self.step().await?;
-        Ok(found.and_then(|found| self.resolve(found)))
+        self.input.begin(true)?;
+        let Some(found) = self.step().await? else {
+            return Ok(None);
+        };
+        let session = self.shared.session.try_borrow_mut();
+        Ok(session
+            .ok()
+            .and_then(|mut session| self.input.lend(&mut session, found)))
     }
 
-    /// As [`WebSocket::recv`](crate::asynch::WebSocket::recv), cancel-safe too.
+    /// As [`WebSocket::recv`], cancel-safe too.
     ///
     /// # Errors
     /// The same.
-    pub async fn recv<'m, B>(
+    pub async fn recv<'m, B: AsRef<[u8]> + AsMut<[u8]>>(
         &'m mut self,
         messages: &'m mut MessageBuffer<B>,
-    ) -> Result<Option<Message<'m>>, Error<Rd::Error>>
-    where
-        B: AsRef<[u8]> + AsMut<[u8]>,
-    {
-        X::begin(self.incoming, false)?;
+    ) -> Result<Option<Message<'m>>, Error<Rd::Error>> {
+        self.input.begin(false)?;
         let found = loop {
             let Some(found) = self.step().await? else {
                 return Ok(None);
             };
-            if X::ends_message(&found) {
+            if found.ends_message() {
                 break found;
             }
-            if let Err(violation) = X::push(self.incoming, found, self.rx, messages) {
-                self.shared.fail(violation);
+            if let Err(violation) = self.input.push(found, messages) {
+                self.shared.change(|session| session.fail(violation));
             }
         };
-        let violation = match X::push(self.incoming, found, self.rx, messages) {
+        let violation = match self.input.push(found, messages) {
             Ok(message) => return Ok(message),
             Err(violation) => violation,
         };
-        self.shared.fail(violation);
-        // Tells the peer, and then the error. What is received meanwhile is of no interest.
+        self.shared.change(|session| session.fail(violation));
+        // Tells the peer, and then the error. Nothing is read any more.
         let mut failed = Receiver {
-            rx: &mut Window::new([0; 16]),
-            incoming: self.incoming,
+            input: &mut Input::new(&mut []),
             reader: self.reader,
             time: self.time,
             shared: self.shared,
-            ended: self.ended,
+            at_eof: true,
             late: self.late,
         };
         failed.step().await.map(|_| None)
     }
 
-    /// As [`WebSocket::ended`](crate::WebSocket::ended).
+    /// As [`WebSocket::ended`].
     pub fn ended(&self) -> Option<Ended> {
         self.shared.ended()
     }
 
-    fn resolve(&mut self, found: X::Found) -> Option<Event<'_>> {
-        let mut session = self.shared.session.try_borrow_mut().ok()?;
-        X::lend(self.incoming, &mut session, found, self.rx)
-    }
-
-    async fn step(&mut self) -> Result<Option<X::Found>, Error<Rd::Error>> {
+    async fn step(&mut self) -> Result<Option<Found>, Error<Rd::Error>> {
         loop {
             let next = self.next();
-            if !matches!(next, Ok(Next::Io(_) | Next::Event(_))) {
+            if !matches!(next, Ok(Next::Io(_) | Next::Done(Some(_)))) {
                 wake(&self.shared.sender); // It may wait for the transport, in vain.
             }
             match next? {
-                Next::Event(found) => return Ok(Some(found)),
-                Next::End => return Ok(None),
+                Next::Done(found) => return Ok(found),
                 Next::Io(io) => self.perform(io).await?,
             }
         }
     }
 
-    fn next(&mut self) -> Result<Next<X::Found>, Failure> {
+    fn next(&mut self) -> Result<Next<Option<Found>>, Failure> {
         let Self {
             shared,
             time,
-            rx,
-            incoming,
+            input,
             late,
             ..
         } = self;
@@ -508,40 +477,48 @@ where
                 if taken > 0 {
                     report(session, *time, &config.timeouts, taken, left);
                 }
-                if poll(session, *time, config, late, !rx.is_empty(), left).drop {
+                if poll(
+                    session,
+                    *time,
+                    config,
+                    late,
+                    !input.window().is_empty(),
+                    left,
+                )
+                .drop
+                {
                     return at_rest(session, None);
                 }
-                // Where there is no room, reading goes on: the pong to the newest ping will do.
+                // If there is no room, reading goes on: the pong to the newest ping will do.
                 let all = match &mut output {
                     Some(output) => output.put_owed(session)?,
                     None => !session.wants_transmit(),
                 };
-                if let Some(found) = X::receive(incoming, session, rx) {
-                    return Ok(Next::Event(found));
+                if let Some(found) = input.receive(session) {
+                    return Ok(Next::Done(Some(found)));
                 }
-                if !rx.is_empty() {
+                if !input.window().is_empty() {
                     continue;
                 }
                 return match &output {
                     Some(_) if all && session.wants_transmit() => continue,
                     Some(output) => at_rest(session, output.pending(config.flush)),
-                    None => Ok(Next::Io(Io::Read)),
+                    None => Ok(Next::READ),
                 };
             }
         })
     }
 
-    /// Reads, and writes at the same time where there is something to write. Comes back as soon as
+    /// Reads, and writes at the same time if there is something to write. Comes back as soon as
     /// something has come of it.
     async fn perform(&mut self, io: Io) -> Result<(), Error<Rd::Error>> {
         let Self {
-            rx,
+            input,
             reader,
             time,
             shared,
-            ended,
+            at_eof,
             late,
-            ..
         } = self;
         let timeouts = &shared.config.timeouts;
         let at = shared.session(|session| {
@@ -553,7 +530,7 @@ where
         })?;
         let done = {
             let mut timer = pin!(time.wait_until(at));
-            let mut read = pin!(reader.read(rx.spare()));
+            let mut read = pin!(reader.read(input.window().spare()));
             let mut right = match io {
                 Io::Read => None,
                 io => shared.try_receiver_writes().map(|right| (right, io)),
@@ -561,7 +538,7 @@ where
             let mut write = pin!(async {
                 match &mut right {
                     Some((right, io)) => right.perform(*io).await,
-                    None => core::future::pending().await,
+                    None => pending().await,
                 }
             });
             poll_fn(|context| {
@@ -572,7 +549,7 @@ where
                     return Poll::Ready(Done::News);
                 }
                 shared.receiver.set(Some(context.waker().clone()));
-                if !*ended && let Poll::Ready(result) = read.as_mut().poll(context) {
+                if !*at_eof && let Poll::Ready(result) = read.as_mut().poll(context) {
                     return Poll::Ready(Done::Read(result));
                 }
                 timer.as_mut().poll(context).map(|()| Done::Late)
@@ -585,21 +562,15 @@ where
             Done::Late => late.ask(),
             Done::Read(Ok(0)) => {
                 late.ask();
-                *ended = true;
-                shared.session(|session| {
-                    session.receive_eof();
-                    Ok(())
-                })?;
+                *at_eof = true;
+                shared.change(Session::receive_eof);
             }
             Done::Read(Ok(len)) => {
                 late.ask();
-                rx.fill(len);
+                input.window().fill(len);
                 if K::IS_TIMED {
                     let now = time.time();
-                    shared.session(|session| {
-                        session.received(now);
-                        Ok(())
-                    })?;
+                    shared.change(|session| session.received(now));
                 }
             }
             Done::Read(Err(error)) => shared.failed(error)?,
@@ -612,87 +583,60 @@ where
 ///
 /// What it sends goes out when the receiver waits for input, or with a [`flush`](Self::flush). It has
 /// no clock: the receiver keeps the time for it, and if that is over, ends what it waits for.
-pub struct Sender<'h, 's, Wr, R, Tx, X: Extension = NoExtension> {
-    shared: &'h Shared<'s, Wr, R, Tx, X>,
+pub struct Sender<'h, 's, 'a, T, R> {
+    shared: &'h Shared<'s, 'a, T, R>,
 }
 
-impl<Wr, R, Tx, X> Sender<'_, '_, Wr, R, Tx, X>
-where
-    Wr: Write,
-    R: Role,
-    Tx: AsRef<[u8]> + AsMut<[u8]>,
-    X: Extension,
-{
-    /// As [`Reply::send`](crate::asynch::Reply), cancel-safe too: a dropped future has sent nothing.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<Wr::Error>> {
-        self.put_message(message, true).await
-    }
+macro_rules! out {
+    ($value:ty) => {
+        impl Future<Output = Result<$value, Error<T::Error>>>
+    };
+}
 
-    /// As [`Reply::send_uncompressed`](crate::asynch::Reply).
-    ///
-    /// # Errors
-    /// The same.
-    #[cfg(feature = "deflate")]
-    pub async fn send_uncompressed(
+macro_rules! put {
+    ($sender:expr, $put:expr) => {
+        async move { $sender.put($put).await }
+    };
+}
+
+impl<'a, T: Write, R: Role> Sender<'_, '_, 'a, T, R> {
+    sending!("\n\nCancel-safe: if the future is dropped, nothing of it was sent.");
+
+    /// Puts something into the transmit buffer with `put`, as soon as there is room.
+    async fn put<V>(
         &mut self,
-        message: Message<'_>,
-    ) -> Result<(), Error<Wr::Error>> {
-        self.put_message(message, false).await
+        mut put: impl FnMut(&mut Session<R>, &mut Output<'a>) -> Result<Option<V>, Failure>,
+    ) -> Result<V, Error<T::Error>> {
+        let mut right = self.shared.sender_writes().await;
+        loop {
+            let output = &mut *right.writing.output;
+            let done = self.shared.session(|session| {
+                check_sending(session)?;
+                put(session, output)
+            })?;
+            if let Some(value) = done {
+                return Ok(value);
+            }
+            right.perform_for_sender(Io::Write).await?;
+        }
     }
 
-    /// As [`Reply::send_fragment`](crate::asynch::Reply), cancel-safe too.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn send_fragment(
-        &mut self,
-        kind: DataKind,
-        payload: &[u8],
-        fin: bool,
-    ) -> Result<usize, Error<Wr::Error>> {
-        self.put_fragment(Fragment {
-            kind,
-            payload,
-            fin,
-            compress: true,
-        })
-        .await
-    }
-
-    /// As [`Reply::send_fragment_uncompressed`](crate::asynch::Reply).
-    ///
-    /// # Errors
-    /// The same.
-    #[cfg(feature = "deflate")]
-    pub async fn send_fragment_uncompressed(
-        &mut self,
-        kind: DataKind,
-        payload: &[u8],
-        fin: bool,
-    ) -> Result<usize, Error<Wr::Error>> {
-        self.put_fragment(Fragment {
-            kind,
-            payload,
-            fin,
-            compress: false,
-        })
-        .await
-    }
-
-    /// As [`Reply::ping`](crate::asynch::Reply), cancel-safe too.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn ping(&mut self, payload: &[u8]) -> Result<(), Error<Wr::Error>> {
-        self.put(|session, output| {
-            let put = output.put_owed(session)?
-                && output.put_control(|out| session.ping(payload, out))?;
-            Ok(put.then_some(()))
-        })
-        .await
+    /// The receiver sees to the Close, and comes to its end.
+    fn put_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<T::Error>> {
+        let mut writing = self.shared.writing.try_borrow_mut().ok();
+        self.shared.session(|session| {
+            check_sending(session)?;
+            match &mut writing {
+                Some(writing) => writing.output.close(session, code, reason),
+                None if self.shared.ending.get() => {
+                    Err(Failure::Send(SendError::MessageInProgress))
+                }
+                None => Ok(session.close(code, reason)?),
+            }
+        })?;
+        drop(writing);
+        self.shared.tell_receiver();
+        Ok(())
     }
 
     /// Writes all that was sent, and what the protocol owes the peer. Cancel-safe: what was not
@@ -700,7 +644,7 @@ where
     ///
     /// # Errors
     /// [`Error::Io`], and [`Error::Ended`] if the connection has failed.
-    pub async fn flush(&mut self) -> Result<(), Error<Wr::Error>> {
+    pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         let mut right = self.shared.sender_writes().await;
         loop {
             let output = &mut *right.writing.output;
@@ -715,65 +659,8 @@ where
         }
     }
 
-    /// Begins the closing handshake. The receiver sees to it, and comes to its end.
-    ///
-    /// # Errors
-    /// [`Error::Send`]: [`NotOpen`](motews::SendError::NotOpen),
-    /// [`InvalidCloseCode`](motews::SendError::InvalidCloseCode),
-    /// [`ReasonTooLong`](motews::SendError::ReasonTooLong). With compression also
-    /// [`MessageInProgress`](motews::SendError::MessageInProgress), where the end of a message that
-    /// was sent in fragments has not found room yet: flush first.
-    pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<Wr::Error>> {
-        let mut writing = self.shared.writing.try_borrow_mut().ok();
-        self.shared.session(|session| match &mut writing {
-            Some(writing) => start_close(session, writing.output, code, reason),
-            None if self.shared.ending.get() => Err(Failure::Send(SendError::MessageInProgress)),
-            None => Ok(session.close(code, reason)?),
-        })?;
-        drop(writing);
-        self.shared.tell_receiver();
-        Ok(())
-    }
-
-    /// As [`WebSocket::ended`](crate::WebSocket::ended).
+    /// As [`WebSocket::ended`].
     pub fn ended(&self) -> Option<Ended> {
         self.shared.ended()
-    }
-
-    async fn put_fragment(&mut self, fragment: Fragment<'_>) -> Result<usize, Error<Wr::Error>> {
-        self.put(|session, output| put_fragment(session, output, fragment))
-            .await
-    }
-
-    async fn put_message(
-        &mut self,
-        message: Message<'_>,
-        compress: bool,
-    ) -> Result<(), Error<Wr::Error>> {
-        self.put(|session, output| {
-            let put =
-                output.put_owed(session)? && output.put_message(session, message, compress)?;
-            Ok(put.then_some(()))
-        })
-        .await
-    }
-
-    /// Has `put` put something into the transmit buffer, as soon as there is room.
-    async fn put<V>(
-        &mut self,
-        mut put: impl FnMut(&mut Session<R>, &mut Output<Tx, X>) -> Result<Option<V>, Failure>,
-    ) -> Result<V, Error<Wr::Error>> {
-        let mut right = self.shared.sender_writes().await;
-        loop {
-            let output = &mut *right.writing.output;
-            let done = self.shared.session(|session| {
-                not_ended(session)?;
-                put(session, output)
-            })?;
-            if let Some(value) = done {
-                return Ok(value);
-            }
-            right.perform_for_sender(Io::Write).await?;
-        }
     }
 }

@@ -1,6 +1,11 @@
 //! WebSocket (RFC 6455) over [smoltcp]: the core of [`motews`] inside the rings of a
 //! [`tcp::Socket`](smoltcp::socket::tcp::Socket), without a heap and without a buffer of its own.
 //!
+//! ```text
+//! cargo add --path motews/adapters/smoltcp
+//! cargo add --path motews/core --no-default-features     # the types of events and messages
+//! ```
+//!
 //! | | |
 //! |---|---|
 //! | [`ServerSocket`] | a listening socket: handshake, pages and refusals, the connection, and the next one |

@@ -1,6 +1,11 @@
-//! WebSocket (RFC 6455) over the sockets of an operating system: the core of [`motews`] with a
-//! blocking API for clients and for servers with a thread for each connection, and an event-driven
-//! server for many connections on one thread.
+//! WebSocket (RFC 6455) over the sockets of an operating system: an event-driven server for many
+//! connections on one thread, and a blocking API for clients and for servers with a thread for each
+//! connection.
+//!
+//! ```text
+//! cargo add --path motews/adapters/std                             # ws://
+//! cargo add --path motews/adapters/std --features native-roots     # and wss://, by rustls
+//! ```
 //!
 //! | event-driven | |
 //! |---|---|
@@ -63,10 +68,17 @@
 //! # Features
 //! - `server` (on by default): the event-driven [`Server`], with [mio](https://docs.rs/mio).
 //! - `simdutf8` (on by default): checks text with SIMD instructions.
+//! - `deflate`: permessage-deflate (RFC 7692). It stays off until [`Acceptor::deflate`] or
+//!   [`Connector::deflate`] is called.
 //! - `tls`: `wss://` with [rustls](https://docs.rs/rustls); `webpki-roots` or `native-roots` add
 //!   the roots to trust.
 //! - `idna`: hosts beyond ASCII in URLs.
 //! - `log`: trace points.
+//!
+//! # What is not here
+//! **No `async`**: take motews-tokio. **No web server**: an ordinary request gets one answer, and the
+//! connection is closed. **No TLS to a proxy**, no SOCKS4, no HTTP/2. **No reconnecting by itself**:
+//! [`motews::Reconnect`] says when.
 #![forbid(unsafe_code)]
 
 mod blocking;

@@ -479,8 +479,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         };
         if step.is_chunk() && step.start() == 0 && step.consumed() == total {
             self.inbox.set_between(step.ends_message());
-            let chunk = step.chunk(read);
-            let last = chunk.filter(|chunk| chunk.last).map(|chunk| chunk.kind);
+            let last = match self.session.resolve(step, read) {
+                Some(Event::Data(chunk)) if chunk.last => Some(chunk.kind),
+                _ => None,
+            };
             self.inbox.put_message(message);
             if let Some(kind) = last
                 && let Err(error) = self.inbox.finish(kind)

@@ -12,7 +12,7 @@ use motews::handshake::{
     ClientHandshake, HandshakeError, Key, Offers, Request, RequestEvent, ServerHandshake,
 };
 use motews::{Ended, Entropy, EntropyError, Limits, Timeouts};
-use motews_embedded_io::blocking;
+use motews_embedded_io::{Buffers, blocking};
 use motews_smoltcp::{ClientEvent, ClientSocket, ServerEvent, ServerSocket};
 use motews_std::{AcceptError, Acceptor, ConnectError, Connector, Plain, Server, ServerLimits};
 use motews_testkit::head::Head;
@@ -111,14 +111,24 @@ static EMBEDDED: motews_embedded_io::Config<'static> = motews_embedded_io::Confi
 
 fn embedded_server(segments: &[Vec<u8>]) {
     let script = Script::of_reads(segments);
-    let socket = blocking::WebSocket::server(script, [0; 256], [0; 512]).expect("room");
+    let (mut receive, mut transmit) = ([0; 256], [0; 512]);
+    let buffers = Buffers {
+        receive: &mut receive,
+        transmit: &mut transmit,
+    };
+    let socket = blocking::WebSocket::server(script, buffers).expect("room");
     socket.with_config(&EMBEDDED).accept().expect("right");
 }
 
 fn embedded_client(segments: &[Vec<u8>]) {
     let request = Request::new("h", "/").expect("right");
     let script = Script::of_reads(segments);
-    let socket = blocking::WebSocket::client(script, [0; 256], [0; 512], request, Zeros);
+    let (mut receive, mut transmit) = ([0; 256], [0; 512]);
+    let buffers = Buffers {
+        receive: &mut receive,
+        transmit: &mut transmit,
+    };
+    let socket = blocking::WebSocket::client(script, buffers, request, Zeros);
     let result = socket.expect("room").with_config(&EMBEDDED).connect();
     let refused = motews_embedded_io::Error::Ended(Ended::Refused(404));
     assert_eq!(result, Err(refused));

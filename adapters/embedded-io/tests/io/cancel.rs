@@ -7,11 +7,11 @@ use core::task::{Context, Poll, Waker};
 use motews::handshake::{Request, RequestEvent};
 use motews::{Client, DataKind, Ended, Event, Message, MessageBuffer, Role, SendError};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Config, Error, Extension, NoExtension, Untimed};
+use motews_embedded_io::{Config, Error};
 
-use crate::support::{Got, Keys, REQUEST, RESPONSE, Script, chat_request, frame, owned};
+use crate::support::{Got, Keys, REQUEST, RESPONSE, Script, buffers, chat_request, frame, owned};
 
-type Ws<'a, R, X = NoExtension> = WebSocket<'a, Script, R, [u8; 64], [u8; 64], Untimed, X>;
+type Ws<'a, R> = WebSocket<'a, Script, R>;
 
 /// Drops the future that waits, and has it made anew.
 struct Dropper {
@@ -100,7 +100,7 @@ fn talk(key: Option<[u8; 4]>) -> Vec<u8> {
 }
 
 /// Receives chunk by chunk, and sends everything back; pings once.
-fn echo<R: Role>(ws: &mut Ws<'_, R, impl Extension>, dropper: &mut Dropper) -> Vec<Got> {
+fn echo<R: Role>(ws: &mut Ws<'_, R>, dropper: &mut Dropper) -> Vec<Got> {
     let (mut got, mut open) = (Vec::new(), false);
     let ping = call!(dropper, ws.ping(&[b'q'; 100]));
     assert_eq!(ping, Ok(()));
@@ -145,7 +145,7 @@ fn server_echo_dropped_anywhere_goes_on() {
             ..Config::DEFAULT
         };
         let script = Script::new([chat_request(), talk(Some([1, 2, 3, 4]))].concat(), 1, true);
-        let ws = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        let ws = WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
         let mut ws: Ws<'_, _> = ws.with_config(&CONFIG);
         let mut seen = Vec::new();
         let accepted = call!(
@@ -171,7 +171,7 @@ fn client_echo_dropped_anywhere_goes_on() {
     stays_the_same(|dropper| {
         let request = Request::new("example.com", "/").expect("right");
         let script = Script::new([RESPONSE, &talk(None)].concat(), 1, true);
-        let ws = WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+        let ws = WebSocket::client(script.clone(), buffers(64, 64), request, Keys::new());
         let mut ws: Ws<'_, Client<Keys>> = ws.expect("room");
         assert_eq!(call!(dropper, ws.connect()), Ok(()));
         let got = echo(&mut ws, dropper);
@@ -183,7 +183,7 @@ fn client_echo_dropped_anywhere_goes_on() {
 fn server_receives_whole_and_sends_whole_dropped_anywhere_goes_on() {
     stays_the_same(|dropper| {
         let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), 1, true);
-        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
         assert_eq!(call!(dropper, ws.accept()), Ok(()));
         let mut messages = MessageBuffer::new([0; 200]);
         let mut got = Vec::new();
@@ -215,11 +215,12 @@ fn close_dropped_anywhere_goes_on() {
     let end = [frame(0x82, &[1; 300], key), frame(0x88, &[], key)].concat();
     stays_the_same(|dropper| {
         let script = Script::new([REQUEST, &end].concat(), 1, true);
-        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
         assert_eq!(call!(dropper, ws.accept()), Ok(()));
         let reason = "x".repeat(123);
-        let closed = call!(dropper, ws.close(motews::CloseCode::NORMAL, &reason));
-        assert_eq!(closed, Ok(()));
+        assert_eq!(ws.close(motews::CloseCode::NORMAL, &reason), Ok(()));
+        let closed = call!(dropper, ws.closed());
+        assert!(closed.is_ok_and(Ended::is_clean));
         script.written()
     });
 }
@@ -229,7 +230,7 @@ fn failure_dropped_anywhere_tells_the_peer_once() {
     stays_the_same(|dropper| {
         let wrong = [frame(0x82, &[1; 300], Some([5; 4])), vec![0xF1]].concat();
         let script = Script::new([REQUEST, &wrong].concat(), 1, true);
-        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+        let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
         assert_eq!(call!(dropper, ws.accept()), Ok(()));
         let error = loop {
             let event = call!(dropper, ws.next_event(), |event: Result<
@@ -255,7 +256,7 @@ fn failure_dropped_anywhere_tells_the_peer_once() {
 #[test]
 fn send_dropped_while_it_waits_has_sent_nothing() {
     let script = Script::new(REQUEST, 1, true);
-    let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let mut ws: Ws<'_, _> = WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
     let mut patient = Dropper {
         waits: 0,
         at: At::Never,
@@ -281,10 +282,10 @@ fn send_dropped_while_it_waits_has_sent_nothing() {
 #[cfg(feature = "deflate")]
 mod compressed {
     use motews::Server;
-    use motews::deflate::{DeflateConfig, Level};
+    use motews::deflate::DeflateConfig;
 
     use super::*;
-    use crate::deflate::{both, config, context, deflated, extended, memory};
+    use crate::deflate::{Owned, both, config, context, deflated, extended};
     use crate::support::head_len;
 
     const OFFER: &str = "permessage-deflate; client_max_window_bits";
@@ -313,9 +314,10 @@ mod compressed {
         stays_the_same(|dropper| {
             let script = Script::new(&talk[..], 1, true);
             let ws: Ws<'_, Server> =
-                WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
-            let ws = ws.with_deflate(ours, Level::Default, memory(ours, 5));
-            let mut ws = ws.expect("room");
+                WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
+            let mut memory = Owned::new(ours, 5);
+            let mut deflate = memory.deflate(ours);
+            let mut ws = ws.with_deflate(&mut deflate);
             assert_eq!(call!(dropper, ws.accept()), Ok(()));
             assert_eq!(ws.deflate().map(config), Some(ours));
             (echo(&mut ws, dropper), script.written())
@@ -333,10 +335,11 @@ mod compressed {
         stays_the_same(|dropper| {
             let request = Request::new("example.com", "/").expect("right");
             let script = Script::new(&talk[..], 1, true);
-            let ws = WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+            let ws = WebSocket::client(script.clone(), buffers(64, 64), request, Keys::new());
             let ws: Ws<'_, Client<Keys>> = ws.expect("room");
-            let ws = ws.with_deflate(ours, Level::Default, memory(ours, 100));
-            let mut ws = ws.expect("room");
+            let mut memory = Owned::new(ours, 100);
+            let mut deflate = memory.deflate(ours);
+            let mut ws = ws.with_deflate(&mut deflate);
             assert_eq!(call!(dropper, ws.connect()), Ok(()));
             assert_eq!(ws.deflate().map(config), Some(ours));
             (echo(&mut ws, dropper), script.written())
@@ -353,11 +356,11 @@ mod compressed {
         stays_the_same(|dropper| {
             let script = Script::new(&talk[..], 1, true);
             let ws: Ws<'_, Server> =
-                WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
-            let mut memory = memory(ours, 0);
+                WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
+            let mut memory = Owned::new(ours, 0);
             memory.window.clear();
-            let ws = ws.with_deflate(ours, Level::Default, memory);
-            let mut ws = ws.expect("room");
+            let mut deflate = memory.deflate(ours);
+            let mut ws = ws.with_deflate(&mut deflate);
             assert_eq!(call!(dropper, ws.accept()), Ok(()));
             let mut messages = MessageBuffer::new([0; 400]);
             let mut got = Vec::new();

@@ -6,7 +6,7 @@ use motews::{CloseCode, Ended, Event, Message, Server};
 use motews::{Deadline, Millis, Timeouts};
 use motews_embedded_io::{Config, Error, asynch, blocking};
 
-use crate::support::{Got, Hand, NotNow, REQUEST, Script, frame, poll, read_by_client};
+use crate::support::{Got, Hand, NotNow, REQUEST, Script, buffers, frame, poll, read_by_client};
 
 static CONFIG: Config<'static> = Config {
     timeouts: Timeouts {
@@ -22,14 +22,14 @@ static CONFIG: Config<'static> = Config {
     ..Config::DEFAULT
 };
 
-type Ws<K> = asynch::WebSocket<'static, Script, Server, [u8; 64], [u8; 64], K>;
+type Ws<K> = asynch::WebSocket<'static, Script, Server, K>;
 
 /// A server whose client says `incoming` and is silent then.
 fn server(incoming: &[u8]) -> (Ws<Hand>, Script, Hand) {
     let script = Script::new(incoming, 1000, false);
     script.ends(false);
     let hand = Hand::default();
-    let ws = asynch::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let ws = asynch::WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
     let ws = ws.with_config(&CONFIG).with_clock(hand.clone());
     (ws, script, hand)
 }
@@ -122,12 +122,11 @@ fn peer_sends_no_message_is_closed() {
 #[test]
 fn peer_does_not_close_is_given_up() {
     let (mut ws, _, hand, _) = open();
-    assert_eq!(poll(ws.close(CloseCode::NORMAL, "")), Poll::Pending);
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
+    assert_eq!(poll(ws.closed()), Poll::Pending);
     hand.pass(3_000);
-    assert_eq!(
-        poll(ws.close(CloseCode::NORMAL, "")),
-        Poll::Ready(Err(Error::Ended(Ended::TimedOut(Deadline::Close))))
-    );
+    let late = Ended::TimedOut(Deadline::Close);
+    assert_eq!(poll(ws.closed()), Poll::Ready(Ok(late)));
 }
 
 #[test]
@@ -175,7 +174,7 @@ fn peer_does_not_read_is_given_up() {
 fn no_clock_keeps_no_deadline() {
     let script = Script::new(REQUEST, 1000, false);
     script.ends(false);
-    let ws = asynch::WebSocket::server(script, [0; 64], [0; 64]).expect("room");
+    let ws = asynch::WebSocket::server(script, buffers(64, 64)).expect("room");
     let mut ws = ws.with_config(&CONFIG);
     assert_eq!(poll(ws.accept()), Poll::Ready(Ok(())));
     assert!(poll(ws.next_event()).is_pending());
@@ -188,7 +187,7 @@ fn blocking_transport_gives_up_for_now_loses_nothing() {
     let hello = frame(0x81, b"Hello", Some([1, 2, 3, 4]));
     let script = Script::new(&REQUEST[..50], 1000, false);
     script.ends(false);
-    let mut ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let mut ws = blocking::WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
     assert_eq!(ws.accept(), Err(Error::Io(NotNow)));
     script.say(&REQUEST[50..]);
     assert_eq!(ws.accept(), Ok(()));
@@ -214,7 +213,7 @@ fn blocking_peer_is_silent_is_pinged_and_given_up() {
         time += 100;
         Millis(time)
     };
-    let ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
+    let ws = blocking::WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
     let mut ws = ws.with_config(&CONFIG).with_clock(clock);
     assert_eq!(ws.accept(), Ok(()));
     let head = script.written().len();
@@ -268,4 +267,64 @@ fn write_waits_beyond_keepalive_ping_goes_out_after_it() {
         read_by_client(&script.written(), head).last(),
         Some(&Got::Ping(vec![]))
     );
+}
+
+/// A transport that takes nothing, and says so by an error of another kind than a time-out.
+#[test]
+fn blocking_write_fails_for_another_reason_each_time_ends_by_the_time_for_writing() {
+    use embedded_io::ErrorKind;
+
+    #[derive(Debug, PartialEq, Eq, Clone, Copy)]
+    struct Fault(ErrorKind);
+    impl core::fmt::Display for Fault {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.write_str("a fault")
+        }
+    }
+    impl core::error::Error for Fault {}
+    impl embedded_io::Error for Fault {
+        fn kind(&self) -> ErrorKind {
+            self.0
+        }
+    }
+    struct Faulty(Script, ErrorKind);
+    impl embedded_io::ErrorType for Faulty {
+        type Error = Fault;
+    }
+    impl embedded_io::Read for Faulty {
+        fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+            embedded_io::Read::read(&mut self.0, buffer).map_err(|_| Fault(self.1))
+        }
+    }
+    impl embedded_io::Write for Faulty {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+            embedded_io::Write::write(&mut self.0, bytes).map_err(|_| Fault(self.1))
+        }
+        fn flush(&mut self) -> Result<(), Fault> {
+            Ok(())
+        }
+    }
+
+    let late = Err(Error::Ended(Ended::TimedOut(Deadline::Write)));
+    for kind in [
+        ErrorKind::Other,
+        ErrorKind::OutOfMemory,
+        ErrorKind::InvalidData,
+    ] {
+        let script = Script::new(REQUEST, 1000, false);
+        let hand = Hand::default();
+        let transport = Faulty(script.clone(), kind);
+        let ws = blocking::WebSocket::server(transport, buffers(64, 64)).expect("room");
+        let mut ws = ws.with_config(&CONFIG).with_clock(hand.clone());
+        assert_eq!(ws.accept(), Ok(()));
+        script.window(0);
+        assert_eq!(ws.send(Message::Binary(&[0; 62])), Ok(()));
+        let fault = Err(Error::Io(Fault(kind)));
+        assert_eq!(ws.send(Message::Text("waits")), fault);
+        hand.pass(29_999);
+        assert_eq!(ws.send(Message::Text("waits")), fault);
+        hand.pass(1);
+        assert_eq!(ws.send(Message::Text("waits")), late, "{kind:?}");
+        assert_eq!(ws.flush(), late, "and so it stays");
+    }
 }

@@ -10,24 +10,21 @@ use motews::deflate::{
 use motews::handshake::{HandshakeError, Request};
 use motews::{
     Client, CloseCode, Connection, ConnectionConfig, DataKind, Ended, Event, Limits, Message,
-    MessageBuffer, ProtocolViolation, Role, SendError, Server,
+    MessageBuffer, NoRoom, ProtocolViolation, Role, SendError, Server,
 };
-use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{
-    BufferTooSmall, Config, Duplex, Error, Extension, NoExtension, Untimed, asynch, blocking,
-};
+use motews_embedded_io::deflate::{Deflate, Memory};
+use motews_embedded_io::{Config, Duplex, Error, asynch, blocking};
 
 use crate::support::{
-    Got, Hand, Keys, NotNow, REQUEST, RESPONSE, Script, binary, block_on, frame, head_len, owned,
-    poll, text,
+    Got, Hand, Keys, NotNow, REQUEST, RESPONSE, Script, binary, block_on, buffers, frame, head_len,
+    owned, poll, text,
 };
 
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 const HEADER: &str = "Sec-WebSocket-Extensions: ";
 
-type Vecs = Memory<Vec<u8>, Vec<u8>, Vec<u8>>;
-type Blocking<'a, R, X = Vecs> = blocking::WebSocket<'a, Script, R, Vec<u8>, Vec<u8>, Untimed, X>;
-type Async<'a, R, X = Vecs> = asynch::WebSocket<'a, Script, R, Vec<u8>, Vec<u8>, Untimed, X>;
+type Blocking<'a, R> = blocking::WebSocket<'a, Script, R>;
+type Async<'a, R> = asynch::WebSocket<'a, Script, R>;
 
 pub(crate) fn context(bits: u8, takeover: bool) -> DeflateContext {
     DeflateContext {
@@ -43,13 +40,46 @@ pub(crate) fn both(bits: u8, takeover: bool) -> DeflateConfig {
     }
 }
 
-/// What a side needs, with parts of so many octets.
-pub(crate) fn memory(config: DeflateConfig, parts: usize) -> Vecs {
-    Memory {
-        window: vec![0; config.receive.window_bits.size()],
-        deflater: vec![0; Deflater::<Vec<u8>>::min_memory(config.send.window_bits)],
-        parts: vec![0; parts],
+/// What a side needs.
+pub(crate) struct Owned {
+    pub(crate) window: Vec<u8>,
+    pub(crate) deflater: Vec<u8>,
+    pub(crate) parts: Vec<u8>,
+}
+
+impl Owned {
+    /// With parts of so many bytes.
+    pub(crate) fn new(config: DeflateConfig, parts: usize) -> Self {
+        Self {
+            window: vec![0; config.receive.window_bits.size()],
+            deflater: vec![0; Deflater::<Vec<u8>>::min_memory(config.send.window_bits)],
+            parts: vec![0; parts],
+        }
     }
+
+    pub(crate) fn try_deflate(&mut self, config: DeflateConfig) -> Result<Deflate<'_>, NoRoom> {
+        let memory = Memory {
+            window: &mut self.window,
+            deflater: &mut self.deflater,
+            parts: &mut self.parts,
+        };
+        Deflate::new(config, Level::Default, memory)
+    }
+
+    pub(crate) fn deflate(&mut self, config: DeflateConfig) -> Deflate<'_> {
+        self.try_deflate(config).expect("room")
+    }
+}
+
+/// What a side needs, with parts of so many bytes.
+pub(crate) fn memory(config: DeflateConfig, parts: usize) -> Owned {
+    Owned::new(config, parts)
+}
+
+/// Compression for the rest of the test.
+pub(crate) fn deflate(config: DeflateConfig, memory: Owned) -> &'static mut Deflate<'static> {
+    let memory = Box::leak(Box::new(memory));
+    Box::leak(Box::new(memory.deflate(config)))
 }
 
 /// What was agreed upon, to be compared with what was wanted.
@@ -271,10 +301,8 @@ macro_rules! served {
             ..
         } = $case;
         let script = Script::new($wire, chunk, stringify!($run) == "wait");
-        let ws: $mode<'_, _, NoExtension> =
-            $mode::server(script.clone(), vec![0; size], vec![0; size]).expect("room");
-        let ws = ws.with_deflate(ours, Level::Default, memory(ours, parts.max(1)));
-        let mut ws = ws.expect("room");
+        let ws: $mode<'_, _> = $mode::server(script.clone(), buffers(size, size)).expect("room");
+        let mut ws = ws.with_deflate(deflate(ours, memory(ours, parts.max(1))));
         assert_eq!(ws.deflate(), None);
         $run!(ws.accept()).expect("a request");
         if parts > 0 {
@@ -298,16 +326,9 @@ macro_rules! asked {
         } = $case;
         let script = Script::new($wire, chunk, stringify!($run) == "wait");
         let request = Request::new("example.com", "/").expect("right");
-        let ws: $mode<'_, _, NoExtension> = $mode::client(
-            script.clone(),
-            vec![0; size],
-            vec![0; size],
-            request,
-            Keys::new(),
-        )
-        .expect("room");
-        let ws = ws.with_deflate(ours, Level::Default, memory(ours, parts.max(1)));
-        let mut ws = ws.expect("room");
+        let ws: $mode<'_, _> =
+            $mode::client(script.clone(), buffers(size, size), request, Keys::new()).expect("room");
+        let mut ws = ws.with_deflate(deflate(ours, memory(ours, parts.max(1))));
         $run!(ws.connect()).expect("a response");
         if parts > 0 {
             echo_parts!(ws, $run);
@@ -522,10 +543,9 @@ fn client_is_answered_what_it_has_not_offered_fails() {
     let connect = |ours: DeflateConfig, response: Vec<u8>, tx: usize| {
         let request = Request::new("example.com", "/").expect("right");
         let script = Script::new(response, 7, false);
-        let ws: Blocking<'_, _, NoExtension> =
-            Blocking::client(script, vec![0; 64], vec![0; tx], request, Keys::new()).expect("room");
-        let ws = ws.with_deflate(ours, Level::Default, memory(ours, 1));
-        let mut ws = ws.expect("room");
+        let ws: Blocking<'_, _> =
+            Blocking::client(script, buffers(64, tx), request, Keys::new()).expect("room");
+        let mut ws = ws.with_deflate(deflate(ours, memory(ours, 1)));
         ws.connect().map(|()| ws.deflate().map(config))
     };
     let wrong = Err(Error::Ended(Ended::Handshake(HandshakeError::Extensions)));
@@ -567,20 +587,17 @@ fn memory_too_small_is_refused() {
         for bits in 8..=15 {
             let config = both(bits, takeover);
             let try_with = |window: usize, deflater: usize| {
-                let script = Script::new("", 1, false);
-                let memory = Memory {
+                let mut memory = Owned {
                     window: vec![0; window],
                     deflater: vec![0; deflater],
-                    parts: [0; 0],
+                    parts: Vec::new(),
                 };
-                let ws: Blocking<'_, Server, NoExtension> =
-                    Blocking::server(script, vec![0; 64], vec![0; 64]).expect("room");
-                ws.with_deflate(config, Level::Fast, memory).map(|_| ())
+                memory.try_deflate(config).map(|_| ())
             };
             let (window, deflater) = (1 << bits, (2 << bits) + 192);
             assert_eq!(try_with(window, deflater), Ok(()));
-            assert_eq!(try_with(window - 1, deflater), Err(BufferTooSmall));
-            assert_eq!(try_with(window, deflater - 1), Err(BufferTooSmall));
+            assert_eq!(try_with(window - 1, deflater), Err(NoRoom));
+            assert_eq!(try_with(window, deflater - 1), Err(NoRoom));
             let without = try_with(0, deflater);
             assert_eq!(without.is_ok(), !takeover);
         }
@@ -590,19 +607,15 @@ fn memory_too_small_is_refused() {
 /// A server that compresses, with a client that has said this.
 fn open_with(
     ours: DeflateConfig,
-    memory: Vecs,
+    memory: Owned,
     talk: &[u8],
     config: &'static Config<'static>,
 ) -> (Blocking<'static, Server>, Script) {
     let offer = "permessage-deflate; client_max_window_bits";
     let wire = [extended(REQUEST, &[offer]), talk.to_vec()].concat();
     let script = Script::new(wire, 1000, false);
-    let ws: Blocking<'_, _, NoExtension> =
-        Blocking::server(script.clone(), vec![0; 64], vec![0; 256]).expect("room");
-    let ws = ws
-        .with_config(config)
-        .with_deflate(ours, Level::Default, memory);
-    let mut ws = ws.expect("room");
+    let ws: Blocking<'_, _> = Blocking::server(script.clone(), buffers(64, 256)).expect("room");
+    let mut ws = ws.with_config(config).with_deflate(deflate(ours, memory));
     ws.accept().expect("a request");
     (ws, script)
 }
@@ -617,7 +630,7 @@ fn open(ours: DeflateConfig, talk: &[u8]) -> (Blocking<'static, Server>, Script)
 fn server_without_a_window_receives_whole_messages() {
     static CONFIG: Config<'static> = Config::DEFAULT;
     let ours = differing((8, true), (10, false));
-    let memory = || Memory {
+    let memory = || Owned {
         window: Vec::new(),
         ..memory(ours, 10)
     };
@@ -628,8 +641,8 @@ fn server_without_a_window_receives_whole_messages() {
     check(got);
 
     let (mut ws, _) = open_with(ours, memory(), &talk, &CONFIG);
-    assert!(matches!(ws.next_chunk(), Err(Error::BufferTooSmall)));
-    assert!(matches!(ws.next_event(), Err(Error::BufferTooSmall)));
+    assert!(matches!(ws.next_chunk(), Err(Error::NoRoom)));
+    assert!(matches!(ws.next_event(), Err(Error::NoRoom)));
     let mut messages = MessageBuffer::new([0; 100]);
     let first = ws.recv(&mut messages).expect("no error");
     assert_eq!(first, Some(self::messages()[0]));
@@ -640,11 +653,9 @@ fn server_without_a_window_receives_whole_messages() {
 fn server_declined_receives_a_compressed_message_fails() {
     let wire = [REQUEST, &frame(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\x00", KEY)].concat();
     let script = Script::new(wire, 1000, false);
-    let ws: Blocking<'_, _, NoExtension> =
-        Blocking::server(script, vec![0; 64], vec![0; 64]).expect("room");
+    let ws: Blocking<'_, _> = Blocking::server(script, buffers(64, 64)).expect("room");
     let ours = both(8, true);
-    let ws = ws.with_deflate(ours, Level::Default, memory(ours, 10));
-    let mut ws = ws.expect("room");
+    let mut ws = ws.with_deflate(deflate(ours, memory(ours, 10)));
     ws.accept().expect("a request");
     let failure = Error::Ended(Ended::Violation(ProtocolViolation::ReservedBit));
     assert_eq!(ws.next_event(), Err(failure));
@@ -948,14 +959,16 @@ fn end_of_a_message_waits_for_room_and_is_written_first() {
 
     let (mut ws, script) = begin();
     let busy = Err(Error::Send(SendError::MessageInProgress));
-    assert_eq!(ws.start_close::<NotNow>(CloseCode::NORMAL, ""), busy);
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), busy);
     assert_eq!(ws.flush(), Ok(()));
-    assert_eq!(ws.start_close::<NotNow>(CloseCode::NORMAL, ""), Ok(()));
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
     while ws.next_event().expect("no error").is_some() {}
     assert_eq!(read(&script), [binary(&noise), close.clone()]);
 
     let (mut ws, script) = begin();
+    assert_eq!(ws.flush(), Ok(()));
     assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
+    assert!(ws.closed().is_ok_and(Ended::is_clean));
     assert_eq!(read(&script), [binary(&noise), close.clone()]);
 
     // The next wait for input writes it, as what was sent before.
@@ -967,6 +980,7 @@ fn end_of_a_message_waits_for_room_and_is_written_first() {
     assert_eq!(ws.send(Message::Text("after it")), Ok(()));
     assert_eq!(ws.ping(b"at any place"), Ok(()));
     assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
+    assert!(ws.closed().is_ok_and(Ended::is_clean));
     let ping = Got::Ping(b"at any place".to_vec());
     assert_eq!(
         read(&script),
@@ -985,7 +999,7 @@ fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
         },
         ..Config::DEFAULT
     };
-    type Ws<X> = asynch::WebSocket<'static, Script, Server, Vec<u8>, Vec<u8>, Hand, X>;
+    type Ws = asynch::WebSocket<'static, Script, Server, Hand>;
     let ours = both(15, true);
     let noise: Vec<u8> = (0..400_u32)
         .map(|n| (n.wrapping_mul(n).wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -994,16 +1008,15 @@ fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
     let script = Script::new(extended(REQUEST, &[offer]), 1000, false);
     script.ends(false);
     let hand = Hand::default();
-    let ws = asynch::WebSocket::server(script.clone(), vec![0; 64], vec![0; 256]).expect("room");
-    let ws: Ws<NoExtension> = ws.with_config(&CONFIG).with_clock(hand.clone());
-    let ws = ws.with_deflate(ours, Level::Default, memory(ours, 3));
-    let mut ws: Ws<Vecs> = ws.expect("room");
+    let ws = asynch::WebSocket::server(script.clone(), buffers(64, 256)).expect("room");
+    let ws: Ws = ws.with_config(&CONFIG).with_clock(hand.clone());
+    let mut ws: Ws = ws.with_deflate(deflate(ours, memory(ours, 3)));
     block_on(ws.accept()).expect("a request");
     script.window(0);
     let taken = poll(ws.send_fragment(DataKind::Binary, &noise, true));
     assert_eq!(taken, Poll::Ready(Ok(400)));
     let busy = Err(Error::Send(SendError::MessageInProgress));
-    assert_eq!(ws.start_close::<NotNow>(CloseCode::NORMAL, ""), busy);
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), busy);
     let mut context = core::task::Context::from_waker(Waker::noop());
     {
         let mut flush = pin!(ws.flush());
@@ -1022,9 +1035,9 @@ fn end_of_a_message_waits_for_room_peer_is_idle_goes_out_before_the_close() {
     assert_eq!(got, [binary(&noise), close]);
 }
 
-/// A `close` that is dropped has left out messages, so none is received any more.
+/// A `closed` that is dropped has left out messages, so none is received any more.
 #[test]
-fn close_is_dropped_receiving_goes_on_to_the_end() {
+fn closed_is_dropped_receiving_goes_on_to_the_end() {
     let ours = both(9, true);
     let payloads = deflated(ours.receive, &[&[7; 300], &[7; 300], b"the last"]);
     let frames: Vec<_> = payloads
@@ -1034,15 +1047,14 @@ fn close_is_dropped_receiving_goes_on_to_the_end() {
     let offer = "permessage-deflate; client_max_window_bits=9";
     let script = Script::new(extended(REQUEST, &[offer]), 5, true);
     script.ends(false);
-    let ws: Async<'_, _, NoExtension> =
-        Async::server(script.clone(), vec![0; 64], vec![0; 64]).expect("room");
-    let ws = ws.with_deflate(ours, Level::Default, memory(ours, 10));
-    let mut ws = ws.expect("room");
+    let ws: Async<'_, _> = Async::server(script.clone(), buffers(64, 64)).expect("room");
+    let mut ws = ws.with_deflate(deflate(ours, memory(ours, 10)));
     block_on(ws.accept()).expect("a request");
     script.say(&frames[0]);
     script.say(&frames[1][..frames[1].len() - 2]);
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
     for _ in 0..100 {
-        assert!(poll(ws.close(CloseCode::NORMAL, "")).is_pending());
+        assert!(poll(ws.closed()).is_pending());
     }
     script.say(&frames[1][frames[1].len() - 2..]);
     script.say(&frames[2]);
@@ -1101,19 +1113,20 @@ fn message_received_in_parts_goes_on_whole() {
     }
 }
 
-/// What it takes beside its memory, in bytes.
+/// What it takes beside its memory, in bytes: a WebSocket is no larger for it.
 #[test]
 fn connection_with_compression_takes_what_is_stated() {
-    type Ws<X> = asynch::WebSocket<'static, (), Server, [u8; 64], [u8; 64], Untimed, X>;
-    let without = size_of::<Ws<NoExtension>>();
-    let with = size_of::<Ws<Memory<[u8; 1024], [u8; 3072], [u8; 256]>>>();
-    let more = with - without - (1024 + 3072 + 256);
-    assert!(more <= 2200, "{more}");
+    assert!(
+        size_of::<Deflate<'_>>() <= 2304,
+        "{}",
+        size_of::<Deflate<'_>>()
+    );
+    #[cfg(target_pointer_width = "64")]
+    assert_eq!(size_of::<asynch::WebSocket<'_, (), Server>>(), 496);
 }
 
 /// Halves over the same script.
-type Halved =
-    asynch::WebSocket<'static, Duplex<Script, Script>, Server, [u8; 64], [u8; 64], Untimed, Vecs>;
+type Halved = asynch::WebSocket<'static, Duplex<Script, Script>, Server>;
 
 fn halved(ours: DeflateConfig, chunk: usize) -> (Halved, Script) {
     let offer = "permessage-deflate; client_max_window_bits";
@@ -1127,9 +1140,8 @@ fn halved_with(ours: DeflateConfig, chunk: usize, offers: &[&str]) -> (Halved, S
         reader: script.clone(),
         writer: script.clone(),
     };
-    let ws = asynch::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
-    let ws = ws.with_deflate(ours, Level::Default, memory(ours, 3));
-    let mut ws: Halved = ws.expect("room");
+    let ws = asynch::WebSocket::server(transport, buffers(64, 64)).expect("room");
+    let mut ws: Halved = ws.with_deflate(deflate(ours, memory(ours, 3)));
     block_on(ws.accept()).expect("a request");
     (ws, script)
 }
@@ -1207,9 +1219,9 @@ fn halves_close_after_the_end_of_a_message() {
         let taken = sender.send_fragment(DataKind::Binary, &noise, true).await;
         assert_eq!(taken, Ok(2000));
         let busy = Error::Send(SendError::MessageInProgress);
-        assert_eq!(sender.start_close(CloseCode::NORMAL, ""), Err(busy));
+        assert_eq!(sender.close(CloseCode::NORMAL, ""), Err(busy));
         sender.flush().await.expect("written");
-        assert_eq!(sender.start_close(CloseCode::NORMAL, ""), Ok(()));
+        assert_eq!(sender.close(CloseCode::NORMAL, ""), Ok(()));
     });
     script.say(&frame(0x88, &[3, 232], KEY));
     let mut buffer = MessageBuffer::new([0; 10]);
@@ -1245,13 +1257,13 @@ fn halves_close_while_the_receiver_writes() {
             for _ in 0..10 {
                 assert!(next.as_mut().poll(&mut context).is_pending());
             }
-            assert_eq!(sender.start_close(CloseCode::NORMAL, ""), closes);
+            assert_eq!(sender.close(CloseCode::NORMAL, ""), closes);
             script.window(usize::MAX);
             for _ in 0..100 {
                 assert!(next.as_mut().poll(&mut context).is_pending());
             }
             if ending {
-                assert_eq!(sender.start_close(CloseCode::NORMAL, ""), Ok(()));
+                assert_eq!(sender.close(CloseCode::NORMAL, ""), Ok(()));
             }
         }
         script.say(&frame(0x88, &[3, 232], KEY));
@@ -1262,23 +1274,4 @@ fn halves_close_while_the_receiver_writes() {
         let close = Got::Close(Some((CloseCode::NORMAL, String::new())));
         assert_eq!(got, [binary(&noise[..len]), close]);
     }
-}
-
-/// Code that does not care whether there is compression.
-#[test]
-fn code_for_any_extension_serves_both() {
-    fn greet<X: Extension>(mut ws: Blocking<'_, Server, X>) -> Result<(), Error<NotNow>> {
-        ws.accept()?;
-        ws.send(Message::Text("Hello"))?;
-        ws.flush()
-    }
-    let script = Script::new(REQUEST, 1000, false);
-    let plain = Blocking::server(script.clone(), vec![0; 64], vec![0; 64]).expect("room");
-    assert_eq!(greet(plain), Ok(()));
-    let script = Script::new(REQUEST, 1000, false);
-    let ws: Blocking<'_, _, NoExtension> =
-        Blocking::server(script, vec![0; 64], vec![0; 64]).expect("room");
-    let ours = both(8, true);
-    let ws = ws.with_deflate(ours, Level::Default, memory(ours, 0));
-    assert_eq!(greet(ws.expect("room")), Ok(()));
 }

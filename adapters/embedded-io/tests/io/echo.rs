@@ -5,12 +5,12 @@ use motews::{Client, DataKind, Message, MessageBuffer, SendError, Server};
 use motews_embedded_io::{Config, Error, asynch, blocking};
 
 use crate::support::{
-    Got, Keys, NotNow, REQUEST, RESPONSE, Script, binary, block_on, frame, head_len, owned,
-    read_by_client, read_by_server, text,
+    Got, Keys, NotNow, REQUEST, RESPONSE, Script, binary, block_on, buffers, frame, head_len,
+    owned, read_by_client, read_by_server, text,
 };
 
-type Blocking<'a, R> = blocking::WebSocket<'a, Script, R, Vec<u8>, Vec<u8>>;
-type Async<'a, R> = asynch::WebSocket<'a, Script, R, Vec<u8>, Vec<u8>>;
+type Blocking<'a, R> = blocking::WebSocket<'a, Script, R>;
+type Async<'a, R> = asynch::WebSocket<'a, Script, R>;
 
 /// What a peer says: text in one frame, in three with a long ping between, binary beyond any buffer
 /// here, nothing, a pong, and a Close.
@@ -92,7 +92,7 @@ const SIZES: [(usize, usize); 6] = [
 fn server_any_buffer_and_any_transport_echoes_all() {
     for (size, chunk) in SIZES {
         let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), chunk, false);
-        let mut ws = Blocking::server(script.clone(), vec![0; size], vec![0; size]).expect("room");
+        let mut ws = Blocking::server(script.clone(), buffers(size, size)).expect("room");
         ws.accept().expect("a request");
         assert!(ws.is_open());
         echo_blocking(&mut ws).expect("a clean end");
@@ -100,7 +100,7 @@ fn server_any_buffer_and_any_transport_echoes_all() {
         check(&read_by_client(&blocking, head_len(&blocking)));
 
         let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), chunk, true);
-        let mut ws = Async::server(script.clone(), vec![0; size], vec![0; size]).expect("room");
+        let mut ws = Async::server(script.clone(), buffers(size, size)).expect("room");
         block_on(ws.accept()).expect("a request");
         block_on(echo_async(&mut ws)).expect("a clean end");
         assert_eq!(script.written(), blocking, "both modes do the same");
@@ -113,10 +113,9 @@ fn client_any_buffer_and_any_transport_echoes_all() {
     for (size, chunk) in SIZES {
         let request = Request::new("example.com", "/").expect("right");
         let talk = [RESPONSE, &talk(None)].concat();
-        let buffer = || vec![0; size];
         let script = Script::new(talk.clone(), chunk, false);
         let mut ws: Blocking<'_, Client<Keys>> =
-            Blocking::client(script.clone(), buffer(), buffer(), request, Keys::new())
+            Blocking::client(script.clone(), buffers(size, size), request, Keys::new())
                 .expect("room");
         ws.connect().expect("a response");
         echo_blocking(&mut ws).expect("a clean end");
@@ -125,7 +124,7 @@ fn client_any_buffer_and_any_transport_echoes_all() {
 
         let script = Script::new(talk, chunk, true);
         let mut ws: Async<'_, Client<Keys>> =
-            Async::client(script.clone(), buffer(), buffer(), request, Keys::new()).expect("room");
+            Async::client(script.clone(), buffers(size, size), request, Keys::new()).expect("room");
         block_on(ws.connect()).expect("a response");
         block_on(echo_async(&mut ws)).expect("a clean end");
         assert_eq!(script.written(), blocking, "both modes do the same");
@@ -138,7 +137,7 @@ fn server_receives_whole_messages_in_any_split() {
     let all = [text("Grüße"), text("one two"), binary(&long), binary(b"")];
     for (size, chunk) in SIZES {
         let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), chunk, true);
-        let mut ws = Blocking::server(script.clone(), vec![0; size], vec![0; size]).expect("room");
+        let mut ws = Blocking::server(script.clone(), buffers(size, size)).expect("room");
         ws.accept().expect("a request");
         let mut messages = MessageBuffer::new(vec![0; 700]);
         for expected in &all {
@@ -149,7 +148,7 @@ fn server_receives_whole_messages_in_any_split() {
         assert_eq!(ws.recv(&mut messages), Ok(None), "and so it stays");
 
         let script = Script::new([REQUEST, &talk(Some([1, 2, 3, 4]))].concat(), chunk, true);
-        let mut ws = Async::server(script.clone(), vec![0; size], vec![0; size]).expect("room");
+        let mut ws = Async::server(script.clone(), buffers(size, size)).expect("room");
         block_on(ws.accept()).expect("a request");
         for expected in &all {
             let message = block_on(ws.recv(&mut messages)).expect("a message");
@@ -163,7 +162,7 @@ fn server_receives_whole_messages_in_any_split() {
 fn server_answers_several_messages_of_a_read_with_one_write() {
     let hello = frame(0x81, b"Hello", Some([1, 2, 3, 4]));
     let script = Script::new(REQUEST, 4096, false);
-    let mut ws = Blocking::server(script.clone(), vec![0; 4096], vec![0; 4096]).expect("room");
+    let mut ws = Blocking::server(script.clone(), buffers(4096, 4096)).expect("room");
     ws.accept().expect("a request");
     let before = script.writes().len();
     script.say(&[hello.repeat(50), frame(0x88, &[], Some([0; 4]))].concat());
@@ -183,7 +182,7 @@ fn sender_flushes_the_transport_unless_told_not_to() {
     };
     for (config, sent) in [(&Config::DEFAULT, &b"\x82\x02hi"[..]), (&KEEP, b"")] {
         let script = Script::new(REQUEST, 4096, false).holding();
-        let ws = Blocking::server(script, vec![0; 256], vec![0; 256]).expect("room");
+        let ws = Blocking::server(script, buffers(256, 256)).expect("room");
         let mut ws = ws.with_config(config);
         ws.accept().expect("a request");
         let head = ws.transport().written().len();
@@ -201,7 +200,7 @@ fn sender_flushes_the_transport_unless_told_not_to() {
 #[test]
 fn sender_sends_whole_what_fits_and_says_what_never_does() {
     let script = Script::new(REQUEST, 1, false);
-    let mut ws = Blocking::server(script.clone(), vec![0; 64], vec![0; 64]).expect("room");
+    let mut ws = Blocking::server(script.clone(), buffers(64, 64)).expect("room");
     assert_eq!(
         ws.send(Message::Text("too early")),
         Err(Error::Send(SendError::NotOpen))
@@ -245,10 +244,15 @@ fn both_close_and_drop_what_still_comes() {
     let key = Some([9; 4]);
     let rest = [frame(0x81, b"late", key), frame(0x88, &[3, 233], key)].concat();
     let script = Script::new([REQUEST, &rest].concat(), 3, true);
-    let mut ws = Async::server(script.clone(), vec![0; 64], vec![0; 64]).expect("room");
+    let mut ws = Async::server(script.clone(), buffers(64, 64)).expect("room");
     block_on(ws.accept()).expect("a request");
     let head = script.written().len();
-    block_on(ws.close(motews::CloseCode::NORMAL, "done")).expect("closed");
+    let late = Err(Error::Send(SendError::NotOpen));
+    ws.close(motews::CloseCode::NORMAL, "done").expect("open");
+    assert_eq!(ws.close(motews::CloseCode::NORMAL, "again"), late);
+    assert_eq!(block_on(ws.send(Message::Text("late"))), late);
+    let ended = block_on(ws.closed()).expect("closed");
+    assert!(ended.is_clean());
     assert_eq!(
         read_by_client(&script.written(), head),
         [Got::Close(Some((motews::CloseCode::NORMAL, "done".into())))]
@@ -256,13 +260,7 @@ fn both_close_and_drop_what_still_comes() {
     let connection: &motews::Connection<Server> = ws.connection().expect("it was open");
     assert_eq!(connection.close_code(), motews::CloseCode::GOING_AWAY);
     assert_eq!(block_on(ws.drain()), Ok(()));
-    assert_eq!(
-        block_on(ws.close(motews::CloseCode::NORMAL, "again")),
-        Ok(())
-    );
-    assert_eq!(
-        block_on(ws.close(motews::CloseCode::NORMAL, &"x".repeat(124))),
-        Ok(()),
-        "it is closed"
-    );
+    assert_eq!(block_on(ws.closed()), Ok(ended), "and so it stays");
+    let closed = Err(Error::Ended(ended));
+    assert_eq!(ws.close(motews::CloseCode::NORMAL, "again"), closed);
 }

@@ -4,16 +4,18 @@ use core::task::Poll;
 
 use embedded_io::{ErrorKind, ErrorType};
 use motews::handshake::{ConfigError, Request};
-use motews::{Client, CloseCode, Ended, Event, Message, MessageBuffer, SendError, Server, Side};
+use motews::{Client, CloseCode, Ended, Event, Message, MessageBuffer, Server, Side};
 use motews_embedded_io::{Duplex, Error, asynch, blocking};
 
-use crate::support::{Got, Hand, Keys, NotNow, REQUEST, RESPONSE, Script, frame, poll, text};
+use crate::support::{
+    Got, Hand, Keys, NotNow, REQUEST, RESPONSE, Script, buffers, frame, poll, text,
+};
 use crate::support::{block_on, read_by_client, read_by_server};
 
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 const CLOSE: [u8; 4] = [0x88, 2, 3, 232];
 
-type AsyncClient<K> = asynch::WebSocket<'static, Script, Client<Keys>, [u8; 64], [u8; 64], K>;
+type AsyncClient<K> = asynch::WebSocket<'static, Script, Client<Keys>, K>;
 
 const CLEAN: Ended = Ended::Closed {
     code: CloseCode::NORMAL,
@@ -21,12 +23,19 @@ const CLEAN: Ended = Ended::Closed {
     clean: true,
 };
 
+/// The same before this side's Close is in the transmit buffer.
+const CLOSING: Ended = Ended::Closed {
+    code: CloseCode::NORMAL,
+    by: Side::Remote,
+    clean: false,
+};
+
 /// A client whose server has accepted it, and does not end the transport.
 fn client() -> (AsyncClient<Hand>, Script, Hand, usize) {
     let script = Script::new(RESPONSE, 1000, false);
     script.ends(false);
     let request = Request::new("example.com", "/").expect("right");
-    let ws = asynch::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+    let ws = asynch::WebSocket::client(script.clone(), buffers(64, 64), request, Keys::new());
     let hand = Hand::default();
     let mut ws: AsyncClient<Hand> = ws.expect("room").with_clock(hand.clone());
     assert_eq!(block_on(ws.connect()), Ok(()));
@@ -67,18 +76,15 @@ fn peer_closes_while_something_is_to_be_sent_is_a_clean_end() {
     script.say(&CLOSE);
     assert_eq!(poll(ws.recv(&mut messages)), Poll::Pending);
     assert_eq!(ws.ended(), None, "the answer has not left");
-    let not_open = Err(Error::Send(SendError::NotOpen));
-    assert_eq!(poll(ws.send(Message::Text("late"))), Poll::Ready(not_open));
+    let closed = Err(Error::Ended(CLEAN));
+    assert_eq!(poll(ws.send(Message::Text("late"))), Poll::Ready(closed));
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), closed);
     script.window(usize::MAX);
-    // `close` sees it to its end, TCP's included.
-    assert_eq!(poll(ws.close(CloseCode::NORMAL, "")), Poll::Pending);
+    // `closed` sees it to its end, TCP's included.
+    assert_eq!(poll(ws.closed()), Poll::Pending);
     assert_eq!(ws.ended(), Some(CLEAN));
     hand.pass(1_000);
-    assert_eq!(
-        poll(ws.close(CloseCode::NORMAL, "")),
-        Poll::Ready(Ok(())),
-        "within a second"
-    );
+    assert_eq!(poll(ws.closed()), Poll::Ready(Ok(CLEAN)), "within a second");
 }
 
 #[test]
@@ -89,8 +95,8 @@ fn peer_closes_both_halves_are_told() {
         reader: script.clone(),
         writer: script.clone(),
     };
-    let ws = asynch::WebSocket::server(transport, [0; 64], [0; 64]);
-    let mut ws: asynch::WebSocket<'_, _, Server, _, _> = ws.expect("room");
+    let ws = asynch::WebSocket::server(transport, buffers(64, 64));
+    let mut ws: asynch::WebSocket<'_, _, Server> = ws.expect("room");
     assert_eq!(block_on(ws.accept()), Ok(()));
     let mut halves = ws.split::<NotNow>().expect("it is open");
     let (mut receiver, mut sender) = halves.both();
@@ -101,10 +107,10 @@ fn peer_closes_both_halves_are_told() {
         poll(receiver.next_event()),
         Poll::Ready(Ok(Some(Event::Close(Some(_)))))
     ));
-    let not_open = Err(Error::Send(SendError::NotOpen));
+    let closing = Err(Error::Ended(CLOSING));
     assert_eq!(
         poll(sender.send(Message::Text("late"))),
-        Poll::Ready(not_open)
+        Poll::Ready(closing)
     );
     assert!(matches!(poll(receiver.next_event()), Poll::Ready(Ok(None))));
     let ended = Err(Error::Ended(CLEAN));
@@ -170,18 +176,14 @@ impl embedded_io::Write for Reset {
     }
 }
 
-fn reset(
-    said: &[u8],
-    kind: ErrorKind,
-    deaf: bool,
-) -> blocking::WebSocket<'static, Reset, Server, [u8; 64], [u8; 64]> {
+fn reset(said: &[u8], kind: ErrorKind, deaf: bool) -> blocking::WebSocket<'static, Reset, Server> {
     let incoming = [REQUEST, said].concat();
     let transport = Reset {
         script: Script::new(incoming, 1000, false),
         kind,
         deaf,
     };
-    let mut ws = blocking::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    let mut ws = blocking::WebSocket::server(transport, buffers(64, 64)).expect("room");
     ws.accept().expect("a request");
     ws
 }
@@ -234,8 +236,8 @@ fn transport_has_another_fault_the_call_may_be_repeated() {
 fn server_has_heard_nothing_may_be_dropped_and_goes_on_otherwise() {
     let script = Script::new(&b""[..], 1000, false);
     script.ends(false);
-    let ws = asynch::WebSocket::server(script.clone(), [0; 64], [0; 64]);
-    let mut ws: asynch::WebSocket<'_, _, Server, _, _> = ws.expect("room");
+    let ws = asynch::WebSocket::server(script.clone(), buffers(64, 64));
+    let mut ws: asynch::WebSocket<'_, _, Server> = ws.expect("room");
     assert_eq!(poll(ws.accept()), Poll::Pending);
     assert!(!ws.has_heard());
     script.say(&REQUEST[..1]);
@@ -251,8 +253,8 @@ fn refusal_with_a_body_is_told_with_its_status() {
     let page = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
     let script = Script::new(&page[..], 1000, false);
     let request = Request::new("example.com", "/").expect("right");
-    let ws = blocking::WebSocket::client(script, [0; 64], [0; 64], request, Keys::new());
-    let mut ws: blocking::WebSocket<'_, _, Client<Keys>, _, _> = ws.expect("room");
+    let ws = blocking::WebSocket::client(script, buffers(64, 64), request, Keys::new());
+    let mut ws: blocking::WebSocket<'_, _, Client<Keys>> = ws.expect("room");
     let refused = Ended::Refused(503);
     assert_eq!(ws.connect(), Err(Error::Ended(refused)));
     assert_eq!(ws.ended(), Some(refused));
@@ -280,17 +282,19 @@ fn blocking_close_ends_as_the_async_one_does() {
         time += 100;
         motews::Millis(time)
     };
-    let ws = blocking::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+    let ws = blocking::WebSocket::client(script.clone(), buffers(64, 64), request, Keys::new());
     let mut ws = ws.expect("room").with_clock(clock);
     assert_eq!(ws.connect(), Ok(()));
     script.say(&frame(0x81, b"the last word", None));
     script.say(&CLOSE);
     assert_eq!(ws.close(CloseCode::NORMAL, "bye"), Ok(()));
+    let ended = ws.closed();
     let clean = Ended::Closed {
         code: CloseCode::NORMAL,
         by: Side::Local,
         clean: true,
     };
+    assert_eq!(ended, Ok(clean));
     assert_eq!(ws.ended(), Some(clean));
 }
 
@@ -298,8 +302,8 @@ fn blocking_close_ends_as_the_async_one_does() {
 fn server_closes_and_shuts_down_the_rest_is_drained() {
     let script = Script::new(REQUEST, 1000, false);
     script.ends(false);
-    let ws = asynch::WebSocket::server(script.clone(), [0; 64], [0; 64]);
-    let mut ws: asynch::WebSocket<'_, _, Server, _, _> = ws.expect("room");
+    let ws = asynch::WebSocket::server(script.clone(), buffers(64, 64));
+    let mut ws: asynch::WebSocket<'_, _, Server> = ws.expect("room");
     assert_eq!(block_on(ws.accept()), Ok(()));
     let head = script.written().len();
     assert_eq!(block_on(ws.send(Message::Text("last"))), Ok(()));
@@ -310,7 +314,8 @@ fn server_closes_and_shuts_down_the_rest_is_drained() {
         ]
         .concat(),
     );
-    assert_eq!(block_on(ws.close(CloseCode::NORMAL, "")), Ok(()));
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
+    assert!(block_on(ws.closed()).is_ok_and(Ended::is_clean));
     let close = Got::Close(Some((CloseCode::NORMAL, String::new())));
     assert_eq!(
         read_by_client(&script.written(), head),

@@ -7,16 +7,16 @@ use motews::{Client, Ended, Entropy, EntropyError, Event, Message};
 use motews_embedded_io::{Config, Decision, Error, asynch, blocking};
 
 use crate::support::{
-    Keys, NotNow, REQUEST, RESPONSE, Script, block_on, chat_request, frame, head_len,
+    Keys, NotNow, REQUEST, RESPONSE, Script, block_on, buffers, chat_request, frame, head_len,
 };
 
 fn answer<'a>(
     request: &[u8],
-    judge: impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
+    decide: impl FnMut(Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'a>>,
 ) -> (Result<(), Error<NotNow>>, String) {
     let script = Script::new(request, 9, false);
-    let mut ws = blocking::WebSocket::server(script.clone(), [0; 64], [0; 64]).expect("room");
-    let result = ws.accept_with(judge);
+    let mut ws = blocking::WebSocket::server(script.clone(), buffers(64, 64)).expect("room");
+    let result = ws.accept_with(decide);
     assert_eq!(ws.is_open(), result.is_ok());
     if let Err(error) = result {
         assert_eq!(ws.accept(), Err(error), "and so it stays");
@@ -92,10 +92,10 @@ fn client_without_a_key_or_with_a_wrong_offer_sends_nothing() {
     };
     let request = Request::new("example.com", "/").expect("right");
     let script = Script::new(RESPONSE, 11, false);
-    let ws = blocking::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Broken);
+    let ws = blocking::WebSocket::client(script.clone(), buffers(64, 64), request, Broken);
     let result = ws.expect("room").connect();
     assert_eq!(result, Err(Error::Ended(Ended::NoEntropy)));
-    let ws = blocking::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
+    let ws = blocking::WebSocket::client(script.clone(), buffers(64, 64), request, Keys::new());
     let result = ws.expect("room").with_config(&WRONG).connect();
     assert_eq!(result, Err(Error::Config(ConfigError::Subprotocol)));
     assert!(script.written().is_empty());
@@ -192,7 +192,7 @@ fn server_takes_the_subprotocol_it_likes_best() {
         ..Config::DEFAULT
     };
     let script = Script::new(chat_request(), 9, true);
-    let ws = asynch::WebSocket::server(script, [0; 64], [0; 64]).expect("room");
+    let ws = asynch::WebSocket::server(script, buffers(64, 64)).expect("room");
     let mut ws = ws.with_config(&CONFIG);
     assert_eq!(ws.subprotocol(), None);
     assert_eq!(block_on(ws.accept()), Ok(()));
@@ -205,7 +205,7 @@ fn server_has_frames_behind_the_request_loses_none() {
     let all = [REQUEST, &hello].concat();
     for chunk in [1, REQUEST.len(), REQUEST.len() + 3, all.len()] {
         let script = Script::new(&all[..], chunk, false);
-        let mut ws = blocking::WebSocket::server(script, [0; 512], [0; 64]).expect("room");
+        let mut ws = blocking::WebSocket::server(script, buffers(512, 64)).expect("room");
         assert_eq!(ws.accept(), Ok(()));
         let mut hello = Vec::new();
         while hello.len() < 5 {
@@ -229,8 +229,8 @@ fn ask(response: &[u8]) -> (Result<(), Error<NotNow>>, Vec<String>, Vec<u8>) {
         .headers(&[("Authorization", "Bearer 42")])
         .expect("right");
     let script = Script::new(response, 11, true);
-    let ws = asynch::WebSocket::client(script.clone(), [0; 64], [0; 64], request, Keys::new());
-    let ws: asynch::WebSocket<'_, _, Client<Keys>, _, _> = ws.expect("room");
+    let ws = asynch::WebSocket::client(script.clone(), buffers(64, 64), request, Keys::new());
+    let ws: asynch::WebSocket<'_, _, Client<Keys>> = ws.expect("room");
     let mut ws = ws.with_config(&CHAT);
     let mut seen = Vec::new();
     let result = block_on(ws.connect_with(|event| {

@@ -14,3 +14,4 @@ mod link;
 mod slow;
 mod split;
 mod support;
+mod upgraded;

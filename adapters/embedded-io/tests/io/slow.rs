@@ -6,18 +6,16 @@ use core::task::Poll;
 
 use motews::{CloseCode, DataKind, Ended, Event, Message, Server};
 use motews::{Deadline, Millis, Timeouts};
-use motews_embedded_io::{Config, Duplex, Error, Extension, NoExtension, asynch, blocking};
+use motews_embedded_io::{Config, Duplex, Error, asynch, blocking};
 
 use crate::link::Link;
-use crate::support::{Got, NotNow, binary, frame};
+use crate::support::{Got, NotNow, binary, buffers, frame};
 
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
-type Async<X = NoExtension> = asynch::WebSocket<'static, Link, Server, Vec<u8>, Vec<u8>, Link, X>;
-type Halved<X = NoExtension> =
-    asynch::WebSocket<'static, Duplex<Link, Link>, Server, Vec<u8>, Vec<u8>, Link, X>;
-type Blocking<X = NoExtension> =
-    blocking::WebSocket<'static, Link, Server, Vec<u8>, Vec<u8>, Link, X>;
+type Async = asynch::WebSocket<'static, Link, Server, Link>;
+type Halved = asynch::WebSocket<'static, Duplex<Link, Link>, Server, Link>;
+type Blocking = blocking::WebSocket<'static, Link, Server, Link>;
 
 fn duplex(link: &Link) -> Duplex<Link, Link> {
     Duplex {
@@ -27,17 +25,17 @@ fn duplex(link: &Link) -> Duplex<Link, Link> {
 }
 
 fn whole(link: &Link) -> Async {
-    let ws = asynch::WebSocket::server(link.clone(), vec![0; 512], vec![0; 512]);
+    let ws = asynch::WebSocket::server(link.clone(), buffers(512, 512));
     ws.expect("room").with_clock(link.clone())
 }
 
 fn halved(link: &Link) -> Halved {
-    let ws = asynch::WebSocket::server(duplex(link), vec![0; 512], vec![0; 512]);
+    let ws = asynch::WebSocket::server(duplex(link), buffers(512, 512));
     ws.expect("room").with_clock(link.clone())
 }
 
 fn threaded(link: &Link) -> Blocking {
-    let ws = blocking::WebSocket::server(link.clone(), vec![0; 512], vec![0; 512]);
+    let ws = blocking::WebSocket::server(link.clone(), buffers(512, 512));
     ws.expect("room").with_clock(link.clone())
 }
 
@@ -49,30 +47,40 @@ fn noise(len: u32) -> Vec<u8> {
 
 // ---- one talk in each mode: a message, then a Close ----
 
-async fn talk<X: Extension>(ws: &mut Async<X>, message: &[u8]) -> Result<(), Error<NotNow>> {
+async fn talk(ws: &mut Async, message: &[u8]) -> Result<(), Error<NotNow>> {
     ws.accept().await?;
     let mut rest = message;
     while !rest.is_empty() {
         let taken = ws.send_fragment(DataKind::Binary, rest, true).await?;
         _ = rest.split_off(..taken);
     }
-    ws.close(CloseCode::NORMAL, "").await
+    ws.close(CloseCode::NORMAL, "")?;
+    ended(ws.closed().await?)
 }
 
-fn talk_blocking<X: Extension>(ws: &mut Blocking<X>, message: &[u8]) -> Result<(), Error<NotNow>> {
+/// A clean end, or an error as other calls have it.
+fn ended(ended: Ended) -> Result<(), Error<NotNow>> {
+    match ended {
+        ended if ended.is_clean() => Ok(()),
+        ended => Err(Error::Ended(ended)),
+    }
+}
+
+fn talk_blocking(ws: &mut Blocking, message: &[u8]) -> Result<(), Error<NotNow>> {
     ws.accept()?;
     let mut rest = message;
     while !rest.is_empty() {
         let taken = ws.send_fragment(DataKind::Binary, rest, true)?;
         _ = rest.split_off(..taken);
     }
-    ws.close(CloseCode::NORMAL, "")
+    ws.close(CloseCode::NORMAL, "")?;
+    ended(ws.closed()?)
 }
 
 /// What the receiver comes to, and what the sender does.
 type Both = (Result<(), Error<NotNow>>, Result<(), Error<NotNow>>);
 
-async fn talk_in_halves<X: Extension>(ws: &mut Halved<X>, message: &[u8]) -> Both {
+async fn talk_in_halves(ws: &mut Halved, message: &[u8]) -> Both {
     if let Err(error) = ws.accept().await {
         return (Err(error), Err(error));
     }
@@ -89,7 +97,7 @@ async fn talk_in_halves<X: Extension>(ws: &mut Halved<X>, message: &[u8]) -> Bot
             _ = rest.split_off(..taken);
         }
         sender.flush().await?;
-        sender.start_close(CloseCode::NORMAL, "")
+        sender.close(CloseCode::NORMAL, "")
     };
     join(receive, send).await
 }
@@ -255,11 +263,11 @@ fn caller_comes_back_late_peer_is_there_nothing_is_lost() {
     assert_eq!(link.pings(), 1);
     assert_eq!(wait(&mut ws, 1_000), Ok(true), "the pong");
     // And a Close, whose time has passed by then.
-    assert_eq!(ws.start_close::<()>(CloseCode::NORMAL, ""), Ok(()));
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
     link.run(ws.flush()).expect("open");
     link.pass(120_000);
     assert_eq!(wait(&mut ws, 1_000), Ok(true), "the peer's Close");
-    assert_eq!(link.run(ws.close(CloseCode::NORMAL, "")), Ok(()));
+    assert!(link.run(ws.closed()).is_ok_and(Ended::is_clean));
     assert!(ws.ended().is_some_and(Ended::is_clean));
 }
 
@@ -268,7 +276,7 @@ fn peer_trickles_pings_into_the_closing_is_given_up_in_time() {
     let link = Link::new(8192, 0);
     let mut ws = whole(&link);
     link.run(ws.accept()).expect("a request");
-    assert_eq!(ws.start_close::<()>(CloseCode::NORMAL, ""), Ok(()));
+    assert_eq!(ws.close(CloseCode::NORMAL, ""), Ok(()));
     let begin = link.millis();
     let late = loop {
         link.say(&frame(0x89, b"", KEY));
@@ -293,8 +301,8 @@ fn page_to_a_slow_reader_comes_whole_and_the_end_is_waited_for() {
     let page = Response::new(200).expect("right").body(&body);
     let link = Link::new(2048, 500);
     link.expect_no_frames();
-    let ws = asynch::WebSocket::server(link.clone(), vec![0; 512], vec![0; 512]);
-    let mut ws: asynch::WebSocket<'_, Link, Server, _, _, Link> =
+    let ws = asynch::WebSocket::server(link.clone(), buffers(512, 512));
+    let mut ws: asynch::WebSocket<'_, Link, Server, Link> =
         ws.expect("room").with_clock(link.clone());
     // No upgrade is asked for.
     let accept = ws.accept_with(|event| match event {
@@ -335,8 +343,8 @@ fn flush_never_comes_back_ends_by_the_time_for_writing() {
         }
     }
     let link = Link::new(8192, 0);
-    let ws = asynch::WebSocket::server(Held(link.clone()), vec![0; 512], vec![0; 512]);
-    let mut ws: asynch::WebSocket<'_, Held, Server, _, _, Link> =
+    let ws = asynch::WebSocket::server(Held(link.clone()), buffers(512, 512));
+    let mut ws: asynch::WebSocket<'_, Held, Server, Link> =
         ws.expect("room").with_clock(link.clone());
     let end = link.run(ws.accept());
     assert_eq!(end, Err(Error::Ended(Ended::TimedOut(Deadline::Write))));
@@ -393,7 +401,7 @@ fn both_send_at_once_in_halves_both_finish() {
     }
 
     async fn exchange<R: motews::Role>(
-        ws: &mut asynch::WebSocket<'_, Duplex<Pipe, Pipe>, R, [u8; 64], [u8; 64]>,
+        ws: &mut asynch::WebSocket<'_, Duplex<Pipe, Pipe>, R>,
         message: &[u8],
     ) -> Vec<u8> {
         let mut halves = ws.split::<NotNow>().expect("it is open");
@@ -426,13 +434,13 @@ fn both_send_at_once_in_halves_both_finish() {
         reader: up.clone(),
         writer: down.clone(),
     };
-    let mut server = asynch::WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    let mut server = asynch::WebSocket::server(transport, buffers(64, 64)).expect("room");
     let transport = Duplex {
         reader: down,
         writer: up,
     };
-    let client = asynch::WebSocket::client(transport, [0; 64], [0; 64], request, Keys::new());
-    let mut client: asynch::WebSocket<'_, _, Client<Keys>, _, _> = client.expect("room");
+    let client = asynch::WebSocket::client(transport, buffers(64, 64), request, Keys::new());
+    let mut client: asynch::WebSocket<'_, _, Client<Keys>> = client.expect("room");
     let message = noise(50_000);
     let got = block_on(async {
         let opened = join(server.accept(), client.connect()).await;
@@ -492,10 +500,8 @@ fn min_rate_is_higher_vanished_peer_ends_sooner() {
 
 #[cfg(feature = "deflate")]
 mod compressed {
-    use motews::deflate::Level;
-
     use super::*;
-    use crate::deflate::{both, memory};
+    use crate::deflate::{both, deflate, memory};
 
     /// With compression at hand, which this client does not offer, and all else the same.
     #[test]
@@ -503,14 +509,12 @@ mod compressed {
         let message = noise(60_000);
         let ours = both(9, true);
         let link = Link::new(8192, 200);
-        let ws = whole(&link).with_deflate(ours, Level::Default, memory(ours, 100));
-        let mut ws = ws.expect("room");
+        let mut ws = whole(&link).with_deflate(deflate(ours, memory(ours, 100)));
         assert_eq!(link.run(talk(&mut ws, &message)), Ok(()));
         assert_eq!(link.got(), [binary(&message), close()]);
 
         let link = Link::new(8192, 200);
-        let ws = halved(&link).with_deflate(ours, Level::Default, memory(ours, 100));
-        let mut ws = ws.expect("room");
+        let mut ws = halved(&link).with_deflate(deflate(ours, memory(ours, 100)));
         let both = link.run(talk_in_halves(&mut ws, &message));
         assert_eq!(both, (Ok(()), Ok(())));
         assert_eq!(link.got(), [binary(&message), close()]);

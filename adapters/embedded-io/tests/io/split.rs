@@ -13,10 +13,10 @@ use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Config, Duplex, Error};
 
 use crate::support::{
-    Got, Hand, REQUEST, Script, binary, block_on, frame, poll, read_by_client, text,
+    Got, Hand, REQUEST, Script, binary, block_on, buffers, frame, poll, read_by_client, text,
 };
 
-type Ws<'a> = WebSocket<'a, Duplex<Script, Script>, Server, [u8; 64], [u8; 64]>;
+type Ws<'a> = WebSocket<'a, Duplex<Script, Script>, Server>;
 
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
@@ -27,7 +27,7 @@ fn open(chunk: usize, yields: bool) -> (Ws<'static>, Script, usize) {
         reader: script.clone(),
         writer: script.clone(),
     };
-    let mut ws = WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    let mut ws = WebSocket::server(transport, buffers(64, 64)).expect("room");
     assert_eq!(block_on(ws.accept()), Ok(()));
     let head = script.written().len();
     (ws, script, head)
@@ -231,7 +231,7 @@ fn sender_closes_the_receiver_ends() {
     let mut halves = ws.split::<()>().expect("it is open");
     let (mut receiver, mut sender) = halves.both();
     assert!(poll(receiver.next_event()).is_pending());
-    assert_eq!(sender.start_close(CloseCode::NORMAL, "bye"), Ok(()));
+    assert_eq!(sender.close(CloseCode::NORMAL, "bye"), Ok(()));
     assert!(poll(receiver.next_event()).is_pending());
     let close = Got::Close(Some((CloseCode::NORMAL, "bye".into())));
     assert_eq!(read_by_client(&script.written(), head), [close]);
@@ -295,7 +295,7 @@ fn split_before_the_handshake_is_refused() {
         reader: script.clone(),
         writer: script,
     };
-    let mut ws: Ws<'_> = WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    let mut ws: Ws<'_> = WebSocket::server(transport, buffers(64, 64)).expect("room");
     assert!(ws.split::<()>().is_err());
 }
 
@@ -308,8 +308,8 @@ fn silent_peer_is_pinged_and_given_up_by_the_receiver() {
         writer: script.clone(),
     };
     let hand = Hand::default();
-    let ws = WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
-    let mut ws: WebSocket<'_, _, _, _, _, Hand> =
+    let ws = WebSocket::server(transport, buffers(64, 64)).expect("room");
+    let mut ws: WebSocket<'_, _, _, Hand> =
         ws.with_config(&Config::DEFAULT).with_clock(hand.clone());
     assert_eq!(block_on(ws.accept()), Ok(()));
     let head = script.written().len();
@@ -386,7 +386,7 @@ fn halves_sender_holds_the_output_ping_goes_out_all_the_same() {
         reader: script.clone(),
         writer: script.clone(),
     };
-    let ws = WebSocket::server(transport, [0; 64], [0; 64]).expect("room");
+    let ws = WebSocket::server(transport, buffers(64, 64)).expect("room");
     let mut ws = ws.with_clock(hand.clone());
     assert_eq!(block_on(ws.accept()), Ok(()));
     let head = script.written().len();

@@ -11,7 +11,7 @@ use motews::{
     Client, CloseCode, Connection, ConnectionConfig, DataKind, Entropy, EntropyError, Event,
     Message, Server,
 };
-use motews_embedded_io::{Clock, Timer};
+use motews_embedded_io::{Buffers, Clock, Timer};
 pub(crate) use motews_testkit::frame::encode as frame;
 use motews_testkit::head;
 pub(crate) use motews_testkit::head::len as head_len;
@@ -19,6 +19,14 @@ pub(crate) use motews_testkit::transport::{NotNow, Script};
 
 pub(crate) const REQUEST: &[u8] = head::REQUEST.as_bytes();
 pub(crate) const RESPONSE: &[u8] = head::RESPONSE.as_bytes();
+
+/// Buffers of these lengths, for the rest of the test.
+pub(crate) fn buffers(receive: usize, transmit: usize) -> Buffers<'static> {
+    Buffers {
+        receive: vec![0; receive].leak(),
+        transmit: vec![0; transmit].leak(),
+    }
+}
 
 /// A request that offers the subprotocol `chat`.
 pub(crate) fn chat_request() -> Vec<u8> {

@@ -22,16 +22,16 @@ use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use motews::Timeouts;
 use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
-use motews::{Ended, SendError, Server};
+use motews::{Ended, NoRoom, Server};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Config, Decision, Error};
+use motews_embedded_io::{Buffers, Config, Decision, Error};
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// Connections at once, and so many tasks.
 const CONNECTIONS: usize = 8;
-/// Octets of each of a TCP socket's two rings.
+/// Bytes of each of a TCP socket's two rings.
 const RING: usize = 2048;
-/// Octets of each of a WebSocket's two buffers. A message may be longer.
+/// Bytes of each of a WebSocket's two buffers. A message may be longer.
 const BUFFER: usize = 512;
 
 /// All that a connection needs but for a few hundred bytes: TCP's rings, and the WebSocket's buffers.
@@ -157,7 +157,11 @@ async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
         LISTENING.fetch_sub(1, Ordering::Relaxed);
         is_counted = false;
         if is_accepted {
-            match visit(tcp, &mut memory.rx, &mut memory.tx).await {
+            let buffers = Buffers {
+                receive: &mut memory.rx,
+                transmit: &mut memory.tx,
+            };
+            match visit(tcp, buffers).await {
                 Ok(()) | Err(Error::Ended(Ended::Refused(_))) => {}
                 Err(Error::Ended(Ended::Aborted)) => is_counted = true,
                 Err(error) => defmt::info!("a visitor has left: {}", error),
@@ -176,14 +180,13 @@ async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
 /// echoed after the event is let go, for it would be kept as well.
 fn visit<'s>(
     tcp: TcpSocket<'s>,
-    rx: &'s mut [u8],
-    tx: &'s mut [u8],
+    buffers: Buffers<'s>,
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
-    let socket = WebSocket::server(tcp, rx, tx);
+    let socket = WebSocket::server(tcp, buffers);
     let mut socket = socket.map(|socket| socket.with_config(&CONFIG).with_clock(Time));
     async move {
         let Ok(socket) = &mut socket else {
-            return Err(Error::BufferTooSmall);
+            return Err(NoRoom.into());
         };
         let mut file = None;
         let mut result = loop {
@@ -209,8 +212,8 @@ fn visit<'s>(
             loop {
                 match reply.send_fragment(chunk.kind, rest, chunk.last).await {
                     Ok(len) => rest = rest.get(len..).unwrap_or_default(),
-                    // After a Close nothing is answered.
-                    Err(Error::Send(SendError::NotOpen)) => break,
+                    // After the peer's Close nothing is answered.
+                    Err(Error::Ended(Ended::Closed { .. })) => break,
                     Err(error) => {
                         result = Err(error);
                         break;
@@ -244,7 +247,7 @@ fn gives_way() -> bool {
     listening.is_ok()
 }
 
-type Socket<'s> = WebSocket<'static, TcpSocket<'s>, Server, &'s mut [u8], &'s mut [u8], Time>;
+type Socket<'s> = WebSocket<'s, TcpSocket<'s>, Server, Time>;
 
 /// The handshake: accepts an upgrade, and gives the page to whoever wants none. `file` is what is
 /// asked for.

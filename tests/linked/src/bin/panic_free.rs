@@ -10,8 +10,8 @@ use motews::deflate::{
     wire_limit,
 };
 use motews::handshake::{
-    Agreed, Answer, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, Header,
-    Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake, Text,
+    Agreed, Answer, ClientHandshake, ConfigError, Extension, Extensions, HandshakeError, HeadText,
+    Header, Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake,
     Upgrade, path_and_query, subprotocols,
 };
 use motews::{
@@ -147,6 +147,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used(connection.wants_transmit());
     used(connection.should_shutdown());
     used(connection.close_code());
+    used(connection.closed_by());
     used(connection.is_clean());
     used(connection.violation());
 }
@@ -245,7 +246,7 @@ fn tokens() {
         }
     }
     used(place::<Header<'_>>().is(any()));
-    let text = place::<Text<'_>>();
+    let text = place::<HeadText<'_>>();
     used(text.as_bytes());
     used(text.as_str());
     used(text.len());
@@ -435,7 +436,7 @@ fn texts() {
     used(write!(
         Console,
         "{}{}{}{}{}{}{}{}{}{}{}{}",
-        any::<Text<'_>>(),
+        any::<HeadText<'_>>(),
         any::<Malformed>(),
         any::<CloseCode>(),
         any::<ProtocolViolation>(),

@@ -12,8 +12,8 @@ use core::task::{Context, Waker};
 
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
-use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Decision, Duplex, Untimed, asynch};
+use motews_embedded_io::deflate::Deflate;
+use motews_embedded_io::{AsyncTime, Buffers, Config, Decision, Duplex, Time, Untimed, asynch};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
 use motews_linked::transport::{Fault, Watch, Wire};
 
@@ -27,7 +27,6 @@ extern "C" fn motews_panic_path_survives() -> ! {
 fn main() {
     run(async_server());
     run(async_client());
-    run(async_packing());
     run(halves());
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
@@ -42,7 +41,7 @@ fn run(future: impl Future<Output = ()>) {
     while future.as_mut().poll(&mut context).is_pending() && happened() {}
 }
 
-fn judge(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
+fn decide(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
     used(black_box(&event).is_ok());
     any()
 }
@@ -51,121 +50,126 @@ fn look(event: ResponseEvent<'_>) {
     used(black_box(&event) as *const _);
 }
 
-type AsyncServer<K> = asynch::WebSocket<'static, Wire, Server, Buffer, Buffer, K>;
-type AsyncClient<K> = asynch::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
-type Packed = Memory<Buffer, Buffer, Buffer>;
-type Packing<R> = asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Watch, Packed>;
+type WebSocket<R, K = Watch> = asynch::WebSocket<'static, Wire, R, K>;
+
+fn buffers() -> Buffers<'static> {
+    Buffers {
+        receive: bytes(),
+        transmit: bytes(),
+    }
+}
+
+/// Everything before the handshake.
+fn begin<R: Role + 'static>(ws: WebSocket<R, Untimed>) {
+    let mut ws = ws.with_config(place::<Config<'_>>());
+    if happened() {
+        ws = ws.with_deflate(place::<Deflate<'static>>());
+    }
+    if happened() {
+        *place::<WebSocket<R>>() = ws.with_clock(Watch);
+    } else {
+        *place::<WebSocket<R, Untimed>>() = ws;
+    }
+}
 
 async fn async_server() {
-    let ws = place::<AsyncServer<Watch>>();
+    if let Ok(ws) = asynch::WebSocket::server(Wire::any(), buffers()) {
+        begin(ws);
+    }
+    if let Ok(ws) = asynch::WebSocket::from_upgraded(Wire::any(), Server, buffers(), bytes(), any())
+    {
+        begin(ws);
+    }
+    let ws = place::<WebSocket<Server>>();
+    used(ws.has_heard());
     used(ws.accept().await);
-    used(ws.accept_with(judge).await);
-    async_open(ws).await;
-    let ws = place::<AsyncServer<Untimed>>();
+    used(ws.accept_with(decide).await);
+    talk(ws).await;
+    let ws = place::<WebSocket<Server, Untimed>>();
     used(ws.accept().await);
-    used(ws.accept_with(judge).await);
-    used(ws.next_event().await);
-    used(ws.next_chunk().await);
-    used(ws.send(any()).await);
-    used(ws.flush().await);
+    used(ws.accept_with(decide).await);
+    talk(ws).await;
 }
 
 async fn async_client() {
-    let ws = place::<AsyncClient<Watch>>();
+    if let Ok(ws) = asynch::WebSocket::client(Wire::any(), buffers(), any(), Generator) {
+        begin(ws);
+    }
+    let ws = place::<WebSocket<Client<Generator>>>();
     used(ws.connect().await);
     used(ws.connect_with(look).await);
-    async_open(ws).await;
+    talk(ws).await;
 }
 
-async fn async_packing() {
-    let ws = place::<Packing<Server>>();
-    used(ws.accept().await);
-    used(ws.accept_with(judge).await);
-    packing_open(ws).await;
-    let ws = place::<Packing<Client<Generator>>>();
-    used(ws.connect().await);
-    used(ws.connect_with(look).await);
-    packing_open(ws).await;
-}
-
-/// What is the same with compression and without: two types.
-macro_rules! open {
-    ($ws:ident, $reply:ty) => {
-        used($ws.next_event().await);
-        used($ws.next_chunk().await);
-        used($ws.recv(place::<MessageBuffer<Buffer>>()).await);
-        used($ws.send(any()).await);
-        used($ws.send_uncompressed(any()).await);
-        used($ws.send_fragment(any(), bytes(), any()).await);
-        used($ws.send_fragment_uncompressed(any(), bytes(), any()).await);
-        used($ws.ping(bytes()).await);
-        used($ws.flush().await);
-        used($ws.close(any(), any()).await);
-        used($ws.drain().await);
-        let reply = place::<$reply>();
-        used(reply.send(any()).await);
-        used(reply.send_uncompressed(any()).await);
-        used(reply.send_fragment(any(), bytes(), any()).await);
-        used(
-            reply
-                .send_fragment_uncompressed(any(), bytes(), any())
-                .await,
-        );
-        used(reply.ping(bytes()).await);
-        used(reply.flush().await);
-    };
-}
-
-async fn async_open<R: Role + 'static>(
-    ws: &mut asynch::WebSocket<'static, Wire, R, Buffer, Buffer, Watch>,
-) {
-    open!(ws, asynch::Reply<'static, Wire, R, Buffer, Watch>);
-}
-
-async fn packing_open<R: Role + 'static>(ws: &mut Packing<R>) {
-    open!(ws, asynch::Reply<'static, Wire, R, Buffer, Watch, Packed>);
-}
-
-/// What is the same for the halves of one that compresses and of one that does not.
-macro_rules! halves {
-    ($split:ty) => {
-        let Ok(mut halves) = place::<$split>().split::<Fault>() else {
-            return;
-        };
-        let (mut receiver, mut sender) = halves.both();
-        let mut receive = pin!(async {
-            used(receiver.next_event().await);
-            used(receiver.recv(place::<MessageBuffer<Buffer>>()).await);
-            used(receiver.ended());
-        });
-        let mut send = pin!(async {
-            used(sender.send(any()).await);
-            used(sender.send_uncompressed(any()).await);
-            used(sender.send_fragment(any(), bytes(), any()).await);
-            used(
-                sender
-                    .send_fragment_uncompressed(any(), bytes(), any())
-                    .await,
-            );
-            used(sender.ping(bytes()).await);
-            used(sender.flush().await);
-            used(sender.start_close(any(), any()));
-            used(sender.ended());
-        });
-        core::future::poll_fn(|context| {
-            used(send.as_mut().poll(context));
-            receive.as_mut().poll(context)
-        })
-        .await;
-    };
+/// With compression, too: it may be lent to any of them.
+async fn talk<R: Role + 'static, K: Time + AsyncTime + 'static>(ws: &mut WebSocket<R, K>) {
+    used(ws.open());
+    used(ws.next_event().await);
+    used(ws.next_chunk().await);
+    used(ws.recv(place::<MessageBuffer<Buffer>>()).await);
+    used(ws.send(any()).await);
+    used(ws.send_uncompressed(any()).await);
+    used(ws.send_fragment(any(), bytes(), any()).await);
+    used(ws.send_fragment_uncompressed(any(), bytes(), any()).await);
+    used(ws.ping(bytes()).await);
+    used(ws.flush().await);
+    used(ws.close(any(), any()));
+    used(ws.closed().await);
+    used(ws.drain().await);
+    ws.fail(any());
+    used(ws.deflate());
+    used(ws.is_open());
+    used(ws.ended());
+    used(ws.connection().is_some());
+    used(ws.subprotocol());
+    used(ws.transport() as *const Wire);
+    used(ws.transport_mut() as *mut Wire);
+    used(any::<WebSocket<R, K>>().into_transport());
+    let reply = place::<asynch::Reply<'static, Wire, R, K>>();
+    used(reply.send(any()).await);
+    used(reply.send_uncompressed(any()).await);
+    used(reply.send_fragment(any(), bytes(), any()).await);
+    used(
+        reply
+            .send_fragment_uncompressed(any(), bytes(), any())
+            .await,
+    );
+    used(reply.ping(bytes()).await);
+    used(reply.close(any(), any()));
+    used(reply.flush().await);
 }
 
 /// Both halves of a client, the one with the more to do.
 async fn halves() {
-    type Both = Duplex<Wire, Wire>;
-    type Random = Client<Generator>;
-    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Watch>);
-    halves!(asynch::WebSocket<'static, Both, Random, Buffer, Buffer, Watch, Packed>);
+    type Split = asynch::WebSocket<'static, Duplex<Wire, Wire>, Client<Generator>, Watch>;
+    let Ok(mut halves) = place::<Split>().split::<Fault>() else {
+        return;
+    };
+    let (mut receiver, mut sender) = halves.both();
+    let mut receive = pin!(async {
+        used(receiver.next_event().await);
+        used(receiver.recv(place::<MessageBuffer<Buffer>>()).await);
+        used(receiver.ended());
+    });
+    let mut send = pin!(async {
+        used(sender.send(any()).await);
+        used(sender.send_uncompressed(any()).await);
+        used(sender.send_fragment(any(), bytes(), any()).await);
+        used(
+            sender
+                .send_fragment_uncompressed(any(), bytes(), any())
+                .await,
+        );
+        used(sender.ping(bytes()).await);
+        used(sender.flush().await);
+        used(sender.close(any(), any()));
+        used(sender.ended());
+    });
+    core::future::poll_fn(|context| {
+        used(send.as_mut().poll(context));
+        receive.as_mut().poll(context)
+    })
+    .await;
 }
 
 motews_linked::entry!(main);

@@ -5,13 +5,12 @@
 
 use core::hint::black_box;
 
-use motews::deflate::Level;
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent};
 use motews::{Client, MessageBuffer, Role, Server};
-use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Config, Decision, Error, Time, Untimed, blocking};
+use motews_embedded_io::deflate::Deflate;
+use motews_embedded_io::{Buffers, Config, Decision, Time, Untimed, blocking};
 use motews_linked::machine::{Generator, any, bytes, happened, place, used};
-use motews_linked::transport::{Fault, Watch, Wire};
+use motews_linked::transport::{Watch, Wire};
 
 type Buffer = &'static mut [u8];
 
@@ -23,7 +22,7 @@ fn main() {
     }
 }
 
-fn judge(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
+fn decide(event: Result<RequestEvent<'_>, HandshakeError>) -> Option<Decision<'static>> {
     used(black_box(&event).is_ok());
     any()
 }
@@ -32,118 +31,97 @@ fn look(event: ResponseEvent<'_>) {
     used(black_box(&event) as *const _);
 }
 
-type BlockingServer<K> = blocking::WebSocket<'static, Wire, Server, Buffer, Buffer, K>;
-type BlockingClient<K> = blocking::WebSocket<'static, Wire, Client<Generator>, Buffer, Buffer, K>;
-type Packed = Memory<Buffer, Buffer, Buffer>;
-type Packing<R, K> = blocking::WebSocket<'static, Wire, R, Buffer, Buffer, K, Packed>;
+type WebSocket<R, K> = blocking::WebSocket<'static, Wire, R, K>;
+
+fn buffers() -> Buffers<'static> {
+    Buffers {
+        receive: bytes(),
+        transmit: bytes(),
+    }
+}
 
 fn blocking_server() {
-    let Ok(ws) = blocking::WebSocket::server(Wire::any(), bytes(), bytes()) else {
+    let Ok(ws) = blocking::WebSocket::server(Wire::any(), buffers()) else {
         return;
     };
-    let ws = ws.with_config(place::<Config<'_>>());
-    if happened() {
-        *place::<BlockingServer<Watch>>() = ws.with_clock(Watch);
-    } else {
-        *place::<BlockingServer<_>>() = ws;
-    }
-    let ws = place::<BlockingServer<Watch>>();
+    begin(ws);
+    let ws = place::<WebSocket<Server, Watch>>();
     used(ws.accept());
-    used(ws.accept_with(judge));
-    blocking_open(ws);
-    let ws = place::<BlockingServer<Untimed>>();
-    used(ws.accept());
-    used(ws.accept_with(judge));
-    blocking_open(ws);
-
-    let ws = any::<BlockingServer<Watch>>();
-    let Ok(ws) = ws.with_deflate(any(), any::<Level>(), any::<Packed>()) else {
-        return;
-    };
-    *place::<Packing<Server, Watch>>() = ws;
-    let ws = place::<Packing<Server, Watch>>();
-    used(ws.accept());
-    used(ws.accept_with(judge));
+    used(ws.accept_with(decide));
     used(ws.has_heard());
-    used(ws.deflate());
-    blocking_packing(ws);
-    let ws = place::<Packing<Server, Untimed>>();
+    talk(ws);
+    let ws = place::<WebSocket<Server, Untimed>>();
     used(ws.accept());
-    blocking_packing(ws);
+    used(ws.accept_with(decide));
+    talk(ws);
+    let upgraded =
+        blocking::WebSocket::from_upgraded(Wire::any(), Server, buffers(), bytes(), any());
+    if let Ok(ws) = upgraded {
+        begin(ws);
+    }
 }
 
 fn blocking_client() {
     let request = any::<Request<'_>>();
-    let Ok(ws) = blocking::WebSocket::client(Wire::any(), bytes(), bytes(), request, Generator)
-    else {
+    let Ok(ws) = blocking::WebSocket::client(Wire::any(), buffers(), request, Generator) else {
         return;
     };
-    *place::<BlockingClient<_>>() = ws;
-    let ws = place::<BlockingClient<Watch>>();
+    begin(ws);
+    let ws = place::<WebSocket<Client<Generator>, Watch>>();
     used(ws.connect());
     used(ws.connect_with(look));
-    blocking_open(ws);
-
-    let ws = any::<BlockingClient<Watch>>();
-    let Ok(ws) = ws.with_deflate(any(), any::<Level>(), any::<Packed>()) else {
-        return;
-    };
-    *place::<Packing<Client<Generator>, Watch>>() = ws;
-    let ws = place::<Packing<Client<Generator>, Watch>>();
-    used(ws.connect());
-    used(ws.connect_with(look));
-    blocking_packing(ws);
+    talk(ws);
 }
 
-/// What is the same with compression and without: two types.
-macro_rules! open {
-    ($ws:ident, $socket:ty, $reply:ty) => {
-        used($ws.next_event());
-        used($ws.next_chunk());
-        used($ws.recv(place::<MessageBuffer<Buffer>>()));
-        used($ws.send(any()));
-        used($ws.send_uncompressed(any()));
-        used($ws.send_fragment(any(), bytes(), any()));
-        used($ws.send_fragment_uncompressed(any(), bytes(), any()));
-        used($ws.ping(bytes()));
-        used($ws.flush());
-        used($ws.close(any(), any()));
-        used($ws.drain());
-        let reply = place::<$reply>();
-        used(reply.send(any()));
-        used(reply.send_uncompressed(any()));
-        used(reply.send_fragment(any(), bytes(), any()));
-        used(reply.send_fragment_uncompressed(any(), bytes(), any()));
-        used(reply.ping(bytes()));
-        used(reply.flush());
-        used::<Result<(), Error<Fault>>>($ws.start_close(any(), any()));
-        $ws.fail(any());
-        used($ws.is_open());
-        used($ws.ended());
-        used($ws.connection().is_some());
-        used($ws.subprotocol());
-        used($ws.transport() as *const Wire);
-        used($ws.transport_mut() as *mut Wire);
-        used(any::<$socket>().into_transport());
-    };
+/// Everything before the handshake.
+fn begin<R: Role + 'static>(ws: WebSocket<R, Untimed>) {
+    let mut ws = ws.with_config(place::<Config<'_>>());
+    if happened() {
+        let Ok(deflate) = Deflate::new(any(), any(), any()) else {
+            return;
+        };
+        let lent = place::<Deflate<'static>>();
+        *lent = deflate;
+        ws = ws.with_deflate(lent);
+    }
+    if happened() {
+        *place::<WebSocket<R, Watch>>() = ws.with_clock(Watch);
+    } else {
+        *place::<WebSocket<R, Untimed>>() = ws;
+    }
 }
 
-fn blocking_open<R: Role + 'static, K: Time + 'static>(
-    ws: &mut blocking::WebSocket<'static, Wire, R, Buffer, Buffer, K>,
-) {
-    open!(
-        ws,
-        blocking::WebSocket<'static, Wire, R, Buffer, Buffer, K>,
-        blocking::Reply<'static, Wire, R, Buffer, K>
-    );
-}
-
-fn blocking_packing<R: Role + 'static, K: Time + 'static>(ws: &mut Packing<R, K>) {
-    open!(
-        ws,
-        Packing<R, K>,
-        blocking::Reply<'static, Wire, R, Buffer, K, Packed>
-    );
+fn talk<R: Role + 'static, K: Time + 'static>(ws: &mut WebSocket<R, K>) {
+    used(ws.open());
+    used(ws.next_event());
+    used(ws.next_chunk());
+    used(ws.recv(place::<MessageBuffer<Buffer>>()));
+    used(ws.send(any()));
+    used(ws.send_uncompressed(any()));
+    used(ws.send_fragment(any(), bytes(), any()));
+    used(ws.send_fragment_uncompressed(any(), bytes(), any()));
+    used(ws.ping(bytes()));
+    used(ws.flush());
+    used(ws.close(any(), any()));
+    used(ws.closed());
+    used(ws.drain());
+    let reply = place::<blocking::Reply<'static, Wire, R, K>>();
+    used(reply.send(any()));
+    used(reply.send_uncompressed(any()));
+    used(reply.send_fragment(any(), bytes(), any()));
+    used(reply.send_fragment_uncompressed(any(), bytes(), any()));
+    used(reply.ping(bytes()));
+    used(reply.close(any(), any()));
+    used(reply.flush());
+    ws.fail(any());
+    used(ws.deflate());
+    used(ws.is_open());
+    used(ws.ended());
+    used(ws.connection().is_some());
+    used(ws.subprotocol());
+    used(ws.transport() as *const Wire);
+    used(ws.transport_mut() as *mut Wire);
+    used(any::<WebSocket<R, K>>().into_transport());
 }
 
 motews_linked::entry!(main);

@@ -5,17 +5,20 @@
 
 use motews::Millis;
 use motews::handshake::{HandshakeError, Response};
-use motews_embedded_io::Decision;
 use motews_embedded_io::blocking::WebSocket;
+use motews_embedded_io::{Buffers, Decision};
 use motews_linked::machine::{any, bytes, hand, place};
 use motews_linked::transport::Wire;
 
-type Server =
-    WebSocket<'static, Wire, motews::Server, &'static mut [u8], &'static mut [u8], fn() -> Millis>;
+type Server = WebSocket<'static, Wire, motews::Server, fn() -> Millis>;
 
 fn main() {
     let ws = place::<Server>();
-    let Ok(new) = WebSocket::server(Wire::any(), bytes(), bytes()) else {
+    let buffers = Buffers {
+        receive: bytes(),
+        transmit: bytes(),
+    };
+    let Ok(new) = WebSocket::server(Wire::any(), buffers) else {
         return;
     };
     *ws = new.with_clock(any::<fn() -> Millis>());

@@ -6,8 +6,8 @@ use motews::handshake::{ClientHandshake, ServerHandshake};
 use motews::{
     Client, Connection, ControlSlots, ControlStorage, MessageBuffer, Pace, Server, Session, Window,
 };
-use motews_embedded_io::deflate::Memory;
-use motews_embedded_io::{Error, asynch};
+use motews_embedded_io::deflate::{Deflate, Memory};
+use motews_embedded_io::{Buffers, Error, asynch};
 use motews_linked::machine::{Generator, any, bytes, hand, place};
 use motews_linked::transport::{Fault, Watch, Wire};
 use motews_smoltcp::{ClientSocket, ServerSocket};
@@ -41,9 +41,10 @@ macro_rules! size_of {
 
 /// An echo server as the adapter's documentation has it. Its buffers are elsewhere.
 macro_rules! echo {
-    ($name:ident, |$ws:ident| $with:expr) => {
+    ($name:ident, |$ws:ident| $with:expr $(, $deflate:ident = $new:expr)?) => {
         async fn $name(wire: Wire) -> Result<(), Error<Fault>> {
-            let $ws = asynch::WebSocket::server(wire, bytes(), bytes())?;
+            $(let mut $deflate = $new;)?
+            let $ws = asynch::WebSocket::server(wire, buffers())?;
             let mut ws = $with;
             ws.accept().await?;
             while let Some((chunk, reply)) = ws.next_chunk().await? {
@@ -63,14 +64,21 @@ macro_rules! echo {
 
 echo!(echo, |ws| ws);
 echo!(echo_timed, |ws| ws.with_clock(Watch));
-echo!(echo_deflate, |ws| ws.with_deflate(
-    any(),
-    any(),
-    memory()
-)?);
+echo!(
+    echo_deflate,
+    |ws| ws.with_deflate(&mut deflate),
+    deflate = Deflate::new(any(), any(), memory())?
+);
+
+fn buffers() -> Buffers<'static> {
+    Buffers {
+        receive: bytes(),
+        transmit: bytes(),
+    }
+}
 
 /// The memory for compression, elsewhere as well.
-fn memory() -> Memory<&'static mut [u8], &'static mut [u8], &'static mut [u8]> {
+fn memory() -> Memory<'static> {
     Memory {
         window: bytes(),
         deflater: bytes(),

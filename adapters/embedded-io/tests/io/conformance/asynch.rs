@@ -13,7 +13,7 @@ use motews_embedded_io::{Duplex, asynch};
 use motews_testkit::conformance::Adapter;
 
 use super::{Act, Linked, Setting, Shared, Turn, ends_first, narrow, wide};
-use crate::support::{Hand, Keys, NotNow, Script, block_on};
+use crate::support::{Hand, Keys, NotNow, Script, block_on, buffers};
 
 /// A task, which is polled as long as something has woken it.
 struct Task(Pin<Box<dyn Future<Output = ()>>>);
@@ -68,7 +68,7 @@ async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = ()>)
     .await
 }
 
-type Async<T, R> = asynch::WebSocket<'static, T, R, Vec<u8>, Vec<u8>, Hand>;
+type Async<T, R> = asynch::WebSocket<'static, T, R, Hand>;
 
 /// One task that receives and sends by turns.
 async fn one_task<R: Role>(mut ws: Async<Script, R>, is_client: bool, application: Shared) {
@@ -85,7 +85,7 @@ async fn one_task<R: Role>(mut ws: Async<Script, R>, is_client: bool, applicatio
                     }
                 }
                 (Act::Close(code, reason), _) => {
-                    let _ = ws.start_close::<NotNow>(CloseCode::new(*code), reason);
+                    let _ = ws.close(CloseCode::new(*code), reason);
                 }
                 _ => {}
             }
@@ -141,7 +141,7 @@ async fn two_halves<R: Role>(
                     }
                 },
                 (Act::Close(code, reason), _) => {
-                    let _ = sender.start_close(CloseCode::new(*code), reason);
+                    let _ = sender.close(CloseCode::new(*code), reason);
                 }
                 _ => {}
             }
@@ -191,7 +191,7 @@ impl Adapter for AsyncMode {
             writer: stream.clone(),
         };
         let (config, keys) = (Setting::config(timeouts), Keys::new());
-        let buffers = || vec![0; setting.buffer];
+        let buffers = buffers(setting.buffer, setting.buffer);
         // The four have four types.
         macro_rules! task {
             ($task:ident, $ws:expr, $open:ident) => {{
@@ -202,20 +202,19 @@ impl Adapter for AsyncMode {
         }
         use asynch::WebSocket;
         let request = setting.request();
-        let (rx, tx) = (buffers(), buffers());
         let task: Pin<Box<dyn Future<Output = ()>>> = match (mode, setting.is_client) {
             (Mode::Whole, false) => {
-                task!(one_task, WebSocket::server(stream.clone(), rx, tx), accept)
+                task!(one_task, WebSocket::server(stream.clone(), buffers), accept)
             }
-            (Mode::Split, false) => task!(two_halves, WebSocket::server(duplex, rx, tx), accept),
+            (Mode::Split, false) => task!(two_halves, WebSocket::server(duplex, buffers), accept),
             (Mode::Whole, true) => task!(
                 one_task,
-                WebSocket::client(stream.clone(), rx, tx, request, keys),
+                WebSocket::client(stream.clone(), buffers, request, keys),
                 connect
             ),
             (Mode::Split, true) => task!(
                 two_halves,
-                WebSocket::client(duplex, rx, tx, request, keys),
+                WebSocket::client(duplex, buffers, request, keys),
                 connect
             ),
         };

@@ -7,7 +7,7 @@ use motews_embedded_io::{Error, blocking};
 use motews_testkit::conformance::Adapter;
 
 use super::{Act, Linked, Setting, Shared, Turn, ends_first, narrow, wide};
-use crate::support::{Hand, Keys, NotNow, Script};
+use crate::support::{Hand, Keys, NotNow, Script, buffers};
 
 /// A transport that would block, and gives up: at first for its own time-out, so that the WebSocket
 /// looks at the time, and then for another reason, so that the caller has its turn.
@@ -78,7 +78,7 @@ impl embedded_io::Write for Impatient {
 
 /// The blocking WebSocket, each of whose calls is repeated as long as it would block.
 struct Blocking<R: Role> {
-    ws: blocking::WebSocket<'static, Impatient, R, Vec<u8>, Vec<u8>, Hand>,
+    ws: blocking::WebSocket<'static, Impatient, R, Hand>,
     is_client: bool,
     /// How much of a message is sent.
     begun: usize,
@@ -98,10 +98,9 @@ impl<R: Role> Blocking<R> {
                         self.begun < bytes.len()
                     })
                 }
-                (Act::Close(code, reason), _) => self
-                    .ws
-                    .start_close::<Later>(CloseCode::new(*code), reason)
-                    .map(|()| false),
+                (Act::Close(code, reason), _) => {
+                    self.ws.close(CloseCode::new(*code), reason).map(|()| false)
+                }
                 _ => Ok(false),
             };
             match result {
@@ -166,12 +165,11 @@ impl Adapter for BlockingServer {
 
     fn open(&self, timeouts: Timeouts) -> Self::Subject {
         let (stream, peer) = self.0.streams();
-        let (clock, buffers) = (Hand::default(), vec![0; self.0.buffer]);
-        let mut ws =
-            blocking::WebSocket::server(Impatient::new(stream.clone()), buffers.clone(), buffers)
-                .unwrap()
-                .with_config(Setting::config(timeouts))
-                .with_clock(clock.clone());
+        let (clock, buffers) = (Hand::default(), buffers(self.0.buffer, self.0.buffer));
+        let mut ws = blocking::WebSocket::server(Impatient::new(stream.clone()), buffers)
+            .unwrap()
+            .with_config(Setting::config(timeouts))
+            .with_clock(clock.clone());
         ws.accept().unwrap();
         let connection = Blocking {
             ws,
@@ -202,14 +200,13 @@ impl Adapter for BlockingClient {
 
     fn open(&self, timeouts: Timeouts) -> Self::Subject {
         let (stream, peer) = self.0.streams();
-        let (clock, buffers) = (Hand::default(), vec![0; self.0.buffer]);
+        let (clock, buffers) = (Hand::default(), buffers(self.0.buffer, self.0.buffer));
         let transport = Impatient::new(stream.clone());
         let request = self.0.request();
-        let mut ws =
-            blocking::WebSocket::client(transport, buffers.clone(), buffers, request, Keys::new())
-                .unwrap()
-                .with_config(Setting::config(timeouts))
-                .with_clock(clock.clone());
+        let mut ws = blocking::WebSocket::client(transport, buffers, request, Keys::new())
+            .unwrap()
+            .with_config(Setting::config(timeouts))
+            .with_clock(clock.clone());
         ws.connect().unwrap();
         let connection = Blocking {
             ws,
