@@ -560,9 +560,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             // The peer's Close may still be there to be read.
             self.lose(error);
         }
-        if self.is_lost || (taken > 0 && self.has_room()) {
-            self.wakers.wake_writers();
-        }
     }
 
     /// Nothing can be written any more.

@@ -83,11 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             if !core::mem::replace(&mut is_registered, true) {
                 self.wakers.register(Side::Writer, cx.waker());
             }
-            let before = self.inbox.len();
             let turn = self.turn(inner, usize::MAX);
-            if self.inbox.len() > before {
-                self.wakers.wake_reader();
-            }
             // Whoever answers what it receives waits for the peer. Whoever is ahead may be what the
             // peer waits for, and has to receive.
             if gives_up
@@ -239,12 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             self.inbox.clear_messages();
         }
         let ended = loop {
-            let before = self.inbox.len();
-            let turn = self.turn(inner, usize::MAX);
-            if self.inbox.len() > before && side == Side::Writer {
-                self.wakers.wake_reader();
-            }
-            match turn {
+            match self.turn(inner, usize::MAX) {
                 Turn::Again => {}
                 Turn::Pending => break Poll::Pending,
                 Turn::Over => break Poll::Ready(self.session.ended().unwrap_or(Ended::Lost)),
