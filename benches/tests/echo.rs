@@ -27,6 +27,8 @@ fn each_workload_gives_a_figure_for_motews_and_a_chart() {
     let svg = folder.join("echo.svg").to_string_lossy().into_owned();
 
     let table = echo(&[
+        "--starts",
+        "1",
         "--rounds",
         "1",
         "--milliseconds",

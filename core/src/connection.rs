@@ -218,11 +218,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             compression: config.compression,
             frame: FrameReader::new(),
             receiving: Receiving::Header,
-            violation: ProtocolViolation::UnexpectedEof,
+            violation: ProtocolViolation::ReservedBit,
             closed_by: Side::Local,
             incoming: 0,
             in_message: false,
-            message_room: config.max_message_len,
+            message_room: 0,
             utf8: Utf8Validator::new(),
             close_code: CloseCode::ABNORMAL_CLOSURE,
             eof: false,
@@ -281,10 +281,11 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// a control frame lies in the connection until then.
     #[inline]
     pub fn resolve<'a>(&mut self, step: Step, input: &'a mut [u8]) -> Option<Event<'a>> {
-        if step.found != Found::Control {
-            return step.chunk(input).map(Event::Data);
+        match step.found {
+            Found::Nothing => None,
+            Found::Chunk => Some(Event::Data(step.lend(input))),
+            Found::Control => Some(self.control_event()),
         }
-        Some(self.control_event())
     }
 
     #[inline(never)]
@@ -903,6 +904,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     // ---- look ----
 
     /// Where the connection stands.
+    #[inline(always)] // smaller on a Cortex-M
     #[must_use]
     pub const fn state(&self) -> State {
         match (self.receiving, self.own_close) {

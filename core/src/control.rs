@@ -60,11 +60,8 @@ impl ControlSlots {
 /// The length of as much of `reason` as fits into `room` and ends with a whole code point.
 fn cut(reason: &[u8], room: usize) -> usize {
     let mut len = reason.len();
-    if len > room {
-        len = room;
-        while reason.get(len).is_some_and(|octet| octet & 0xC0 == 0x80) {
-            len = len.wrapping_sub(1);
-        }
+    while len > room || reason.get(len).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        len = len.wrapping_sub(1);
     }
     len
 }

@@ -107,11 +107,13 @@ impl Step {
     #[inline]
     #[must_use]
     pub fn chunk(self, input: &mut [u8]) -> Option<Chunk<'_>> {
-        if !self.is_chunk() {
-            return None;
-        }
+        self.is_chunk().then(|| self.lend(input))
+    }
+
+    #[inline]
+    pub(crate) fn lend(self, input: &mut [u8]) -> Chunk<'_> {
         let bytes = input.get_mut(self.start..).unwrap_or_default();
-        Some(Chunk {
+        Chunk {
             kind: match self.incoming & TEXT {
                 0 => DataKind::Binary,
                 _ => DataKind::Text,
@@ -120,7 +122,7 @@ impl Step {
             first: self.incoming & FIRST != 0,
             last: self.incoming & LAST != 0,
             compressed: self.incoming & COMPRESSED != 0,
-        })
+        }
     }
 }
 

@@ -432,8 +432,12 @@ impl Pace {
         matches!(self.outside, Outside::Waits)
     }
 
-    /// Begins to drain: the response has left, and this side's half has ended (rule 8).
+    /// Begins to drain: the response has left, and this side's half has ended (rule 8). Another call
+    /// has no effect.
     pub fn draining(&mut self, now: Millis, timeouts: &Timeouts) {
+        if self.phase.is_draining() {
+            return;
+        }
         let by = timeouts
             .close
             .map(|close| now.max(self.busy).after(clamp(close)));
@@ -450,6 +454,7 @@ impl Pace {
     }
 
     /// Returns the deadline that has passed at `now`, if one has. The connection ends then.
+    #[inline(always)] // smaller on a Cortex-M
     #[must_use]
     pub fn poll(&self, now: Millis, timeouts: &Timeouts) -> Option<Deadline> {
         let (at, deadline) = self.next(timeouts)?;

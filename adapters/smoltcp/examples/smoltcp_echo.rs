@@ -48,7 +48,7 @@ fn main() -> Result<(), tap::Error> {
         let now = Instant::now();
         if let Some(index) = gives_way(servers.iter().map(|(_, server)| server), now) {
             let (handle, server) = &mut servers[index];
-            server.give_way(host.sockets.get_mut(*handle), now);
+            server.give_way(host.sockets.get_mut(*handle));
             continue; // The reset goes out, and the socket listens again.
         }
         let deadline = servers.iter().filter_map(|(_, server)| server.poll_at(now));

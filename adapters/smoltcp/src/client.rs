@@ -2,7 +2,6 @@
 
 use core::mem;
 
-use motews::Millis;
 use motews::handshake::{Agreed, ClientHandshake, ConfigError, Key, Request, ResponseEvent};
 use motews::{Client, Ended, Entropy};
 use smoltcp::socket::tcp::{Socket, State as Tcp};
@@ -110,7 +109,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         limit: usize,
     ) -> Option<ClientEvent<'s>> {
         let now = millis(now);
-        self.poll_opening(socket, now);
+        self.poll_opening(socket);
         match self.find(socket) {
             Found::Nothing => {}
             Found::Line => return self.lend(),
@@ -121,7 +120,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
                 }
                 return Some(ClientEvent::Response(ResponseEvent::Done(agreed)));
             }
-            Found::Ended(ended) => self.end(socket, ended, now),
+            Found::Ended(ended) => self.end(socket, ended),
         }
         self.poll_open(
             socket,
@@ -138,12 +137,12 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
         self.deadline(now)
     }
 
-    fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) {
+    fn poll_opening(&mut self, socket: &mut Socket<'_>) {
         let Phase::Outside(Outside::Opening(opening), _) = &mut self.phase else {
             return;
         };
         if !socket.is_active() {
-            self.end(socket, Ended::Lost, now);
+            self.end(socket, Ended::Lost);
             return;
         }
         let Stage::Request(request, key, sent) = &mut opening.stage else {

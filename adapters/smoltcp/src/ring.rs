@@ -11,6 +11,7 @@ use smoltcp::socket::tcp::{RecvError, SendError as TcpSendError, Socket};
 
 /// Octets that the transmit ring has room for. Where nothing may be sent any more it takes whatever
 /// is owed, and drops it: no connection waits for that.
+#[inline(always)] // smaller on a Cortex-M
 pub(crate) fn free(socket: &Socket<'_>) -> usize {
     if socket.may_send() {
         socket.send_capacity().saturating_sub(socket.send_queue())
@@ -74,7 +75,6 @@ pub(crate) fn payload_room(free: usize) -> usize {
 
 /// The longest payload of a data frame that there is room for now: 0 if there is room for none, or if
 /// something that is owed waits for room. `None`: nothing can be sent any more.
-#[inline(never)]
 pub(crate) fn data_room<R: Role>(session: &Session<R>, socket: &Socket<'_>) -> Option<usize> {
     let connection = session.connection();
     if connection.state() != State::Open || !socket.may_send() {

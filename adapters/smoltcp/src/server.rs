@@ -108,7 +108,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         if !self.poll_opening(socket, now) {
             return None;
         }
-        match self.read_request(socket, now) {
+        match self.read_request(socket) {
             Ok(false) => {}
             Ok(true) => return self.request_event(),
             Err(error) => {
@@ -132,12 +132,12 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Accepts the upgrade that [`RequestEvent::Done`] told: the answer goes out with the next
     /// polls, and then the connection [is open](WebSocket::is_open). Of no effect when no decision is
     /// due. An upgrade answers its own request only: keep none beyond its connection.
+    #[inline(never)] // smaller on a Cortex-M
     pub fn accept(&mut self, upgrade: Upgrade) {
         self.accept_with(upgrade, upgrade.answer(&self.config.offers));
     }
 
     /// The same with headers of the caller's own, or another subprotocol, in the answer.
-    #[inline(never)] // a second copy of it, where it is called, costs more than the call
     pub fn accept_with(&mut self, upgrade: Upgrade, answer: Answer<'a>) {
         if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase
             && let Stage::Request(handshake) = stage
@@ -205,10 +205,10 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// next [`poll`](Self::poll) returns [`Ended::Aborted`], and the first one after the interface has
     /// sent the reset has the socket listen. Of no effect if the peer has sent something by now. See
     /// [`gives_way`], which finds the socket.
-    pub fn give_way(&mut self, socket: &mut Socket<'_>, now: Instant) {
+    pub fn give_way(&mut self, socket: &mut Socket<'_>) {
         if self.silent_since().is_some() && !socket.can_recv() {
             socket.abort();
-            self.end(socket, Ended::Aborted, millis(now));
+            self.end(socket, Ended::Aborted);
         }
     }
 
@@ -246,7 +246,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             return false;
         }
         if !socket.is_active() {
-            self.end(socket, Ended::Lost, now);
+            self.end(socket, Ended::Lost);
         } else if let Stage::Answering(answer, sent) = stage {
             let before = *sent;
             if before == 0 {
@@ -266,9 +266,9 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
                 }
                 (Ok(true), Decision::Respond(_, ended)) => {
                     let ended = *ended;
-                    self.end(socket, ended, now);
+                    self.end(socket, ended);
                 }
-                (Err(_), _) => self.end(socket, Ended::Lost, now),
+                (Err(_), _) => self.end(socket, Ended::Lost),
             }
         }
         true
@@ -276,11 +276,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
 
     /// Reads on, and tells whether there is an event. It is lent when no more is read: an event that
     /// borrows cannot be returned out of a loop (E0499).
-    fn read_request(
-        &mut self,
-        socket: &mut Socket<'_>,
-        now: Millis,
-    ) -> Result<bool, HandshakeError> {
+    fn read_request(&mut self, socket: &mut Socket<'_>) -> Result<bool, HandshakeError> {
         let Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) =
             &mut self.phase
         else {
@@ -292,7 +288,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         match ring::feed(socket, |input| handshake.step(input, &self.config.offers)) {
             Some(found) => found,
             None => {
-                self.end(socket, Ended::Lost, now);
+                self.end(socket, Ended::Lost);
                 Ok(false)
             }
         }
@@ -335,7 +331,7 @@ const SILENCE: u32 = 1_000;
 /// # fn f(servers: &mut [(SocketHandle, ServerSocket<'_>)], sockets: &mut SocketSet<'_>, now: Instant) {
 /// if let Some(index) = gives_way(servers.iter().map(|(_, server)| server), now) {
 ///     let (handle, server) = &mut servers[index];
-///     server.give_way(sockets.get_mut::<tcp::Socket<'_>>(*handle), now);
+///     server.give_way(sockets.get_mut::<tcp::Socket<'_>>(*handle));
 /// }
 /// # }
 /// ```

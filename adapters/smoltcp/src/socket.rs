@@ -241,13 +241,10 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
 
     /// There is no WebSocket. TCP is shut down for writing, behind what waits; then what still comes
     /// is read and dropped until the peer has done the same.
-    pub(crate) fn end(&mut self, socket: &mut Socket<'_>, ended: Ended, now: Millis) {
+    pub(crate) fn end(&mut self, socket: &mut Socket<'_>, ended: Ended) {
         socket.close();
-        if let Phase::Outside(outside, pace) = &mut self.phase {
+        if let Phase::Outside(outside, _) = &mut self.phase {
             *outside = Outside::Ending(ended);
-            if socket.send_queue() == 0 {
-                pace.draining(now, &self.config.timeouts);
-            }
         }
     }
 
@@ -275,7 +272,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                         Outside::Ending(end) => {
                             // Read and dropped until TCP has ended.
                             while socket.can_recv() && ring::received(socket, usize::MAX).is_ok() {}
-                            if taken > 0 && left == 0 {
+                            if left == 0 {
                                 pace.draining(now, timeouts);
                             }
                             Some(*end)
@@ -326,8 +323,8 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
                 if socket.may_recv() || left > 0 {
                     socket.abort();
                 }
+                socket.close();
                 self.phase = Phase::Outside(Outside::Ending(end), Pace::new(now));
-                self.end(socket, end, now);
                 continue;
             }
             match ring::received(socket, 0) {

@@ -18,24 +18,34 @@ fn main() -> Result<(), Failure> {
 mod linux {
     use core::time::Duration;
     use std::fs;
+    use std::path::{Path, PathBuf};
     use std::time::Instant;
 
     use motews_bench::echo::chart::Row;
-    use motews_bench::echo::client::{Client, Kind};
+    use motews_bench::echo::client::{Client, Kind, Protocol};
     use motews_bench::echo::process::{self, Running};
     use motews_bench::echo::servers::Entry;
-    use motews_bench::echo::{Workload, chart};
+    use motews_bench::echo::{Workload, chart, uws};
     use motews_bench::figures::{least, median, option, ratio};
 
     use super::Failure;
 
-    const HELP: &str = "echo [--rounds N] [--milliseconds N] [--text] [--csv FILE] [SERVER ...] \
-        [WORKLOAD ...]
+    const HELP: &str = "echo [--starts N] [--rounds N] [--milliseconds N] [--text] [--csv FILE] \
+        [--beside PROGRAM] [SERVER ...] [WORKLOAD ...]
 echo --chart FILE.csv FILE.svg";
 
-    /// A server, and what was measured of it.
+    /// A server that can be started.
+    struct Contestant {
+        name: String,
+        /// What it is called where it is served, and by which program.
+        argument: &'static str,
+        program: PathBuf,
+        protocol: Protocol,
+    }
+
+    /// What was measured of it.
+    #[derive(Default)]
     struct Lane {
-        entry: Entry,
         /// Microseconds of the processor that the server took for a message, round by round.
         rounds: Vec<f64>,
         /// How much of its processor's time the server took, of 1.
@@ -61,8 +71,11 @@ echo --chart FILE.csv FILE.svg";
             _ => {}
         }
 
-        let rounds = option(&arguments, "--rounds", 21)?;
-        let time = Duration::from_millis(option(&arguments, "--milliseconds", 200)?);
+        let plan = Plan {
+            starts: option(&arguments, "--starts", 4)? as usize,
+            rounds: option(&arguments, "--rounds", 50)? as usize,
+            time: Duration::from_millis(option(&arguments, "--milliseconds", 20)?),
+        };
         let kind = if words.contains(&"--text") {
             Kind::Text
         } else {
@@ -78,93 +91,157 @@ echo --chart FILE.csv FILE.svg";
         } else {
             named
         };
-        // The raw echo always runs: all figures are against it.
-        let mut entries = Entry::all();
-        let is_asked_for = |entry: &Entry| words.iter().any(|word| entry.is_called(word));
-        if entries.iter().any(is_asked_for) {
-            entries.retain(|entry| entry.is_raw() || is_asked_for(entry));
-        }
-
+        let folder = std::env::temp_dir().join(format!("motews-echo-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let contestants = contestants(&words, &folder)?;
         let [own, servers] = process::two_processors()?;
         process::pin(own)?;
+        let Plan {
+            starts,
+            rounds,
+            time,
+        } = plan;
         println!(
-            "{kind:?} messages; {rounds} rounds of {} ms.",
+            "{kind:?} messages; {starts} starts of {rounds} rounds of {} ms.",
             time.as_millis()
         );
+        if std::env::var_os("MOTEWS_UWS").is_none() {
+            println!("{}: not there.", uws::NAME);
+        }
         let mut rows = Vec::new();
         for workload in workloads {
-            let lanes = measure(workload, kind, &entries, servers, rounds, time)?;
-            rows.extend(print(workload, &lanes));
+            let lanes = measure(workload, kind, &contestants, servers, &plan)?;
+            rows.extend(print(workload, &contestants, &lanes, rounds));
         }
+        let _ = fs::remove_dir_all(folder);
         if let Some(file) = csv {
             fs::write(file, chart::write(&rows))?;
         }
         Ok(())
     }
 
+    /// How often is measured, and for how long.
+    struct Plan {
+        starts: usize,
+        rounds: usize,
+        time: Duration,
+    }
+
+    /// The servers that are asked for: all if none is. The raw echo always runs, for all figures are
+    /// against it.
+    fn contestants(words: &[&str], folder: &Path) -> Result<Vec<Contestant>, Failure> {
+        let program = std::env::current_exe()?;
+        let mut all: Vec<_> = Entry::all()
+            .iter()
+            .map(|entry| Contestant {
+                name: entry.name.to_owned(),
+                argument: entry.name,
+                program: program.clone(),
+                protocol: entry.protocol,
+            })
+            .collect();
+        if let Some(program) = uws::build(folder)? {
+            all.push(Contestant {
+                name: uws::NAME.to_owned(),
+                argument: uws::NAME,
+                program,
+                protocol: Protocol::WebSocket,
+            });
+        }
+        let is_asked_for =
+            |name: &str| (words.iter()).any(|word| !word.is_empty() && name.starts_with(word));
+        if all.iter().any(|each| is_asked_for(&each.name)) {
+            all.retain(|each| each.protocol == Protocol::Tcp || is_asked_for(&each.name));
+        }
+        if let Some(at) = words.iter().position(|word| *word == "--beside") {
+            let other = words.get(at + 1).ok_or("--beside takes a program")?;
+            all.push(Contestant {
+                name: "motews, beside".to_owned(),
+                argument: "motews",
+                program: other.into(),
+                protocol: Protocol::WebSocket,
+            });
+        }
+        Ok(all)
+    }
+
+    /// All servers are up at once, and have their turns in an order that each round draws anew: what
+    /// the machine does beside is shared out among them.
     fn measure(
         workload: Workload,
         kind: Kind,
-        entries: &[Entry],
+        contestants: &[Contestant],
         processor: usize,
-        rounds: u64,
-        time: Duration,
+        plan: &Plan,
     ) -> Result<Vec<Lane>, Failure> {
-        let mut lanes: Vec<_> = entries
-            .iter()
-            .map(|&entry| Lane {
-                entry,
-                rounds: Vec::new(),
-                shares: Vec::new(),
-            })
-            .collect();
-        let count = lanes.len();
-        for round in 0..rounds as usize {
-            // Nobody always follows the same neighbour.
-            for turn in 0..count {
-                let lane = &mut lanes[(round + turn) % count];
-                let entry = lane.entry;
-                let failed = |error| format!("{}, {workload}: {error}", entry.name);
-                // Each round has a new process: where it lies in memory makes a difference, too.
-                let server = Running::start(&[entry.name], processor)?;
-                let mut client = Client::connect(server.address, workload, kind, entry.protocol)
+        let mut lanes: Vec<_> = contestants.iter().map(|_| Lane::default()).collect();
+        let mut random = 0x9E37_79B9_u32;
+        // Where a process lies in memory makes a difference, too.
+        for _ in 0..plan.starts {
+            let mut up = Vec::new();
+            for each in contestants {
+                let failed = |error| format!("{}, {workload}: {error}", each.name);
+                let server = Running::start_of(&each.program, &[each.argument], processor)
                     .map_err(failed)?;
-                client.run(time / 10).map_err(failed)?;
-                let before = server.processor_time()?;
-                let start = Instant::now();
-                let messages = client.run(time).map_err(failed)?;
-                let elapsed = start.elapsed();
-                let taken = (server.processor_time()? - before).as_secs_f64();
-                lane.rounds.push(taken * 1e6 / messages as f64);
-                lane.shares.push(taken / elapsed.as_secs_f64());
+                let client = Client::connect(server.address, workload, kind, each.protocol);
+                let mut client = client.map_err(failed)?;
+                client.run(plan.time).map_err(failed)?;
+                up.push((server, client));
+            }
+            let mut order: Vec<usize> = (0..up.len()).collect();
+            for _ in 0..plan.rounds {
+                for last in (1..order.len()).rev() {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    order.swap(last, (random >> 8) as usize % (last + 1));
+                }
+                for &turn in &order {
+                    let (server, client) = &mut up[turn];
+                    let failed = |error| format!("{}, {workload}: {error}", contestants[turn].name);
+                    let before = server.processor_time()?;
+                    let start = Instant::now();
+                    let messages = client.run(plan.time).map_err(failed)?;
+                    let elapsed = start.elapsed();
+                    let taken = (server.processor_time()? - before).as_secs_f64();
+                    lanes[turn].rounds.push(taken * 1e6 / messages as f64);
+                    lanes[turn].shares.push(taken / elapsed.as_secs_f64());
+                }
             }
         }
         Ok(lanes)
     }
 
-    fn print(workload: Workload, lanes: &[Lane]) -> Vec<Row> {
+    fn print(
+        workload: Workload,
+        contestants: &[Contestant],
+        lanes: &[Lane],
+        rounds: usize,
+    ) -> Vec<Row> {
         let Some(raw) = lanes.first() else {
             return Vec::new();
         };
         println!("\n### {workload}\n");
-        println!("| | µs/message | best | figure | of its processor |");
-        println!("|---|--:|--:|--:|--:|");
+        println!("| | µs/message | best | figure | by start | of its processor |");
+        println!("|---|--:|--:|--:|--:|--:|");
         let mut rows = Vec::new();
-        for lane in lanes {
+        for (each, lane) in contestants.iter().zip(lanes) {
             let row = Row {
                 workload,
-                server: lane.entry.name.to_owned(),
+                server: each.name.clone(),
                 time: median(lane.rounds.clone()),
                 least: least(lane.rounds.clone()),
                 figure: ratio(&raw.rounds, &lane.rounds),
                 share: median(lane.shares.clone()),
             };
+            let starts = raw.rounds.chunks(rounds).zip(lane.rounds.chunks(rounds));
+            let starts: Vec<f64> = starts.map(|(raw, own)| ratio(raw, own)).collect();
+            let most = starts.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             println!(
-                "| {} | {:.3} | {:.3} | {:.3} | {:.0} % |",
+                "| {} | {:.3} | {:.3} | {:.3} | {:.3} to {most:.3} | {:.0} % |",
                 row.server,
                 row.time,
                 row.least,
                 row.figure,
+                least(starts),
                 row.share * 100.0
             );
             rows.push(row);

@@ -12,6 +12,7 @@ mod peers;
 pub mod process;
 mod raw;
 pub mod servers;
+pub mod uws;
 
 use core::fmt;
 use core::str::FromStr;

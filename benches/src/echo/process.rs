@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
 
@@ -48,7 +49,16 @@ impl Running {
     /// # Errors
     /// What the system says, and a server that tells no address.
     pub fn start(arguments: &[&str], processor: usize) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_of(&std::env::current_exe()?, arguments, processor)
+    }
+
+    /// Starts another program like that: another build of this one, or one that takes the same
+    /// arguments.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_of(program: &Path, arguments: &[&str], processor: usize) -> io::Result<Self> {
+        let mut child = Command::new(program)
             .arg("--serve")
             .args(arguments)
             .arg(processor.to_string())

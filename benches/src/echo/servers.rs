@@ -62,18 +62,6 @@ impl Entry {
         Self::all().into_iter().find(|entry| entry.name == name)
     }
 
-    /// Whether `word` names it: the whole name, or what it begins with.
-    #[must_use]
-    pub fn is_called(&self, word: &str) -> bool {
-        !word.is_empty() && self.name.starts_with(word)
-    }
-
-    /// The raw echo, which all others are measured against.
-    #[must_use]
-    pub fn is_raw(&self) -> bool {
-        self.protocol == Protocol::Tcp
-    }
-
     /// Serves on `processor` until it is killed, and writes its address to the standard output.
     ///
     /// # Errors

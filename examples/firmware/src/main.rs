@@ -129,7 +129,7 @@ fn main() -> ! {
         if let Some(index) = gives_way(visitors.iter().map(Visitor::server), now)
             && let Some(visitor) = visitors.get_mut(index)
         {
-            visitor.give_way(&mut sockets, now);
+            visitor.give_way(&mut sockets);
         }
         caller.poll(&mut sockets, now);
 

@@ -105,8 +105,8 @@ impl Visitor {
     }
 
     /// Lets the next one in, if this one has sent nothing.
-    pub(crate) fn give_way(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
-        (self.server).give_way(sockets.get_mut::<Socket<'_>>(self.handle), now);
+    pub(crate) fn give_way(&mut self, sockets: &mut SocketSet<'_>) {
+        (self.server).give_way(sockets.get_mut::<Socket<'_>>(self.handle));
     }
 
     /// Whether it has a WebSocket.

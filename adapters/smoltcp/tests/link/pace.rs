@@ -437,7 +437,7 @@ impl Board {
         }
         if let Some(index) = gives_way(self.servers.iter().map(|(_, server)| server), now) {
             let (handle, server) = &mut self.servers[index];
-            server.give_way(self.net.server.tcp(*handle), now);
+            server.give_way(self.net.server.tcp(*handle));
         }
         for raw in raws {
             raw.poll(&mut self.net.client);
@@ -547,6 +547,6 @@ fn silent_peer_whose_request_is_in_the_ring_does_not_give_way() {
     }
     let later = rig.net.now + Duration::from_secs(2);
     assert_eq!(gives_way([&rig.server], later), Some(0));
-    rig.server.give_way(rig.net.server.tcp(rig.listener), later);
+    rig.server.give_way(rig.net.server.tcp(rig.listener));
     assert!(rig.run(1, |rig| rig.raw.received == ACCEPTED.as_bytes()));
 }

@@ -154,11 +154,8 @@ impl<S: Transport> Pipe<S> {
     pub(crate) fn drain(&mut self) {
         self.ends = true;
         self.pace.draining(self.now(), &self.timeouts);
-        let close = self
-            .timeouts
-            .close
-            .map(u64::from)
-            .map(Duration::from_millis);
+        let close = self.timeouts.close;
+        let close = close.map(|close| Duration::from_millis(close.into()));
         self.drain_by = close.and_then(|close| Instant::now().checked_add(close));
         self.extend();
     }
@@ -191,9 +188,7 @@ impl<S: Transport> Pipe<S> {
             match self.stream.read_now(&mut dropped) {
                 Ok(0) => return Ok(()),
                 Ok(_) => self.extend(),
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && self.stream.can_wait() => {}
-                Err(error) => self.interrupted(error, Interest::READ)?,
+                Err(error) => self.interrupted(error, interest)?,
             }
         }
     }

@@ -20,7 +20,7 @@ fn main() {
     server.respond(any::<Response<'_>>());
     used(server.is_idle());
     used(server.poll_at(any()));
-    server.give_way(socket(), any());
+    server.give_way(socket());
     used(gives_way::<128>([&*place(), &*place()], any()));
     open(server);
 
