@@ -20,7 +20,8 @@ use crate::websocket::WebSocketStream;
 /// opening handshake is rejected with the response that it calls for.
 ///
 /// ```
-/// use axum::{Router, response::Response, routing::any};
+/// # use axum_core as axum;
+/// use axum::response::Response;
 /// use motews_tokio::WebSocketUpgrade;
 ///
 /// async fn serve(upgrade: WebSocketUpgrade) -> Response {
@@ -33,7 +34,7 @@ use crate::websocket::WebSocketStream;
 ///     })
 /// }
 ///
-/// let app: Router = Router::new().route("/chat", any(serve));
+/// // Router::new().route("/chat", axum::routing::any(serve))
 /// ```
 #[must_use]
 pub struct WebSocketUpgrade<F = fn(hyper::Error)> {
