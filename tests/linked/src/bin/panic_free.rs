@@ -20,6 +20,7 @@ use motews::{
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
     ProtocolViolation, Role, SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
 };
+use motews::reconnect::{Backoff, Cause, Reconnect};
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
 fn main() {
@@ -34,6 +35,7 @@ fn main() {
     window::<[u8; 64]>();
     window::<&mut [u8]>();
     pace();
+    reconnect();
     session::<Server, ControlSlots>(Server);
     session::<Server, Elsewhere>(Server);
     session::<Client<Generator>, ControlSlots>(Client::new(Generator));
@@ -196,6 +198,16 @@ fn pace() {
     used(pace.poll_at(place()));
     used(any::<Ended>().is_clean());
     used(any::<Ended>().code());
+}
+
+/// `reconnect`.
+fn reconnect() {
+    *place() = Reconnect::new(any::<Backoff>());
+    let reconnect = place::<Reconnect>();
+    reconnect.opened(any());
+    used(reconnect.failures());
+    used(reconnect.ended(any::<Cause>(), any(), any(), place::<Generator>()));
+    reconnect.reset();
 }
 
 /// `session`, in any state.
