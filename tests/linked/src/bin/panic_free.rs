@@ -21,6 +21,7 @@ use motews::{
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
     ProtocolViolation, Role, SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
 };
+use motews::reconnect::{Backoff, Cause, Reconnect};
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
 fn main() {
@@ -202,7 +203,7 @@ fn pace() {
 
 /// `reconnect`.
 fn reconnect() {
-    *place() = Reconnect::new(any());
+    *place() = Reconnect::new(any::<Backoff>());
     let reconnect = place::<Reconnect>();
     reconnect.opened(any());
     used(reconnect.failures());
