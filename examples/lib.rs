@@ -5,12 +5,13 @@
 //! - `cargo run --release --example video`: frames without end, and slow viewers that stay live
 //! - `cargo run --release --example video_control`: frames, and commands while they flow
 //! - `cargo run --release --example echo_blocking`: an echo with a thread for each connection
-//! - `cargo run --release --example client -- URL`: a client for the terminal
+//! - `cargo run --release --features tls --example client -- URL`: a client for the terminal; without
+//!   the feature it has no `wss://`
 //! - `cargo run --release --example autobahn_client -- URL`: the client that the Autobahn test
 //!   suite tests
-//! - `cargo run --release --example tokio_echo` and `tokio_client`: the same over Tokio, with the
-//!   embedded-io adapter; `threads_echo`: over the sockets of `std`; `tokio_autobahn_client` and
-//!   `threads_autobahn_client`: for the suite
+//! - with `--features tokio`: `echo_tokio`, and `autobahn_client_tokio` for the suite
+//! - with `--features embedded-io`: `tokio_echo`, `tokio_client` and `threads_echo` over the
+//!   embedded-io adapter; `tokio_autobahn_client` and `threads_autobahn_client` for the suite
 //!
 //! This library is what they share.
 

@@ -25,7 +25,7 @@ macro_rules! close_codes {
         impl CloseCode {
             $($(#[$doc])* pub const $name: Self = Self($code);)*
 
-            /// The constant's name, where the code has one.
+            /// Returns the constant's name, if the code has one.
             #[must_use]
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 {
@@ -85,9 +85,8 @@ impl CloseCode {
 
     /// Whether the code may stand in a Close frame: 1000-1003, 1007-1014 and 3000-4999.
     ///
-    /// Not 0-999, 1004 and 1016-2999, which are undefined; not 1005, 1006 and 1015, which tell of
-    /// what was *not* received; and not 5000 and above, which RFC 6455 does not define: they are
-    /// refused both ways.
+    /// Not 0-999, 1004, 1016-2999 and 5000 and above, which RFC 6455 does not define; not 1005, 1006 and
+    /// 1015, which stand for what was *not* received. They are refused both ways.
     // [CL11] [CL10] [CL09] [CL12]
     #[must_use]
     pub const fn is_allowed_on_wire(self) -> bool {

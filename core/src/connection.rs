@@ -67,7 +67,7 @@ fn copy(to: &mut [u8], from: &[u8]) {
         to.copy_from_slice(from);
         return;
     }
-    // Firmware would rather have the flash.
+    // A loop takes less flash.
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
@@ -316,10 +316,9 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         self.advance(input).map_err(|failure| failure.violation)
     }
 
-    /// By far the commonest input: between two messages, a message in one frame, all of it here.
-    /// It is told without a detour over the state, which it leaves as it is. Whatever is not that
-    /// simple, or not right, goes the long way through [`advance`](Self::advance), which would
-    /// tell the same. Firmware always goes that way: it would rather have the flash.
+    /// Fast path for the most common input: between two messages, a whole message in one frame. It
+    /// leaves the state as it is, and is equivalent to [`advance`](Self::advance), which everything
+    /// else goes through. Compiled out on 32-bit targets to save flash.
     #[inline(always)] // An event that is not put together where it is used is copied, all 130 bytes.
     fn receive_message(&self, input: &mut [u8]) -> Option<Step> {
         let between_messages =
@@ -545,7 +544,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     /// As much of the frame's payload as `input` has.
     #[cfg_attr(target_pointer_width = "64", inline)]
-    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // It would rather have the flash.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // Saves flash.
     fn payload<'a>(&mut self, input: &'a mut [u8]) -> &'a mut [u8] {
         let due = usize::try_from(self.frame.remaining).unwrap_or(usize::MAX);
         let len = due.min(input.len());
@@ -659,8 +658,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 
     /// Writes the next frame of a message to the start of `out`: the message may be of any length,
-    /// unknown when it begins. The frame takes as much of `payload` as `out` has room for;
-    /// what is left is for the next one. `fin` ends the message with the last octet of `payload`.
+    /// unknown when it begins. The frame takes as much of `payload` as `out` has room for; send the
+    /// rest as the next one. With `fin` the message ends when all of `payload` was taken.
     ///
     /// Text must be UTF-8 as a whole; a frame may end within a code point (§5.6).
     ///

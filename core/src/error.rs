@@ -5,8 +5,8 @@ use core::fmt;
 
 use crate::close_code::CloseCode;
 
-/// What the peer did wrong. Each violation fails the connection (RFC 6455 §7.1.7) and knows the
-/// close code that tells the peer so.
+/// What the peer did wrong. Each violation fails the connection (RFC 6455 §7.1.7), with its
+/// [close code](Self::close_code).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -17,9 +17,9 @@ pub enum ProtocolViolation {
     ReservedOpCode,
     /// A control frame with FIN = 0 (§5.5).
     FragmentedControl,
-    /// A control frame of more than 125 octets (§5.5).
+    /// A control frame of more than 125 bytes (§5.5).
     ControlTooLong,
-    /// A length that was not written in the fewest possible octets (§5.2).
+    /// A length that was not written in the fewest possible bytes (§5.2).
     LengthNotMinimal,
     /// A 64-bit length whose most significant bit is set (§5.2).
     LengthOverflow,
@@ -33,7 +33,7 @@ pub enum ProtocolViolation {
     MessageInterrupted,
     /// Text, or the reason of a Close, that is not UTF-8 (§8.1).
     InvalidUtf8,
-    /// A Close frame with a body of one octet (§5.5.1).
+    /// A Close frame with a body of one byte (§5.5.1).
     TruncatedCloseCode,
     /// A Close frame with a code that may not be on the wire (§7.4).
     InvalidCloseCode(CloseCode),
@@ -46,8 +46,8 @@ pub enum ProtocolViolation {
 }
 
 impl ProtocolViolation {
-    /// The code to put into the Close frame. [`CloseCode::ABNORMAL_CLOSURE`], which is never on
-    /// the wire, where there is no one left to tell.
+    /// Returns the code for the Close frame; [`CloseCode::ABNORMAL_CLOSURE`], which is never on the
+    /// wire, if the peer has left.
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
@@ -66,15 +66,15 @@ impl fmt::Display for ProtocolViolation {
             Self::ReservedBit => "a reserved bit is set that was not negotiated",
             Self::ReservedOpCode => "a reserved opcode",
             Self::FragmentedControl => "a fragmented control frame",
-            Self::ControlTooLong => "a control frame of more than 125 octets",
-            Self::LengthNotMinimal => "a payload length not written in the fewest octets",
+            Self::ControlTooLong => "a control frame of more than 125 bytes",
+            Self::LengthNotMinimal => "a payload length not written in the fewest bytes",
             Self::LengthOverflow => "a payload length with its most significant bit set",
             Self::Unmasked => "a client's frame without a masking key",
             Self::Masked => "a server's frame with a masking key",
             Self::NothingToContinue => "a continuation frame while no message is open",
             Self::MessageInterrupted => "a new message while a fragmented message is open",
             Self::InvalidUtf8 => "text that is not UTF-8",
-            Self::TruncatedCloseCode => "a Close frame with a body of one octet",
+            Self::TruncatedCloseCode => "a Close frame with a body of one byte",
             Self::InvalidCloseCode(code) => {
                 let code = code.as_u16();
                 return write!(
@@ -102,15 +102,15 @@ pub enum SendError {
     NotOpen,
     /// A fragmented message of the other kind is open; it must be finished first (§5.4).
     MessageInProgress,
-    /// A ping of more than 125 octets (§5.5).
+    /// A ping of more than 125 bytes (§5.5).
     ControlTooLong,
-    /// A reason for closing of more than 123 octets (§5.5.1).
+    /// A reason for closing of more than 123 bytes (§5.5.1).
     ReasonTooLong,
     /// A code that this role may not send (§7.4).
     InvalidCloseCode,
     /// A compressed frame while no compression was negotiated (RFC 7692 §6).
     CompressionNotNegotiated,
-    /// A payload of 2^63 octets or more (§5.2).
+    /// A payload of 2^63 bytes or more (§5.2).
     TooLong,
     /// No masking key could be had, so no frame may be sent (§10.3).
     Entropy,
@@ -122,11 +122,11 @@ impl fmt::Display for SendError {
             Self::NoRoom => "the frame does not fit into the output buffer",
             Self::NotOpen => "the connection is not open for sending",
             Self::MessageInProgress => "a fragmented message of the other kind is open",
-            Self::ControlTooLong => "a ping carries at most 125 octets",
-            Self::ReasonTooLong => "a reason for closing has at most 123 octets",
+            Self::ControlTooLong => "a ping carries at most 125 bytes",
+            Self::ReasonTooLong => "a reason for closing has at most 123 bytes",
             Self::InvalidCloseCode => "this close code may not be sent by this role",
             Self::CompressionNotNegotiated => "compression was not negotiated",
-            Self::TooLong => "a payload has less than 2^63 octets",
+            Self::TooLong => "a payload has less than 2^63 bytes",
             Self::Entropy => "the source of masking keys failed",
         })
     }

@@ -138,7 +138,7 @@ pub(crate) enum Found {
 pub(crate) type Incoming = u8;
 pub(crate) const TEXT: Incoming = 1;
 pub(crate) const COMPRESSED: Incoming = 1 << 1;
-/// Nothing of it has been told yet.
+/// No chunk of it has come yet.
 pub(crate) const FIRST: Incoming = 1 << 2;
 /// It ends with this step.
 pub(crate) const LAST: Incoming = 1 << 3;
@@ -150,7 +150,7 @@ pub struct DataFrame {
     pub kind: DataKind,
     /// The last frame of its message.
     pub fin: bool,
-    /// The message is compressed, told by its first frame (RFC 7692 §6).
+    /// The message is compressed, as its first frame says (RFC 7692 §6).
     pub compressed: bool,
     /// Octets of payload that will follow the header.
     pub payload_len: u64,

@@ -1,4 +1,4 @@
-//! Masking (RFC 6455 §5.3): octet *i* of a payload is XORed with octet *i* mod 4 of the key.
+//! Masking (RFC 6455 §5.3): byte *i* of a payload is XORed with byte *i* mod 4 of the key.
 
 /// A masking key and how far into the payload it has come, so that a payload may arrive in parts
 /// of any size. Masking and unmasking are the same.
@@ -19,7 +19,7 @@
 // [FR06]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mask {
-    /// The key, turned so that its first octet is the next one due.
+    /// The key, turned so that its first byte is the next one due.
     key: [u8; 4],
 }
 
@@ -42,8 +42,8 @@ impl Mask {
         self.key
     }
 
-    /// Masks or unmasks the next `bytes` of the payload in place, and tells whether all of them
-    /// are ASCII now: text that is needs no further look (§8.1).
+    /// Masks or unmasks the next `bytes` of the payload in place. Returns true if all of them are
+    /// ASCII then: such text needs no further check (§8.1).
     #[inline]
     pub fn apply(&mut self, bytes: &mut [u8]) -> bool {
         let turn = 8 * (bytes.len() as u32 & 3);

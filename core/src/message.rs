@@ -22,10 +22,10 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The message of this kind with this payload.
+    /// Makes the message of this kind with this payload.
     ///
     /// # Errors
-    /// [`MessageError::InvalidUtf8`] where a text is not UTF-8.
+    /// [`MessageError::InvalidUtf8`] if a text is not UTF-8.
     #[inline]
     pub fn new(kind: DataKind, payload: &'a [u8]) -> Result<Self, MessageError> {
         Ok(match kind {
@@ -101,7 +101,7 @@ pub struct MessageBuffer<B> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
-    /// A buffer in `buffer`, whose length is the greatest length of a message, in octets.
+    /// Makes a buffer of `buffer`, whose length is that of the longest message, in bytes.
     pub const fn new(buffer: B) -> Self {
         Self {
             buffer,
@@ -110,29 +110,28 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
         }
     }
 
-    /// The greatest length of a message, in octets.
+    /// Returns the length of the longest message, in bytes.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buffer.as_ref().len()
     }
 
-    /// The octets of the unfinished message so far.
+    /// Returns what there is of the unfinished message.
     #[must_use]
     pub fn assembled(&self) -> &[u8] {
         self.buffer.as_ref().get(..self.len).unwrap_or_default()
     }
 
-    /// Appends the next chunk, and gives the message where it is whole now.
+    /// Appends the next chunk. Returns the message if it is whole now.
     ///
     /// # Errors
-    /// [`MessageError::TooBig`] where the message is longer than the buffer, on the first chunk
-    /// that does not fit. What was [`assembled`](Self::assembled) before stays there until the
-    /// next message begins; the chunks after are refused as well. An adapter gives the error as a
-    /// [`ProtocolViolation`] to [`Connection::fail`](crate::Connection::fail), or leaves the message
-    /// out.
+    /// [`MessageError::TooBig`] if the message is longer than the buffer, from the first chunk on that
+    /// does not fit. What was [`assembled`](Self::assembled) before stays there until the next message
+    /// begins. An adapter gives the error to [`Connection::fail`](crate::Connection::fail), or leaves
+    /// the message out.
     ///
-    /// [`MessageError::InvalidUtf8`] where a text is not UTF-8. A
-    /// [`Connection`](crate::Connection) tells no such text, unless it is compressed.
+    /// [`MessageError::InvalidUtf8`] if a text is not UTF-8: only a compressed one, for a
+    /// [`Connection`](crate::Connection) has checked the others.
     #[inline]
     pub fn push<'a>(&'a mut self, chunk: Chunk<'a>) -> Result<Option<Message<'a>>, MessageError> {
         let Chunk {

@@ -15,7 +15,7 @@
 // [MS12]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utf8Validator {
-    /// Continuation octets still due.
+    /// Continuation bytes still due.
     due: u8,
     /// The least and the greatest value the next of them may have.
     least: u8,
@@ -49,7 +49,7 @@ impl Utf8Validator {
     /// Checks the next part of the text.
     ///
     /// # Errors
-    /// The index in `bytes` of the first octet that cannot stand there, whatever may follow.
+    /// The index in `bytes` of the first byte that cannot stand there, whatever may follow.
     /// The validator is of no use after that.
     // [MS13]
     pub fn validate(&mut self, bytes: &[u8]) -> Result<(), usize> {
@@ -67,7 +67,7 @@ impl Utf8Validator {
         Ok(())
     }
 
-    /// RFC 3629 §4, octet by octet: surrogates (0xED 0xA0..), overlong forms (0xC0, 0xE0 0x80..)
+    /// RFC 3629 §4, byte by byte: surrogates (0xED 0xA0..), overlong forms (0xC0, 0xE0 0x80..)
     /// and what lies beyond U+10FFFF (0xF4 0x90.., 0xF5) have no place in the table.
     // [MS11]
     #[inline]
@@ -101,8 +101,8 @@ impl Utf8Validator {
         Ok(())
     }
 
-    /// RFC 3629 §4, by whole code points: twice as fast. Tells how many bytes they fill, and what
-    /// is left for a closer look. Firmware does without: it would rather have the flash.
+    /// RFC 3629 §4, by whole code points: twice as fast. Returns how many bytes they fill, and the rest.
+    /// Does nothing on 32-bit targets, to save flash.
     #[cfg(not(feature = "simdutf8"))]
     fn skip_code_points<'a>(&self, bytes: &'a [u8]) -> (usize, &'a [u8]) {
         let mut rest = bytes;
@@ -133,8 +133,7 @@ impl Utf8Validator {
         (bytes.len() - rest.len(), rest)
     }
 
-    /// Checks what can be checked with SIMD instructions: whole code points from here on. Tells
-    /// how many bytes that were, and what is left for a closer look.
+    /// Checks whole code points with SIMD instructions. Returns how many bytes they fill, and the rest.
     #[cfg(feature = "simdutf8")]
     fn skip_valid<'a>(&mut self, bytes: &'a [u8]) -> (usize, &'a [u8]) {
         let mut skipped = 0;
@@ -158,7 +157,7 @@ impl Utf8Validator {
     }
 }
 
-/// How many octets at the end of `bytes` begin a code point that does not end there.
+/// How many bytes at the end of `bytes` begin a code point that does not end there.
 #[cfg(feature = "simdutf8")]
 fn unfinished(bytes: &[u8]) -> usize {
     let lead = bytes
@@ -170,7 +169,7 @@ fn unfinished(bytes: &[u8]) -> usize {
     else {
         return 0;
     };
-    // The number of leading ones is the length of the sequence that this octet begins.
+    // The number of leading ones is the length of the sequence that this byte begins.
     if byte.leading_ones() as usize > back + 1 {
         back + 1
     } else {
@@ -178,5 +177,5 @@ fn unfinished(bytes: &[u8]) -> usize {
     }
 }
 
-/// An octet that cannot stand where it stands.
+/// A byte that cannot stand where it stands.
 struct Impossible;

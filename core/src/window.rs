@@ -34,7 +34,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Window<B> {
         }
     }
 
-    /// The room at the end, to be written to; [`fill`](Self::fill) then tells how much was.
+    /// Returns the room at the end, to write to; then [`fill`](Self::fill) says how much was written.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
@@ -42,13 +42,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Window<B> {
         self.buffer.as_mut().get_mut(self.end..).unwrap_or_default()
     }
 
-    /// The first `len` bytes of the [`spare`](Self::spare) room hold something now. Beyond its end
-    /// nothing is counted.
+    /// Reports that the first `len` bytes of the [`spare`](Self::spare) room were written.
     pub fn fill(&mut self, len: usize) {
         self.end = self.end.saturating_add(len).min(self.buffer.as_ref().len());
     }
 
-    /// What is in the window.
+    /// Returns what is in the window.
     pub fn unread(&mut self) -> &mut [u8] {
         self.buffer
             .as_mut()
@@ -66,13 +65,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Window<B> {
             .unwrap_or_default()
     }
 
-    /// How many bytes are in the window.
+    /// Returns how many bytes are in the window.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether the window is empty.
+    /// Returns true if the window is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0

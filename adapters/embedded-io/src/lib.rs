@@ -1,6 +1,11 @@
 //! WebSocket (RFC 6455) over [`embedded_io`] and [`embedded_io_async`]: drivers, modems, TLS streams
 //! and async executors. Without a heap; the caller lends the buffers.
 //!
+//! ```text
+//! cargo add --path motews/adapters/embedded-io
+//! cargo add --path motews/core --no-default-features     # messages, roles, requests, close codes
+//! ```
+//!
 //! | | |
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |

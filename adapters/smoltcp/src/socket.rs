@@ -126,9 +126,9 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     }
 
     /// Writes the next frame of a message into the transmit ring, with as much of `payload` as
-    /// there is room for, and tells how much that was: send the rest as the next one. `fin` ends
-    /// the message with the last octet of `payload`. The message may be of any length, unknown
-    /// when it begins.
+    /// there is room for, and returns how much that was: send the rest as the next one. With
+    /// `fin` the message ends when all of `payload` was taken. It may be of any length, unknown when
+    /// it begins.
     ///
     /// # Errors
     /// [`SendError::NoRoom`] where not one octet fits, or while a pong or a Close waits for room;

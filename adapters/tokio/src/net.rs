@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::io::{self, IoSlice};
 
 use motews_net::{Dial, DialPlan, Host, Proxy, Tunnel, Url};
@@ -12,6 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ConnectError;
+
+/// How long a proxy that has refused may take to say why.
+const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Which proxy is used.
 #[derive(Clone, Debug)]
@@ -44,27 +48,39 @@ pub(crate) async fn reach(url: &Url, proxy: &ProxyChoice) -> Result<TcpStream, C
         return Ok(dial(resolve(url.host(), url.port()).await?).await?);
     };
     let addresses = resolve(proxy.host(), proxy.port()).await?;
-    // The server's host as the proxy is told it.
-    let host = match url.host() {
+    // The server's host as the proxy is told it; each of its addresses if this side resolves the name.
+    let hosts = match url.host() {
         Host::Name(_) if !proxy.resolves_names() => {
-            match resolve(url.host(), url.port()).await?.first() {
-                Some(SocketAddr::V4(address)) => Host::V4(*address.ip()),
-                Some(SocketAddr::V6(address)) => Host::V6(*address.ip(), None),
-                None => return Err(no_address().into()),
-            }
+            let addresses = resolve(url.host(), url.port()).await?;
+            let hosts = addresses.iter().map(|address| match address {
+                SocketAddr::V4(address) => Host::V4(*address.ip()),
+                SocketAddr::V6(address) => Host::V6(*address.ip(), None),
+            });
+            hosts.collect()
         }
-        host => host.clone(),
+        host => vec![host.clone()],
     };
-    let tunnel = proxy.tunnel(&host, url.port());
-    let tunnel = tunnel.map_err(ConnectError::Tunnel)?;
-    let mut stream = dial(addresses).await?;
-    open(tunnel, &mut stream).await?;
-    Ok(stream)
+    let mut refusal = None;
+    for host in hosts {
+        let tunnel = proxy.tunnel(&host, url.port());
+        let tunnel = tunnel.map_err(ConnectError::Tunnel)?;
+        let mut stream = dial(addresses.clone()).await?;
+        match open(tunnel, &mut stream).await {
+            Ok(()) => return Ok(stream),
+            // The proxy may reach the server at another of its addresses.
+            Err(ConnectError::Tunnel(error)) if error.is_about_the_address() => {
+                refusal = Some(ConnectError::Tunnel(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| no_address().into()))
 }
 
 /// Opens a tunnel. Not a byte that comes from the server is taken.
 async fn open(mut tunnel: Tunnel, stream: &mut TcpStream) -> Result<(), ConnectError> {
     let mut buffer = [0; 1024];
+    let mut until = None;
     while !tunnel.is_open() {
         if !tunnel.to_send().is_empty() {
             match stream.write(tunnel.to_send()).await? {
@@ -73,7 +89,14 @@ async fn open(mut tunnel: Tunnel, stream: &mut TcpStream) -> Result<(), ConnectE
             }
             continue;
         }
-        let peeked = match stream.peek(&mut buffer).await? {
+        let peeked = match until {
+            None => stream.peek(&mut buffer).await,
+            Some(until) => {
+                let peeked = timeout_at(until, stream.peek(&mut buffer)).await;
+                peeked.unwrap_or(Ok(0))
+            }
+        };
+        let peeked = match peeked? {
             0 => return tunnel.receive_eof().map_err(ConnectError::Tunnel),
             len => &buffer[..len],
         };
@@ -82,6 +105,9 @@ async fn open(mut tunnel: Tunnel, stream: &mut TcpStream) -> Result<(), ConnectE
         let taken = peeked.len() - input.len();
         stream.read_exact(&mut buffer[..taken]).await?;
         received.map_err(ConnectError::Tunnel)?;
+        if tunnel.is_refused() {
+            until.get_or_insert_with(|| Instant::now() + REASON_TIMEOUT);
+        }
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ impl BitWriter<'_> {
         self.count = self.count.wrapping_add(7) & !7;
     }
 
-    /// Writes whole bytes; tells whether no more than 15 bits are left.
+    /// Writes whole bytes. Returns true if no more than 15 bits are left.
     #[inline(always)]
     pub(super) fn has_room(&mut self) -> bool {
         let place = self.out.get_mut(self.at..).unwrap_or_default();
@@ -42,7 +42,7 @@ impl BitWriter<'_> {
         self.drain() || self.count <= 15
     }
 
-    /// Writes whole bytes; tells whether that was all of them.
+    /// Writes whole bytes. Returns true if that was all of them.
     #[inline(never)]
     pub(super) fn drain(&mut self) -> bool {
         while self.count >= 8 {

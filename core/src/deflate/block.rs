@@ -9,8 +9,8 @@ use super::symbols::{MIN_MATCH, ORDER, distance_symbol, length_symbol};
 pub(super) const CODES: usize = LITERALS + DISTANCES + 20;
 pub(super) const WORDS: usize = CODES + LITERALS;
 
-/// In place of a match's distance: there is no match, the literals go on. The length tells, less
-/// one, how many times [`LONG_RUN`] they are.
+/// In place of a match's distance: there is no match, the literals go on. The length, plus
+/// one, is how many times [`LONG_RUN`] they are.
 pub(super) const NO_MATCH: u16 = u16::MAX;
 /// The literals of a token without a match.
 const LONG_RUN: u32 = 255;
@@ -141,8 +141,8 @@ pub(super) fn fixed_bits(text: &[u8], tokens: &[Word]) -> u32 {
     total
 }
 
-/// Makes a block's own codes: tells the bits that it takes with them, and how many literals,
-/// distances and code lengths there are.
+/// Makes a block's own codes. Returns the bits that it takes with them, and how many literals, distances
+/// and code lengths there are.
 pub(super) fn dynamic_codes(
     text: &[u8],
     tokens: &[Word],

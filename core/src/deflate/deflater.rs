@@ -151,8 +151,8 @@ enum Emit {
 ///
 /// `M` is the memory, an array or a slice. Twice the window and [192 bytes](Self::min_memory) are
 /// the least; the more there is up to [`full_memory`](Self::full_memory), the better it compresses.
-/// What does not get smaller is stored: that is 5 bytes more for a block, and one for the message. A
-/// block is about as long as the window, and where there is little memory a hundred bytes at least.
+/// What does not get smaller is stored: 5 bytes more for a block, and one for the message. A block is
+/// about as long as the window; with little memory a hundred bytes at least.
 ///
 /// ```
 /// use motews::deflate::{Deflated, Deflater, Level, WindowBits};
@@ -211,10 +211,10 @@ impl<M: AsMut<[u8]>> Deflater<M> {
         6 * size + 4 * (tokens + WORDS)
     }
 
-    /// A deflater that refers back 2^`bits` bytes at most.
+    /// Makes a deflater that refers back 2^`bits` bytes at most.
     ///
     /// # Errors
-    /// [`NoRoom`] where `memory` is shorter than [`min_memory`](Self::min_memory).
+    /// [`NoRoom`] if `memory` is shorter than [`min_memory`](Self::min_memory).
     pub fn new(mut memory: M, bits: WindowBits, level: Level) -> Result<Self, NoRoom> {
         let layout = Layout::new(bits, memory.as_mut().len()).ok_or(NoRoom)?;
         let mut deflater = Self {
@@ -259,7 +259,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
     }
 
     /// Compresses a part of a message from `input` into `out`, from `*filled` on, and moves
-    /// `*filled` behind it. `last`: the message ends with the input. Where it gives
+    /// `*filled` behind it. `last`: the message ends with the input. If it returns
     /// [`Deflated::Full`], call it again with the rest of the input and more room.
     pub fn deflate(
         &mut self,
@@ -466,7 +466,7 @@ impl<M: AsMut<[u8]>> Deflater<M> {
         };
     }
 
-    /// Writes what there is room for; tells whether that was all.
+    /// Writes what there is room for. Returns true if that was all.
     fn emit(&mut self, writer: &mut BitWriter<'_>) -> bool {
         let parts = parts(self.memory.as_mut(), self.layout);
         let (codes, _) = parts.words.split_at_checked(CODES).unwrap_or_default();

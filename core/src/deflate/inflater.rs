@@ -58,9 +58,9 @@ struct Sizes {
 /// Decompresses a stream of messages (RFC 7692 §7.2.2), in memory of a fixed size.
 ///
 /// `W` is the window: what was inflated before, in a buffer of the agreed size, an array or a
-/// slice. An empty one will do where the peer does not take its context over to the next message,
-/// and each message is inflated into one buffer, which then is the window itself: see
-/// [`inflate`](Self::inflate). Beside the window it takes 2 KiB.
+/// slice. It may be empty if the peer does not take its context over to the next message, and each
+/// message is inflated into one buffer, which serves as the window: see [`inflate`](Self::inflate).
+/// Beside the window it takes 2 KiB.
 ///
 /// Nothing that was in the window's memory before ever comes out: a distance that leads to before
 /// the stream's start is refused.
@@ -108,10 +108,10 @@ const fn size(window: &[u8], bits: WindowBits) -> Result<u32, NoRoom> {
 }
 
 impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
-    /// An inflater for a stream whose sender uses a window of 2^`bits` bytes at most.
+    /// Makes an inflater for a stream whose sender uses a window of 2^`bits` bytes at most.
     ///
     /// # Errors
-    /// [`NoRoom`] where `window` is shorter than that, and not empty.
+    /// [`NoRoom`] if `window` is shorter than that, and not empty.
     pub fn new(window: W, bits: WindowBits) -> Result<Self, NoRoom> {
         let size = size(window.as_ref(), bits)?;
         Ok(Self {
@@ -180,7 +180,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         result
     }
 
-    /// Ends a message, once [`inflate`](Self::inflate) has told [`Inflated::All`] for its last part.
+    /// Ends a message, once [`inflate`](Self::inflate) has returned [`Inflated::All`] for its last part.
     ///
     /// # Errors
     /// [`Malformed`], also where the message does not end with a block.
@@ -360,7 +360,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
                     self.state = State::Lengths { sizes, index: end };
                 }
                 State::Symbol => {
-                    // Firmware does without: it would rather have the flash.
+                    // Compiled out on 32-bit targets, to save flash.
                     if cfg!(target_pointer_width = "64") {
                         self.run_fast(input, out)?;
                         if self.state != State::Symbol {
@@ -496,7 +496,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Inflater<W> {
         Ok(())
     }
 
-    /// Copies a match as far as it lies in one piece and there is room; tells how far.
+    /// Copies a match as far as it lies in one piece and there is room. Returns how far.
     fn copy(&self, out: &mut Output<'_>, len: usize, distance: usize) -> usize {
         let len = len.min(out.room());
         let in_window = distance.saturating_sub(out.len());

@@ -71,7 +71,7 @@ pub(super) struct Index<'a> {
 }
 
 impl Index<'_> {
-    /// Enters the place `at`, and tells the newest one before with the same hash.
+    /// Enters the place `at`. Returns the newest one before with the same hash.
     #[inline(always)]
     pub(super) fn insert(&mut self, text: &[u8], at: usize) -> usize {
         let bytes = word(text, at) & self.mask;

@@ -17,14 +17,14 @@ use crate::role::Role;
 use crate::utf8::Utf8Validator;
 
 /// Decompresses what a peer sends: takes the [`Chunk`]s of a [`Connection`], compressed or not, and
-/// gives chunks that are not. Text is checked, and length is limited, as it comes out.
+/// returns chunks that are not. It checks text, and limits the length, as it inflates.
 ///
-/// `W` is the window, as for an [`Inflater`]. It may be empty where the peer does not take its context
+/// `W` is the window, as for an [`Inflater`]. It may be empty if the peer does not take its context
 /// over and messages go into a [`MessageBuffer`]: see [`MessageBuffer::push_inflated`].
 ///
-/// Give the connection a [limit](crate::ConnectionConfig::max_message_len) of [`wire_limit`]: a compressed
-/// message may be longer than what it stands for. It bounds the work for a message, too, for what
-/// is compressed can be endless and stand for nothing.
+/// Give the connection a [limit](crate::ConnectionConfig::max_message_len) of [`wire_limit`]: a message
+/// may be longer compressed than inflated, and the limit also bounds the work for one that inflates to
+/// nothing.
 ///
 /// ```
 /// use motews::deflate::{DeflateContext, Decompressor, wire_limit};
@@ -51,17 +51,17 @@ pub struct Decompressor<W> {
     inflater: Inflater<W>,
     takeover: bool,
     max_message_len: u64,
-    /// Octets of the message so far.
+    /// Bytes of the message so far.
     len: u64,
     utf8: Utf8Validator,
-    /// Nothing of the message has been told yet.
+    /// No part of the message has been returned yet.
     first: bool,
 }
 
 impl<'a> Chunk<'a> {
-    /// A part of a compressed message whose bytes were moved: for whoever cannot inflate all of a
-    /// chunk while it lies in the input. `first` and `last` are those of the chunk, until
-    /// [`Decompressor::next`] has taken them out of it.
+    /// Makes a part of a compressed message whose bytes were moved, for an adapter that cannot inflate
+    /// all of a chunk while it lies in the input. `first` and `last` are those of the chunk, until
+    /// [`Decompressor::next`] has taken them.
     #[must_use]
     pub const fn compressed(kind: DataKind, bytes: &'a mut [u8], first: bool, last: bool) -> Self {
         Self {
@@ -74,24 +74,24 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// The limit for a connection's messages as they are on the wire, if inflated ones have this one, in
-/// octets: twice as much, and 64.
+/// Returns the limit for messages on the wire that goes with this limit for inflated ones, in bytes:
+/// twice as much, and 64.
 ///
-/// What cannot be compressed grows: by less than a twentieth where a [`Deflater`] wrote it, by an
-/// eighth in the fixed codes of RFC 1951, by 5 octets for each time that its sender flushes. Whoever
-/// flushes more often than every 8 octets needs a greater limit.
+/// What cannot be compressed grows: by less than a twentieth if a [`Deflater`] wrote it, by an eighth in
+/// the fixed codes of RFC 1951, by 5 bytes each time that its sender flushes. A peer that flushes more
+/// often than every 8 bytes needs a greater limit.
 #[must_use]
 pub const fn wire_limit(max_message_len: u64) -> u64 {
     max_message_len.saturating_mul(2).saturating_add(64)
 }
 
 impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
-    /// For a peer that compresses like `peer`. `max_message_len` is the longest inflated message, in
-    /// octets.
+    /// Makes one for a peer that compresses like `peer`. `max_message_len` is the longest inflated
+    /// message, in bytes.
     ///
     /// # Errors
-    /// [`NoRoom`] where `window` is shorter than the peer's; an empty one will do where the peer does
-    /// not take its context over.
+    /// [`NoRoom`] if `window` is shorter than the peer's; it may be empty if the peer does not take its
+    /// context over.
     pub fn new(window: W, peer: DeflateContext, max_message_len: u64) -> Result<Self, NoRoom> {
         if peer.takeover && window.as_ref().is_empty() {
             return Err(NoRoom);
@@ -106,9 +106,9 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
         })
     }
 
-    /// The next part of what `chunk` stands for, in `out`, or the chunk's own bytes where it is not
-    /// compressed; `None` when there is no more. Takes it out of the chunk. `out` must not be empty;
-    /// and without a window, a compressed message must be one chunk and fit into it.
+    /// Takes the next part out of `chunk`, and returns it inflated, in `out`; or as it is, if it is not
+    /// compressed. Returns `None` if there is no more. `out` must not be empty; and without a window, a
+    /// compressed message must be one chunk and fit into it.
     ///
     /// # Errors
     /// [`ProtocolViolation::Compression`], [`ProtocolViolation::InvalidUtf8`] or
@@ -170,8 +170,7 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
         Ok(())
     }
 
-    /// Sets the longest inflated message, in octets: for a memory that is given before the limit is
-    /// known. Between messages only.
+    /// Sets the longest inflated message, in bytes, if it was not known before. Between messages only.
     pub const fn set_max_message_len(&mut self, max_message_len: u64) {
         self.max_message_len = max_message_len;
     }
@@ -246,13 +245,13 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
-    /// Appends the next chunk, inflated if it is compressed, and gives the message where it is whole
-    /// now. A compressed message is inflated where it will lie: this buffer serves as its window,
-    /// and the decompressor needs one of its own only to take the peer's context over.
+    /// Appends the next chunk, inflated if it is compressed. Returns the message if it is whole now. This
+    /// buffer serves as the window: the decompressor needs one of its own only if the peer takes its
+    /// context over.
     ///
     /// # Errors
     /// [`ProtocolViolation::Compression`], [`ProtocolViolation::InvalidUtf8`], or
-    /// [`ProtocolViolation::MessageTooBig`] where the message is longer than the buffer, or than the
+    /// [`ProtocolViolation::MessageTooBig`] if the message is longer than the buffer, or than the
     /// decompressor's limit: give it to [`Connection::fail`].
     pub fn push_inflated<'a, W: AsRef<[u8]> + AsMut<[u8]>>(
         &'a mut self,
@@ -277,13 +276,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> MessageBuffer<B> {
     }
 }
 
-/// Compresses messages, for a peer that was told how (RFC 7692 §7.2.1).
+/// Compresses messages as was agreed with the peer (RFC 7692 §7.2.1).
 ///
 /// `M` is the memory, as for a [`Deflater`].
 ///
-/// Whether a message is compressed is to be decided for each: do not compress secrets together with
-/// what an attacker may choose, for the length tells whether they are alike (CRIME, BREACH;
-/// RFC 7692 §8). Send such a message with [`Connection::send`]; both kinds may be mixed.
+/// Do not compress secrets together with what an attacker may choose: the length shows whether they are
+/// alike (CRIME, BREACH; RFC 7692 §8). Send such a message with [`Connection::send`]; both kinds may be
+/// mixed.
 ///
 /// ```
 /// use motews::deflate::{Compressor, DeflateContext, Level};
@@ -310,11 +309,11 @@ pub struct Compressor<M> {
 /// What [`Compressor::send_fragment`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompressedSent {
-    /// Octets of payload that were taken.
+    /// Bytes of payload that were taken.
     pub consumed: usize,
-    /// Octets of output that the frame fills. 0: there is no frame yet.
+    /// Bytes of output that the frame fills. 0: there is no frame yet.
     pub written: usize,
-    /// Octets of these that are the frame's payload; the others are its header.
+    /// Bytes of these that are the frame's payload; the others are its header.
     pub compressed: usize,
     /// All of the payload was taken, and, if it was the end of the message, is in frames. If not,
     /// call again with the rest of it.
@@ -322,10 +321,10 @@ pub struct CompressedSent {
 }
 
 impl<M: AsMut<[u8]>> Compressor<M> {
-    /// For a side that was agreed to compress like `own`.
+    /// Makes one for a side that was agreed to compress like `own`.
     ///
     /// # Errors
-    /// [`NoRoom`] where `memory` is shorter than [`Deflater::min_memory`].
+    /// [`NoRoom`] if `memory` is shorter than [`Deflater::min_memory`].
     pub fn new(memory: M, own: DeflateContext, level: Level) -> Result<Self, NoRoom> {
         Ok(Self {
             deflater: Deflater::new(memory, own.window_bits, level)?,
@@ -361,20 +360,19 @@ impl<M: AsMut<[u8]>> Compressor<M> {
         Ok(())
     }
 
-    /// The next message does not refer to what was compressed before. To be called when the peer was
-    /// sent a message that something else has compressed, as in a broadcast to many: its window has
-    /// changed then. Between messages only.
+    /// Makes the next message refer to nothing before it. Call it, between messages, if the peer was sent
+    /// a message that something else has compressed, as in a broadcast: its window has changed.
     pub const fn reset(&mut self) {
         self.deflater.reset();
     }
 
-    /// Writes the next frame of a compressed message to the start of `out`. What there is no room
-    /// for, and what waits to be compressed with more, is for the next one. `fin` ends the message
-    /// with the last octet of `payload`.
+    /// Writes the next frame of a compressed message to the start of `out`. What there is no room for,
+    /// and what waits to be compressed with more, goes into the next one. With `fin`, the message ends
+    /// with `payload`.
     ///
     /// # Errors
-    /// As [`Connection::start_frame`], and [`SendError::NoRoom`] where `out` has no room for a header
-    /// and one octet; nothing has changed then.
+    /// As [`Connection::start_frame`], and [`SendError::NoRoom`] if `out` has no room for a header and one
+    /// byte; nothing has changed then.
     // [PD13] [PD14] [PD17] [PD22]
     pub fn send_fragment<R: Role, C: ControlStorage>(
         &mut self,

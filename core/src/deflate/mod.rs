@@ -66,10 +66,9 @@
 //! ```
 //!
 //! # Memory
-//! In bytes. To inflate takes the window and 2 KiB, or only these where the peer does not take its
-//! context over and messages lie in a buffer. To deflate takes [`min_memory`](Deflater::min_memory) at
-//! least; the more there is up to [`full_memory`](Deflater::full_memory), the better it compresses; and
-//! about 130 bytes for the state.
+//! In bytes. Inflating takes the window and 2 KiB; no window if the peer does not take its context over
+//! and messages lie in a buffer. Deflating takes between [`min_memory`](Deflater::min_memory) and
+//! [`full_memory`](Deflater::full_memory), with which it compresses best, and 130 bytes of state.
 //!
 //! | window | inflate | deflate, least | deflate, full |
 //! |---|--:|--:|--:|
@@ -82,11 +81,10 @@
 //! | 2^14 | 18,432 | 32,960 | 117,200 |
 //! | 2^15 | 34,816 | 65,728 | 231,888 |
 //!
-//! # What comes from anyone
-//! What is compressed may be a bomb of 1028 to 1, or megabytes that stand for nothing. Memory is what was
-//! given; the length of a message is limited while it inflates; and the work is bounded by the octets
-//! that go in and out: the dearest are blocks that bring codes of their own and nothing else, 11
-//! octets for what takes a desktop about 2 µs.
+//! # Untrusted input
+//! A message may expand 1028-fold, or to nothing. Memory is fixed, the length is limited while it
+//! inflates, and the work is linear in what goes in and out: at worst, about 2 µs on a desktop for 11
+//! bytes of input (blocks that have codes of their own and nothing else).
 
 mod bits;
 mod block;

@@ -121,8 +121,8 @@ pub struct DeflateParams {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Accepted {
     pub(crate) params: DeflateParams,
-    /// The client has limited the server's window, and is told what it is.
-    tells_window: bool,
+    /// The client has limited the server's window, so the answer has its size.
+    has_window: bool,
 }
 
 impl Accepted {
@@ -132,8 +132,8 @@ impl Accepted {
         let mut response = Element::new();
         response.flag(SERVER_NO_CONTEXT_TAKEOVER, !send.takeover);
         response.flag(CLIENT_NO_CONTEXT_TAKEOVER, !receive.takeover);
-        let told = self.tells_window.then_some(send.window_bits);
-        response.bits(SERVER_MAX_WINDOW_BITS, told);
+        let window = self.has_window.then_some(send.window_bits);
+        response.bits(SERVER_MAX_WINDOW_BITS, window);
         response.bits(CLIENT_MAX_WINDOW_BITS, receive.limited());
         response
     }
@@ -249,11 +249,11 @@ impl DeflateConfig {
             None if self.receive.window_bits < WindowBits::MAX => return None,
             None => WindowBits::MAX,
         };
-        let told = asked.server_max_window_bits;
+        let window = asked.server_max_window_bits;
         let params = DeflateParams {
             send: DeflateContext {
                 // RFC 7692 §7.1.2.1: the same, or smaller [PD09]
-                window_bits: told.unwrap_or(WindowBits::MAX).min(self.send.window_bits),
+                window_bits: window.unwrap_or(WindowBits::MAX).min(self.send.window_bits),
                 // RFC 7692 §7.1.1.1 [PD05] [PD06]
                 takeover: self.send.takeover && !asked.has(0),
             },
@@ -265,7 +265,7 @@ impl DeflateConfig {
         };
         Some(Accepted {
             params,
-            tells_window: told.is_some(),
+            has_window: window.is_some(),
         })
     }
 
@@ -311,7 +311,7 @@ impl DeflateConfig {
         };
         (fits && !answer.is_wrong).then_some(Accepted {
             params: DeflateParams { send, receive },
-            tells_window: false,
+            has_window: false,
         })
     }
 }

@@ -24,7 +24,7 @@ impl Output<'_> {
         }
     }
 
-    /// As much of `bytes` as there is room for; tells how much.
+    /// Appends as much of `bytes` as there is room for. Returns how much.
     pub(super) fn extend(&mut self, bytes: &[u8]) -> usize {
         let room = self.bytes.get_mut(self.at..).unwrap_or_default();
         let len = bytes.len().min(room.len());

@@ -14,6 +14,7 @@ use motews::handshake::{
     Header, Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake,
     Upgrade, path_and_query, subprotocols,
 };
+use motews::reconnect::{Cause, Reconnect};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
@@ -34,6 +35,7 @@ fn main() {
     window::<[u8; 64]>();
     window::<&mut [u8]>();
     pace();
+    reconnect();
     session::<Server, ControlSlots>(Server);
     session::<Server, Elsewhere>(Server);
     session::<Client<Generator>, ControlSlots>(Client::new(Generator));
@@ -198,6 +200,16 @@ fn pace() {
     used(any::<Ended>().code());
 }
 
+/// `reconnect`.
+fn reconnect() {
+    *place() = Reconnect::new(any());
+    let reconnect = place::<Reconnect>();
+    reconnect.opened(any());
+    used(reconnect.failures());
+    used(reconnect.ended(any::<Cause>(), any(), any(), place::<Generator>()));
+    reconnect.reset();
+}
+
 /// `session`, in any state.
 fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     *place::<Session<R, C>>() = match any() {
@@ -214,7 +226,11 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     session.reading(any(), any());
     let mut input = bytes();
     used(session.next_event(&mut input));
-    used(session.step(bytes()));
+    let input = bytes();
+    match session.step(input) {
+        Ok(step) => used(session.resolve(step, input)),
+        Err(violation) => used(violation),
+    }
     used(session.send(any::<Message<'_>>(), bytes()));
     used(session.send_fragment(any(), bytes(), any(), bytes()));
     used(session.start_frame(any::<DataFrame>()));
