@@ -20,9 +20,10 @@ use crate::websocket::WebSocketStream;
 /// opening handshake is rejected with the response that it calls for.
 ///
 /// ```
-/// use axum::{Router, response::Response, routing::any};
+/// use axum_core::response::Response; // which is axum's
 /// use motews_tokio::WebSocketUpgrade;
 ///
+/// // Router::new().route("/chat", any(serve))
 /// async fn serve(upgrade: WebSocketUpgrade) -> Response {
 ///     upgrade.protocols(["chat"]).on_upgrade(async |mut ws| {
 ///         while let Ok(Some(message)) = ws.recv().await {
@@ -32,8 +33,6 @@ use crate::websocket::WebSocketStream;
 ///         }
 ///     })
 /// }
-///
-/// let app: Router = Router::new().route("/chat", any(serve));
 /// ```
 #[must_use]
 pub struct WebSocketUpgrade<F = fn(hyper::Error)> {
