@@ -440,12 +440,7 @@ impl Deflating<'_> {
         if !fits {
             return Err(SendError::NoRoom);
         }
-        let fragment = Fragment {
-            kind: message.kind(),
-            payload,
-            fin: true,
-            compress,
-        };
+        let fragment = Fragment::new(message.kind(), payload, true, true);
         // There is room for all.
         Ok(self.compress(session, fragment)?.1)
     }
@@ -509,13 +504,7 @@ impl Deflating<'_> {
         session: &mut Session<R>,
         kind: DataKind,
     ) -> Result<usize, SendError> {
-        let end = Fragment {
-            kind,
-            payload: &[],
-            fin: true,
-            compress: true,
-        };
-        match self.compress(session, end) {
+        match self.compress(session, Fragment::new(kind, &[], true, true)) {
             Ok((_, written)) => Ok(written),
             Err(error @ (SendError::NoRoom | SendError::Entropy)) => Err(error),
             Err(_) => {

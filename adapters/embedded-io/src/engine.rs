@@ -99,25 +99,17 @@ pub(crate) struct Engine<'a, T, R, K> {
 
 impl<'a, T, R: Role, K: Time> Engine<'a, T, R, K> {
     /// The same with this source of time, in whose time the handshake begins now.
-    pub(crate) fn with_time<C: Time>(self, mut time: C) -> Engine<'a, T, R, C> {
-        let Self {
-            transport,
-            output,
-            mut phase,
-            config,
-            subprotocol,
-            ..
-        } = self;
-        if let Some(pace) = phase.pace() {
+    pub(crate) fn with_time<C: Time>(mut self, mut time: C) -> Engine<'a, T, R, C> {
+        if let Some(pace) = self.phase.pace() {
             *pace = Pace::new(time.time());
         }
         Engine {
-            transport,
-            output,
-            phase,
+            transport: self.transport,
+            output: self.output,
+            phase: self.phase,
             time,
-            config,
-            subprotocol,
+            config: self.config,
+            subprotocol: self.subprotocol,
         }
     }
 

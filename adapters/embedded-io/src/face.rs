@@ -42,17 +42,8 @@ macro_rules! sending {
         /// # Errors
         /// As [`send`](Self::send), but for `NoRoom`; `MessageInProgress` means one of the other kind.
         pub fn send_fragment(&mut self, kind: DataKind, payload: &[u8], fin: bool) -> out!(usize) {
-            let compress = true;
             put!(self $(.$reply)?, |session, output| {
-                output.send_fragment(
-                    session,
-                    Fragment {
-                        kind,
-                        payload,
-                        fin,
-                        compress,
-                    },
-                )
+                output.send_fragment(session, Fragment::new(kind, payload, fin, true))
             })
         }
 
@@ -68,17 +59,8 @@ macro_rules! sending {
             payload: &[u8],
             fin: bool,
         ) -> out!(usize) {
-            let compress = false;
             put!(self $(.$reply)?, |session, output| {
-                output.send_fragment(
-                    session,
-                    Fragment {
-                        kind,
-                        payload,
-                        fin,
-                        compress,
-                    },
-                )
+                output.send_fragment(session, Fragment::new(kind, payload, fin, false))
             })
         }
 
@@ -505,8 +487,7 @@ macro_rules! websocket {
             /// [`Error::Io`], and [`Error::Send`] before the handshake.
             pub fn closed(&mut self) -> out!(Ended) {
                 body!({
-                    // To be told apart from what `begin` refuses: nothing is inflated here.
-                    _ = self.input.begin(false);
+                    self.input.begin(false)?;
                     let ended = wait!(self.drive(Engine::next_end))?;
                     // RFC 6455 §7.1.1: the server ends the transport first, the client waits [CL07]
                     if R::IS_CLIENT && matches!(ended, Ended::Closed { .. }) {

@@ -16,6 +16,17 @@ pub(crate) struct Fragment<'a> {
     pub(crate) compress: bool,
 }
 
+impl<'a> Fragment<'a> {
+    pub(crate) const fn new(kind: DataKind, payload: &'a [u8], fin: bool, compress: bool) -> Self {
+        Self {
+            kind,
+            payload,
+            fin,
+            compress,
+        }
+    }
+}
+
 /// The next event in the receive window, which is empty if there is none.
 #[inline]
 pub(crate) fn receive<R: Role>(

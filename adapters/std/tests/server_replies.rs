@@ -15,7 +15,7 @@ use server_support::{PATIENCE, read_frame, read_to_end, start};
 
 /// Around the lengths at which something is done otherwise.
 const LENGTHS: [usize; 16] = [
-    1, 2, 125, 126, 511, 512, 513, 1000, 4096, 16_384, 16_385, 40_000, 65_535, 65_536, 65_537,
+    1, 2, 125, 126, 1000, 4095, 4096, 4097, 5000, 16_384, 16_385, 40_000, 65_535, 65_536, 65_537,
     90_000,
 ];
 

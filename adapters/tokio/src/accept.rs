@@ -237,7 +237,10 @@ impl Acceptor {
     /// Writes the response that accepts.
     fn accept_head(&self, upgrade: &Upgrade, request: &Request, response: Response) -> Answer {
         let (response, _) = response.into_parts();
-        let mut headers = self.common.headers.clone();
+        let mut headers = match self.common.headers() {
+            Ok(headers) => headers,
+            Err(error) => return broken(error),
+        };
         headers.extend(response.headers);
         let chosen = headers.remove(SEC_WEBSOCKET_PROTOCOL);
         // RFC 6455 §4.2.2: one of those that the client offers [HS14]

@@ -12,7 +12,7 @@ use motews::handshake::{
 };
 use motews::role::Client;
 use motews::{Limits, Timeouts};
-use motews_net::http::header::{AUTHORIZATION, HOST};
+use motews_net::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode};
 use motews_net::{Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -85,6 +85,11 @@ impl Connector {
     }
 
     setters!();
+
+    /// Sets the `Origin` header of a client that runs what a site gave it (§10.2).
+    pub fn origin(self, origin: impl TryInto<HeaderValue>) -> Self {
+        self.header(ORIGIN, origin)
+    }
 
     /// Sets how long it may take to resolve the host's name and to connect, to all of its addresses
     /// together, through the proxy, and to agree on keys. `None`: as long as the operating system lets it. 10 seconds by default.
@@ -245,7 +250,7 @@ impl Connector {
 
     /// Writes the request.
     fn request(&self, url: &Url) -> Result<(Vec<u8>, Key), ConnectError> {
-        let mut headers = self.common.headers.clone();
+        let mut headers = self.common.headers()?;
         if let (Some(credentials), None) = (url.credentials(), headers.get(AUTHORIZATION)) {
             headers.insert(AUTHORIZATION, credentials.basic()?);
         }
@@ -257,12 +262,18 @@ impl Connector {
             Some(host) => host.to_str().map_err(|_| ConfigError::Host)?.to_owned(),
             None => url.authority(),
         };
+        let origin = headers.remove(ORIGIN);
+        let origin = origin.as_ref().map(HeaderValue::to_str).transpose();
+        let origin = origin.map_err(|_| ConfigError::HeaderValue)?;
         let headers = pairs(&headers);
         let key = Key::new(&mut OsEntropy).map_err(ConfigError::from)?;
         let head = self.common.with_offers(|offers| {
-            let request = CoreRequest::new(&host, url.target())?
+            let mut request = CoreRequest::new(&host, url.target())?
                 .offers(offers)?
                 .headers(&headers)?;
+            if let Some(origin) = origin {
+                request = request.origin(origin)?;
+            }
             let emit = |offset, piece: &mut [u8]| request.emit_from(offset, piece, &key);
             Ok::<_, ConfigError>(written(emit))
         })?;

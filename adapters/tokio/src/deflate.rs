@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use motews::deflate::{
-    Compressor, Decompressor, DeflateContext, DeflateParams, Deflated, Deflater, Level, WindowBits,
+    Compressor, Decompressor, DeflateParams, Deflated, Deflater, Level, WindowBits,
 };
 use motews::{Chunk, ProtocolViolation};
 
@@ -20,7 +20,7 @@ const MAX_DEFLATED: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Deflate {
     compressor: Compressor<Box<[u8]>>,
-    own: DeflateContext,
+    agreed: DeflateParams,
     decompressor: Decompressor<Box<[u8]>>,
 }
 
@@ -43,9 +43,13 @@ impl Deflate {
         let window = vec![0; agreed.receive.window_bits.size()].into_boxed_slice();
         Some(Box::new(Self {
             compressor: Compressor::new(memory, own, Level::Default).ok()?,
-            own,
+            agreed,
             decompressor: Decompressor::new(window, agreed.receive, max_message_len).ok()?,
         }))
+    }
+
+    pub(crate) const fn agreed(&self) -> DeflateParams {
+        self.agreed
     }
 
     /// Appends what `chunk` stands for to `message`, which grows by what comes out. Returns whether the
@@ -82,7 +86,7 @@ impl Deflate {
     // [PD15]
     pub(crate) fn deflate(&mut self, mut payload: &[u8]) -> Option<Bytes> {
         let len = payload.len();
-        if len > MAX_DEFLATED || (!self.own.takeover && len < WORTH_IT) {
+        if len > MAX_DEFLATED || (!self.agreed.send.takeover && len < WORTH_IT) {
             return None;
         }
         let mut deflated = Vec::new();
@@ -96,7 +100,7 @@ impl Deflate {
             }
         }
         deflated.truncate(filled);
-        (self.own.takeover || filled < len).then(|| deflated.into())
+        (self.agreed.send.takeover || filled < len).then(|| deflated.into())
     }
 
     /// No message refers to those before.

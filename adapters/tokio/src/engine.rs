@@ -198,6 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.stream.as_ref()
     }
 
+    #[cfg(feature = "deflate")]
+    pub(crate) fn deflate(&self) -> Option<DeflateParams> {
+        self.deflate.as_ref().map(|deflate| deflate.agreed())
+    }
+
     pub(crate) fn ended(&self) -> Option<Ended> {
         self.session.ended()
     }
@@ -225,25 +230,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, RecvError>>> {
-        let mut is_registered = false;
+        if let Some(message) = self.pop() {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        self.wakers.register(Side::Reader, cx.waker());
         let waker = Waker::from(self.wakers.clone());
         let inner = &mut Context::from_waker(&waker);
         loop {
+            let turn = self.turn(inner, 1);
             if let Some(message) = self.pop() {
                 return Poll::Ready(Some(Ok(message)));
             }
-            if !is_registered {
-                self.wakers.register(Side::Reader, cx.waker());
-                is_registered = true;
-            }
-            match self.turn(inner, 1) {
+            match turn {
                 Turn::Again => {}
                 Turn::Pending => {
                     self.inbox.release();
                     self.out.release();
                     return Poll::Pending;
                 }
-                Turn::Over if self.inbox.len() > 0 => {}
                 Turn::Over => return Poll::Ready(self.tell_end().map(Err)),
             }
         }
@@ -555,9 +559,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Poll::Ready(Err(error)) = stop {
             // The peer's Close may still be there to be read.
             self.lose(error);
-        }
-        if self.is_lost || (taken > 0 && self.has_room()) {
-            self.wakers.wake_writers();
         }
     }
 

@@ -35,11 +35,15 @@ pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
+pub use motews::handshake::{ConfigError, HandshakeError};
 pub use motews::reconnect::Backoff;
 pub use motews::{
-    CloseCode, DataKind, Deadline, Ended, Limits, ProtocolViolation, Side, Timeouts, role,
+    CloseCode, DataKind, Deadline, Ended, Entropy, EntropyError, Limits, ProtocolViolation, Side,
+    Timeouts, role,
 };
-pub use motews_net::{Proxy, RedirectError, RedirectPolicy, http};
+pub use motews_net::{
+    Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, TunnelError, UrlError, http,
+};
 pub use net::NetStream;
 pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
 #[cfg(feature = "tls")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "deflate")]
 use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, wire_limit};
-use motews::handshake::Offers;
+use motews::handshake::{ConfigError, Offers};
 use motews::{ConnectionConfig, Limits, Timeouts};
 use motews_net::http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -23,6 +23,8 @@ pub(crate) struct Common {
     pub(crate) settings: Arc<Settings>,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) headers: HeaderMap,
+    /// What is wrong with one that was given.
+    wrong: Option<ConfigError>,
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<DeflateConfig>,
 }
@@ -38,6 +40,7 @@ impl Common {
             }),
             subprotocols: Vec::new(),
             headers: HeaderMap::new(),
+            wrong: None,
             #[cfg(feature = "deflate")]
             deflate: None,
         }
@@ -83,9 +86,33 @@ impl Common {
         }
     }
 
-    pub(crate) fn header(&mut self, name: HeaderName, value: HeaderValue) {
+    fn add_header(
+        &mut self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<(), ConfigError> {
+        let name = name.try_into().map_err(|_| ConfigError::HeaderName)?;
+        let value = value.try_into().map_err(|_| ConfigError::HeaderValue)?;
         // It has room for 32,768.
         let _ = self.headers.try_append(name, value);
+        Ok(())
+    }
+
+    pub(crate) fn header(
+        &mut self,
+        name: impl TryInto<HeaderName>,
+        value: impl TryInto<HeaderValue>,
+    ) {
+        let added = self.add_header(name, value);
+        self.wrong = self.wrong.or(added.err());
+    }
+
+    /// The headers, if all that were given can be sent.
+    pub(crate) fn headers(&self) -> Result<HeaderMap, ConfigError> {
+        match self.wrong {
+            Some(error) => Err(error),
+            None => Ok(self.headers.clone()),
+        }
     }
 }
 
@@ -146,9 +173,18 @@ macro_rules! setters {
             self
         }
 
-        /// Adds a header to the request, or to the response that accepts. Those of the opening
-        /// handshake itself are there already, and refused when it begins.
-        pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        /// Adds a header to the request, or to the response that accepts: from strings, or from the types
+        /// of [`http`](crate::http). It is checked when it is used: nothing with a CR, LF or NUL is ever
+        /// sent (RFC 6455 §10.7).
+        ///
+        /// A client's `Host` takes the place of the URL's own, for a server that is reached by another
+        /// name; TLS still checks the URL's.
+        // [HC07] [HC24]
+        pub fn header(
+            mut self,
+            name: impl TryInto<HeaderName>,
+            value: impl TryInto<HeaderValue>,
+        ) -> Self {
             self.common.header(name, value);
             self
         }

@@ -139,7 +139,8 @@ impl Acceptor {
         let limits = self.common.limits;
         let (upgrade, response, subprotocol) = self.common.with_offers(|offers| {
             let upgrade = judge(parts, offers, limits)?;
-            let headers = crate::pipe::pairs(&self.common.headers);
+            let headers = self.common.headers().map_err(UpgradeError::Config)?;
+            let headers = crate::pipe::pairs(&headers);
             let answer = upgrade.answer(offers).headers(&headers);
             let answer = answer.map_err(UpgradeError::Config)?;
             let response = response(&upgrade, &answer);

@@ -8,7 +8,8 @@ use std::task::Wake;
 ///
 /// The stream and the timer know one waker, which is this, and it wakes all of them: over TLS a read
 /// may wait for a write, and whoever waits to send reads, too. Whoever waits registers first and
-/// looks at the stream afterwards, so no wake-up is lost.
+/// looks at the stream afterwards, so no wake-up is lost: what another task has read or written since
+/// then has woken all.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers(Mutex<Waiting>);
 

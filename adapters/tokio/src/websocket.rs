@@ -104,6 +104,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         poll_fn(|cx| self.engine.poll_send(cx, &mut message)).await
     }
 
+    /// Sends a message as it is, though others are compressed: for secrets, see
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate).
+    ///
+    /// Cancel-safe: the message was taken whole or not at all.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> Result<(), SendError> {
+        let permit = self.reserve().await?;
+        let accepted = permit.engine.accept_as(message.into(), None);
+        accepted.map_err(|(_, error)| error)?;
+        match self.engine.defers() {
+            true => Ok(()),
+            false => self.flush().await,
+        }
+    }
+
     /// Takes a message as soon as there is room, which leaves with those that are sent next, with
     /// [`flush`](Self::flush), or with the next `recv` that finds no message.
     ///
@@ -203,6 +225,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
+    }
+
+    /// Returns how messages are compressed, if they are.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflate(&self) -> Option<motews::deflate::DeflateParams> {
+        self.engine.deflate()
     }
 
     /// Returns the stream, to look at; `None` after the end, when it is closed.

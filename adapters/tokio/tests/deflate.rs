@@ -79,11 +79,57 @@ async fn compressible_message_takes_less_on_the_wire() {
     let message = text(10_000);
     ws.send(message.clone()).await.unwrap();
     ws.send(message.clone()).await.unwrap();
+    assert!(ws.deflate().is_some());
     drop(ws);
     let mut bytes = Vec::new();
     peer.read_to_end(&mut bytes).await.unwrap();
     assert!(bytes.len() < message.len() / 20, "{}", bytes.len());
     assert_eq!(bytes[0], 0xC1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn uncompressed_message_goes_as_it_is_between_compressed_ones() {
+    let (server, mut client) = duplex(1 << 20);
+    let acceptor = Acceptor::new().deflate(DeflateConfig::DEFAULT);
+    let mut ws = acceptor.from_upgraded(server, b"");
+    ws.send(text(1000)).await.unwrap();
+    ws.send_uncompressed("the secret").await.unwrap();
+    ws.send(text(1000)).await.unwrap();
+    drop(ws);
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.unwrap();
+    let mut rest = &bytes[..];
+    let mut next = || Frame::decode(&mut rest).0;
+    assert_eq!(next().first, 0xC1);
+    assert_eq!(next(), frame::text("the secret"));
+    assert_eq!(next().first, 0xC1);
+
+    let mut ws = Connector::new()
+        .deflate(DeflateConfig::DEFAULT)
+        .from_upgraded(tokio::io::join(&bytes[..], tokio::io::sink()), b"");
+    for expected in [&text(1000)[..], "the secret", &text(1000)] {
+        assert_eq!(ws.recv().await.unwrap(), Some(expected.into()));
+    }
+}
+
+/// A kept message takes no more than others.
+#[tokio::test(start_paused = true)]
+async fn compressed_message_kept_takes_at_most_twice_its_length_and_64_bytes() {
+    let (server, client) = duplex(1 << 20);
+    let config = DeflateConfig::DEFAULT;
+    let mut ws = Acceptor::new().deflate(config).from_upgraded(server, b"");
+    let mut peer = Connector::new().deflate(config).from_upgraded(client, b"");
+    for len in [1, 16, 100, 1000, 17_000, 100_000] {
+        peer.send(text(len)).await.unwrap();
+        let message = ws.recv().await.unwrap().unwrap();
+        let len = message.len();
+        let bytes = message.into_bytes().try_into_mut().expect("its only owner");
+        assert!(
+            bytes.capacity() <= 2 * len + 64,
+            "{len}: {}",
+            bytes.capacity()
+        );
+    }
 }
 
 /// What is inflated is limited, whatever it is on the wire; and a message that is kept takes no more

@@ -5,7 +5,6 @@ use axum::extract::Extension;
 use axum::response::Response;
 use axum::routing::any;
 use motews_testkit::head::REQUEST;
-use motews_tokio::http::HeaderValue;
 use motews_tokio::{
     Acceptor, CloseCode, Connector, Limits, Message, UpgradedStream, WebSocketStream,
     WebSocketUpgrade,
@@ -118,8 +117,7 @@ async fn hyper_upgrade_echoes_with_the_headers_of_the_acceptor() {
         while let Ok((stream, _)) = listener.accept().await {
             let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
                 let (mut parts, _) = request.into_parts();
-                let header = HeaderValue::from_static("yes");
-                let acceptor = Acceptor::new().header("x-served".parse().unwrap(), header);
+                let acceptor = Acceptor::new().header("x-served", "yes");
                 let response = match acceptor.upgrade(&mut parts) {
                     Ok((response, upgrading)) => {
                         tokio::spawn(async move { echo(upgrading.open().await.unwrap()).await });

@@ -12,14 +12,13 @@ use motews::{
     State,
 };
 
-use super::context::{Context, Held};
+use super::context::Context;
 use super::control::{OnDemand, check_close};
 use super::frame::{Frame, Packing};
 use super::id::PeerId;
 use super::outbox::{Next, Outbox, Place};
 use super::outgoing::{Outgoing, Tail};
 use super::packing::Codec;
-use super::reply::Delivered;
 use super::stream::{Stream, Tls};
 use crate::error::SendError;
 use crate::handshake::Reading;
@@ -29,9 +28,6 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Longer payloads are written from where they are, without a copy, in bytes.
 const COPY_LEN: usize = 16 * 1024;
-
-/// Longer replies do not wait for those of other connections, in bytes.
-const MAX_HELD: usize = 32 * 1024;
 
 /// How many messages of other threads, and how many bytes of them, are written to one connection
 /// before the others have their turn.
@@ -308,46 +304,10 @@ impl Core {
         self.put_frame(context, &header, payload)
     }
 
-    /// Whether a message may be sent from where it lies: nothing else is to be sent before it.
-    #[inline]
-    pub(super) fn may_reply(&self, context: &Context) -> bool {
-        self.is_plain() && context.cork.len() == 0 && !context.replies.is_sent()
-    }
-
     /// Whether nothing is out of the ordinary.
     #[inline]
-    const fn is_plain(&self) -> bool {
+    pub(super) const fn is_plain(&self) -> bool {
         self.cold.is_none() && self.outgoing.is_plain()
-    }
-
-    /// Begins a reply that is sent from where the message lies.
-    #[inline]
-    pub(super) fn start_reply(
-        &mut self,
-        context: &mut Context,
-        message: Message<'_>,
-    ) -> Result<(), SendError> {
-        let header = self.session.start_frame(DataFrame {
-            kind: message.kind(),
-            fin: true,
-            compressed: false,
-            payload_len: message.as_bytes().len() as u64,
-        })?;
-        context.replies.send(&header);
-        Ok(())
-    }
-
-    /// Copies the replies into the cork, or writes them: something else comes behind them.
-    pub(super) fn copy_replies(&mut self, context: &mut Context, delivered: &Delivered<'_>) {
-        if context.replies.len() > 0 {
-            context.replies.clear();
-            self.put(context, delivered.replies);
-        }
-        let (header, len) = context.replies.take_header();
-        if len > 0 {
-            self.put(context, &header[..len]);
-            self.put(context, delivered.message);
-        }
     }
 
     /// Checks the limit. Where messages wait in the outbox, this one queues behind them.
@@ -558,7 +518,7 @@ impl Core {
     }
 
     /// Writes what is in the cork and then `tail`, as far as there is room.
-    fn write_out(&mut self, context: &mut Context, tail: Tail<'_>) {
+    pub(super) fn write_out(&mut self, context: &mut Context, tail: Tail<'_>) {
         if self.link == Link::Lost {
             context.cork.clear();
             return;
@@ -566,39 +526,6 @@ impl Core {
         let stream = &mut Stream::new(&self.socket, &mut self.tls);
         let flushed = self.outgoing.flush(&mut context.cork, tail, stream);
         self.note_sent(context, flushed);
-    }
-
-    /// Writes replies from where they lie. The cork is empty then.
-    pub(super) fn write_replies(&mut self, context: &mut Context, replies: &[u8]) {
-        self.write_out(context, Tail::Bytes(replies));
-    }
-
-    /// Whether what it sends may wait for the end of this round: there is nothing else to do.
-    #[inline]
-    pub(super) fn may_hold(&mut self, context: &Context) -> bool {
-        let len = context.replies.len() + context.cork.len();
-        context.may_hold
-            && (1..=MAX_HELD).contains(&len)
-            && self.is_plain()
-            && self.is_quiet()
-            && self.link != Link::Lost
-            && !self.session.wants_transmit()
-            && !self.stream().owes()
-    }
-
-    /// Has what it sends wait for the end of this round.
-    #[inline]
-    pub(super) fn hold(&mut self, context: &mut Context) {
-        // One of them is empty.
-        let held = if context.cork.len() > 0 {
-            Held::InCork(context.cork.hold())
-        } else {
-            let range = context.replies.range();
-            context.replies.clear();
-            context.used = range.end;
-            Held::InBuffer(range)
-        };
-        context.held.push((self.id, held));
     }
 
     /// There is room: writes what waits.

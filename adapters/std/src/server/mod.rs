@@ -10,6 +10,7 @@ mod frame;
 mod handler;
 mod hub;
 mod id;
+mod in_place;
 mod inbox;
 mod listen;
 mod outbox;

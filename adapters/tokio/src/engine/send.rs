@@ -83,11 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             if !core::mem::replace(&mut is_registered, true) {
                 self.wakers.register(Side::Writer, cx.waker());
             }
-            let before = self.inbox.len();
             let turn = self.turn(inner, usize::MAX);
-            if self.inbox.len() > before {
-                self.wakers.wake_reader();
-            }
             // Whoever answers what it receives waits for the peer. Whoever is ahead may be what the
             // peer waits for, and has to receive.
             if gives_up
@@ -132,14 +128,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
-        let cost = message.cost();
         #[cfg(feature = "deflate")]
-        let deflated = self
-            .deflate
-            .as_mut()
-            .and_then(|deflate| deflate.deflate(message.as_bytes()));
+        let deflated = match &mut self.deflate {
+            Some(deflate) => deflate.deflate(message.as_bytes()),
+            None => None,
+        };
         #[cfg(not(feature = "deflate"))]
-        let deflated: Option<Bytes> = None;
+        let deflated = None;
+        self.accept_as(message, deflated)
+    }
+
+    /// Takes a message, and sends it as `deflated` if that is there.
+    pub(crate) fn accept_as(
+        &mut self,
+        message: Message,
+        deflated: Option<Bytes>,
+    ) -> Result<(), (Message, SendError)> {
+        let cost = message.cost();
         let frame = DataFrame {
             kind: message.kind(),
             fin: true,
@@ -230,12 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             self.inbox.clear_messages();
         }
         let ended = loop {
-            let before = self.inbox.len();
-            let turn = self.turn(inner, usize::MAX);
-            if self.inbox.len() > before && side == Side::Writer {
-                self.wakers.wake_reader();
-            }
-            match turn {
+            match self.turn(inner, usize::MAX) {
                 Turn::Again => {}
                 Turn::Pending => break Poll::Pending,
                 Turn::Over => break Poll::Ready(self.session.ended().unwrap_or(Ended::Lost)),

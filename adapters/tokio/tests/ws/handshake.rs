@@ -27,6 +27,7 @@ async fn connect_to_an_acceptor_agrees_on_a_subprotocol_and_talks() {
             assert_eq!(request.uri().query(), Some("x=1"));
             assert_eq!(request.headers()["authorization"], "Basic dXNlcjpzZWNyZXQ=");
             assert_eq!(request.headers()[COOKIE], "a=1");
+            assert_eq!(request.headers()["origin"], "http://site.example");
             tokio::task::yield_now().await;
             let mut response = accepted();
             let cookie = HeaderValue::from_static("session=1");
@@ -42,7 +43,8 @@ async fn connect_to_an_acceptor_agrees_on_a_subprotocol_and_talks() {
     });
     let connector = Connector::new()
         .subprotocols(["a", "b"])
-        .header(COOKIE, HeaderValue::from_static("a=1"));
+        .header(COOKIE, "a=1")
+        .origin("http://site.example");
     let (mut ws, response) = connector.connect_with_response(&url).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(response.headers()[SET_COOKIE], "session=1");
@@ -199,6 +201,11 @@ async fn connecting_what_is_against_the_protocol_is_not_sent() {
         let secure = motews_tokio::connect("wss://localhost:1/").await;
         assert!(matches!(secure, Err(ConnectError::TlsNotEnabled)));
     }
+    let header = Connector::new()
+        .header("x-name", "a\r\nb")
+        .connect("ws://localhost:1/")
+        .await;
+    assert!(matches!(header, Err(ConnectError::Config(_))));
     let twice = Connector::new()
         .subprotocols(["a", "a"])
         .connect("ws://localhost:1/")

@@ -3,11 +3,11 @@
 use core::time::Duration;
 
 use motews_testkit::frame::{self, Frame};
-use motews_tokio::{CloseCode, Message, SendError, Sender};
+use motews_tokio::{Acceptor, CloseCode, Message, SendError, Sender, Timeouts};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{both, payload, server};
+use crate::support::{both, payload, server, server_with};
 
 /// One half may be sent to another thread, and cloned.
 #[test]
@@ -175,4 +175,38 @@ async fn receiver_that_is_slow_does_not_hold_up_what_others_send() {
         assert_eq!(queued.recv().await, Some("slow".into()));
     }
     assert_eq!(sender.ended(), None);
+}
+
+/// What a receiver that does not receive leaves unread may be the pong: silence is no evidence then.
+#[tokio::test(start_paused = true)]
+async fn queue_that_is_full_is_no_evidence_against_the_peer() {
+    // What the peer has read buys it no time.
+    let timeouts = Timeouts {
+        min_rate: 1_000_000,
+        ..Timeouts::DEFAULT
+    };
+    let acceptor = Acceptor::new().max_inbound(1).timeouts(timeouts);
+    let (ws, mut peer) = server_with(&acceptor, 512);
+    let (sender, mut receiver) = ws.split();
+    peer.write(&[frame::text("one")]).await;
+    let sending = async {
+        for _ in 0..30 {
+            sender.send(payload(10_000)).await.unwrap();
+            sleep(Duration::from_secs(5)).await;
+        }
+    };
+    let reading = async {
+        let mut count = 0;
+        while count < 30 {
+            let frame = peer.read().await.unwrap();
+            match frame.first {
+                0x89 => peer.write(&[frame::pong(&frame.payload)]).await,
+                _ => count += 1,
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::join!(sending, reading);
+    assert_eq!(sender.ended(), None);
+    assert_eq!(receiver.recv().await.unwrap(), Some("one".into()));
 }

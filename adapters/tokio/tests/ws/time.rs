@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use motews_testkit::frame;
-use motews_tokio::{Acceptor, Deadline, Ended, RecvError, Timeouts};
+use motews_tokio::{Acceptor, CloseCode, Deadline, Ended, RecvError, Timeouts};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -106,18 +106,29 @@ async fn application_away_for_an_hour_finds_what_has_come() {
     peer.write(&[frame::text("early")]).await;
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(ws.recv().await.unwrap(), Some("early".into()));
-    // The peer has answered the Close in time, though nobody looked.
-    ws.close(motews_tokio::CloseCode::NORMAL, "").unwrap();
-    assert_eq!(peer.read().await, Some(frame::close(1000, "")));
-    let closing = async {
-        peer.write(&[frame::text("late"), frame::close(1000, "")])
-            .await;
-    };
-    closing.await;
-    sleep(Duration::from_secs(3600)).await;
-    drop(peer);
-    let ended = ws.closed().await;
-    assert!(ended.is_clean(), "{ended}");
+}
+
+/// The peer has answered the Close in time, behind more than one read brings, though nobody looked.
+#[tokio::test(start_paused = true)]
+async fn closing_application_away_for_an_hour_finds_the_close() {
+    for receives in [true, false] {
+        let (mut ws, mut peer) = server(1 << 20);
+        ws.close(CloseCode::NORMAL, "").unwrap();
+        assert_eq!(peer.read().await, Some(frame::close(1000, "")));
+        let mut frames = vec![frame::binary(payload(20_000)); 10];
+        frames.push(frame::close(1000, ""));
+        peer.write(&frames).await;
+        drop(peer);
+        sleep(Duration::from_secs(3600)).await;
+        if receives {
+            for _ in 0..10 {
+                assert_eq!(ws.recv().await.unwrap().unwrap().len(), 20_000);
+            }
+            assert_eq!(ws.recv().await.unwrap(), None);
+        }
+        let ended = ws.closed().await;
+        assert!(ended.is_clean(), "{ended}");
+    }
 }
 
 /// 2 MB for a reader of 20 KB/s: each byte that the stream takes buys it time.
@@ -127,7 +138,7 @@ async fn slow_reader_gets_everything() {
     let message = payload(2_000_000);
     let sending = async {
         ws.send(message.clone()).await.unwrap();
-        ws.close(motews_tokio::CloseCode::NORMAL, "").unwrap();
+        ws.close(CloseCode::NORMAL, "").unwrap();
         ws.closed().await
     };
     let reading = async {
