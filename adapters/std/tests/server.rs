@@ -622,7 +622,7 @@ fn full_server_accepts_when_another_has_left() {
 
 #[test]
 fn open_peer_that_does_not_read_is_not_read_and_nothing_is_lost() {
-    // What the server holds for one who asks for 1 MiB with each message of 1 octet.
+    // What the server holds for one who asks for 1 MiB with each message of 1 byte.
     static MOST: Mutex<usize> = Mutex::new(0);
     for backlog in [0, 1, 1 << 20] {
         let limits = ServerLimits {
@@ -1214,7 +1214,7 @@ mod deflate {
         }
     }
 
-    /// How many messages, of how many octets, others send in the tests below: more than is
+    /// How many messages, of how many bytes, others send in the tests below: more than is
     /// compressed in one turn.
     const COUNT: usize = 12;
     const LEN: usize = 64 << 10;
