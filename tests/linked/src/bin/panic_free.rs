@@ -14,6 +14,7 @@ use motews::handshake::{
     Header, Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake,
     Upgrade, path_and_query, subprotocols,
 };
+use motews::reconnect::{Backoff, Cause, Reconnect};
 use motews::reconnect::{Cause, Reconnect};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
@@ -21,7 +22,6 @@ use motews::{
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
     ProtocolViolation, Role, SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
 };
-use motews::reconnect::{Backoff, Cause, Reconnect};
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
 fn main() {
