@@ -15,7 +15,6 @@ use motews::handshake::{
     Upgrade, path_and_query, subprotocols,
 };
 use motews::reconnect::{Backoff, Cause, Reconnect};
-use motews::reconnect::{Cause, Reconnect};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
