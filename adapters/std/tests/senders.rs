@@ -20,7 +20,7 @@ use support::{tcp_pair, ws_pair};
 const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
 const _: () = assert_usable_from_threads::<Sender<TcpStream, Server>>();
 
-/// More than the operating system takes while the peer does not read, in octets.
+/// More than the operating system takes while the peer does not read, in bytes.
 const MORE: usize = 20_000_000;
 
 /// MS07: dwebsocket's concurrent senders mixed their frames

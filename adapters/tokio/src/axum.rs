@@ -20,10 +20,10 @@ use crate::websocket::WebSocketStream;
 /// opening handshake is rejected with the response that it calls for.
 ///
 /// ```
-/// # use axum_core as axum;
-/// use axum::response::Response;
+/// use axum_core::response::Response; // which is axum's
 /// use motews_tokio::WebSocketUpgrade;
 ///
+/// // Router::new().route("/chat", any(serve))
 /// async fn serve(upgrade: WebSocketUpgrade) -> Response {
 ///     upgrade.protocols(["chat"]).on_upgrade(async |mut ws| {
 ///         while let Ok(Some(message)) = ws.recv().await {
@@ -33,8 +33,6 @@ use crate::websocket::WebSocketStream;
 ///         }
 ///     })
 /// }
-///
-/// // Router::new().route("/chat", axum::routing::any(serve))
 /// ```
 #[must_use]
 pub struct WebSocketUpgrade<F = fn(hyper::Error)> {
