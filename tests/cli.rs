@@ -154,7 +154,7 @@ fn client_tells_of_a_server_that_leaves() {
         ws.send(Message::from("last words")).expect("sent");
     });
     let ended = client(&[&server.url()], "");
-    let message = "client: the peer left without closing the WebSocket\n";
+    let message = "client: the peer left without a closing handshake\n";
     ended.expect(BROKEN, "last words\n", message);
     server.join();
 }

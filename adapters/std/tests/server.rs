@@ -782,7 +782,7 @@ fn sender_on_other_threads_sends_in_order_until_the_connection_is_gone() {
     until("it is closed", || !sender.is_open());
     assert!(matches!(sender.send("late"), Err(SendError::Closed)));
     assert!(matches!(
-        sender.try_send("late".into()),
+        sender.try_send("late"),
         Err(TrySendError::Failed(message, SendError::Closed)) if message == "late".into()
     ));
     assert!(matches!(sender.send_latest("late"), Err(SendError::Closed)));
@@ -912,6 +912,15 @@ impl Handler for Room {
     ) -> Result<(), SendError> {
         match message {
             MessageRef::Text("!leave") => *peer.data_mut() = None,
+            MessageRef::Text("!leave twice") => {
+                let membership = peer.data_mut().as_mut().unwrap();
+                assert_eq!(membership.leave(), self.hub.len());
+                // Another one takes its place, which it does not leave.
+                let other = self.hub.join(&peer.sender());
+                let members = self.hub.len();
+                let membership = peer.data_mut().replace(other);
+                assert_eq!(membership.unwrap().leave(), members);
+            }
             MessageRef::Text("!others") => {
                 let sent = self.hub.broadcast_except(peer.id(), message);
                 assert_eq!(sent.delivered + 1, self.hub.len());
@@ -953,6 +962,9 @@ fn hub_across_loops_reaches_its_members_until_they_leave() {
 
     clients[1].send("!leave").unwrap();
     assert_eq!(recv(&mut clients[1]), "done".into());
+    assert_eq!(hub.len(), 11);
+    clients[0].send("!leave twice").unwrap();
+    assert_eq!(recv(&mut clients[0]), "done".into());
     assert_eq!(hub.len(), 11);
     clients[0].send("!others").unwrap();
     assert_eq!(recv(&mut clients[0]), "done".into());
@@ -1222,7 +1234,7 @@ mod deflate {
     fn send_as_others(peer: &mut Peer) {
         let sender = peer.sender();
         for _ in 0..COUNT {
-            sender.try_send(text(LEN).into()).unwrap();
+            sender.try_send(text(LEN)).unwrap();
         }
     }
 

@@ -321,7 +321,7 @@ mod processes {
             for _ in 0..3 {
                 let _ = peer.send(vec![0; self.len]);
             }
-            let _ = peer.sender().try_send("x".into());
+            let _ = peer.sender().try_send("x");
             self.done.send(()).unwrap();
             Ok(())
         }
