@@ -20,7 +20,8 @@ use crate::websocket::WebSocketStream;
 /// opening handshake is rejected with the response that it calls for.
 ///
 /// ```
-/// use axum_core::response::Response; // which is axum's
+/// # use axum_core as axum;
+/// use axum::response::Response;
 /// use motews_tokio::WebSocketUpgrade;
 ///
 /// // Router::new().route("/chat", any(serve))
