@@ -164,7 +164,7 @@ fn client_tells_of_a_server_that_leaves() {
 fn client_tells_what_is_wrong_with_the_command_line() {
     let cases: [(&[&str], &str); 14] = [
         (&[], "Usage"),
-        (&["nonsense"], "no URL"),
+        (&["nonsense"], "has no scheme"),
         (&["ftp://127.0.0.1/"], "does not begin with ws://"),
         (&["ws://127.0.0.1:1/", "-x", "socks4://h"], "socks5://"),
         (&["ws://127.0.0.1:65536/"], "port"),
