@@ -16,7 +16,7 @@ use crate::site;
 /// Where a page asks what its connection has received and sent.
 const TRAFFIC: &str = "/traffic";
 
-/// The longest name of a connection, in octets.
+/// The longest name of a connection, in bytes.
 const MAX_NAME: usize = 64;
 
 /// The options of programs that can compress.
