@@ -388,6 +388,7 @@ fn redirect_to_another_host_subprotocols_and_origin_are_sent_again() {
         .connect(&format!("ws://{}/", here.0))
         .unwrap();
     assert_eq!(ws.subprotocol(), Some("chat"));
+    drop(ws);
     for (_, server) in [here, there] {
         let head = &server.join().unwrap()[0];
         assert_eq!(values(head, "Sec-WebSocket-Protocol"), ["chat"]);
