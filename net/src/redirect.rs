@@ -10,6 +10,10 @@ use crate::url::Url;
 use crate::url_error::UrlError;
 
 /// Which redirects are followed.
+///
+/// The subprotocols and the `Origin` are sent to every server of a redirect, whatever is set here: the
+/// next server could not agree on a subprotocol, or check the site, otherwise. So a client that
+/// follows redirects puts no token among its subprotocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedirectPolicy {
     /// How many are followed, one after another. A loop ends there, too.

@@ -610,6 +610,41 @@ fn open_dropped_socket_says_that_it_goes_away() {
     assert_eq!(client.ended().unwrap().code(), CloseCode::GOING_AWAY);
 }
 
+/// CL22: the Close has its room once the replies have left that were held back.
+#[test]
+fn open_replies_are_held_back_the_close_leaves_behind_them() {
+    for dropped in [false, true] {
+        let (mut raw, stream) = tcp_pair();
+        let timeout = Some(Duration::from_secs(5));
+        raw.set_read_timeout(timeout).unwrap();
+        let mut server = WebSocket::from_upgraded(stream, Server, b"", Agreed::default());
+        raw.write_all(&masked(0x82, &[2; 9000]).repeat(4)).unwrap();
+        settle();
+        for _ in 0..2 {
+            let message = server.recv().unwrap().unwrap();
+            server.send(message).unwrap();
+        }
+        assert_eq!(server.buffered_amount(), 18_008);
+        // All is received, so that the end of the stream is no reset.
+        for _ in 0..2 {
+            server.recv().unwrap().unwrap();
+        }
+        let code = if dropped {
+            drop(server);
+            CloseCode::GOING_AWAY
+        } else {
+            server.close(CloseCode::NORMAL, "").unwrap();
+            assert_eq!(server.buffered_amount(), 0);
+            CloseCode::NORMAL
+        };
+        let mut expected = unmasked(0x82, &[2; 9000]).repeat(2);
+        expected.extend(unmasked(0x88, &code.as_u16().to_be_bytes()));
+        let mut received = vec![0; expected.len()];
+        raw.read_exact(&mut received).unwrap();
+        assert!(received == expected);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn open_unix_sockets_serve_as_well() {
@@ -649,23 +684,45 @@ fn open_client_masks_with_fresh_keys() {
     assert!(keys.len() >= 199);
 }
 
+struct NoKeys;
+
+impl motews::Entropy for NoKeys {
+    fn fill(&mut self, _: &mut [u8]) -> Result<(), motews::EntropyError> {
+        Err(motews::EntropyError)
+    }
+}
+
 /// FR05: without a masking key there is no reply, and no way to go on.
 #[test]
 fn open_without_entropy_fails_and_stays_so() {
-    struct None;
-
-    impl motews::Entropy for None {
-        fn fill(&mut self, _: &mut [u8]) -> Result<(), motews::EntropyError> {
-            Err(motews::EntropyError)
-        }
-    }
-
     let (mut raw, stream) = tcp_pair();
-    let mut client = WebSocket::from_upgraded(stream, Client::new(None), b"", Agreed::default());
+    let mut client = WebSocket::from_upgraded(stream, Client::new(NoKeys), b"", Agreed::default());
     raw.write_all(&unmasked(0x89, b"ping")).unwrap();
     for _ in 0..3 {
         assert!(matches!(client.recv(), Err(RecvError::Entropy)));
     }
+}
+
+/// FR05: what came along with the ping that cannot be answered was received, and is not lost.
+#[test]
+fn open_without_a_key_for_the_pong_what_was_received_comes_first() {
+    let (mut raw, stream) = tcp_pair();
+    let mut client = WebSocket::from_upgraded(stream, Client::new(NoKeys), b"", Agreed::default());
+    let input = [
+        unmasked(0x81, b"a"),
+        unmasked(0x89, b"ping"),
+        unmasked(0x81, b"b"),
+        unmasked(0x01, b"c"),
+        unmasked(0x89, b"ping"),
+        unmasked(0x80, b"d"),
+    ];
+    raw.write_all(&input.concat()).unwrap();
+    settle();
+    for message in ["a", "b", "cd"] {
+        assert_eq!(client.recv().unwrap(), Some(message.into()));
+    }
+    assert!(matches!(client.recv(), Err(RecvError::Entropy)));
+    assert_eq!(client.ended(), Some(Ended::NoEntropy));
 }
 
 #[test]

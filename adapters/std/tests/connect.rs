@@ -377,6 +377,25 @@ fn headers_of_the_application_are_not_sent_to_another_host() {
     assert!(values(&there.1.join().unwrap()[0], "Authorization").is_empty());
 }
 
+/// Without them the next server could not agree on one, or check the site.
+#[test]
+fn redirect_to_another_host_subprotocols_and_origin_are_sent_again() {
+    let there = respond(vec![accept_with("Sec-WebSocket-Protocol: chat\r\n")]);
+    let here = respond(vec![redirect(302, &format!("ws://{}/", there.0))]);
+    let ws = following()
+        .subprotocols(["chat"])
+        .origin("https://example.com")
+        .connect(&format!("ws://{}/", here.0))
+        .unwrap();
+    assert_eq!(ws.subprotocol(), Some("chat"));
+    drop(ws);
+    for (_, server) in [here, there] {
+        let head = &server.join().unwrap()[0];
+        assert_eq!(values(head, "Sec-WebSocket-Protocol"), ["chat"]);
+        assert_eq!(values(head, "Origin"), ["https://example.com"]);
+    }
+}
+
 // ---- proxies ----
 
 /// Copies both ways until both ends have ended.

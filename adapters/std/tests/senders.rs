@@ -253,6 +253,42 @@ fn streaming_owner_is_not_interrupted_by_senders() {
     assert_eq!(client.recv().unwrap(), Some("after".into()));
 }
 
+/// Another thread's frame is stuck, and the peer sends and does not read: nothing could be waited
+/// for, so the last fragment is taken at once and leaves behind the frame.
+#[test]
+fn full_in_another_threads_frame_a_finished_message_leaves_behind_it() {
+    let (mut raw, stream) = tcp_pair();
+    let acceptor = Acceptor::new().max_inbound(1000);
+    let mut server = acceptor.from_upgraded(stream, Server, b"", Agreed::default());
+    let sender = server.sender().unwrap();
+    let sending = std::thread::spawn(move || sender.send(vec![1; MORE]));
+    let mut expected = unmasked(0x82, &vec![1; MORE]);
+    let mut header = [0; 10];
+    raw.read_exact(&mut header).unwrap();
+    assert_eq!(header, expected[..10]);
+    raw.write_all(&masked(0x82, &[2; 2000]).repeat(3)).unwrap();
+
+    for text in ["end of a report", "end of another"] {
+        let mut writer = server.stream_binary();
+        writer.write_all(text.as_bytes()).unwrap();
+        writer.finish().unwrap();
+        expected.extend(unmasked(0x82, text.as_bytes()));
+    }
+    let mut writer = server.stream_binary();
+    writer.write_all(b"unfinished").unwrap();
+    let full = writer.flush().unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    drop(writer);
+    let mut received = vec![0; expected.len() - 10];
+    raw.read_exact(&mut received).unwrap();
+    assert!(received == expected[10..]);
+    sending.join().unwrap().unwrap();
+    for _ in 0..3 {
+        let message = server.recv().unwrap();
+        assert_eq!(message, Some(Message::Binary(vec![2; 2000])));
+    }
+}
+
 /// What one thread holds back leaves along with the long frame of another: `flush` waits for it.
 #[test]
 fn held_back_message_is_taken_over_flush_waits_for_it() {

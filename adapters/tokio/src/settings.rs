@@ -149,6 +149,9 @@ macro_rules! setters {
 
         /// Sets the subprotocols, the best one first (§1.9). A client offers them; a server takes the
         /// first of them that the client offers.
+        ///
+        /// A client offers them to every server of a redirect, since the next one has to agree on one
+        /// as well. So put no token there while redirects are followed.
         pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
             self.common.subprotocols = names.into_iter().map(Into::into).collect();
             self

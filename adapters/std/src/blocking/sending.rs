@@ -70,7 +70,8 @@ impl<R: Role> Shared<R> {
         inner.out.extend_from_slice(&head[..len]);
 
         // A stream that cannot be waited for takes the message whole, or not at all.
-        let written = if payload.len() > COPY_MAX && writer.can_wait() {
+        let is_large = payload.len() > COPY_MAX && !inner.frame_open();
+        let written = if is_large && writer.can_wait() {
             self.send_large(inner, writer, payload, header.mask, !mode.now)
         } else {
             append(&mut inner.out, payload, header.mask.map(Mask::new).as_mut());
@@ -114,7 +115,7 @@ impl<R: Role> Shared<R> {
                 }
                 let waiting = inner.waiting();
                 let has_room = waiting.saturating_add(len) <= self.max_backlog;
-                if has_room || (mode.insist && !writer.can_wait()) {
+                if has_room {
                     return Ok(inner);
                 }
                 Goal::Room
@@ -122,13 +123,18 @@ impl<R: Role> Shared<R> {
                 Goal::Turn(mode.streaming)
             };
             if !can_wait {
-                return Err(would_block());
+                // Behind a frame that is open, there is room in `out`.
+                return if mode.insist {
+                    Ok(inner)
+                } else {
+                    Err(would_block())
+                };
             }
             drop(inner);
             let waited = writer.wait(self, goal);
             inner = self.lock();
             match waited {
-                Err(SendError::InboundFull) if mode.insist && goal == Goal::Room => {
+                Err(SendError::InboundFull) if mode.insist => {
                     inner.check_open()?;
                     return Ok(inner);
                 }
@@ -170,17 +176,32 @@ impl<R: Role> Shared<R> {
     /// Writes all there is, and what the stream itself holds. `WouldBlock`: the stream cannot be
     /// waited for, and has not taken everything.
     pub(super) fn flush_all<P: FrameWriter<R>>(&self, writer: &mut P) -> Result<(), SendError> {
-        let mut inner = self.lock();
+        let flushed = self.flush_owed(self.lock(), writer, true);
+        let inner = self.lock();
+        let waits = inner.frame_open() || inner.waiting() > 0 || inner.held;
+        match flushed {
+            Ok(()) | Err(SendError::Entropy) if waits && !writer.can_wait() => Err(would_block()),
+            flushed => flushed,
+        }
+    }
+
+    /// Writes what is in `out`, as [`flush`](Self::flush), and what is owed behind it.
+    fn flush_owed<'a, P: FrameWriter<R>>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner<R>>,
+        writer: &mut P,
+        wait: bool,
+    ) -> Result<(), SendError> {
         let owed = inner.transmit();
-        if writer.can_wait() {
-            self.flush(inner, writer, true)?;
-            return Ok(owed?);
+        self.flush(inner, writer, wait)?;
+        owed?;
+        let mut inner = self.lock();
+        if !inner.session.wants_transmit() {
+            return Ok(());
         }
-        match inner.flush(writer, &self.clock) {
-            Ok(()) => Ok(owed?),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(would_block()),
-            Err(error) => Err(self.lose_for(&mut inner, error)),
-        }
+        // It had no room behind what waited.
+        inner.transmit()?;
+        self.flush(inner, writer, wait)
     }
 
     /// Writes the payload of a frame whose header ends `out`, from where the payload is. What cannot
@@ -252,6 +273,8 @@ impl<R: Role> Shared<R> {
             }
         }
         append(&mut head, body, mask.as_mut());
+        // The owner may have finished a message behind the frame.
+        head.append(&mut inner.out);
         inner.out = head;
         self.notify(&mut inner);
         // What the protocol came to owe in the meantime. The message has been taken, whatever fails.
@@ -348,9 +371,7 @@ impl<R: Role> Shared<R> {
         let mut inner = self.lock();
         inner.session.close(code, reason)?;
         self.changed.notify_all();
-        let owed = inner.transmit();
-        self.flush(inner, writer, false)?;
-        Ok(owed?)
+        self.flush_owed(inner, writer, false)
     }
 
     /// A streamed message will not be finished: without its end the peer must not take what it has

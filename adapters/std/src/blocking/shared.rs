@@ -122,7 +122,8 @@ pub(super) struct SendMode {
     pub(super) now: bool,
     /// It belongs to the message that is being streamed.
     pub(super) streaming: bool,
-    /// It is taken although there is no room, if nothing can be done to wait for it.
+    /// It is taken although there is no room, or although another thread writes a frame, if nothing
+    /// can be done to wait for that. It leaves behind that frame.
     pub(super) insist: bool,
     /// It is not compressed.
     #[cfg(feature = "deflate")]
@@ -418,14 +419,20 @@ impl<R: Role> Shared<R> {
 
     /// Writes what is owed and what waits, without waiting. What fails shows where it is waited for.
     pub(super) fn write<P: FrameWriter<R>>(&self, inner: &mut Inner<R>, writer: &mut P) {
-        // Without a masking key, what was accepted before still leaves.
-        let _ = inner.transmit();
-        if inner.lost {
-            return;
-        }
-        match inner.flush(writer, &self.clock) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.lose(inner, error),
-            _ => {}
+        // The second time is for what had no room behind what waited.
+        for _ in 0..2 {
+            // Without a masking key, what was accepted before still leaves.
+            let _ = inner.transmit();
+            if inner.lost {
+                return;
+            }
+            match inner.flush(writer, &self.clock) {
+                Ok(()) if inner.session.wants_transmit() => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return self.lose(inner, error);
+                }
+                _ => return,
+            }
         }
     }
 
@@ -500,6 +507,13 @@ impl<R: Role> Inner<R> {
             Some(Ended::NoEntropy) => SendError::Entropy,
             _ => SendError::Closed,
         }
+    }
+
+    /// Returns whether there is a masking key, if one is needed. It is drawn for a ping that is not
+    /// sent.
+    pub(super) fn has_key(&mut self) -> bool {
+        let mut draw = || self.session.ping(b"", &mut [0; MAX_CONTROL_LEN]);
+        !(R::IS_CLIENT && matches!(draw(), Err(motews::SendError::Entropy)))
     }
 
     /// Appends what the protocol owes the peer, once what was appended before has left: a peer that

@@ -186,10 +186,12 @@ macro_rules! writer {
                 self.0.socket.try_recv()
             }
 
-            /// Ends the message. A non-blocking stream does not keep the last fragment from being taken.
+            /// Ends the message. The last fragment is taken even if it cannot be written now, as with
+            /// a non-blocking stream: so this never fails with `WouldBlock` or
+            /// [`SendError::InboundFull`].
             ///
             /// # Errors
-            /// As [`WebSocket::send`].
+            /// As [`WebSocket::send`] otherwise.
             pub fn finish(self) -> Result<(), SendError> {
                 self.0.finish()
             }
