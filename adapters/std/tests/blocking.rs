@@ -703,28 +703,6 @@ fn open_without_entropy_fails_and_stays_so() {
     }
 }
 
-/// FR05: what came along with the ping that cannot be answered was received, and is not lost.
-#[test]
-fn open_without_a_key_for_the_pong_what_was_received_comes_first() {
-    let (mut raw, stream) = tcp_pair();
-    let mut client = WebSocket::from_upgraded(stream, Client::new(NoKeys), b"", Agreed::default());
-    let input = [
-        unmasked(0x81, b"a"),
-        unmasked(0x89, b"ping"),
-        unmasked(0x81, b"b"),
-        unmasked(0x01, b"c"),
-        unmasked(0x89, b"ping"),
-        unmasked(0x80, b"d"),
-    ];
-    raw.write_all(&input.concat()).unwrap();
-    settle();
-    for message in ["a", "b", "cd"] {
-        assert_eq!(client.recv().unwrap(), Some(message.into()));
-    }
-    assert!(matches!(client.recv(), Err(RecvError::Entropy)));
-    assert_eq!(client.ended(), Some(Ended::NoEntropy));
-}
-
 #[test]
 fn adopted_stream_is_prepared() {
     let (client, server) = tcp_pair();

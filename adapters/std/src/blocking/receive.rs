@@ -302,9 +302,7 @@ impl<S: Transport> Reader<S> {
                     shared.notify(&mut inner);
                 }
                 // Each of several pings in one read gets its pong, while there is room [CT07].
-                Some(Event::Ping(_)) => {
-                    answers |= self.may_transmit(&mut inner) && inner.transmit().is_ok();
-                }
+                Some(Event::Ping(_)) => answers |= inner.transmit().is_ok(),
                 Some(Event::Pong(payload)) => self.pong = Some((Instant::now(), payload)),
                 _ => {}
             }
@@ -313,17 +311,10 @@ impl<S: Transport> Reader<S> {
             // Senders that wait for their turn have none any more.
             shared.notify(&mut inner);
         }
-        let writes = answers || inner.session.connection().wants_transmit();
-        if writes && self.may_transmit(&mut inner) {
+        if answers || inner.session.connection().wants_transmit() {
             shared.write(&mut inner, self);
         }
         found
-    }
-
-    /// Returns false if the session would end here for want of a masking key, and with it the
-    /// decoding of what was read: that is received first.
-    fn may_transmit<R: Role>(&self, inner: &mut Inner<R>) -> bool {
-        self.rx.is_empty() || inner.has_key()
     }
 
     // ---- the run loop ----

@@ -509,13 +509,6 @@ impl<R: Role> Inner<R> {
         }
     }
 
-    /// Returns whether there is a masking key, if one is needed. It is drawn for a ping that is not
-    /// sent.
-    pub(super) fn has_key(&mut self) -> bool {
-        let mut draw = || self.session.ping(b"", &mut [0; MAX_CONTROL_LEN]);
-        !(R::IS_CLIENT && matches!(draw(), Err(motews::SendError::Entropy)))
-    }
-
     /// Appends what the protocol owes the peer, once what was appended before has left: a peer that
     /// does not read gets no more than the newest pong.
     // [CT07]
