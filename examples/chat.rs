@@ -23,7 +23,7 @@
 //! | `{"type":"left","id":8,"name":"小明","why":"closed"}` | or has left: `closed`, or `vanished` without a Close frame |
 //! | `{"type":"said","id":8,"name":"小明","text":"你好","key":"5f…","time":1767225600000}` | to everyone in the room, whoever said it too. `time` is in milliseconds since 1970 |
 //! | `{"type":"rooms","rooms":[{"name":"kitchen","members":2}]}` | where people are, whenever that changes |
-//! | `{"type":"traffic","received":{"messages":20000,"payloads":5000},"sent":{…}}` | the answer to `traffic`, as the server sees it: octets of messages, and of the payloads of their frames |
+//! | `{"type":"traffic","received":{"messages":20000,"payloads":5000},"sent":{…}}` | the answer to `traffic`, as the server sees it: bytes of messages, and of the payloads of their frames |
 //! | `{"type":"refused","why":"…"}` | a request was not followed; why, for people to read |
 
 use core::time::Duration;
@@ -60,10 +60,10 @@ const MAX_NAME: usize = 32;
 /// The longest text, in characters.
 const MAX_TEXT: usize = 2000;
 
-/// The longest key, in octets.
+/// The longest key, in bytes.
 const MAX_KEY: usize = 64;
 
-/// What waits for a member who does not read, in octets. One who is behind by more is closed with
+/// What waits for a member who does not read, in bytes. One who is behind by more is closed with
 /// the code 1013, "try again later", and finds what was missed in the room's memory.
 const MAX_BACKLOG: usize = 512 * 1024;
 

@@ -16,11 +16,12 @@ use crate::site;
 /// Where a page asks what its connection has received and sent.
 const TRAFFIC: &str = "/traffic";
 
-/// The longest name of a connection, in octets.
+/// The longest name of a connection, in bytes.
 const MAX_NAME: usize = 64;
 
 /// The options of programs that can compress.
 #[derive(Args, Clone, Debug)]
+#[group(skip)] // The program's own options have this name, too.
 pub struct Options {
     /// Compress messages (permessage-deflate), if the other side can as well. Each connection that
     /// does takes about 62 KB more.

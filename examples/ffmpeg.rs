@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::film::Size;
 
-/// The largest picture in octets; what is larger is no picture.
+/// The largest picture in bytes; what is larger is no picture.
 const MAX_PICTURE: usize = 16 << 20;
 
 /// How much of what `ffmpeg` complains about is kept.

@@ -5,12 +5,12 @@ use core::f64::consts::TAU;
 
 use jpeg_encoder::{ColorType, Encoder};
 
-/// How many octets stand before the JPEG in a frame.
+/// How many bytes stand before the JPEG in a frame.
 const HEAD: usize = 16;
 
-/// A frame of video as it goes over the wire: a head of 16 octets, and a JPEG.
+/// A frame of video as it goes over the wire: a head of 16 bytes, and a JPEG.
 ///
-/// | octets | big endian | |
+/// | bytes | big endian | |
 /// |---|---|---|
 /// | 0..4 | `u32` | the number of the frame; a number left out was skipped for this viewer |
 /// | 4..8 | `u32` | the last command that had taken effect when the picture was made |
@@ -107,7 +107,7 @@ pub struct Film {
     size: Size,
     /// What does not move.
     still: Vec<u8>,
-    /// The picture, in octets of red, green and blue.
+    /// The picture, in bytes of red, green and blue.
     canvas: Vec<u8>,
 }
 

@@ -1,19 +1,9 @@
-//! The client that the Autobahn test suite's `fuzzingserver` tests: the async WebSocket of the
-//! embedded-io adapter on Tokio.
+//! The client that the Autobahn test suite's `fuzzingserver` tests, on tokio.
 
-use core::error::Error as StdError;
+use core::error::Error;
 
 use clap::Parser;
-use embedded_io_adapters::tokio_1::FromTokio;
-use motews::deflate::DeflateConfig;
-use motews::handshake::Request;
-use motews::{Client, CloseCode, Message, MessageBuffer};
-use motews_examples::embedded_io::{Os, Owned, OwnedDeflate, Tokio, echo_async};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-
-type Fallible<T> = Result<T, Box<dyn StdError>>;
-type Ws<'a> = Tokio<'a, Client<Os>>;
+use motews_tokio::{CloseCode, Connector, DeflateConfig};
 
 /// Runs all cases of a fuzzingserver.
 #[derive(Parser)]
@@ -28,57 +18,43 @@ struct Options {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Fallible<()> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let Options { url, deflate } = Options::parse();
-    let address = url.trim_start_matches("ws://");
-    let mut buffers = Owned::new(16 * 1024);
-    let mut messages = MessageBuffer::new([0; 16]);
-    let mut ws = client(address, "/getCaseCount", &mut buffers).await?;
-    ws.connect().await?;
-    let count: u32 = match ws.recv(&mut messages).await? {
-        Some(Message::Text(count)) => count.parse()?,
-        _ => return Err("the server tells no number of cases".into()),
+    let connector = match deflate {
+        true => Connector::new().deflate(DeflateConfig::MAX),
+        false => Connector::new(),
     };
-    ws.close(CloseCode::NORMAL, "")?;
-    ws.closed().await?;
+    let mut ws = connector.connect(&format!("{url}/getCaseCount")).await?;
+    let message = ws
+        .recv()
+        .await?
+        .ok_or("the server tells no number of cases")?;
+    let count: u32 = message.as_text().unwrap_or_default().parse()?;
+    ws.close(CloseCode::NORMAL, "").ok();
+    ws.closed().await;
 
     for case in 1..=count {
-        let target = format!("/runCase?case={case}&agent=motews");
-        let mut memory = deflate.then(|| OwnedDeflate::new(DeflateConfig::MAX));
-        let mut deflate = memory.as_mut().map(OwnedDeflate::lend).transpose()?;
-        let mut ws = client(address, &target, &mut buffers).await?;
-        if let Some(deflate) = &mut deflate {
-            ws = ws.with_deflate(deflate);
-        }
         // Most cases end with a failure of the connection, which is what they test.
-        let end = talk(ws).await;
-        if let Err(error) = end {
+        if let Err(error) = run(
+            &connector,
+            &format!("{url}/runCase?case={case}&agent=motews"),
+        )
+        .await
+        {
             println!("case {case} of {count}: {error}");
         }
     }
-
-    let mut ws = client(address, "/updateReports?agent=motews", &mut buffers).await?;
-    ws.connect().await?;
-    while ws.next_event().await?.is_some() {}
+    let mut ws = connector
+        .connect(&format!("{url}/updateReports?agent=motews"))
+        .await?;
+    ws.closed().await;
     Ok(())
 }
 
-async fn client<'a>(address: &'a str, target: &'a str, buffers: &'a mut Owned) -> Fallible<Ws<'a>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let request = Request::new(address, target)?;
-    Ok(Ws::client(
-        FromTokio::new(stream),
-        buffers.lend(),
-        request,
-        Os,
-    )?)
-}
-
-async fn talk(mut ws: Ws<'_>) -> Fallible<()> {
-    ws.connect().await?;
-    let end = echo_async(&mut ws).await;
-    _ = ws.transport_mut().inner_mut().shutdown().await;
-    _ = ws.drain().await;
-    Ok(end?)
+async fn run(connector: &Connector, url: &str) -> Result<(), Box<dyn Error>> {
+    let mut ws = connector.connect(url).await?;
+    while let Some(message) = ws.recv().await? {
+        ws.send(message).await?;
+    }
+    Ok(())
 }

@@ -30,7 +30,7 @@ use serde_json::json;
 /// What a browser gets.
 const PAGE: &str = include_str!("web/video.html");
 
-/// How much the operating system holds for a viewer, in octets: what it holds is older than the
+/// How much the operating system holds for a viewer, in bytes: what it holds is older than the
 /// newest frame.
 const SEND_BUFFER: usize = 128 * 1024;
 

@@ -154,7 +154,7 @@ fn client_tells_of_a_server_that_leaves() {
         ws.send(Message::from("last words")).expect("sent");
     });
     let ended = client(&[&server.url()], "");
-    let message = "client: the peer left without closing the WebSocket\n";
+    let message = "client: the peer left without a closing handshake\n";
     ended.expect(BROKEN, "last words\n", message);
     server.join();
 }
@@ -164,7 +164,7 @@ fn client_tells_of_a_server_that_leaves() {
 fn client_tells_what_is_wrong_with_the_command_line() {
     let cases: [(&[&str], &str); 14] = [
         (&[], "Usage"),
-        (&["nonsense"], "no URL"),
+        (&["nonsense"], "has no scheme"),
         (&["ftp://127.0.0.1/"], "does not begin with ws://"),
         (&["ws://127.0.0.1:1/", "-x", "socks4://h"], "socks5://"),
         (&["ws://127.0.0.1:65536/"], "port"),
@@ -217,7 +217,7 @@ fn client_that_compresses_tells_what_was_agreed_upon_and_saved() {
         let arguments = [&[url.as_str()], options].concat();
         let ended = client(&arguments, &lines);
         assert_eq!((ended.status, &ended.stdout), (FINE, &lines));
-        // 57 octets a line, without its end.
+        // 57 bytes a line, without its end.
         let told = format!("permessage-deflate; {agreed}: sent 27.8 KiB as ");
         assert!(ended.stderr.starts_with(&told), "{ended:?}");
         assert!(ended.stderr.ends_with(" % saved\n"), "{ended:?}");

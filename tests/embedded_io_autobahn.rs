@@ -11,14 +11,14 @@ use super::{Cases, folder, test_client, test_server, test_server_with};
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_server_passes() {
     let folder = folder("blocking-server");
-    let server = ServerProcess::example("threads_echo", &folder);
+    let server = ServerProcess::example("embedded_io_threads_echo", &folder);
     test_server("autobahn blocking server", &server.url(), &folder);
 }
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_client_passes() {
-    let client = example("threads_autobahn_client");
+    let client = example("embedded_io_threads_autobahn_client");
     test_client("blocking", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
@@ -26,14 +26,14 @@ fn autobahn_blocking_client_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_async_server_passes() {
     let folder = folder("async-server");
-    let server = ServerProcess::example("tokio_echo", &folder);
+    let server = ServerProcess::example("embedded_io_tokio_echo", &folder);
     test_server("autobahn async server", &server.url(), &folder);
 }
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_async_client_passes() {
-    let client = example("tokio_autobahn_client");
+    let client = example("embedded_io_tokio_autobahn_client");
     test_client("async", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
@@ -41,9 +41,9 @@ fn autobahn_async_client_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_async_server_with_compression_passes() {
     let folder = folder("async-server-compressed");
-    let mut server = Command::new(example("tokio_echo"));
+    let mut server = Command::new(example("embedded_io_tokio_echo"));
     server.args(["--deflate", "127.0.0.1:0"]);
-    let server = ServerProcess::start("tokio_echo", &mut server, &folder);
+    let server = ServerProcess::start("embedded_io_tokio_echo", &mut server, &folder);
     let title = "autobahn async server, compressed";
     test_server_with(title, &server.url(), &folder, &Cases::compressed());
 }
@@ -51,7 +51,7 @@ fn autobahn_async_server_with_compression_passes() {
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_async_client_with_compression_passes() {
-    let mut client = Command::new(example("tokio_autobahn_client"));
+    let mut client = Command::new(example("embedded_io_tokio_autobahn_client"));
     test_client(
         "async-compressed",
         client.arg("--deflate"),
@@ -63,9 +63,9 @@ fn autobahn_async_client_with_compression_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_server_with_compression_passes() {
     let folder = folder("blocking-server-compressed");
-    let mut server = Command::new(example("threads_echo"));
+    let mut server = Command::new(example("embedded_io_threads_echo"));
     server.args(["--deflate", "127.0.0.1:0"]);
-    let server = ServerProcess::start("threads_echo", &mut server, &folder);
+    let server = ServerProcess::start("embedded_io_threads_echo", &mut server, &folder);
     let title = "autobahn blocking server, compressed";
     test_server_with(title, &server.url(), &folder, &Cases::compressed());
 }
@@ -73,7 +73,7 @@ fn autobahn_blocking_server_with_compression_passes() {
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_blocking_client_with_compression_passes() {
-    let mut client = Command::new(example("threads_autobahn_client"));
+    let mut client = Command::new(example("embedded_io_threads_autobahn_client"));
     test_client(
         "blocking-compressed",
         client.arg("--deflate"),

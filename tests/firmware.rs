@@ -80,7 +80,7 @@ fn dashboard_shows_readings_and_controls_the_board() {
     );
 
     browser.expect_text("extension", |text| text == COMPRESSED);
-    // Commands of a few octets are not shorter; readings are, and of those there are more.
+    // Commands of a few bytes are not shorter; readings are, and of those there are more.
     browser.expect_text("saved", |text| {
         text.starts_with("sent ") && text.contains(", received ") && saved_percent(text) >= 70
     });
@@ -331,7 +331,7 @@ fn offers_are_accepted_as_far_as_the_memory_goes() {
             let back = inflater.message(&payload, message.len());
             assert!(back == message.as_bytes(), "{offer}: not what was sent");
         }
-        // What repeats is 700 octets away, farther than a window of 2^8 or 2^9.
+        // What repeats is 700 bytes away, farther than a window of 2^8 or 2^9.
         let is_near = !answer.is_some_and(|answer| {
             answer.contains("server_max_window_bits=8")
                 || answer.contains("server_max_window_bits=9")

@@ -1,8 +1,8 @@
-//! How a stream is cut into reads makes no difference (RFC 6455 §6.2) [FR16]: from the first octet
+//! How a stream is cut into reads makes no difference (RFC 6455 §6.2) [FR16]: from the first byte
 //! of the opening handshake to the last one of the Close, the same events, the same answers, and
-//! the same error at the same octet.
+//! the same error at the same byte.
 //!
-//! A session is fed whole, in two parts cut at each octet, octet by octet, and in any parts. The
+//! A session is fed whole, in two parts cut at each byte, byte by byte, and in any parts. The
 //! properties that the fuzz targets search counterexamples for are tried here too.
 
 use core::ops::Range;
@@ -26,7 +26,7 @@ use crate::properties::{Sequence, connection, deflate, frame, handshake, net, se
 #[path = "../fuzz/src/lib.rs"]
 pub mod properties;
 
-// ---- a session, from the first octet to the last ----
+// ---- a session, from the first byte to the last ----
 
 /// An endpoint's session: what it told, and what it answered.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn pieces(stream: &[u8], cuts: &[usize]) -> Vec<Range<usize>> {
     cuts.windows(2).map(|ends| ends[0]..ends[1]).collect()
 }
 
-/// In two parts cut at each octet, and octet by octet.
+/// In two parts cut at each byte, and byte by byte.
 fn assert_no_split_matters<R: Endpoint>(stream: &[u8]) -> Session {
     let expected = session::<R>(stream, &whole(stream));
     for cut in 0..=stream.len() {
@@ -191,13 +191,13 @@ const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
     Sec-WebSocket-Protocol: chat\r\n\
     \r\n";
 
-/// A frame of one side: its first octet and its payload.
+/// A frame of one side: its first byte and its payload.
 fn frame_of(masked: bool, first: u8, payload: &[u8]) -> Vec<u8> {
     encode(first, payload, masked.then_some(KEY))
 }
 
 /// All that a peer may do: code points cut over fragments, pings between them, empty frames, each
-/// length form that fits here, a Close, and octets after it.
+/// length form that fits here, a Close, and bytes after it.
 fn frames(masked: bool) -> Vec<u8> {
     let euro = "€".as_bytes();
     let long = "Grüße, Jürgen ❤ 😀 ".repeat(8);
@@ -282,14 +282,14 @@ fn client_early_hints_any_split_same_session() {
 
 // ---- what breaks the protocol ----
 
-/// A violation, the frames that commit it, and the octet of them that proves it, counted from 1:
+/// A violation, the frames that commit it, and the byte of them that proves it, counted from 1:
 /// of a server's frames and of a client's.
 fn violations() -> Vec<(ProtocolViolation, bool, Vec<u8>, usize)> {
     use ProtocolViolation::*;
     let mut table = Vec::new();
     for masked in [false, true] {
         let one = |first, payload: &[u8]| frame_of(masked, first, payload);
-        // Octets of a header with a length of 7 bits
+        // Bytes of a header with a length of 7 bits
         let h = if masked { 6 } else { 2 };
         let mask = if masked { 0x80 } else { 0 };
         let not_allowed = InvalidCloseCode(CloseCode::NO_STATUS_RECEIVED);
@@ -321,7 +321,7 @@ fn violations() -> Vec<(ProtocolViolation, bool, Vec<u8>, usize)> {
                 [one(0x01, b"x"), one(0x89, b""), one(0x81, b"y")].concat(),
                 2 * h + 2,
             ),
-            // At the first impossible octet; at the end, where more is due
+            // At the first impossible byte; at the end, where more is due
             (InvalidUtf8, one(0x81, b"ok \xED\xA0\x80 no"), h + 5),
             (InvalidUtf8, one(0x81, b"\xC0\xAF"), h + 1),
             (InvalidUtf8, one(0x81, b"ok \xE2\x82"), h + 5),
@@ -351,7 +351,7 @@ fn violations() -> Vec<(ProtocolViolation, bool, Vec<u8>, usize)> {
     table
 }
 
-/// FR15, FR16: each violation shows at the same octet in all splits
+/// FR15, FR16: each violation shows at the same byte in all splits
 #[test]
 fn open_violation_in_any_split_same_error_at_same_octet() {
     for (violation, masked, frames, octet) in violations() {
@@ -405,7 +405,7 @@ fn open_stream_ends_anywhere_unexpected_eof() {
     }
 }
 
-/// FR16: a head that is wrong shows the same error at the same octet in all splits. Of those that
+/// FR16: a head that is wrong shows the same error at the same byte in all splits. Of those that
 /// show where the head ends, the frames behind it are left alone.
 #[test]
 fn handshake_error_in_any_split_same_error_at_same_octet() {
@@ -471,7 +471,7 @@ proptest! {
         prop_assert_eq!(cut, session::<Client<Sequence>>(&stream, &whole(&stream)));
     }
 
-    /// FR10, FR11, FR15: any octets as a header, any header as octets
+    /// FR10, FR11, FR15: any bytes as a header, any header as bytes
     #[test]
     fn frame_any_octets_hold(data in vec(any::<u8>(), 0..24)) {
         frame::check(&data);
@@ -542,7 +542,7 @@ prop_compose! {
     }
 }
 
-/// A frame's first octet and its payload.
+/// A frame's first byte and its payload.
 fn any_frame() -> impl Strategy<Value = (u8, Vec<u8>)> {
     let text = "[aé€😀]{0,50}".prop_map(String::into_bytes);
     prop_oneof![

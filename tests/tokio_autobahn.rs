@@ -10,14 +10,14 @@ use super::{Cases, folder, test_client, test_server, test_server_with};
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_tokio_server_passes() {
     let folder = folder("tokio-server");
-    let server = ServerProcess::example("echo_tokio", &folder);
+    let server = ServerProcess::example("tokio_echo", &folder);
     test_server("autobahn tokio server", &server.url(), &folder);
 }
 
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_tokio_client_passes() {
-    let client = example("autobahn_client_tokio");
+    let client = example("tokio_autobahn_client");
     test_client("tokio", &mut Command::new(client), &Cases::UNCOMPRESSED);
 }
 
@@ -25,9 +25,9 @@ fn autobahn_tokio_client_passes() {
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_tokio_server_with_compression_passes() {
     let folder = folder("tokio-server-compressed");
-    let mut server = Command::new(example("echo_tokio"));
+    let mut server = Command::new(example("tokio_echo"));
     server.args(["--deflate", "127.0.0.1:0"]);
-    let server = ServerProcess::start("echo_tokio", &mut server, &folder);
+    let server = ServerProcess::start("tokio_echo", &mut server, &folder);
     let title = "autobahn tokio server, compressed";
     test_server_with(title, &server.url(), &folder, &Cases::compressed());
 }
@@ -35,7 +35,7 @@ fn autobahn_tokio_server_with_compression_passes() {
 #[test]
 #[ignore = "needs the Autobahn test suite: bash .ci/install"]
 fn autobahn_tokio_client_with_compression_passes() {
-    let mut client = Command::new(example("autobahn_client_tokio"));
+    let mut client = Command::new(example("tokio_autobahn_client"));
     test_client(
         "tokio-compressed",
         client.arg("--deflate"),

@@ -13,21 +13,21 @@ use super::{
 #[test]
 #[ignore = "builds the echo example"]
 fn tungstenite_client_and_tokio_echo_example() {
-    let server = ServerProcess::example("echo_tokio", folder());
+    let server = ServerProcess::example("tokio_echo", folder());
     exchange(|| connect_tungstenite(server.address, false), false);
 }
 
 #[test]
 #[ignore = "needs Python's websockets: bash .ci/install"]
 fn python_client_and_tokio_echo_example() {
-    let server = ServerProcess::example("echo_tokio", folder());
+    let server = ServerProcess::example("tokio_echo", folder());
     run_client("client.py", server.address, false);
 }
 
 #[test]
 #[ignore = "needs Node's ws: bash .ci/install"]
 fn node_client_and_tokio_echo_example() {
-    let server = ServerProcess::example("echo_tokio", folder());
+    let server = ServerProcess::example("tokio_echo", folder());
     run_client("client.mjs", server.address, false);
 }
 

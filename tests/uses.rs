@@ -21,7 +21,7 @@ use tungstenite::{Message, WebSocket};
 /// How long something may take that should happen at once.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How many octets of a frame stand before the JPEG.
+/// How many bytes of a frame stand before the JPEG.
 const HEAD: usize = 16;
 
 #[test]
@@ -782,7 +782,7 @@ fn slow_viewer(address: SocketAddr, time: Duration) -> Slow {
     }
 }
 
-/// A stream that reads so many octets a second at most.
+/// A stream that reads so many bytes a second at most.
 struct Link {
     stream: TcpStream,
     octets_a_second: Option<usize>,

@@ -1,6 +1,6 @@
 //! What messages are made of, where they are compressed.
 
-/// `len` octets of readings of sensors, as JSON.
+/// `len` bytes of readings of sensors, as JSON.
 #[must_use]
 pub fn telemetry(len: usize) -> Vec<u8> {
     let mut text = String::new();
@@ -30,7 +30,7 @@ pub fn telemetry(len: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// `len` octets of prose at most: what this project says of itself.
+/// `len` bytes of prose at most: what this project says of itself.
 #[must_use]
 pub fn prose(len: usize) -> Vec<u8> {
     let texts = [

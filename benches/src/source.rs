@@ -51,7 +51,7 @@ impl Source {
         }
     }
 
-    /// The octets on the wire of `messages` messages, whole passes of the prepared ones.
+    /// The bytes on the wire of `messages` messages, whole passes of the prepared ones.
     pub fn len_of(&self, messages: u64) -> u64 {
         let prepared = self.frames.ends.len().max(1) as u64;
         messages.div_ceil(prepared) * self.frames.bytes.len() as u64

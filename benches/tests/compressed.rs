@@ -30,7 +30,7 @@ fn each_workload_gives_figures_for_motews_on_all_terms() {
             octets.trim().parse::<u32>().expect("a number")
         });
         let [off, alone, _, takeover] = octets;
-        // A frame's header has 2 to 10 octets.
+        // A frame's header has 2 to 10 bytes.
         assert!(
             off as usize > workload.size && off as usize <= workload.size + 10,
             "{text}"

@@ -70,7 +70,7 @@ impl CloseFrame {
         let Some((code, reason)) = body.split_first_chunk() else {
             return match body {
                 [] => Ok(CloseCode::NO_STATUS_RECEIVED),
-                // RFC 6455 §5.5.1: if there is a body, its first two octets are the code [CL01]
+                // RFC 6455 §5.5.1: if there is a body, its first two bytes are the code [CL01]
                 _ => Err(ProtocolViolation::TruncatedCloseCode),
             };
         };

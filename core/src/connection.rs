@@ -17,7 +17,7 @@ use crate::utf8::Utf8Validator;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ConnectionConfig {
-    /// The longest message accepted from the peer, in octets of payload as they are on the wire;
+    /// The longest message accepted from the peer, in bytes of payload as they are on the wire;
     /// a longer one fails the connection with 1009, on the header that announces it (§10.4).
     /// `u64::MAX`, the default, means no limit: the connection itself keeps nothing of a message.
     pub max_message_len: u64,
@@ -176,7 +176,7 @@ pub struct Connection<R, C = ControlSlots> {
     closed_by: Side,
     incoming: Incoming,
     in_message: bool,
-    /// Octets of payload that the message may still have: all that a fragment costs [MS16].
+    /// Bytes of payload that the message may still have: all that a fragment costs [MS16].
     message_room: u64,
     utf8: Utf8Validator,
     /// The code of the Close received.
@@ -517,7 +517,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         if step.incoming & (TEXT | COMPRESSED) == TEXT {
             let mut is_valid = true;
             // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
-            // octet is told, and the failure next [MS11] [MS13]
+            // byte is told, and the failure next [MS11] [MS13]
             if (!ascii || !self.utf8.is_complete())
                 && let Err(index) = self.utf8.validate(bytes)
             {
@@ -638,7 +638,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     // ---- send ----
 
-    /// Writes a message as one frame to the start of `out` and tells its octets.
+    /// Writes a message as one frame to the start of `out` and tells its bytes.
     ///
     /// # Errors
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::MessageInProgress`] or
@@ -664,7 +664,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// Text must be UTF-8 as a whole; a frame may end within a code point (§5.6).
     ///
     /// # Errors
-    /// [`SendError::NoRoom`] where `out` has no room for a header and one octet,
+    /// [`SendError::NoRoom`] where `out` has no room for a header and one byte,
     /// [`SendError::NotOpen`], [`SendError::MessageInProgress`] where a message of the other kind
     /// is open, or [`SendError::Entropy`]; nothing has changed then.
     ///
@@ -704,7 +704,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     /// Begins a data frame whose payload the caller writes: for vectored writes, for compressed
     /// messages, for a payload shared by many connections. Emit the header, then exactly
-    /// [`payload_len`](DataFrame::payload_len) octets, passed through [`Mask`] where the header
+    /// [`payload_len`](DataFrame::payload_len) bytes, passed through [`Mask`] where the header
     /// has a masking key; nothing may come between.
     ///
     /// # Errors
@@ -742,7 +742,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         self.outgoing = outgoing;
     }
 
-    /// Writes a ping with at most 125 octets of payload to the start of `out`.
+    /// Writes a ping with at most 125 bytes of payload to the start of `out`.
     ///
     /// # Errors
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or
@@ -763,7 +763,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     /// # Errors
     /// [`SendError::NotOpen`] where a Close was sent, received or queued before,
     /// [`SendError::InvalidCloseCode`] for what may not be on the wire or, from a server, 1010,
-    /// [`SendError::ReasonTooLong`] beyond [`CloseFrame::MAX_REASON_LEN`] octets.
+    /// [`SendError::ReasonTooLong`] beyond [`CloseFrame::MAX_REASON_LEN`] bytes.
     // [CL05] [CL20] [CL19]
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         self.check_open()?;
@@ -849,8 +849,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     // ---- transmit ----
 
     /// Writes a control frame that the protocol owes the peer, if there is one, to the start of
-    /// `out`, and tells its octets. 0: nothing is owed, or `out` has no room for it;
-    /// [`MAX_CONTROL_LEN`] octets always suffice.
+    /// `out`, and tells its bytes. 0: nothing is owed, or `out` has no room for it;
+    /// [`MAX_CONTROL_LEN`] bytes always suffice.
     ///
     /// # Errors
     /// [`EntropyError`] where a client has no masking key; the frame is still owed then.
@@ -987,7 +987,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     }
 }
 
-/// Octets of output that a control frame takes at most.
+/// Bytes of output that a control frame takes at most.
 pub const MAX_CONTROL_LEN: usize = 2 + 4 + ControlPayload::MAX_LEN;
 
 /// A header without masking key, but of the length that it will have with one.
@@ -1037,7 +1037,7 @@ fn put_control<R: Role>(
     Ok(total)
 }
 
-/// The longest payload whose frame fits into `out` octets.
+/// The longest payload whose frame fits into `out` bytes.
 #[inline]
 pub(crate) fn payload_room<R: Role>(out: usize) -> usize {
     let key = if R::IS_CLIENT { 4 } else { 0 };
@@ -1051,7 +1051,7 @@ pub(crate) fn payload_room<R: Role>(out: usize) -> usize {
     }
 }
 
-/// A violation, and the octets of input up to the one that proves it.
+/// A violation, and the bytes of input up to the one that proves it.
 struct Failure {
     consumed: usize,
     violation: ProtocolViolation,

@@ -4,7 +4,7 @@ use crate::frame::ControlPayload;
 
 /// The room for two control frames: one that is arriving in parts, and what is owed to the peer.
 ///
-/// What is owed is one pong and one Close. They share the 125 octets of a control frame: where the
+/// What is owed is one pong and one Close. They share the 125 bytes of a control frame: where the
 /// pong's payload and the reason for closing do not both fit, the reason is cut short, for a pong
 /// is owed and a reason is a courtesy.
 #[derive(Clone, Debug, Default)]

@@ -85,6 +85,13 @@ impl fmt::Display for Ended {
                     false => f.write_str(", not cleanly"),
                 }
             }
+            Self::Violation(ProtocolViolation::UnexpectedEof) => {
+                f.write_str("the peer left without a closing handshake")
+            }
+            // Of this side's making, and so is the cure.
+            Self::Violation(ProtocolViolation::MessageTooBig) => f.write_str(
+                "the peer sent a message that is longer than this side's limit: see Limits::message",
+            ),
             Self::Violation(violation) => write!(f, "the peer broke the protocol: {violation}"),
             Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
             Self::Lost => f.write_str("the transport was lost"),

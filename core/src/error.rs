@@ -120,7 +120,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoRoom => "the frame does not fit into the output buffer",
-            Self::NotOpen => "the connection is not open for sending",
+            Self::NotOpen => "the connection is not open",
             Self::MessageInProgress => "a fragmented message of the other kind is open",
             Self::ControlTooLong => "a ping carries at most 125 bytes",
             Self::ReasonTooLong => "a reason for closing has at most 123 bytes",
@@ -157,7 +157,7 @@ pub struct NoRoom;
 
 impl fmt::Display for NoRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the output buffer is too small")
+        f.write_str("a buffer is too small")
     }
 }
 

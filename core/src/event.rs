@@ -68,7 +68,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Octets of the input that were consumed, those of the event included.
+    /// Bytes of the input that were consumed, those of the event included.
     #[inline]
     #[must_use]
     pub const fn consumed(&self) -> usize {
@@ -152,15 +152,15 @@ pub struct DataFrame {
     pub fin: bool,
     /// The message is compressed, as its first frame says (RFC 7692 §6).
     pub compressed: bool,
-    /// Octets of payload that will follow the header.
+    /// Bytes of payload that will follow the header.
     pub payload_len: u64,
 }
 
 /// What [`Connection::send_fragment`](crate::Connection::send_fragment) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Octets of payload that are in the frame. Fewer than given: send the rest as the next one.
+    /// Bytes of payload that are in the frame. Fewer than given: send the rest as the next one.
     pub consumed: usize,
-    /// Octets of output that the frame fills.
+    /// Bytes of output that the frame fills.
     pub written: usize,
 }

@@ -27,7 +27,7 @@ pub enum OpCode {
 }
 
 impl OpCode {
-    /// The opcode in the low four bits of a frame's first octet; `None` where it is reserved.
+    /// The opcode in the low four bits of a frame's first byte; `None` where it is reserved.
     #[inline]
     #[must_use]
     pub const fn new(octet: u8) -> Option<Self> {
@@ -91,15 +91,15 @@ pub struct FrameHeader {
     pub opcode: OpCode,
     /// The masking key, in each frame of a client and in none of a server.
     pub mask: Option<[u8; 4]>,
-    /// The payload's length in octets, less than 2^63.
+    /// The payload's length in bytes, less than 2^63.
     pub payload_len: u64,
 }
 
 impl FrameHeader {
-    /// The longest header, in octets on the wire.
+    /// The longest header, in bytes on the wire.
     pub const MAX_LEN: usize = 14;
 
-    /// Reads the header that `bytes` begin with, and its length in octets; `None` where it needs
+    /// Reads the header that `bytes` begin with, and its length in bytes; `None` where it needs
     /// more bytes than these.
     ///
     /// Reserved bits and the masking bit are read, not judged: what they may be is for
@@ -121,7 +121,7 @@ impl FrameHeader {
         Ok(None)
     }
 
-    /// The header's length in octets on the wire, 2 to 14.
+    /// The header's length in bytes on the wire, 2 to 14.
     #[inline]
     #[must_use]
     pub const fn wire_len(&self) -> usize {
@@ -133,8 +133,8 @@ impl FrameHeader {
         if self.mask.is_some() { len + 4 } else { len }
     }
 
-    /// Writes the header to the start of `out` and tells its length in octets. The length stands
-    /// in the fewest octets possible.
+    /// Writes the header to the start of `out` and tells its length in bytes. The length stands
+    /// in the fewest bytes possible.
     ///
     /// # Errors
     /// [`NoRoom`] where `out` is shorter than [`wire_len`](Self::wire_len).
@@ -219,7 +219,7 @@ impl FrameReader {
         // RFC 6455 §5.2: a length of 7, 7+16 or 7+64 bits, in network order [FR10]
         if self.len == 2 {
             let short_len = byte & 0x7F;
-            // RFC 6455 §5.5: a control frame carries at most 125 octets [FR14]
+            // RFC 6455 §5.5: a control frame carries at most 125 bytes [FR14]
             if self.is_control() && short_len > 125 {
                 return Err(ProtocolViolation::ControlTooLong);
             }
@@ -238,7 +238,7 @@ impl FrameReader {
                 return Err(ProtocolViolation::LengthOverflow);
             }
             self.remaining = self.remaining << 8 | u64::from(byte);
-            // RFC 6455 §5.2: in the fewest octets [FR11]
+            // RFC 6455 §5.2: in the fewest bytes [FR11]
             let least = match (self.len, self.mask_at) {
                 (4, 4) => 126,
                 (8, _) => 1,
@@ -287,12 +287,12 @@ impl FrameReader {
     }
 }
 
-/// The payload of a control frame, by value: at most 125 octets (§5.5).
+/// The payload of a control frame, by value: at most 125 bytes (§5.5).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ControlPayload(Vec<u8, 125, u8>);
 
 impl ControlPayload {
-    /// The greatest length of a control frame's payload, in octets.
+    /// The greatest length of a control frame's payload, in bytes.
     pub const MAX_LEN: usize = 125;
 
     /// A payload of these bytes; `None` where they are too many.

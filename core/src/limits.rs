@@ -5,6 +5,12 @@
 /// They bound the work, and for whoever collects messages the memory: neither the opening handshake
 /// nor the connection itself keeps more than its buffers.
 ///
+/// | what is made without a call of `limits` | [`message`](Self::message) |
+/// |---|---|
+/// | motews-std: `Server` | 16 MiB |
+/// | motews-std: `WebSocket`; motews-tokio | 64 MiB: `DEFAULT_LIMITS` |
+/// | motews-smoltcp, motews-embedded-io, this crate | none: messages are not collected |
+///
 /// ```
 /// use motews::Limits;
 ///

@@ -24,13 +24,15 @@
 //! # What the ends mean
 //! | what ended the attempt or the connection | next attempt |
 //! |---|---|
-//! | 1001, 1005, 1006, 1011, 1014 and private codes; the transport lost, a timeout, no entropy | [soon](Backoff::first), then [backoff](Backoff) |
+//! | 1001, whoever began to close (this side's [idle](Timeouts::idle) time, for example); 1005, 1006, 1011, 1014 and private codes; the transport lost, a timeout, no entropy | [soon](Backoff::first), then [backoff](Backoff) |
 //! | [`Cause::Unreachable`]: no address, a refused port, no answer to TCP | backoff; the first time [soon](Backoff::first) |
 //! | 1012, service restart | after 5 to 30 s at random, as the IANA registry asks; then backoff |
 //! | status 408, 425, 429, 5xx | backoff, and not before `Retry-After` |
 //! | 1013, try again later; [`Cause::Tls`]; a response that is wrong; a protocol violation by either side (1002, 1003, 1007, 1009) | the longest wait of the backoff: the same is likely to happen again |
 //! | 1000, if the peer began to close; 1008; 1010; any other status: 401, 403, 404, 3xx, 200 | never, unless [`persist`](Backoff::persist): repeating changes nothing |
-//! | a Close that this side began; [`Ended::Aborted`] | never |
+//! | any other Close that this side began; [`Ended::Aborted`]; [`Cause::Local`] | never |
+//!
+//! An application that closes a connection because it wants none does not ask.
 
 use crate::close_code::{CloseCode, Side};
 use crate::ended::Ended;
@@ -116,6 +118,8 @@ pub enum Cause {
     Unreachable,
     /// The TLS handshake failed. Certificates are renewed, and clocks are set, so this is not final.
     Tls,
+    /// A mistake on this side, which no repetition mends: a malformed URL, TLS that is not compiled in.
+    Local,
 }
 
 impl From<Ended> for Cause {
@@ -144,7 +148,7 @@ enum Advice {
     Longest,
     /// Never, but for those who persist.
     Hopeless,
-    /// Never: this side wants it so.
+    /// Never: this side wants it so, or has made a mistake.
     Wanted,
 }
 
@@ -233,9 +237,15 @@ const fn advice(cause: Cause) -> Advice {
     let ended = match cause {
         Cause::Unreachable => return Advice::Backoff,
         Cause::Tls => return Advice::Longest,
+        Cause::Local => return Advice::Wanted,
         Cause::Ended(ended) => ended,
     };
     match ended {
+        // This side's idle time, or a server that has gone away.
+        Ended::Closed {
+            code: CloseCode::GOING_AWAY,
+            ..
+        } => Advice::Backoff,
         Ended::Aborted
         | Ended::Closed {
             by: Side::Local, ..

@@ -73,7 +73,7 @@ fn close_code_each_name_has_its_number() {
     assert_eq!(format!("{:?} {0:>6}", CloseCode::new(4000)), "4000   4000");
 }
 
-/// CL01: no body, or two octets at least.
+/// CL01: no body, or two bytes at least.
 #[test]
 fn close_body_of_one_octet_fails() {
     assert_eq!(parse(b""), Ok(None));
@@ -82,7 +82,7 @@ fn close_body_of_one_octet_fails() {
     }
 }
 
-/// CL13, CL19: a reason of 0 to 123 octets; its absence is the empty reason.
+/// CL13, CL19: a reason of 0 to 123 bytes; its absence is the empty reason.
 #[test]
 fn close_body_each_length_of_reason_is_read() {
     let reason = "ab\u{e9}\u{4f60}\u{1f600}".repeat(12);

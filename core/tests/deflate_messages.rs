@@ -380,7 +380,7 @@ fn compressed_message_beyond_the_limit_fails_with_1009() {
 }
 
 /// A message of just the limit passes however little its compressor knows: noise in blocks of a
-/// window of 256 bytes, in codes of 9 bits, or flushed after every few octets.
+/// window of 256 bytes, in codes of 9 bits, or flushed after every few bytes.
 #[test]
 fn compressed_message_of_the_limit_that_has_grown_arrives() {
     let noise: Vec<u8> = (0..70_000_u32)
@@ -408,7 +408,7 @@ fn compressed_message_of_the_limit_that_has_grown_arrives() {
         assert!(rest.is_empty() && filled < wire.len());
         grown.push((wire[..filled].to_vec(), noise.clone()));
     }
-    // As who writes each few octets out, in a stored block: 5 octets more
+    // As who writes each few bytes out, in a stored block: 5 bytes more
     let flushed = |len: usize| {
         let block = |part: &[u8]| {
             let len = part.len() as u16;
@@ -423,7 +423,7 @@ fn compressed_message_of_the_limit_that_has_grown_arrives() {
         let bits = bits.iter().rev();
         bits.fold(0, |octet, bit| octet << 1 | u8::from(*bit))
     };
-    // The same with fixed codes of 9 bits, as zlib does: 15 octets for 8
+    // The same with fixed codes of 9 bits, as zlib does: 15 bytes for 8
     let mut bits: Vec<bool> = Vec::new();
     for _ in 0..70_000 / 8 {
         bits.extend([false, true, false]);

@@ -41,7 +41,7 @@ fn header(first: u8, payload_len: u64, mask: Option<[u8; 4]>) -> FrameHeader {
     }
 }
 
-/// FR10, FR11: each length on both sides of a boundary, both ways, in the fewest octets.
+/// FR10, FR11: each length on both sides of a boundary, both ways, in the fewest bytes.
 #[test]
 fn header_each_boundary_of_the_length_reads_and_writes() {
     for payload_len in LENGTHS {
@@ -89,7 +89,7 @@ fn header_cut_or_followed_reads_the_same() {
     }
 }
 
-/// FR11: a length in more octets than it needs fails, by the first octet that proves it: in the
+/// FR11: a length in more bytes than it needs fails, by the first byte that proves it: in the
 /// long form the sixth zero.
 #[test]
 fn header_length_not_minimal_fails() {
@@ -118,7 +118,7 @@ fn header_length_not_minimal_fails() {
     }
 }
 
-/// FR12: 2^63 and above fail by the first octet of the length; 2^63 - 1 does not.
+/// FR12: 2^63 and above fail by the first byte of the length; 2^63 - 1 does not.
 #[test]
 fn header_length_with_the_most_significant_bit_fails() {
     for masked in [0, 0x80] {
@@ -141,7 +141,7 @@ fn header_length_with_the_most_significant_bit_fails() {
     );
 }
 
-/// FR09, FR13, FR15: all first octets. Reserved opcodes and fragmented control frames fail by it.
+/// FR09, FR13, FR15: all first bytes. Reserved opcodes and fragmented control frames fail by it.
 #[test]
 fn header_each_first_octet_is_read_or_refused_at_once() {
     for first in 0..=u8::MAX {
@@ -165,7 +165,7 @@ fn header_each_first_octet_is_read_or_refused_at_once() {
     }
 }
 
-/// FR14, FR15: a control frame of 126 octets or more fails by the second octet, in either form.
+/// FR14, FR15: a control frame of 126 bytes or more fails by the second byte, in either form.
 #[test]
 fn header_control_frame_beyond_125_octets_fails() {
     for first in [0x88, 0x89, 0x8A] {
@@ -217,7 +217,7 @@ fn opcode_each_octet_is_known_or_reserved() {
     }
 }
 
-/// FR14, CT02: up to 125 octets, whatever they are.
+/// FR14, CT02: up to 125 bytes, whatever they are.
 #[test]
 fn control_payload_takes_125_octets_at_most() {
     let bytes: Vec<u8> = (0..=126).map(|octet| octet ^ 0xA5).collect();

@@ -2512,7 +2512,7 @@ proptest! {
     }
 }
 
-/// What a handshake comes to, octet by octet, as text.
+/// What a handshake comes to, byte by byte, as text.
 fn told(input: &[u8], mut next: impl FnMut(&mut &[u8]) -> Option<String>) -> Vec<String> {
     let mut told = Vec::new();
     for octet in input {

@@ -36,7 +36,7 @@ fn mask_each_length_and_split_follows_the_formula() {
     }
 }
 
-/// MS11: one octet beyond ASCII, wherever it is, is noticed; none is not.
+/// MS11: one byte beyond ASCII, wherever it is, is noticed; none is not.
 #[test]
 fn mask_one_octet_beyond_ascii_is_told() {
     for len in 0..=40 {

@@ -23,7 +23,7 @@ fn binary(bytes: &[u8]) -> Pushed {
     Pushed::Binary(bytes.to_vec())
 }
 
-/// What a buffer of `N` octets makes of the chunks of these frames.
+/// What a buffer of `N` bytes makes of the chunks of these frames.
 fn push<const N: usize>(messages: &mut MessageBuffer<[u8; N]>, frames: &[Vec<u8>]) -> Vec<Pushed> {
     let config = ConnectionConfig {
         compression: true,
@@ -112,7 +112,7 @@ fn buffer_empty_messages_are_delivered() {
     assert_eq!(push(&mut messages, &frames), expected);
 }
 
-/// FR17: exactly as long as the buffer passes; one octet more does not, in one frame or in many.
+/// FR17: exactly as long as the buffer passes; one byte more does not, in one frame or in many.
 #[test]
 fn buffer_message_beyond_its_size_is_too_big() {
     let mut messages = MessageBuffer::new([0; 4]);

@@ -38,6 +38,14 @@ fn closed(code: CloseCode) -> Ended {
     }
 }
 
+fn closed_by_this_side(code: CloseCode) -> Ended {
+    Ended::Closed {
+        code,
+        by: Side::Local,
+        clean: true,
+    }
+}
+
 /// The wait before the next attempt.
 fn wait(reconnect: &mut Reconnect, cause: impl Into<Cause>, mut random: Always) -> Option<u32> {
     match reconnect.ended(cause, None, NOW, &mut random) {
@@ -110,6 +118,12 @@ fn each_cause_gives_the_wait_of_the_table() {
     }
     assert_eq!(waits(Backoff::DEFAULT, Cause::Unreachable), SOON);
     assert_eq!(waits(Backoff::DEFAULT, Cause::Tls), LONGEST);
+    assert_eq!(waits(Backoff::DEFAULT, Cause::Local), None);
+    // The idle time of this side, and a Close of the application.
+    let by_this_side = closed_by_this_side(CloseCode::GOING_AWAY);
+    assert_eq!(waits(Backoff::DEFAULT, by_this_side.into()), SOON);
+    let by_this_side = closed_by_this_side(CloseCode::NORMAL);
+    assert_eq!(waits(Backoff::DEFAULT, by_this_side.into()), None);
 }
 
 #[test]
@@ -120,12 +134,9 @@ fn persisting_client_goes_on_unless_this_side_ended_it() {
     };
     assert_eq!(waits(backoff, Ended::Refused(401).into()), LONGEST);
     assert_eq!(waits(backoff, closed(CloseCode::NORMAL).into()), LONGEST);
-    let by_this_side = Ended::Closed {
-        code: CloseCode::GOING_AWAY,
-        by: Side::Local,
-        clean: true,
-    };
+    let by_this_side = closed_by_this_side(CloseCode::NORMAL);
     assert_eq!(waits(backoff, by_this_side.into()), None);
+    assert_eq!(waits(backoff, Cause::Local), None);
     assert_eq!(waits(backoff, Ended::Aborted.into()), None);
 }
 

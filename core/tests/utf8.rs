@@ -10,13 +10,13 @@ use motews::Utf8Validator;
 use proptest::prelude::*;
 
 /// What is to be told of these bytes: whether they end with a whole code point, or the index of
-/// the first impossible octet.
+/// the first impossible byte.
 fn expected(bytes: &[u8]) -> Result<bool, usize> {
     match from_utf8(bytes) {
         Ok(_) => Ok(true),
         Err(error) => match error.error_len() {
             None => Ok(false),
-            // The octets that may stand are counted as well: the impossible one comes after them.
+            // The bytes that may stand are counted as well: the impossible one comes after them.
             Some(len) => {
                 let start = error.valid_up_to();
                 let possible = (1..=len).rev().find(|&possible| {
@@ -56,7 +56,7 @@ fn check_splits(bytes: &[u8]) {
     }
 }
 
-/// MS11: all sequences of one and two octets, each split.
+/// MS11: all sequences of one and two bytes, each split.
 #[test]
 fn text_each_one_or_two_octets_agree_with_the_standard_library() {
     for first in 0..=u8::MAX {
@@ -67,7 +67,7 @@ fn text_each_one_or_two_octets_agree_with_the_standard_library() {
     }
 }
 
-/// MS11: all sequences of three octets.
+/// MS11: all sequences of three bytes.
 #[test]
 fn text_each_three_octets_agree_with_the_standard_library() {
     for first in 0..=u8::MAX {
@@ -85,7 +85,7 @@ const EDGES: [u8; 24] = [
     0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF,
 ];
 
-/// MS11: all sequences of four octets from the edges of the table, each split; and of five, so
+/// MS11: all sequences of four bytes from the edges of the table, each split; and of five, so
 /// that something follows a whole code point.
 #[test]
 fn text_each_edge_of_the_table_agrees_with_the_standard_library() {
@@ -114,7 +114,7 @@ fn text_each_scalar_value_is_accepted_in_any_two_parts() {
     }
 }
 
-/// MS11: surrogates, overlong forms and what lies beyond U+10FFFF, by the octet that proves it.
+/// MS11: surrogates, overlong forms and what lies beyond U+10FFFF, by the byte that proves it.
 #[test]
 fn text_each_class_of_invalid_octets_fails_at_the_octet_that_proves_it() {
     let table: [(&[u8], usize); 18] = [
@@ -156,7 +156,7 @@ fn text_empty_parts_change_nothing() {
     assert_eq!(Utf8Validator::default(), Utf8Validator::new());
 }
 
-/// Texts of several scripts, long enough for wide instructions, with some octets replaced.
+/// Texts of several scripts, long enough for wide instructions, with some bytes replaced.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let text = prop::collection::vec("[a-zé你😀\u{7ff}\u{800}\u{ffff}\u{10ffff}]{1,40}", 0..8);
     let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
@@ -190,7 +190,7 @@ proptest! {
         prop_assert_eq!(verdict(parts), expected(&bytes));
     }
 
-    /// MS11: four octets, the first two of them likely.
+    /// MS11: four bytes, the first two of them likely.
     #[test]
     fn text_four_octets_agree_with_the_standard_library(
         first in 0xE0..=0xF5_u8,

@@ -4,7 +4,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | bit 0: a client, else a server; bit 1: compression; bit 2: messages of at most 1000 octets; bit 3: each fourth masking key cannot be had; bits 4 to 7: the script's length |
+//! | 1 | bit 0: a client, else a server; bit 1: compression; bit 2: messages of at most 1000 bytes; bit 3: each fourth masking key cannot be had; bits 4 to 7: the script's length |
 //! | 4 | the sizes of the pieces that the stream is cut into, over and over |
 //! | 0 to 15 | the script: what is done after each piece, over and over; see [`Sender::act`] |
 //! | the rest | the stream that the peer sends |
@@ -75,7 +75,7 @@ pub fn check(data: &[u8]) {
 pub trait Side: Role {
     /// Who answers.
     type Peer: Side;
-    /// Octets of a masking key in each frame.
+    /// Bytes of a masking key in each frame.
     const KEY_LEN: usize;
     /// The role; `is_flaky` where its masking keys sometimes cannot be had.
     fn new(is_flaky: bool) -> Self;
@@ -140,12 +140,12 @@ pub enum Told {
 /// What a connection has told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tape {
-    /// The events, each with the number of octets consumed by then. An unfinished part of a
+    /// The events, each with the number of bytes consumed by then. An unfinished part of a
     /// message has none: where it ends is no more than where the stream was cut.
     pub told: Vec<(Told, Option<usize>)>,
-    /// The violation, and the number of octets consumed by then.
+    /// The violation, and the number of bytes consumed by then.
     pub violation: Option<(ProtocolViolation, usize)>,
-    /// Octets consumed so far.
+    /// Bytes consumed so far.
     pub consumed: usize,
 }
 
@@ -200,7 +200,7 @@ impl Tape {
         self.told.push((told, at));
     }
 
-    /// The events, without the octets.
+    /// The events, without the bytes.
     #[must_use]
     pub fn events(&self) -> Vec<&Told> {
         self.told.iter().map(|(told, _)| told).collect()
@@ -320,7 +320,7 @@ fn check_session<R: Side>(session: &Session<'_>) {
     let violation = |tape: &Tape| tape.violation.map(|(violation, _)| violation);
     assert_eq!(violation(&steps), violation(&whole), "in steps");
 
-    // The last octet consumed is the one that proves a violation [FR15].
+    // The last byte consumed is the one that proves a violation [FR15].
     if let Some((violation, at)) = whole.violation {
         assert_eq!(whole.consumed, at);
         let proof = listen::<R>(config, &stream[..at], &[]);
@@ -350,7 +350,7 @@ fn check_script<R: Side, C: ControlStorage>(session: &Session<'_>, whole: &Tape)
         let seen = tape.told.len();
         tape.receive(&mut connection, &mut input[piece]);
         sender.hear(&tape, seen);
-        // As many actions as pieces would be too many for a stream of single octets.
+        // As many actions as pieces would be too many for a stream of single bytes.
         if sender.turn < 100
             && let Some(&action) = script.next()
         {
@@ -420,7 +420,7 @@ struct Sender {
     said: Tape,
     outgoing: Option<DataKind>,
     compressed: bool,
-    /// Octets of the outgoing message so far.
+    /// Bytes of the outgoing message so far.
     sent: usize,
     pong: Option<Vec<u8>>,
     own_close: OwnClose,
@@ -430,7 +430,7 @@ struct Sender {
     turn: usize,
 }
 
-/// Code points of one to four octets, over and over.
+/// Code points of one to four bytes, over and over.
 const TEXT: &[u8] = "aé€😀".as_bytes();
 const ROOMS: [usize; 6] = [400, 0, 7, MAX_CONTROL_LEN, 20, 3];
 const CODES: [u16; 8] = [1000, 1001, 1005, 1010, 999, 3000, 4999, 5000];
@@ -551,7 +551,7 @@ impl Sender {
         }
     }
 
-    /// The next octets of the outgoing message; of a text's last ones, up to a whole code point.
+    /// The next bytes of the outgoing message; of a text's last ones, up to a whole code point.
     fn payload(&self, kind: DataKind, len: usize, fin: bool) -> Vec<u8> {
         let start = if self.outgoing.is_some() {
             self.sent
@@ -598,7 +598,7 @@ impl Sender {
         }
     }
 
-    /// Calls `write` with `room` octets, checks its error against those that are `due`, and that
+    /// Calls `write` with `room` bytes, checks its error against those that are `due`, and that
     /// it writes a frame of the length it tells or nothing. `Some`: how long the frame is.
     fn write<T>(
         &mut self,
@@ -762,7 +762,7 @@ impl Sender {
         code: u16,
         len: usize,
     ) {
-        // Of code points of one to four octets, to be cut where none of them is.
+        // Of code points of one to four bytes, to be cut where none of them is.
         let mut reason = String::new();
         let code_points = str::from_utf8(TEXT).expect("it was made of one");
         for code_point in code_points.chars().cycle() {
@@ -843,7 +843,7 @@ impl Sender {
     }
 }
 
-/// Octets of a frame with this much payload, which is less than 64 KiB.
+/// Bytes of a frame with this much payload, which is less than 64 KiB.
 fn frame_len<R: Side>(payload: usize) -> usize {
     let header = if payload < 126 { 2 } else { 4 };
     header + R::KEY_LEN + payload

@@ -1,7 +1,7 @@
 //! `deflate`: the inflater beside zlib-rs and miniz_oxide, the deflater read by all three.
 //!
-//! The first octet of an input chooses: an even one inflates what follows, an odd one compresses it.
-//! The window's size is in its next three bits, or in the second octet; what happens between messages
+//! The first byte of an input chooses: an even one inflates what follows, an odd one compresses it.
+//! The window's size is in its next three bits, or in the second byte; what happens between messages
 //! in its bits 4 and 5, and whether they are longer than the input in its bits 6 and 7.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use motews::deflate::{Deflated, Deflater, Inflated, Inflater, Level, Malformed, 
 
 use super::pieces;
 
-/// The most that is inflated, in octets.
+/// The most that is inflated, in bytes.
 const MAX_LEN: usize = 1 << 18;
 /// The most that is inflated as slowly as can be.
 const MAX_LEN_SLOWLY: usize = 1 << 15;

@@ -15,7 +15,7 @@ use tungstenite::{Error, Message as TheirMessage, WebSocket};
 use super::connection::{Side, Tape, Told};
 use super::{Sequence, pieces};
 
-/// The longest message, and frame, in octets.
+/// The longest message, and frame, in bytes.
 const MAX_MESSAGE_LEN: u32 = 70_000;
 
 /// How a session ended.
@@ -249,7 +249,7 @@ fn listen<R: Side>(stream: &[u8], sizes: &[u8]) -> (Outcome, Option<ProtocolViol
     let mut input = stream.to_vec();
     let mut message = Vec::new();
     for piece in pieces(input.len(), sizes) {
-        // An octet at a time, so that each event is answered before the next.
+        // A byte at a time, so that each event is answered before the next.
         for octet in input[piece].chunks_mut(1) {
             tape.receive(&mut connection, octet);
             for (told, _) in tape.told.drain(..) {

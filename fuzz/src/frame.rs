@@ -51,7 +51,7 @@ fn parse(data: &[u8]) {
     }
 }
 
-/// §5.2 and §5.5 as they stand there, octet by octet, with no thought of speed.
+/// §5.2 and §5.5 as they stand there, byte by byte, with no thought of speed.
 fn by_the_book(data: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolViolation> {
     let mut octets = data.iter().copied();
     let Some(first) = octets.next() else {
@@ -120,7 +120,7 @@ fn by_the_book(data: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolViol
     Ok(Some((header, 2 + extended + mask_len)))
 }
 
-/// Each header that can be written is read back, in the fewest octets.
+/// Each header that can be written is read back, in the fewest bytes.
 fn emit(data: &[u8]) {
     let Some((&[flags, kind, shift], data)) = data.split_first_chunk() else {
         return;

@@ -139,7 +139,7 @@ pub struct Tape {
     pub told: Vec<Told>,
     /// The error that ended it.
     pub error: Option<HandshakeError>,
-    /// Octets consumed so far.
+    /// Bytes consumed so far.
     pub consumed: usize,
 }
 
@@ -215,7 +215,7 @@ impl Tape {
     }
 }
 
-/// Reads a request, cut into pieces, through a buffer of `buffer` octets.
+/// Reads a request, cut into pieces, through a buffer of `buffer` bytes.
 #[must_use]
 pub fn read_request(head: &[u8], sizes: &[u8], buffer: usize, limits: Limits) -> Tape {
     let mut buffer = vec![0; buffer];
@@ -229,7 +229,7 @@ pub fn read_request(head: &[u8], sizes: &[u8], buffer: usize, limits: Limits) ->
     tape
 }
 
-/// Reads a response, cut into pieces, through a buffer of `buffer` octets.
+/// Reads a response, cut into pieces, through a buffer of `buffer` bytes.
 #[must_use]
 pub fn read_response(head: &[u8], sizes: &[u8], buffer: usize, limits: Limits) -> Tape {
     read_answer(&OFFERS, head, sizes, buffer, limits)
@@ -452,7 +452,7 @@ fn unfolded(value: &[u8]) -> Vec<u8> {
 
 /// httparse reads the same in a head that motews has read to its end. It accepts more: line ends of
 /// a LF alone, white space in odd places, empty lines before a response; and less: no version of HTTP
-/// but 1.0 and 1.1, no such octets in a reason, no UTF-8 in a target.
+/// but 1.0 and 1.1, no such bytes in a reason, no UTF-8 in a target.
 fn compare(is_client: bool, head: &[u8], tape: &Tape) {
     // Of an interim response httparse reads nothing but that.
     let starts = tape
@@ -469,13 +469,13 @@ fn compare(is_client: bool, head: &[u8], tape: &Tape) {
         config.allow_obsolete_multiline_headers_in_responses(true);
         let parsed = config.parse_response(&mut response, &head[..tape.consumed]);
         let Ok(status) = parsed else {
-            // RFC 2616 §3.1: HTTP/1.1 or higher. httparse knows HTTP/1 only, and some octets in a
+            // RFC 2616 §3.1: HTTP/1.1 or higher. httparse knows HTTP/1 only, and some bytes in a
             // reason it does not like.
             return assert!(!head.starts_with(b"HTTP/1.1") || !plain_reason(tape));
         };
         assert!(status.is_complete(), "the head is whole");
         let reason = response.reason.unwrap_or_default();
-        // Where it has other octets, httparse leaves a reason out.
+        // Where it has other bytes, httparse leaves a reason out.
         let reason = match &tape.told[0] {
             Told::StatusLine(_, told) if reason.is_empty() => told.clone(),
             _ => reason.as_bytes().to_vec(),

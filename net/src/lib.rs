@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 mod authority;
@@ -11,6 +11,8 @@ mod body;
 mod dial;
 mod proxy;
 mod redirect;
+#[cfg(feature = "std")]
+mod retry_after;
 mod url;
 mod url_error;
 
@@ -20,5 +22,7 @@ pub use dial::{Dial, DialPlan};
 pub use http;
 pub use proxy::{Proxy, ProxyError, ReasonPhrase, SocksReply, Tunnel, TunnelError};
 pub use redirect::{RedirectError, RedirectPolicy, Redirects};
+#[cfg(feature = "std")]
+pub use retry_after::retry_after;
 pub use url::Url;
 pub use url_error::UrlError;

@@ -72,7 +72,7 @@ impl Url {
     /// See [`UrlError`].
     pub fn parse(url: &str) -> Result<Self, UrlError> {
         let url = checked(url)?;
-        let (scheme, rest) = url.split_once("://").ok_or(UrlError::Malformed)?;
+        let (scheme, rest) = url.split_once("://").ok_or(UrlError::NoScheme)?;
         let secure = is_secure(scheme)?;
         // RFC 6455 §3: no fragment [HC01]
         if rest.contains('#') {
@@ -424,9 +424,9 @@ mod tests {
     #[test]
     fn wrong_url_parsed_is_refused() {
         let cases = [
-            ("", UrlError::Malformed),
-            ("example.com", UrlError::Malformed),
-            ("localhost:9001", UrlError::Malformed),
+            ("", UrlError::NoScheme),
+            ("example.com", UrlError::NoScheme),
+            ("localhost:9001", UrlError::NoScheme),
             ("ftp://example.com", UrlError::Scheme),
             ("ws://", UrlError::Host),
             ("ws:///path", UrlError::Host),
@@ -516,7 +516,7 @@ mod tests {
             assert_eq!(joined.to_string(), expected, "{reference}");
             assert_eq!(joined.credentials(), None);
         }
-        assert_eq!(base.join("mailto:x"), Err(UrlError::Malformed));
+        assert_eq!(base.join("mailto:x"), Err(UrlError::NoScheme));
         assert_eq!(base.join("ftp://b/"), Err(UrlError::Scheme));
         assert_eq!(base.join("/a\r\nb"), Err(UrlError::Malformed));
     }
@@ -527,6 +527,6 @@ mod tests {
         let url = Url::try_from(&uri).expect("a URL");
         assert_eq!(url.to_string(), "wss://example.com:9001/chat?room=1");
         let relative = http::Uri::from_static("/chat");
-        assert_eq!(Url::try_from(&relative), Err(UrlError::Malformed));
+        assert_eq!(Url::try_from(&relative), Err(UrlError::NoScheme));
     }
 }

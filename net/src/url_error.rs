@@ -6,8 +6,10 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// It has no `://`, or it has a control character or a backslash.
+    /// It has a control character or a backslash.
     Malformed,
+    /// It has no scheme: no `://`.
+    NoScheme,
     /// The scheme is none of `ws`, `wss`, `http`, `https`.
     Scheme,
     /// The host is missing, or no host can have that name.
@@ -26,7 +28,8 @@ pub enum UrlError {
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "this is no URL",
+            Self::Malformed => "the URL has a control character or a backslash",
+            Self::NoScheme => "the URL has no scheme: write ws:// or wss:// before it",
             Self::Scheme => "the URL does not begin with ws:// or wss://",
             Self::Host => "the URL has no host, or one that no host can have",
             Self::NotAscii => {

@@ -34,7 +34,7 @@ fn open_with_deflate(server: &ServerProcess, parameters: &str) -> RawPeer {
 /// other servers document for theirs.
 const LIMIT: u64 = 64 << 10;
 
-/// How many messages are exchanged, and of how many octets: more than the largest window has.
+/// How many messages are exchanged, and of how many bytes: more than the largest window has.
 const MESSAGES: usize = 12;
 const MESSAGE_LEN: usize = 8 << 10;
 
@@ -238,7 +238,7 @@ fn bombs_at_once_each_gets_1009_in_bounded_memory_and_others_are_served() {
     assert!(grown <= BOMBS as u64 * LIMIT + 8 * BOMBED, "{grown}");
 }
 
-/// The same in frames of some octets, which come by turns: so each message grows to the limit.
+/// The same in frames of some bytes, which come by turns: so each message grows to the limit.
 #[test]
 fn bombs_in_small_frames_each_gets_1009_in_bounded_memory() {
     let payload = bomb(2 * BOMBED as usize);
@@ -350,7 +350,7 @@ fn bombs_within_the_limit_by_hundreds_others_do_not_wait_for_all_of_them() {
     assert!(answered < Some(30), "{answered:?}");
 }
 
-/// What inflates to nothing is work as well: the longest codes, for no octet, again and again. A
+/// What inflates to nothing is work as well: the longest codes, for no byte, again and again. A
 /// hundred such messages come in one read; a broadcast among their answers tells when another peer,
 /// who asked for it, had its turn.
 #[test]

@@ -43,7 +43,7 @@ fn next_number(peer: &mut RawPeer) -> Option<u64> {
 /// The settings for a slow member to be noticed soon.
 const SMALL: [&str; 2] = ["max-backlog=100000", "send-buffer=8192"];
 
-/// Broadcasts `rounds` times ten messages of a thousand octets while `fast` read and one does not;
+/// Broadcasts `rounds` times ten messages of a thousand bytes while `fast` read and one does not;
 /// returns what the server told of that one: how many messages were delivered, dropped, and how
 /// often it was disconnected.
 fn broadcast(control: &mut RawPeer, fast: &mut [RawPeer], rounds: u64) -> [usize; 3] {

@@ -56,7 +56,7 @@ fn open_both_sides_write_large_messages_memory_is_bounded() {
 }
 
 /// While a flooder has the server work without end, another peer waits for a bounded amount of that
-/// work, which is counted in octets: time would say more of the machine than of the server.
+/// work, which is counted in bytes: time would say more of the machine than of the server.
 #[test]
 fn open_peers_flood_another_is_served_in_its_turn() {
     const ROUNDS: usize = 20;
@@ -135,7 +135,7 @@ fn open_echoes_wait_behind_what_others_send_all_arrive() {
     });
 }
 
-/// Sends `count` messages of `length` octets, and reads only when it can write no more.
+/// Sends `count` messages of `length` bytes, and reads only when it can write no more.
 fn echo_eagerly(mut peer: RawPeer, length: usize, count: usize) {
     let payload: Vec<u8> = (0..=250).cycle().take(length).collect();
     let message = frame(0x82, length as u64, &payload);

@@ -51,7 +51,7 @@ impl Inflater {
         Self(Decompress::new_with_window_bits(false, window_bits))
     }
 
-    /// What a compressed message stands for, which is `len` octets at most.
+    /// What a compressed message stands for, which is `len` bytes at most.
     ///
     /// # Panics
     /// If zlib finds it malformed, or it is longer.
@@ -69,7 +69,7 @@ impl Inflater {
     }
 }
 
-/// So many zeros, compressed as far as DEFLATE can: 1,028 of them in an octet.
+/// So many zeros, compressed as far as DEFLATE can: 1,028 of them in a byte.
 #[must_use]
 pub fn bomb(len: usize) -> Vec<u8> {
     Deflater::new(15).message(&vec![0; len])

@@ -105,7 +105,7 @@ impl RawPeer {
         }
     }
 
-    /// Sends a frame whose first octet is `first`.
+    /// Sends a frame whose first byte is `first`.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -191,7 +191,7 @@ pub fn request_with_deflate(parameters: &str) -> Vec<u8> {
     request.to_bytes()
 }
 
-/// A client's frame that announces `length` octets, with a masking key of zeros.
+/// A client's frame that announces `length` bytes, with a masking key of zeros.
 #[must_use]
 pub fn frame(first: u8, length: u64, payload: &[u8]) -> Vec<u8> {
     [&header(first, length, Some(ZERO_KEY)), payload].concat()

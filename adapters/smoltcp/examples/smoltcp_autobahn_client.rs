@@ -56,9 +56,9 @@ struct Echo {
     decompressor: Decompressor<[u8; 1024]>,
     compressor: Compressor<[u8; 4096]>,
     kind: DataKind,
-    /// Compressed octets, and whether the message begins and ends with them.
+    /// Compressed bytes, and whether the message begins and ends with them.
     kept: Option<(Vec<u8>, bool, bool)>,
-    /// Octets to send, and whether the message ends with them.
+    /// Bytes to send, and whether the message ends with them.
     part: Option<(Vec<u8>, bool)>,
 }
 
@@ -83,7 +83,7 @@ impl Echo {
         }
     }
 
-    /// Sends what there is room for, and tells how many octets to read then.
+    /// Sends what there is room for, and tells how many bytes to read then.
     fn poll(
         &mut self,
         client: &mut WebSocket<'_>,

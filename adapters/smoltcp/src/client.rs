@@ -43,7 +43,7 @@ pub struct Connecting<'a, E, const LINE: usize> {
 
 #[derive(Debug)]
 enum Stage<'a, const LINE: usize> {
-    /// The request goes out; so many octets of it are through.
+    /// The request goes out; so many bytes of it are through.
     Request(Request<'a>, Key, usize),
     /// The response is arriving.
     Response(ClientHandshake<[u8; LINE]>),
@@ -98,7 +98,7 @@ impl<'a, E: Entropy, const LINE: usize> ClientSocket<'a, E, LINE> {
     /// concerns the caller. Call it until it gives `None`, after each poll of the interface that
     /// has changed something, and when [`poll_at`](Self::poll_at) says so.
     ///
-    /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
+    /// Payload lies in the receive ring. At most `limit` bytes of it come at once: what the caller
     /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
     /// Pongs, Closes and deadlines are seen to all the same.
     #[inline(never)] // registers enough for it alone: a tenth smaller on a Cortex-M

@@ -82,7 +82,7 @@ impl<R: Role, H> WebSocket<'_, R, H> {
     /// Writes frames of a compressed message into the transmit ring, with as much of `payload` as
     /// there is room for, and tells how much that was. Unless it was
     /// [`done`](CompressedSent::done), call it again with the rest. `fin` ends the message with the
-    /// last octet of `payload`.
+    /// last byte of `payload`.
     ///
     /// # Errors
     /// [`SendError::NoRoom`] where there is room for a sliver only, or while a pong or a Close waits

@@ -16,7 +16,7 @@
 //!
 //! What arrives is unmasked in the receive ring and lent from there; what is sent is written and
 //! masked in the transmit ring. Both may be of any size and wrap anywhere, but for one thing: a
-//! transmit ring of less than [`MAX_CONTROL_LEN`](motews::MAX_CONTROL_LEN) octets has no room for
+//! transmit ring of less than [`MAX_CONTROL_LEN`](motews::MAX_CONTROL_LEN) bytes has no room for
 //! the pong to a long ping.
 //!
 //! # An echo

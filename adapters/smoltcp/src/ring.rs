@@ -9,7 +9,7 @@ use motews::{
 };
 use smoltcp::socket::tcp::{RecvError, SendError as TcpSendError, Socket};
 
-/// Octets that the transmit ring has room for. Where nothing may be sent any more it takes whatever
+/// Bytes that the transmit ring has room for. Where nothing may be sent any more it takes whatever
 /// is owed, and drops it: no connection waits for that.
 #[inline(always)] // smaller on a Cortex-M
 pub(crate) fn free(socket: &Socket<'_>) -> usize {
@@ -20,7 +20,7 @@ pub(crate) fn free(socket: &Socket<'_>) -> usize {
     }
 }
 
-/// What has arrived, up to where the receive ring wraps; the first `taken` octets of it are taken
+/// What has arrived, up to where the receive ring wraps; the first `taken` bytes of it are taken
 /// out, and lent for the last time.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(crate) fn feed(
     }
 }
 
-/// The room in the transmit ring, up to where it wraps, of which the first `written` octets are
+/// The room in the transmit ring, up to where it wraps, of which the first `written` bytes are
 /// sent as they are.
 ///
 /// # Errors
@@ -62,9 +62,9 @@ fn room<'s>(socket: &'s mut Socket<'_>, written: usize) -> Result<&'s mut [u8], 
     socket.send(|out| (written.min(out.len()), out))
 }
 
-/// The longest payload whose frame surely fits into `free` octets, masked or not.
+/// The longest payload whose frame surely fits into `free` bytes, masked or not.
 pub(crate) fn payload_room(free: usize) -> usize {
-    // Behind the shortest header: 2 octets and the masking key. Longer ones take 2 more, or 8.
+    // Behind the shortest header: 2 bytes and the masking key. Longer ones take 2 more, or 8.
     let room = free.saturating_sub(2 + 4);
     match room {
         0..126 => room,
@@ -139,7 +139,7 @@ pub(crate) fn put_owed<R: Role>(session: &mut Session<R>, socket: &mut Socket<'_
     }
 }
 
-/// Writes octets that there is room for.
+/// Writes bytes that there is room for.
 #[inline(never)]
 pub(crate) fn put(socket: &mut Socket<'_>, mut octets: &[u8], mut mask: Option<Mask>) {
     // Once, or twice where the ring wraps.

@@ -42,7 +42,7 @@ enum Stage<'a, const LINE: usize> {
     Silent(Millis),
     /// The request is arriving; or it is done, and the caller's decision is due.
     Request(ServerHandshake<[u8; LINE]>),
-    /// The answer goes out; so many octets of it are through.
+    /// The answer goes out; so many bytes of it are through.
     Answering(Decision<'a>, usize),
 }
 
@@ -84,7 +84,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// concerns the caller. Call it until it gives `None`, after each poll of the interface that
     /// has changed something, and when [`poll_at`](Self::poll_at) says so.
     ///
-    /// Payload lies in the receive ring. At most `limit` octets of it come at once: what the caller
+    /// Payload lies in the receive ring. At most `limit` bytes of it come at once: what the caller
     /// can take now. With 0 nothing is read: the ring fills up, and TCP tells the peer to wait.
     /// Pongs, Closes and deadlines are seen to all the same.
     #[inline(never)] // registers enough for it alone: a tenth smaller on a Cortex-M
@@ -222,7 +222,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         listening || matches!(self.phase, Phase::Over(_))
     }
 
-    /// From the first segment to the last octet of the answer, but for the request's reading.
+    /// From the first segment to the last byte of the answer, but for the request's reading.
     #[inline(never)] // the same
     fn poll_opening(&mut self, socket: &mut Socket<'_>, now: Millis) -> bool {
         let Phase::Outside(Outside::Opening(Accepting(stage)), pace) = &mut self.phase else {

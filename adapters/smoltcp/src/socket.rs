@@ -110,7 +110,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     pub fn send(&mut self, socket: &mut Socket<'_>, message: Message<'_>) -> Result<(), SendError> {
         let session = self.session()?;
         // RFC 6455 §5.4: the fragments of two messages are not interleaved [MS07]. The core tells
-        // so first, and then that no octet of room is not enough.
+        // so first, and then that no byte of room is not enough.
         match session.send(Message::Binary(&[]), &mut []) {
             Err(SendError::NoRoom) | Ok(_) => {}
             Err(error) => return Err(error),
@@ -131,7 +131,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
     /// it begins.
     ///
     /// # Errors
-    /// [`SendError::NoRoom`] where not one octet fits, or while a pong or a Close waits for room;
+    /// [`SendError::NoRoom`] where not one byte fits, or while a pong or a Close waits for room;
     /// [`SendError::NotOpen`], [`SendError::MessageInProgress`] where a message of the other kind
     /// is open, or [`SendError::Entropy`]. Nothing has changed then.
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
@@ -154,7 +154,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         Ok(part.len())
     }
 
-    /// Octets of payload that [`send_fragment`](Self::send_fragment) takes now. 0 means wait: a pong
+    /// Bytes of payload that [`send_fragment`](Self::send_fragment) takes now. 0 means wait: a pong
     /// or a Close waits for room, or there is room for a sliver only. Where nothing can be sent any
     /// more there is nothing to wait for, and this is `usize::MAX`: a caller that answers what it
     /// reads must read on then, for the peer's Close comes last.
@@ -170,7 +170,7 @@ impl<'a, R: Role, H> WebSocket<'a, R, H> {
         }
     }
 
-    /// Writes a ping with at most 125 octets of payload into the transmit ring.
+    /// Writes a ping with at most 125 bytes of payload into the transmit ring.
     ///
     /// # Errors
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::ControlTooLong`] or

@@ -3,9 +3,11 @@
 use core::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use motews::handshake::{ConfigError, HandshakeError};
-use motews::{Deadline, ProtocolViolation};
+use motews::reconnect::Cause;
+use motews::{Deadline, Ended, ProtocolViolation};
 
 use motews_net::{ProxyError, TunnelError, UrlError};
 
@@ -198,15 +200,7 @@ impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::Protocol(ProtocolViolation::UnexpectedEof) => {
-                f.write_str("the peer left without closing the WebSocket")
-            }
-            // Of this side's making, and so is the cure.
-            Self::Protocol(ProtocolViolation::MessageTooBig) => f.write_str(
-                "the peer sent a message that is longer than this side's limit: \
-                see Limits::message",
-            ),
-            Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
+            Self::Protocol(violation) => Ended::Violation(*violation).fmt(f),
             Self::TimedOut(Deadline::Pong) => f.write_str("the peer does not answer any more"),
             Self::TimedOut(Deadline::Write) => f.write_str("the peer does not read"),
             Self::TimedOut(Deadline::Close) => f.write_str("the peer did not close in time"),
@@ -437,6 +431,34 @@ into_io!(ConnectError,
 );
 
 impl ConnectError {
+    /// Returns what the failure means for the next attempt: pass it to
+    /// [`Reconnect::ended`](crate::Reconnect::ended).
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Refused(refused) => Ended::Refused(refused.status.as_u16()).into(),
+            Self::Io(_) | Self::Tunnel(_) => Cause::Unreachable,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Cause::Tls,
+            Self::Handshake(error) => Ended::from(*error).into(),
+            Self::TimedOut(None) => Ended::TimedOut(Deadline::Handshake).into(),
+            Self::TimedOut(Some(_)) => Cause::Unreachable,
+            Self::Aborted => Ended::Aborted.into(),
+            // The URL has the wrong scheme.
+            Self::SpeaksTls => Cause::Local,
+            Self::Url(_) | Self::TlsNotEnabled | Self::Config(_) | Self::Proxy(_) => Cause::Local,
+        }
+    }
+
+    /// Returns the `Retry-After` of the server's response, in milliseconds from now, if it has one.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Refused(refused) => motews_net::retry_after(&refused.headers, SystemTime::now()),
+            _ => None,
+        }
+    }
+
     /// Finds the errors of deadlines and of TLS among those of the transport.
     pub(crate) fn from_io(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::TimedOut {
@@ -473,7 +495,7 @@ fn explain_tls(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result
     use rustls::CertificateError as Certificate;
     let text = match error {
         rustls::Error::InvalidMessage(_) => {
-            "what answered does not speak TLS: is it ws:// for wss://?"
+            "what answered does not speak TLS: should the URL begin with ws://?"
         }
         rustls::Error::AlertReceived(alert) => {
             return write!(f, "TLS: the server refused with the alert {alert:?}");

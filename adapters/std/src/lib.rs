@@ -78,7 +78,8 @@
 //! # What is not here
 //! **No `async`**: take motews-tokio. **No web server**: an ordinary request gets one answer, and the
 //! connection is closed. **No TLS to a proxy**, no SOCKS4, no HTTP/2. **No reconnecting by itself**:
-//! [`motews::Reconnect`] says when.
+//! [`Reconnect`] says when, and [`connect`] has
+//! the loop.
 #![forbid(unsafe_code)]
 
 mod blocking;
@@ -118,9 +119,10 @@ pub use message::{AsMessage, Message};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
 pub use motews::handshake::{Agreed, ConfigError, HandshakeError};
+pub use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
 pub use motews::{
-    CloseCode, DataKind, Deadline, Ended, Entropy, EntropyError, Limits, ProtocolViolation, Side,
-    State, Timeouts, role,
+    CloseCode, DataKind, Deadline, Ended, Entropy, EntropyError, Limits, Millis, ProtocolViolation,
+    Side, State, Timeouts, role,
 };
 pub use motews_net::{
     BodyError, Credentials, Proxy, ProxyError, ReasonPhrase, RedirectError, RedirectPolicy,
@@ -149,8 +151,6 @@ pub use rustls;
 /// as one has failed, and the first to answer is taken (RFC 8305).
 ///
 /// A client should have no more than one connection to a host that is being opened (§4.1).
-/// One that reconnects by itself waits a random time first, 0 to 5 seconds, and longer after each
-/// failure (§7.2.3).
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -159,6 +159,38 @@ pub use rustls;
 /// let mut ws = motews_std::connect("ws://[::1]:9001/chat?room=1")?;
 /// ws.send("Hello")?;
 /// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # To connect again
+/// A client that comes back waits a random time first, and longer after each failure (§7.2.3):
+/// [`Reconnect`] computes how long, by the table of [`motews::reconnect`].
+///
+/// ```no_run
+/// use std::time::{Duration, Instant};
+/// use motews_std::{Backoff, Cause, Ended, Millis, OsEntropy, Reconnect, Retry};
+///
+/// let start = Instant::now();
+/// let now = || Millis(start.elapsed().as_millis() as u32); // it may wrap
+/// let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+/// loop {
+///     let (cause, retry_after): (Cause, _) = match motews_std::connect("ws://127.0.0.1:9001/") {
+///         Ok(mut ws) => {
+///             reconnect.opened(now());
+///             while let Ok(Some(message)) = ws.recv() {
+///                 println!("{message:?}");
+///             }
+///             (ws.ended().unwrap_or(Ended::Lost).into(), None)
+///         }
+///         Err(error) => {
+///             eprintln!("{error}");
+///             (error.cause(), error.retry_after())
+///         }
+///     };
+///     match reconnect.ended(cause, retry_after, now(), &mut OsEntropy::new()) {
+///         Retry::At(at) => std::thread::sleep(Duration::from_millis(at.since(now()).into())),
+///         Retry::Never => break, // the same would happen again
+///     }
+/// }
 /// ```
 // [HC03] [HC23]
 pub fn connect(url: &str) -> Result<WebSocket, ConnectError> {

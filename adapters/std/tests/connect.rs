@@ -10,8 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use motews_std::{
-    Aborter, ConnectError, Connector, DEFAULT_LIMITS, Ended, Limits, Message, Proxy, RecvError,
-    RedirectError, RedirectPolicy, Refused, SocksReply, Timeouts, TunnelError, WebSocket,
+    Aborter, Cause, ConnectError, Connector, DEFAULT_LIMITS, Ended, Limits, Message, Proxy,
+    RecvError, RedirectError, RedirectPolicy, Refused, SocksReply, Timeouts, TunnelError,
+    WebSocket,
 };
 use motews_testkit::head::{accept, read as read_head};
 
@@ -175,6 +176,36 @@ fn refusal_whose_body_never_comes_is_reported_without_it() {
     assert_eq!((refused.status.as_u16(), refused.is_whole), (503, false));
     assert_eq!(refused.body, b"start");
     server.join().unwrap();
+}
+
+/// Each failure says what it means for the next attempt, and so whether there should be one.
+#[test]
+fn failure_of_each_kind_has_its_cause() {
+    let failed = |url: &str| match motews_std::connect(url) {
+        Err(error) => (error.cause(), error.retry_after()),
+        Ok(_) => panic!("it is open"),
+    };
+    for url in ["example.com", "ftp://example.com/"] {
+        assert_eq!(failed(url), (Cause::Local, None), "{url}");
+    }
+    let (address, server) = respond(vec![
+        answer("HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n"),
+        answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
+        answer("nonsense\r\n\r\n"),
+    ]);
+    let url = format!("ws://{address}/");
+    assert_eq!(failed(&url), (Ended::Refused(503).into(), Some(120_000)));
+    assert_eq!(failed(&url), (Ended::Refused(403).into(), None));
+    assert!(matches!(
+        failed(&url),
+        (Cause::Ended(Ended::Handshake(_)), None)
+    ));
+    server.join().unwrap();
+    assert_eq!(failed(&url), (Cause::Unreachable, None)); // nobody listens any more
+    let aborter = Aborter::new().unwrap();
+    aborter.abort();
+    let aborted = Connector::new().aborter(&aborter).connect(&url).err();
+    assert_eq!(aborted.unwrap().cause(), Ended::Aborted.into());
 }
 
 #[test]

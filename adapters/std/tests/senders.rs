@@ -20,7 +20,7 @@ use support::{tcp_pair, ws_pair};
 const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
 const _: () = assert_usable_from_threads::<Sender<TcpStream, Server>>();
 
-/// More than the operating system takes while the peer does not read, in octets.
+/// More than the operating system takes while the peer does not read, in bytes.
 const MORE: usize = 20_000_000;
 
 /// MS07: dwebsocket's concurrent senders mixed their frames
@@ -98,7 +98,7 @@ fn full_try_send_gives_the_message_back() {
     let sender = server.sender().unwrap();
     let mut taken = 0;
     let message = loop {
-        match sender.try_send(vec![7; 10_000].into()) {
+        match sender.try_send(vec![7; 10_000]) {
             Ok(()) => taken += 1,
             Err(TrySendError::Full(message)) => break message,
             Err(error) => panic!("{error}"),
@@ -128,7 +128,7 @@ fn full_try_send_gives_the_message_back() {
     blocked.join().unwrap().unwrap();
     drop(raw);
     owner.join().unwrap().unwrap_err();
-    let error = sender.try_send("x".into()).unwrap_err();
+    let error = sender.try_send("x").unwrap_err();
     assert!(matches!(error, TrySendError::Failed(_, SendError::Closed)));
     assert_eq!(error.into_message(), "x".into());
 }
@@ -143,7 +143,7 @@ fn full_send_waits_for_room() {
             .from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let mut expected = Vec::new();
-    while let Ok(()) = sender.try_send(vec![1; 900].into()) {
+    while let Ok(()) = sender.try_send(vec![1; 900]) {
         expected.extend(unmasked(0x82, &[1; 900]));
     }
     assert!(
@@ -222,7 +222,7 @@ fn backlog_is_written_by_an_owner_that_only_receives() {
     std::thread::sleep(Duration::from_millis(20));
     let mut sent = 0;
     while sender.buffered_amount() == 0 {
-        sender.try_send(vec![1; 50_000].into()).unwrap();
+        sender.try_send(vec![1; 50_000]).unwrap();
         sent += 1;
     }
     let mut received = vec![0; sent * 50_004];
@@ -239,10 +239,7 @@ fn streaming_owner_is_not_interrupted_by_senders() {
     let mut writer = server.stream_binary();
     writer.write_all(b"first ").unwrap();
     writer.flush().unwrap();
-    assert!(matches!(
-        sender.try_send("no".into()),
-        Err(TrySendError::Full(_))
-    ));
+    assert!(matches!(sender.try_send("no"), Err(TrySendError::Full(_))));
     sender.ping(b"in between").unwrap();
     let waiting = std::thread::spawn(move || sender.send("after"));
     std::thread::sleep(Duration::from_millis(20));
@@ -267,7 +264,7 @@ fn held_back_message_is_taken_over_flush_waits_for_it() {
     let sender = server.sender().unwrap();
     let mut len = 0;
     while sender.buffered_amount() == 0 {
-        sender.try_send(vec![1; 50_000].into()).unwrap();
+        sender.try_send(vec![1; 50_000]).unwrap();
         len += 50_004;
     }
     raw.write_all(&masked(0x81, b"x").repeat(2)).unwrap();
@@ -519,6 +516,6 @@ fn stream_panics_in_a_frame_senders_are_released() {
     let other = sender.clone();
     let panicked = std::thread::spawn(move || sender.send(vec![0; 100_000])).join();
     assert!(panicked.is_err());
-    let error = other.try_send("x".into()).unwrap_err();
+    let error = other.try_send("x").unwrap_err();
     assert!(matches!(error, TrySendError::Failed(_, SendError::Closed)));
 }

@@ -311,7 +311,7 @@ fn open_without_a_key_for_the_pong_what_was_accepted_leaves_first() {
     // The kernel's buffers may grow for a while.
     let (mut accepted, mut refused) = (0, 0);
     while refused < 30 {
-        if sender.try_send(vec![5; 1000].into()).is_ok() {
+        if sender.try_send(vec![5; 1000]).is_ok() {
             (accepted, refused) = (accepted + 1, 0);
         } else {
             refused += 1;

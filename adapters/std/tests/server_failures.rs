@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Mutex, mpsc};
 
 use motews_std::{
-    AcceptError, CloseCode, Ended, Handler, MessageRef, Peer, Request, Response, SendError, Server,
+    AcceptError, Ended, Handler, MessageRef, Peer, Request, Response, SendError, Server,
     ServerBuilder, Side,
 };
 use motews_testkit::frame::masked;
@@ -231,12 +231,11 @@ fn open_peer_that_closed_and_reset_while_this_side_sent_has_closed() {
         let _ = goes_on.send(());
         until("it ends", || !endings.0.lock().unwrap().is_empty());
         let (ended, _) = endings.0.lock().unwrap().pop().unwrap();
-        let closed = Ended::Closed {
-            code: CloseCode::new(4000),
-            by: Side::Remote,
-            clean: false,
-        };
-        assert_eq!(ended, closed, "{len}");
+        // Cleanly, if the reset came too late to be met.
+        assert!(
+            matches!(ended, Ended::Closed { code, by: Side::Remote, .. } if code.as_u16() == 4000),
+            "{len}: {ended:?}"
+        );
         until("it is gone", || server.handle.connections() == 0);
     }
 }
@@ -350,7 +349,7 @@ mod processes {
             for _ in 0..3 {
                 let _ = peer.send(vec![0; self.len]);
             }
-            let _ = peer.sender().try_send("x".into());
+            let _ = peer.sender().try_send("x");
             self.done.send(()).unwrap();
             Ok(())
         }

@@ -53,7 +53,7 @@ impl Handler for ManyThenClose {
         }
         let sender = peer.sender();
         for _ in 0..self.count {
-            sender.try_send("x".into()).unwrap();
+            sender.try_send("x").unwrap();
         }
         *self.sender.lock().unwrap() = Some(sender);
         self.queued.send(()).unwrap();
@@ -97,7 +97,7 @@ fn open_close_behind_very_many_messages_leaves_others_their_turns_and_comes_last
 fn closing_queued_close_refuses_what_comes_after_it() {
     let server = start(Server::builder(), |peer: &mut Peer, _: MessageRef| {
         let sender = peer.sender();
-        sender.try_send("first".into()).unwrap();
+        sender.try_send("first").unwrap();
         peer.close(CloseCode::new(4000), "queued").unwrap();
         assert!(!peer.is_open() && !sender.is_open());
         assert!(matches!(peer.send("late"), Err(SendError::Closed)));
@@ -123,7 +123,7 @@ fn open_sender_that_closes_ends_an_echo_without_end() {
         |peer: &mut Peer, message: MessageRef| match message.as_bytes() {
             b"close" => {
                 let sender = peer.sender();
-                sender.try_send("last".into()).unwrap();
+                sender.try_send("last").unwrap();
                 sender.close(CloseCode::NORMAL, "")
             }
             _ => peer.send(message),
@@ -142,7 +142,7 @@ fn open_sender_that_closes_ends_an_echo_without_end() {
 #[test]
 fn open_handler_that_fails_closes_behind_what_was_accepted_before() {
     let server = start(Server::builder(), |peer: &mut Peer, _: MessageRef| {
-        peer.sender().try_send("accepted".into()).unwrap();
+        peer.sender().try_send("accepted").unwrap();
         peer.send("and answered")?;
         Err(SendError::Entropy)
     });
@@ -344,7 +344,7 @@ fn open_empty_answers_in_the_outbox_count_with_their_overhead() {
     const COUNT: usize = 1000;
     let (amount, amounts) = mpsc::channel();
     let server = start(Server::builder(), move |peer: &mut Peer, _: MessageRef| {
-        peer.sender().try_send("first".into()).unwrap();
+        peer.sender().try_send("first").unwrap();
         let before = peer.buffered_amount();
         for _ in 0..COUNT {
             peer.send("")?;

@@ -372,7 +372,7 @@ fn open_idle_time_that_passes_while_messages_of_others_wait_loses_none_of_them()
     // The kernel takes a part of the first one, so the second one is not begun. It is short enough
     // for the peer to be read.
     sender.send(noise(LEN / 2)).unwrap();
-    sender.try_send("behind it".into()).unwrap();
+    sender.try_send("behind it").unwrap();
     // Nothing moves for longer than the idle time.
     std::thread::sleep(Duration::from_millis(300));
     assert!(message(&mut stream) == noise(LEN / 2));

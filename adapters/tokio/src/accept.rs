@@ -43,11 +43,11 @@ pub fn accepted() -> Response {
 /// Accepts WebSockets: what a server sets, once for all its connections.
 ///
 /// ```no_run
-/// use motews_tokio::{Acceptor, Limits};
+/// use motews_tokio::{Acceptor, DEFAULT_LIMITS, Limits};
 /// use tokio::net::TcpListener;
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let limits = Limits { message: 1024 * 1024, ..Limits::DEFAULT };
+/// let limits = Limits { message: 1024 * 1024, ..DEFAULT_LIMITS };
 /// let acceptor = Acceptor::new().limits(limits).subprotocols(["chat"]);
 /// let listener = TcpListener::bind("127.0.0.1:9001").await?;
 /// loop {

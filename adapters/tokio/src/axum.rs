@@ -20,9 +20,11 @@ use crate::websocket::WebSocketStream;
 /// opening handshake is rejected with the response that it calls for.
 ///
 /// ```
-/// use axum::{Router, response::Response, routing::any};
+/// # use axum_core as axum;
+/// use axum::response::Response;
 /// use motews_tokio::WebSocketUpgrade;
 ///
+/// // Router::new().route("/chat", any(serve))
 /// async fn serve(upgrade: WebSocketUpgrade) -> Response {
 ///     upgrade.protocols(["chat"]).on_upgrade(async |mut ws| {
 ///         while let Ok(Some(message)) = ws.recv().await {
@@ -32,8 +34,6 @@ use crate::websocket::WebSocketStream;
 ///         }
 ///     })
 /// }
-///
-/// let app: Router = Router::new().route("/chat", any(serve));
 /// ```
 #[must_use]
 pub struct WebSocketUpgrade<F = fn(hyper::Error)> {

@@ -212,11 +212,15 @@ impl Connector {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn client<S>(&self, stream: S, url: &str) -> Result<ClientStream<S>, ConnectError>
+    pub async fn connect_over<S>(
+        &self,
+        stream: S,
+        url: &str,
+    ) -> Result<ClientStream<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.client_with_response(stream, url)
+        self.connect_over_with_response(stream, url)
             .await
             .map(|(ws, _)| ws)
     }
@@ -225,7 +229,7 @@ impl Connector {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn client_with_response<S>(
+    pub async fn connect_over_with_response<S>(
         &self,
         stream: S,
         url: &str,

@@ -3,9 +3,11 @@
 use core::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use motews::handshake::{ConfigError, HandshakeError};
-use motews::{Deadline, ProtocolViolation};
+use motews::reconnect::Cause;
+use motews::{Deadline, Ended, ProtocolViolation};
 use motews_net::{ProxyError, RedirectError, TunnelError, UrlError};
 
 use crate::message::Message;
@@ -164,14 +166,7 @@ impl fmt::Display for RecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::Protocol(ProtocolViolation::UnexpectedEof) => {
-                f.write_str("the peer left without closing the WebSocket")
-            }
-            // Of this side's making, and so is the cure.
-            Self::Protocol(ProtocolViolation::MessageTooBig) => f.write_str(
-                "the peer sent a message that is longer than this side's limit: see Limits::message",
-            ),
-            Self::Protocol(violation) => write!(f, "the peer broke the protocol: {violation}"),
+            Self::Protocol(violation) => Ended::Violation(*violation).fmt(f),
             Self::TimedOut(Deadline::Pong) => f.write_str("the peer does not answer any more"),
             Self::TimedOut(Deadline::Write) => f.write_str("the peer does not read"),
             Self::TimedOut(Deadline::Close) => f.write_str("the peer did not close in time"),
@@ -278,6 +273,34 @@ impl core::error::Error for TrySendError {
         match self {
             Self::Failed(_, error) => Some(error),
             Self::Full(_) => None,
+        }
+    }
+}
+
+impl ConnectError {
+    /// Returns what the failure means for the next attempt: pass it to
+    /// [`Reconnect::ended`](crate::Reconnect::ended).
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Refused(response) => Ended::Refused(response.status().as_u16()).into(),
+            Self::Io(_) | Self::Tunnel(_) => Cause::Unreachable,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Cause::Tls,
+            Self::Handshake(error) => Ended::from(*error).into(),
+            Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
+            Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
+        }
+    }
+
+    /// Returns the `Retry-After` of the server's response, in milliseconds from now, if it has one.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Refused(response) => {
+                motews_net::retry_after(response.headers(), SystemTime::now())
+            }
+            _ => None,
         }
     }
 }

@@ -36,10 +36,10 @@ pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
 pub use motews::handshake::{ConfigError, HandshakeError};
-pub use motews::reconnect::Backoff;
+pub use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
 pub use motews::{
-    CloseCode, DataKind, Deadline, Ended, Entropy, EntropyError, Limits, ProtocolViolation, Side,
-    Timeouts, role,
+    CloseCode, DataKind, Deadline, Ended, Entropy, EntropyError, Limits, Millis, ProtocolViolation,
+    Side, Timeouts, role,
 };
 pub use motews_net::{
     Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, TunnelError, UrlError, http,

@@ -5,13 +5,11 @@ use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
 use motews::role::Client;
-use motews::{CloseCode, Deadline, Ended, Side};
-use motews_net::http::header::RETRY_AFTER;
-use motews_net::http::{HeaderMap, Response};
+use motews::{CloseCode, Ended, Side};
+use motews_net::http::Response;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connect::Connector;
@@ -52,6 +50,8 @@ pub struct Reconnecting {
     state: State,
     /// Messages that were sent over this connection.
     sent: u64,
+    /// The application has closed: there is no other attempt, however this connection ends.
+    is_closing: bool,
 }
 
 enum State {
@@ -116,6 +116,7 @@ impl Reconnecting {
             reconnect: Reconnect::new(backoff),
             state: State::Waiting(Instant::now()),
             sent: 0,
+            is_closing: false,
         }
     }
 
@@ -140,7 +141,7 @@ impl Reconnecting {
                         return Some(Update::Opened(response));
                     }
                     Err(error) => {
-                        let (cause, retry_after) = cause(&error);
+                        let (cause, retry_after) = (error.cause(), error.retry_after());
                         let reason = Interrupted::Attempt(error);
                         return Some(self.end(cause, retry_after, reason, 0));
                     }
@@ -177,6 +178,10 @@ impl Reconnecting {
     ) -> Update {
         let now = Instant::now();
         let at = millis(now);
+        let cause = match self.is_closing {
+            true => Ended::Aborted.into(),
+            false => cause,
+        };
         let retry = self.reconnect.ended(cause, retry_after, at, &mut OsEntropy);
         let retry_in = match retry {
             Retry::At(next) => Some(Duration::from_millis(next.since(at).into())),
@@ -225,44 +230,17 @@ impl Reconnecting {
     /// As [`WebSocketStream::close`].
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         match &mut self.state {
-            State::Open(ws) => ws.close(code, reason),
+            State::Open(ws) => {
+                ws.close(code, reason)?;
+                self.is_closing = true;
+                Ok(())
+            }
             state => {
                 *state = State::Over;
                 Ok(())
             }
         }
     }
-}
-
-/// What a failed attempt means, and how long the server wants to be left alone, in milliseconds.
-fn cause(error: &ConnectError) -> (Cause, Option<u32>) {
-    let ended = match error {
-        ConnectError::Refused(response) => {
-            let ended = Ended::Refused(response.status().as_u16());
-            return (ended.into(), retry_after(response.headers()));
-        }
-        ConnectError::Io(_) | ConnectError::Tunnel(_) => return (Cause::Unreachable, None),
-        #[cfg(feature = "tls")]
-        ConnectError::Tls(_) => return (Cause::Tls, None),
-        ConnectError::Handshake(error) => Ended::from(*error),
-        ConnectError::TimedOut => Ended::TimedOut(Deadline::Handshake),
-        // This side's own fault, which stays.
-        _ => Ended::Aborted,
-    };
-    (ended.into(), None)
-}
-
-/// A number of seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<u32> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = httpdate::parse_http_date(value).ok()?;
-            at.duration_since(SystemTime::now()).unwrap_or_default()
-        }
-    };
-    Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX))
 }
 
 impl fmt::Debug for Reconnecting {

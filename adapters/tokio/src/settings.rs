@@ -119,8 +119,8 @@ impl Common {
 /// The methods that set them.
 macro_rules! setters {
     () => {
-        /// Sets what the peer may send at most. By default as
-        /// [`DEFAULT_LIMITS`](crate::DEFAULT_LIMITS) has it.
+        /// Sets what the peer may send at most: [`DEFAULT_LIMITS`](crate::DEFAULT_LIMITS) if this is not
+        /// called. Take the rest from there: `..Limits::DEFAULT` has no limit on messages.
         // [FR17] [HC25] [HS21]
         pub const fn limits(mut self, limits: Limits) -> Self {
             self.common.limits = limits;

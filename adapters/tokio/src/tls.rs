@@ -85,7 +85,8 @@ pub(crate) fn explain(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt:
     use rustls::CertificateError as Certificate;
     let certificate = match error {
         rustls::Error::InvalidMessage(_) => {
-            return f.write_str("what answered does not speak TLS: is it ws:// for wss://?");
+            return f
+                .write_str("what answered does not speak TLS: should the URL begin with ws://?");
         }
         rustls::Error::InvalidCertificate(certificate) => certificate,
         error => return write!(f, "TLS: {error}"),

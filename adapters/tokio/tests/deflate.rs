@@ -36,7 +36,7 @@ async fn echo(acceptor: Acceptor, connector: Connector, holds: usize) {
         }
     };
     let talking = async {
-        let mut ws = connector.client(client, "ws://h/").await.unwrap();
+        let mut ws = connector.connect_over(client, "ws://h/").await.unwrap();
         for len in [0, 1, 39, 40, 1000, 70_000, 300_000] {
             for message in [Message::from(text(len)), noise(len).into()] {
                 ws.send(message.clone()).await.unwrap();

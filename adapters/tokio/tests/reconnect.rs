@@ -173,7 +173,7 @@ async fn close_of_this_side_is_the_end_and_nothing_is_unconfirmed() {
         }
     }
     client.send("Hello").await.unwrap();
-    client.close(CloseCode::NORMAL, "").unwrap();
+    client.close(CloseCode::GOING_AWAY, "").unwrap();
     let back = client.send("late").await;
     assert!(matches!(back, Err(NotSent::Unsent(message)) if message == "late".into()));
     let interruption = interruption(&mut client).await;

@@ -34,7 +34,7 @@ mod linux {
         entry: Entry,
         /// Microseconds of the processor that the server took for a message.
         times: Vec<f64>,
-        /// Octets on the wire for an echo.
+        /// Bytes on the wire for an echo.
         octets: Vec<f64>,
         /// KiB that each connection added to the server's memory.
         memory: Vec<f64>,

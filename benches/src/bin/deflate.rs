@@ -9,7 +9,7 @@ use motews::deflate::{Deflated, Deflater, Inflated, Inflater, Level, WindowBits}
 use motews_bench::figures::{least, option};
 use motews_bench::samples::{prose, source, telemetry};
 
-/// Octets of telemetry and of prose, cut into messages.
+/// Bytes of telemetry and of prose, cut into messages.
 const PAYLOAD_LEN: usize = 160 * 1024;
 
 /// What zlib leaves at the end of each message, and a sender takes off (RFC 7692 §7.2.1).

@@ -13,10 +13,10 @@ const LENGTHS: [usize; 4] = [16, 125, 1024, 64 * 1024];
 /// The payloads of one pass, with their headers: what the first-level cache holds, if it can.
 const PASS_LEN: usize = 16 * 1024;
 
-/// The octets before a payload, of which the last four are its masking key.
+/// The bytes before a payload, of which the last four are its masking key.
 const HEADER_LEN: usize = 6;
 
-/// Octets masked in each turn.
+/// Bytes masked in each turn.
 const TURN_LEN: usize = 8 * 1024 * 1024;
 
 type Pass = fn(&mut [u8], usize);

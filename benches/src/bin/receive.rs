@@ -12,7 +12,7 @@ use motews_bench::frames::{Frames, Workload};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Each turn of a contestant lasts about this long at 10 GB/s, in octets.
+/// Each turn of a contestant lasts about this long at 10 GB/s, in bytes.
 const TURN_LEN: usize = 4 * 1024 * 1024;
 
 struct Lane {

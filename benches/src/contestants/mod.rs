@@ -48,12 +48,12 @@ impl Display for Failed {
 
 impl core::error::Error for Failed {}
 
-/// Messages and octets of payload that were received.
+/// Messages and bytes of payload that were received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Whole messages.
     pub messages: u64,
-    /// Octets of payload.
+    /// Bytes of payload.
     pub octets: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The load client: it sends frames that were masked beforehand, and looks at every octet of what
+//! The load client: it sends frames that were masked beforehand, and looks at every byte of what
 //! comes back.
 //!
 //! It never sleeps while it measures, so that waking it is in no server's time.
@@ -47,10 +47,10 @@ pub trait Talk {
     /// What this turn sends.
     fn sent(&self) -> &[u8];
 
-    /// Octets that may be read now.
+    /// Bytes that may be read now.
     fn due(&self) -> usize;
 
-    /// Looks at what came, `due` octets at most, and tells whether the turn is over; the next one is
+    /// Looks at what came, `due` bytes at most, and tells whether the turn is over; the next one is
     /// up then.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Client {
 }
 
 impl<T: Talk> Client<T> {
-    /// `depth` messages are in each turn, and `longest` octets are read at most at once.
+    /// `depth` messages are in each turn, and `longest` bytes are read at most at once.
     pub(super) fn new(depth: usize, longest: usize) -> io::Result<Self> {
         Ok(Self {
             lanes: Vec::new(),
@@ -218,7 +218,7 @@ impl<T: Talk> Client<T> {
         Ok(())
     }
 
-    /// Octets received since the connections were opened.
+    /// Bytes received since the connections were opened.
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received

@@ -22,7 +22,7 @@ use core::str::FromStr;
 pub struct Workload {
     /// Open connections.
     pub connections: usize,
-    /// Octets of payload in each message.
+    /// Bytes of payload in each message.
     pub size: usize,
     /// Messages that a connection sends in one write, before it awaits their echoes.
     pub depth: usize,

@@ -27,7 +27,7 @@ pub(super) const ALL: [(&str, Serve); 7] = [
     ("sockudo-ws 3.1", |tell| each(tell, sockudo_ws)),
 ];
 
-/// The smaller of the two that its documentation names, in octets: it clears the buffer before each
+/// The smaller of the two that its documentation names, in bytes: it clears the buffer before each
 /// read, so that with 128 KiB it is three times as slow.
 const TUNGSTENITE_READ: usize = 4 * 1024;
 
@@ -40,7 +40,7 @@ const END: &[u8] = b"\r\n\r\n";
 /// Room for a request.
 const REQUEST_LEN: usize = 1024;
 
-/// The buffers of those that ask how long theirs are to be, in octets.
+/// The buffers of those that ask how long theirs are to be, in bytes.
 pub(super) const BUFFER_LEN: usize = 128 * 1024;
 
 /// Serves each connection with a task of its own, on this thread.

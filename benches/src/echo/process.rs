@@ -90,7 +90,7 @@ impl Running {
         processor_time(self.child.id())
     }
 
-    /// The memory that the server has to itself now, in octets.
+    /// The memory that the server has to itself now, in bytes.
     ///
     /// # Errors
     /// Where the system does not tell.

@@ -11,7 +11,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-/// Octets read at once: the largest message of the workloads with its header, and more.
+/// Bytes read at once: the largest message of the workloads with its header, and more.
 const BUFFER_LEN: usize = 128 * 1024;
 
 const LISTENER: u64 = u64::MAX;

@@ -97,14 +97,14 @@ mod small {
             0x1032_5476,
             0xc3d2_e1f0,
         ];
-        let mut blocks = [FIRST_BLOCK, [0; 16]];
-        let [first, second] = &mut blocks;
-        for (word, bytes) in first.iter_mut().zip(key.as_chunks().0) {
+        let mut block = FIRST_BLOCK;
+        for (word, bytes) in block.iter_mut().zip(key.as_chunks().0) {
             *word = u32::from_be_bytes(*bytes);
         }
-        second[15] = 60 * 8; // the message's length in bits
-        for block in &mut blocks {
-            compress(&mut state, block);
+        for _ in 0..2 {
+            compress(&mut state, &mut block);
+            block = [0; 16];
+            block[15] = 60 * 8; // the second block is the message's length in bits
         }
         let mut digest = [0; 20];
         for (to, word) in digest.as_chunks_mut().0.iter_mut().zip(&state) {

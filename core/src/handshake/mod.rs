@@ -286,7 +286,10 @@ impl fmt::Display for ConfigError {
             Self::Target => "the target is no absolute path in visible ASCII without a fragment",
             Self::HeaderName => "a header's name is no token",
             Self::HeaderValue => "a header's value or a reason has a control character",
-            Self::ReservedHeader => "a header that the handshake itself writes",
+            Self::ReservedHeader => {
+                "a header that the handshake itself writes: \
+                Upgrade, Connection, Origin, Sec-WebSocket-... or one for the body"
+            }
             Self::Subprotocol => "a subprotocol is no token, or is offered twice",
             Self::Extensions => "the extensions are malformed",
             Self::NotOffered => "the client does not offer this subprotocol or extension",

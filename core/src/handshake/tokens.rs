@@ -4,11 +4,43 @@ use core::{fmt, ops};
 
 use crate::utf8::Utf8Validator;
 
-/// RFC 2616 §2.2: a visible ASCII character that is no separator.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.'
-        | b'|' | b'~')
+/// A bit for each ASCII character that may be in a token: visible, and no separator (RFC 2616 §2.2).
+#[expect(clippy::indexing_slicing, reason = "while compiling")]
+const TOKEN_BYTES: [u32; 4] = {
+    let mut bits = [0; 4];
+    let mut byte = 0;
+    while byte < 128 {
+        let is_separator = matches!(
+            byte,
+            b'(' | b')'
+                | b'<'
+                | b'>'
+                | b'@'
+                | b','
+                | b';'
+                | b':'
+                | b'\\'
+                | b'"'
+                | b'/'
+                | b'['
+                | b']'
+                | b'?'
+                | b'='
+                | b'{'
+                | b'}'
+        );
+        if byte.is_ascii_graphic() && !is_separator {
+            bits[byte as usize / 32] |= 1 << (byte % 32);
+        }
+        byte += 1;
+    }
+    bits
+};
+
+/// Whether a token may have this byte. A table, for that is smaller on a Cortex-M.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    let bits = TOKEN_BYTES.get(usize::from(byte / 32));
+    bits.is_some_and(|bits| bits >> (byte % 32) & 1 == 1)
 }
 
 /// A space or a tab.

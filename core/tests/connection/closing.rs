@@ -53,7 +53,7 @@ fn open_empty_close_received_is_replied_to_with_an_empty_one() {
     });
 }
 
-/// CL01: a body of one octet.
+/// CL01: a body of one byte.
 #[test]
 fn open_close_of_one_octet_fails() {
     both(|mut endpoint| {
@@ -115,7 +115,7 @@ fn open_close_with_each_code_is_queued_or_refused() {
     }
 }
 
-/// CL19: a reason of 123 octets goes out whole; 124 are refused, and change nothing.
+/// CL19: a reason of 123 bytes goes out whole; 124 are refused, and change nothing.
 #[test]
 fn open_close_with_a_reason_beyond_123_octets_is_refused() {
     both(|mut endpoint| {

@@ -124,7 +124,7 @@ fn open_close_after_ping_owes_the_close_alone() {
     });
 }
 
-/// CT05: a ping of 0 to 125 octets is sent as it is; a longer one is refused.
+/// CT05: a ping of 0 to 125 bytes is sent as it is; a longer one is refused.
 #[test]
 fn open_ping_of_up_to_125_octets_is_sent() {
     let bytes = [0xC3; 126];
@@ -185,7 +185,7 @@ fn open_pong_goes_between_outgoing_fragments() {
     });
 }
 
-/// CT02: the room that always suffices, and no more: a client's header, and 125 octets.
+/// CT02: the room that always suffices, and no more: a client's header, and 125 bytes.
 #[test]
 fn owed_at_its_longest_fills_the_room_that_always_suffices() {
     assert_eq!(MAX_CONTROL_LEN, 131);
@@ -230,7 +230,7 @@ fn pong_and_close(endpoint: &mut Endpoint) -> (Frame, Frame) {
     (pong, close)
 }
 
-/// CT02, CL19: a pong and a reason share 125 octets: the pong is whole, and where both do not fit
+/// CT02, CL19: a pong and a reason share 125 bytes: the pong is whole, and where both do not fit
 /// the reason is cut short, with a whole code point. Each length of either, in either order.
 #[test]
 fn closing_pong_and_reason_share_a_control_frame() {

@@ -163,7 +163,7 @@ fn open_next_message_has_nothing_of_the_last() {
     });
 }
 
-/// MS16: endless empty fragments, and endless fragments of one octet: the connection is as large
+/// MS16: endless empty fragments, and endless fragments of one byte: the connection is as large
 /// as before, and the empty ones are not even told.
 #[test]
 fn open_endless_fragments_take_no_memory() {

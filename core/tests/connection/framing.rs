@@ -1,4 +1,4 @@
-//! Frames received: what each octet of a header may be (§5.1, §5.2, §5.5, §10.4).
+//! Frames received: what each byte of a header may be (§5.1, §5.2, §5.5, §10.4).
 
 use motews::{ConnectionConfig, ProtocolViolation, State};
 
@@ -7,7 +7,7 @@ use crate::support::{
     text,
 };
 
-/// FR03: a server fails on an unmasked frame, by the octet that lacks the bit, whatever it is.
+/// FR03: a server fails on an unmasked frame, by the byte that lacks the bit, whatever it is.
 #[test]
 fn server_unmasked_frame_fails() {
     for first in [0x81, 0x82, 0x01, 0x88, 0x89, 0x8A] {
@@ -33,7 +33,7 @@ fn client_masked_frame_fails() {
     assert_eq!(client.transmit(), [close(1002, "")]);
 }
 
-/// FR08, FR09, FR13, FR15, EX03, MS02, PD13, PD14: all first octets, with and without compression
+/// FR08, FR09, FR13, FR15, EX03, MS02, PD13, PD14: all first bytes, with and without compression
 /// negotiated, in and out of a fragmented message: passed, or refused at once.
 #[test]
 fn open_each_first_octet_is_passed_or_fails_at_once() {
@@ -75,7 +75,7 @@ fn open_each_first_octet_is_passed_or_fails_at_once() {
     }
 }
 
-/// FR13, FR14: control frames of up to 125 octets pass; longer ones fail before the payload comes.
+/// FR13, FR14: control frames of up to 125 bytes pass; longer ones fail before the payload comes.
 #[test]
 fn open_control_frame_beyond_125_octets_fails_by_its_second_octet() {
     for first in [0x88, 0x89, 0x8A] {
@@ -102,7 +102,7 @@ fn open_each_boundary_of_the_length_is_received() {
     }
 }
 
-/// FR11: a length that is not in the fewest octets, by the octet that proves it.
+/// FR11: a length that is not in the fewest bytes, by the byte that proves it.
 #[test]
 fn open_length_not_minimal_fails() {
     both(|endpoint| {
@@ -122,7 +122,7 @@ fn open_length_not_minimal_fails() {
     });
 }
 
-/// FR12: 2^63 and 2^64 - 1 fail by the first octet of the length. 2^63 - 1 is only long.
+/// FR12: 2^63 and 2^64 - 1 fail by the first byte of the length. 2^63 - 1 is only long.
 #[test]
 fn open_length_of_64_bits_fails_by_its_most_significant_bit() {
     for len in [1 << 63, (1 << 63) + 1, u64::MAX] {
@@ -174,7 +174,7 @@ fn open_announced_terabyte_without_payload_changes_nothing() {
     });
 }
 
-/// FR17: messages up to the limit pass; one octet more fails by the header that announces it, in
+/// FR17: messages up to the limit pass; one byte more fails by the header that announces it, in
 /// one frame or in many. Limits of 0, 1, and at each form of the length.
 #[test]
 fn open_message_beyond_the_limit_fails_by_its_header() {

@@ -9,7 +9,7 @@ use motews::{
 
 use crate::support::{Frame, binary, close, continuation, ping, pong, text};
 
-/// Gives the octets 1, 2, 3, ... and fails while told to.
+/// Gives the bytes 1, 2, 3, ... and fails while told to.
 #[derive(Debug, Default)]
 struct Counting {
     given: u8,
@@ -35,7 +35,7 @@ fn connect(entropy: &mut dyn Entropy) -> Connected<'_> {
     Connection::new(Client::new(entropy))
 }
 
-/// FR01, FR05: each frame, control frames too, takes four fresh octets of the source for its key.
+/// FR01, FR05: each frame, control frames too, takes four fresh bytes of the source for its key.
 #[test]
 fn client_each_frame_is_masked_with_a_fresh_key() {
     let mut source = Counting::default();

@@ -55,7 +55,7 @@ fn open_message_is_sent_as_one_frame() {
     });
 }
 
-/// FR01, FR02: the RFC's own examples (§5.7), octet by octet.
+/// FR01, FR02: the RFC's own examples (§5.7), byte by byte.
 #[test]
 fn open_message_is_sent_as_in_the_rfc() {
     let mut out = [0; 64];
@@ -182,7 +182,7 @@ fn not_open_messages_are_refused() {
     }
 }
 
-/// The octets of a frame with this much payload.
+/// The bytes of a frame with this much payload.
 fn frame_len(payload: usize, client: bool) -> usize {
     let key = client.then_some(KEY);
     payload + header(0x82, payload as u64, key).len()
@@ -236,7 +236,7 @@ fn open_empty_fragment_takes_a_header() {
     });
 }
 
-/// MS09, MS06: a message of any length through an output of a few octets is the message.
+/// MS09, MS06: a message of any length through an output of a few bytes is the message.
 #[test]
 fn open_long_message_through_a_tiny_output_arrives_whole() {
     let message: Vec<u8> = (0..5_000).map(|i| (i % 251) as u8).collect();
@@ -363,7 +363,7 @@ fn open_frames_started_follow_the_rules_of_fragments() {
     });
 }
 
-/// FR12: a payload of 2^63 - 1 octets can be begun, one of 2^63 cannot.
+/// FR12: a payload of 2^63 - 1 bytes can be begun, one of 2^63 cannot.
 #[test]
 fn open_frame_started_beyond_63_bits_is_refused() {
     let frame = |payload_len| DataFrame {

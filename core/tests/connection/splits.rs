@@ -34,7 +34,7 @@ fn joined(told: Vec<Got>) -> Vec<Got> {
     joined
 }
 
-/// All that is told of `parts`, one after the other, up to a failure; and the octets consumed.
+/// All that is told of `parts`, one after the other, up to a failure; and the bytes consumed.
 fn told<'a>(
     endpoint: &mut Endpoint,
     parts: impl Iterator<Item = &'a [u8]>,
@@ -125,7 +125,7 @@ fn configs() -> impl Strategy<Value = ConnectionConfig> {
     })
 }
 
-/// The same in one input, in single octets, in parts, by events and by steps.
+/// The same in one input, in single bytes, in parts, by events and by steps.
 fn check(client: bool, config: ConnectionConfig, wire: &[u8], cuts: &[usize]) {
     let mut whole = endpoint(client, config);
     let expected = told(&mut whole, [wire].into_iter(), false);
@@ -159,7 +159,7 @@ fn check(client: bool, config: ConnectionConfig, wire: &[u8], cuts: &[usize]) {
     }
 }
 
-/// FR16: a session with everything in it, split in two at every octet.
+/// FR16: a session with everything in it, split in two at every byte.
 #[test]
 fn open_session_split_at_each_octet_is_the_same() {
     for client in [false, true] {

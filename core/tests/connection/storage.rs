@@ -76,7 +76,7 @@ fn open_split_control_frame_has_slots_until_it_is_whole() {
     assert_eq!(LIVE.get(), 0);
 }
 
-/// A pong that goes out while another control frame is arriving does not take its octets along.
+/// A pong that goes out while another control frame is arriving does not take its bytes along.
 #[test]
 fn open_pong_sent_within_a_split_ping_keeps_what_came_of_it() {
     let mut connection = OnServer::new(Server);

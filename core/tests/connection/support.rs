@@ -212,14 +212,14 @@ impl Endpoint {
         (!self.is_client()).then_some(KEY)
     }
 
-    /// The octets of these frames as the peer sends them.
+    /// The bytes of these frames as the peer sends them.
     pub(crate) fn wire(&self, frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
         let key = self.peers_key();
         let frames = frames.into_iter();
         frames.flat_map(|frame| frame.encode(key)).collect()
     }
 
-    /// A frame's header, as the peer sends it, that announces this many octets of payload.
+    /// A frame's header, as the peer sends it, that announces this many bytes of payload.
     pub(crate) fn wire_header(&self, first: u8, payload_len: u64) -> Vec<u8> {
         header(first, payload_len, self.peers_key())
     }
@@ -234,7 +234,7 @@ impl Endpoint {
         self.receive_counted(bytes).0
     }
 
-    /// The same, and how many octets were consumed.
+    /// The same, and how many bytes were consumed.
     pub(crate) fn receive_counted(&mut self, bytes: &[u8]) -> (Vec<Got>, usize) {
         let bytes_len = bytes.len();
         let mut bytes = bytes.to_vec();
@@ -302,7 +302,7 @@ impl Endpoint {
         }
     }
 
-    /// These octets fail the connection: by which violation, and by which of them (from 1).
+    /// These bytes fail the connection: by which violation, and by which of them (from 1).
     #[track_caller]
     pub(crate) fn assert_fails_at(
         &mut self,

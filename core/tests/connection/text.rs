@@ -6,7 +6,7 @@ use crate::support::{
     COMPRESSION, Frame, binary, both, both_with, close, continuation, got, ping, text,
 };
 
-/// Texts, and the index of the octet that proves them to be none; `None`: their end does.
+/// Texts, and the index of the byte that proves them to be none; `None`: their end does.
 const INVALID: [(&[u8], Option<usize>); 12] = [
     (b"\xff", Some(0)),
     (b"ab\x80", Some(2)),
@@ -27,7 +27,7 @@ fn header_len(frame: &Frame, client: bool) -> usize {
     if client { 2 } else { 6 }
 }
 
-/// MS11, MS13: an impossible octet fails by itself, within its frame; what came before it is told.
+/// MS11, MS13: an impossible byte fails by itself, within its frame; what came before it is told.
 #[test]
 fn open_text_not_utf8_fails_by_the_octet_that_proves_it() {
     for (bytes, index) in INVALID {
@@ -56,7 +56,7 @@ fn open_text_not_utf8_fails_by_the_octet_that_proves_it() {
     }
 }
 
-/// MS13: the same octet by octet: the failure shows with the impossible octet, not later.
+/// MS13: the same byte by byte: the failure shows with the impossible byte, not later.
 #[test]
 fn open_text_not_utf8_octet_by_octet_fails_at_the_same_octet() {
     for (bytes, index) in INVALID {
@@ -72,7 +72,7 @@ fn open_text_not_utf8_octet_by_octet_fails_at_the_same_octet() {
                 assert_eq!(endpoint.violation(), None, "{bytes:02x?}: {told:?}");
             }
             endpoint.receive_bytes(&wire[at..=at]);
-            // What ends a text too early is the last octet of it, which is told first.
+            // What ends a text too early is the last byte of it, which is told first.
             let told = endpoint.receive_bytes(&[]);
             assert_eq!(
                 told,
@@ -122,7 +122,7 @@ fn open_code_point_over_frames_is_accepted() {
     }
 }
 
-/// MS11: ASCII where a continuation octet is due, in the next frame or in the next input.
+/// MS11: ASCII where a continuation byte is due, in the next frame or in the next input.
 #[test]
 fn open_ascii_within_a_code_point_fails() {
     both(|mut endpoint| {

@@ -17,7 +17,7 @@ use firmware::entropy::Cipher;
 const SERVER: (Ipv4Address, u16) = (Ipv4Address::new(10, 0, 2, 100), 9001);
 const HOST: &str = "10.0.2.100:9001";
 
-/// Octets of the messages to send, one after the other. The last one is sixteen times the RAM.
+/// Bytes of the messages to send, one after the other. The last one is sixteen times the RAM.
 const LENGTHS: [usize; 9] = [0, 1, 125, 126, 127, 4096, 65_535, 65_536, 1024 * 1024];
 
 static CONFIG: Config<'static> = Config::DEFAULT;
@@ -34,7 +34,7 @@ pub(crate) struct Caller {
     since: Instant,
     /// Messages that came back whole.
     echoed: usize,
-    /// Octets of the next one that are sent, and that came back.
+    /// Bytes of the next one that are sent, and that came back.
     sent: usize,
     received: usize,
     is_sent: bool,

@@ -30,7 +30,7 @@ pub(crate) const DEFLATE: DeflateConfig = DeflateConfig {
 
 /// A little more than the least.
 const MEMORY: usize = Deflater::<&mut [u8]>::min_memory(BITS) + 384;
-/// Octets that are read at a time, and inflated at a time.
+/// Bytes that are read at a time, and inflated at a time.
 const READ: usize = 64;
 const PART: usize = 256;
 
@@ -64,9 +64,9 @@ pub(crate) struct Codec {
 /// What compression saves in one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Octets {
-    /// Octets of messages.
+    /// Bytes of messages.
     pub(crate) messages: u64,
-    /// Octets of the frames that these were in, without their headers.
+    /// Bytes of the frames that these were in, without their headers.
     pub(crate) payloads: u64,
 }
 
@@ -168,7 +168,7 @@ impl Codec {
 
     // ---- an echo, part by part ----
 
-    /// Octets of payload that can be taken now.
+    /// Bytes of payload that can be taken now.
     pub(crate) const fn room(&self) -> usize {
         if self.pends || self.chunk.is_some() {
             0

@@ -143,11 +143,11 @@ pub struct Ethernet {
     sent: &'static mut [u8; MAX_FRAME_LEN],
 }
 
-/// Octets of the longest frame, without its check sequence.
+/// Bytes of the longest frame, without its check sequence.
 pub const MAX_FRAME_LEN: usize = 1514;
-/// Octets of a frame's check sequence.
+/// Bytes of a frame's check sequence.
 const FCS_LEN: usize = 4;
-/// Octets of an Ethernet header, which the transmitter's length leaves out.
+/// Bytes of an Ethernet header, which the transmitter's length leaves out.
 const HEADER_LEN: usize = 14;
 
 /// Who waits for a frame.
@@ -219,7 +219,7 @@ impl RxToken<'_> {
     /// Takes the frame out of the MAC, for `f` to read.
     pub fn consume<T>(self, f: impl FnOnce(&mut [u8]) -> T) -> T {
         write(EMAC + IACK, RXINT);
-        // The first word has the length of everything, itself included, and two octets.
+        // The first word has the length of everything, itself included, and two bytes.
         let [low, high, first, second] = read(EMAC + DATA).to_le_bytes();
         let len = usize::from(u16::from_le_bytes([low, high])).saturating_sub(2 + FCS_LEN);
         if !(HEADER_LEN..=MAX_FRAME_LEN).contains(&len) {
@@ -244,7 +244,7 @@ impl RxToken<'_> {
 pub struct TxToken<'a>(&'a mut [u8; MAX_FRAME_LEN]);
 
 impl TxToken<'_> {
-    /// Sends the frame of `len` octets that `f` writes. More than [`MAX_FRAME_LEN`] are not sent.
+    /// Sends the frame of `len` bytes that `f` writes. More than [`MAX_FRAME_LEN`] are not sent.
     pub fn consume<T>(self, len: usize, f: impl FnOnce(&mut [u8]) -> T) -> T {
         let Some(frame) = self.0.get_mut(..len) else {
             return f(&mut []);

@@ -42,11 +42,11 @@ const CONNECTIONS: usize = 4;
 const VISITORS: usize = CONNECTIONS + 3;
 /// All sockets: one that calls.
 const SOCKETS: usize = VISITORS + 1;
-/// Octets of a socket's receive ring. A request may be longer, and so may a message.
+/// Bytes of a socket's receive ring. A request may be longer, and so may a message.
 const RX: usize = 2048;
-/// Octets of a socket's transmit ring.
+/// Bytes of a socket's transmit ring.
 const TX: usize = 2048;
-/// Octets of each of the two rings of the socket that calls.
+/// Bytes of each of the two rings of the socket that calls.
 const CALLING: usize = 1024;
 
 /// Frames read at most before every socket has its turn.

@@ -39,7 +39,7 @@ static CONFIG: Config<'static> = Config {
     ..Config::DEFAULT
 };
 
-/// Octets of the longest reading: numbers with all their digits, and the outcome of a call.
+/// Bytes of the longest reading: numbers with all their digits, and the outcome of a call.
 const READING: usize = 384;
 
 /// What a visitor has the board do.

@@ -10,7 +10,7 @@
 //! | message                   | the server                                                      |
 //! |---------------------------|-----------------------------------------------------------------|
 //! | `!join`, `!leave`         | makes this connection a member of the hub or no longer; `!ok`   |
-//! | `!broadcast COUNT LENGTH` | sends COUNT numbered messages of LENGTH octets to the hub; answers `!broadcast DELIVERED DROPPED DISCONNECTED`, the sums |
+//! | `!broadcast COUNT LENGTH` | sends COUNT numbered messages of LENGTH bytes to the hub; answers `!broadcast DELIVERED DROPPED DISCONNECTED`, the sums |
 //! | `!counts`                 | answers `!counts OPENED CLOSED MEMBERS`                         |
 //! | `!closes`                 | answers `!closes` and the code of each close since, in any order |
 //! | `!close CODE`             | closes this connection                                          |
@@ -227,7 +227,7 @@ impl Echo {
         let mut sums = [0; 3];
         for _ in 0..count {
             let number = self.told.number.fetch_add(1, Ordering::Relaxed);
-            // It repeats itself after a few octets, and after more than the smallest window has.
+            // It repeats itself after a few bytes, and after more than the smallest window has.
             let octets = (0..length.max(8)).map(|at| at % 300);
             let octets = octets.map(|at| (at % if at < 150 { 10 } else { 7 }) as u8);
             let mut message: Vec<u8> = octets.collect();

@@ -1,4 +1,4 @@
-//! Futures dropped at every await point: the peer sees the same octets, the caller the same events.
+//! Futures dropped at every await point: the peer sees the same bytes, the caller the same events.
 
 use core::future::Future;
 use core::pin::Pin;

@@ -147,7 +147,7 @@ pub(crate) fn messages() -> Vec<Message<'static>> {
 }
 
 /// What a peer that compresses like `context` says: each message in fragments of at most
-/// `fragment` octets, with a ping in the midst, each third one uncompressed; and a Close.
+/// `fragment` bytes, with a ping in the midst, each third one uncompressed; and a Close.
 pub(crate) fn talk(
     context: Option<DeflateContext>,
     fragment: usize,

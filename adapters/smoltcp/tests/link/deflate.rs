@@ -47,9 +47,9 @@ struct Echo {
     decompressor: Decompressor<Vec<u8>>,
     compressor: Compressor<Vec<u8>>,
     kind: DataKind,
-    /// Compressed octets, and whether the message begins and ends with them.
+    /// Compressed bytes, and whether the message begins and ends with them.
     kept: Option<(Vec<u8>, bool, bool)>,
-    /// Octets to send, and whether the message ends with them.
+    /// Bytes to send, and whether the message ends with them.
     part: Option<(Vec<u8>, bool)>,
 }
 
@@ -320,7 +320,7 @@ fn send_compressed_at_the_wrap_of_a_tiny_ring_loses_nothing() {
     while net.server.tcp(listener).send_queue() > 0 {
         net.step();
     }
-    // Of 40 octets, 19 are acknowledged and 20 are on their way: there is room for 1 and 19 more.
+    // Of 40 bytes, 19 are acknowledged and 20 are on their way: there is room for 1 and 19 more.
     assert_eq!(net.server.tcp(listener).send_slice(&[0; 19]), Ok(19));
     net.step();
     assert_eq!(net.server.tcp(listener).send_slice(&[0; 20]), Ok(20));
@@ -357,11 +357,11 @@ struct Caller {
     socket: SocketHandle,
     decompressor: Decompressor<Vec<u8>>,
     compressor: Compressor<Vec<u8>>,
-    /// Octets of the message that are taken.
+    /// Bytes of the message that are taken.
     sent: usize,
     is_sent: bool,
     received: Vec<u8>,
-    /// Octets of payload, as they came and as they went.
+    /// Bytes of payload, as they came and as they went.
     payload: (usize, usize),
     end: Option<Ended>,
 }
@@ -539,7 +539,7 @@ fn send_compressed_without_a_key_for_its_second_frame_tells_of_the_first() {
     while net.client.tcp(socket).send_queue() > 0 {
         net.step();
     }
-    // Of 120 octets, 60 are acknowledged and 40 are on their way: there is room for 20 and 60 more.
+    // Of 120 bytes, 60 are acknowledged and 40 are on their way: there is room for 20 and 60 more.
     assert_eq!(net.client.tcp(socket).send_slice(&[0; 60]), Ok(60));
     net.step();
     assert_eq!(net.client.tcp(socket).send_slice(&[0; 40]), Ok(40));
@@ -725,7 +725,7 @@ fn client_receiving_polices_what_is_compressed() {
     // Not what the codes allow.
     let malformed = answered(Some(DEFLATE), kib, b"\xc1\x01\xff").2;
     assert_eq!(malformed, failed(ProtocolViolation::Compression));
-    // 11 octets, one more than the limit, in 6.
+    // 11 bytes, one more than the limit, in 6.
     let bomb = answered(Some(DEFLATE), kib, b"\xc2\x06\xaa\xa8\x80\x03\x00\x00").2;
     assert_eq!(bomb, failed(ProtocolViolation::MessageTooBig));
 }

@@ -21,8 +21,8 @@ use crate::transport::Share;
 /// `try_send` leaves is written by whoever sends or receives next, so an owner that waits in `recv`
 /// writes it as soon as there is room.
 ///
-/// A sender reads nothing. A peer that waits until somebody reads what it sends does not read either,
-/// so the owner has to receive meanwhile.
+/// A sender reads nothing. Keep receiving in the owner: some peers stop reading until what they send is
+/// read.
 ///
 /// The WebSocket is closed when its owner drops it; the senders' calls fail with
 /// [`SendError::Closed`] then.
@@ -105,7 +105,8 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// # Errors
     /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] as
     /// [`send`](Self::send). Both give the message back.
-    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
         let mode = SendMode {
             now: true,
             ..SendMode::default()

@@ -73,6 +73,8 @@ macro_rules! setters {
         /// handshake: [`DEFAULT_LIMITS`](crate::DEFAULT_LIMITS) if this is not called. A single line
         /// of the head has 8 KiB at most, but for the values of headers.
         ///
+        /// Take the rest from `DEFAULT_LIMITS`: `..Limits::DEFAULT` has no limit on messages.
+        ///
         /// A longer message fails the connection with 1009 (§10.4). A compressed message can expand a
         /// thousandfold, and a peer that does not end it keeps it in memory: budget
         /// [`Limits::message`](crate::Limits::message) bytes for each connection.
@@ -104,7 +106,7 @@ macro_rules! setters {
         }
 
         /// Sets the size of the buffer that is read into, in bytes: more for fewer system calls, less
-        /// for less memory.
+        /// for less memory. Each WebSocket has one for as long as it lives, also while nothing comes.
         pub const fn read_buffer(mut self, bytes: usize) -> Self {
             self.settings.read_buffer = bytes;
             self

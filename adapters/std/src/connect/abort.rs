@@ -14,8 +14,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// returns [`ConnectError::Aborted`](crate::ConnectError::Aborted), and so does every later one. A
 /// connection that is open ends without a closing handshake: receiving returns
 /// [`RecvError::Aborted`](crate::RecvError::Aborted), sending [`SendError::Closed`](crate::SendError::Closed),
-/// and it ended as [`Ended::Aborted`](crate::Ended::Aborted). To leave politely,
-/// [close](crate::WebSocket::close) the WebSocket instead.
+/// and it ended as [`Ended::Aborted`](crate::Ended::Aborted).
+/// To leave politely from another thread, take a [`Sender`](crate::Sender) and
+/// [close](crate::Sender::close): the owner's `recv` then returns `None`.
+///
+/// ```
+/// # fn f(mut ws: motews_std::WebSocket) -> std::io::Result<()> {
+/// use motews_std::CloseCode;
+///
+/// let sender = ws.sender()?;
+/// std::thread::spawn(move || sender.close(CloseCode::GOING_AWAY, "")); // in the handler of Ctrl-C
+/// while let Some(message) = ws.recv()? {
+///     println!("{message:?}");
+/// }
+/// # Ok(()) }
+/// ```
 ///
 /// **The operating system's resolver cannot be interrupted.** A connect that is looking up a name
 /// returns at once all the same, and leaves a thread behind that ends when the resolver has. Outside

@@ -9,7 +9,8 @@ use super::peer::{Peer, Peers};
 use crate::error::{AcceptError, SendError};
 use crate::handshake::{Request, Response};
 
-/// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`].
+/// A whole message (RFC 6455 §5.6), as it is lent to a [`Handler`]. To send a borrowed text, write the
+/// `&str` itself, or `MessageRef::Text(text)`.
 pub type MessageRef<'a> = motews::Message<'a>;
 
 /// What an application does with its connections: [`Server::run`](crate::Server::run).
@@ -19,12 +20,38 @@ pub type MessageRef<'a> = motews::Message<'a>;
 /// ([`Server::run_threads`](crate::Server::run_threads)) each has a handler of its own; what they
 /// share is in a [`Hub`](crate::Hub) or an [`Arc`](std::sync::Arc).
 ///
-/// A closure is a handler that has nothing but [`on_message`](Self::on_message):
+/// A closure is a handler that has nothing but [`on_message`](Self::on_message). Write the types of both
+/// of its parameters, and return `Ok(())` where nothing is sent:
 ///
 /// ```no_run
 /// use motews_std::{MessageRef, Peer, Server};
 ///
 /// Server::bind("127.0.0.1:9001")?.run(|peer: &mut Peer, message: MessageRef| peer.send(message))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Testing
+/// Bind to port 0, run in a thread, and connect:
+///
+/// ```
+/// use std::time::Duration;
+/// use motews_std::{MessageRef, Peer, Server, connect};
+///
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let handle = server.handle();
+/// let echo = |peer: &mut Peer, message: MessageRef| peer.send(message);
+/// let answer = std::thread::scope(|scope| {
+///     scope.spawn(|| server.run(echo));
+///     let talk = || {
+///         let mut ws = connect(&format!("ws://{}/", handle.local_addr()))?;
+///         ws.send("Hello")?;
+///         Ok::<_, std::io::Error>(ws.recv()?)
+///     };
+///     let answer = talk();
+///     handle.shutdown(Duration::ZERO); // whatever has happened: the scope waits for the server
+///     answer
+/// })?;
+/// assert_eq!(answer, Some("Hello".into()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -72,6 +99,9 @@ pub trait Handler {
     /// A connection has ended, and why: called once for each that [`on_open`](Self::on_open) returned
     /// data for. Nothing can be sent any more. [`Peer::close_reason`] has the reason in the peer's
     /// Close, and [`Peer::error`] the operating system's error, if there is one.
+    ///
+    /// Its data is dropped after this call. So it is still a member of its hubs here, and counts in
+    /// [`Hub::len`](crate::Hub::len), unless it calls [`Membership::leave`](crate::Membership::leave).
     fn on_close(&mut self, peer: &mut Peer<'_, Self::Data>, ended: Ended) {
         let _ = (peer, ended);
     }

@@ -69,9 +69,10 @@ impl Hub {
 
     /// Makes a connection a member for as long as the [`Membership`] lives: keep it in the
     /// [`Handler::Data`](crate::Handler::Data) of the connection, which is dropped when that is
-    /// closed. Who joins twice gets each message twice.
+    /// closed: after [`on_close`](crate::Handler::on_close), where it still counts as a member unless it
+    /// has [left](Membership::leave). Who joins twice gets each message twice.
     pub fn join(&self, sender: &PeerSender) -> Membership {
-        let key = self.lock().insert(sender.0.clone());
+        let key = Some(self.lock().insert(sender.0.clone()));
         Membership {
             hub: self.clone(),
             key,
@@ -191,7 +192,8 @@ impl fmt::Debug for Hub {
 #[must_use = "dropping it leaves the hub"]
 pub struct Membership {
     hub: Hub,
-    key: usize,
+    /// `None` once it has left.
+    key: Option<usize>,
 }
 
 impl Membership {
@@ -200,12 +202,22 @@ impl Membership {
     pub const fn hub(&self) -> &Hub {
         &self.hub
     }
+
+    /// Leaves the hub now, and returns how many members remain. In
+    /// [`Handler::on_close`](crate::Handler::on_close): `peer.data_mut().leave()`.
+    pub fn leave(&mut self) -> usize {
+        let mut members = self.hub.lock();
+        let left = self.key.take().and_then(|key| members.try_remove(key));
+        let remaining = members.len();
+        drop(members);
+        drop(left);
+        remaining
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let left = self.hub.lock().try_remove(self.key);
-        drop(left);
+        self.leave();
     }
 }
 

@@ -358,7 +358,27 @@ impl Server {
     }
 }
 
-/// A handle of a [`Server`], for any thread.
+/// A handle of a [`Server`], for any thread: that of a signal, for example.
+///
+/// ```
+/// use std::time::Duration;
+/// use motews_std::{MessageRef, Peer, Server};
+///
+/// # use std::sync::mpsc::channel;
+/// # let (signal, signals) = channel();
+/// # signal.send(()).unwrap();
+/// let server = Server::bind("127.0.0.1:0")?;
+/// let handle = server.handle();
+/// std::thread::spawn(move || {
+///     signals.recv().unwrap(); // until the first Ctrl-C, by what your program catches signals with
+///     handle.shutdown(Duration::from_secs(10));
+///     if signals.recv().is_ok() {
+///         handle.shutdown(Duration::ZERO); // the second one: at once
+///     }
+/// });
+/// server.run(|_: &mut Peer, _: MessageRef| Ok(()))?; // returns when all connections are closed
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServerHandle(Arc<Shared>);
 

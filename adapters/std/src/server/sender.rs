@@ -83,7 +83,8 @@ impl PeerSender {
     /// # Errors
     /// [`TrySendError::Full`] if there is no room now, [`TrySendError::Failed`] if there will never
     /// be. Both give the message back.
-    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
         match self
             .0
             .send(Frame::new(message.as_message(), Packing::Allowed), false)

@@ -110,7 +110,7 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Reads a frame that a server sent: its first octet, and its payload.
+/// Reads a frame that a server sent: its first byte, and its payload.
 pub(crate) fn read_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
     let (Frame { first, payload }, key) = Frame::read(stream).unwrap();
     assert_eq!(key, None, "a server does not mask");

@@ -155,7 +155,7 @@ async fn response_read(bytes: &[u8]) -> ConnectError {
     let (stream, mut peer) = duplex(1 << 16);
     peer.write_all(bytes).await.unwrap();
     let connector = Connector::new();
-    let connecting = connector.client(stream, "ws://h/");
+    let connecting = connector.connect_over(stream, "ws://h/");
     let (result, peer) = tokio::join!(connecting, async { peer });
     drop(peer);
     result.expect_err("it is no WebSocket")
@@ -223,7 +223,10 @@ async fn frames_behind_the_request_and_the_response_are_received() {
         ws
     };
     let connecting = async {
-        let mut ws = Connector::new().client(client, "ws://h/").await.unwrap();
+        let mut ws = Connector::new()
+            .connect_over(client, "ws://h/")
+            .await
+            .unwrap();
         assert_eq!(ws.recv().await.unwrap(), Some("first".into()));
         ws
     };

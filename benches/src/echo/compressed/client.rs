@@ -17,7 +17,7 @@ const SCRIPTS: usize = 5;
 /// What zlib leaves at the end of each message, and a sender takes off (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
-/// The longest read, in octets.
+/// The longest read, in bytes.
 const READ_LEN: usize = 128 * 1024;
 
 const RSV1: u8 = 0x40;
@@ -169,7 +169,7 @@ impl Reply {
     }
 }
 
-/// The first octet of a frame, the length of its header and that of its payload, once they are
+/// The first byte of a frame, the length of its header and that of its payload, once they are
 /// there. It is neither masked nor a control frame.
 fn header(octets: &[u8]) -> io::Result<Option<(u8, usize, usize)>> {
     let [first, second, rest @ ..] = octets else {

@@ -38,7 +38,7 @@ pub enum Sample {
 pub struct Workload {
     /// What the messages are made of.
     pub sample: Sample,
-    /// Octets in each, before they are compressed.
+    /// Bytes in each, before they are compressed.
     pub size: usize,
 }
 

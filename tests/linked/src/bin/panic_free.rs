@@ -14,7 +14,7 @@ use motews::handshake::{
     Header, Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake,
     Upgrade, path_and_query, subprotocols,
 };
-use motews::reconnect::{Cause, Reconnect};
+use motews::reconnect::{Backoff, Cause, Reconnect};
 use motews::{
     Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
@@ -202,7 +202,7 @@ fn pace() {
 
 /// `reconnect`.
 fn reconnect() {
-    *place() = Reconnect::new(any());
+    *place() = Reconnect::new(any::<Backoff>());
     let reconnect = place::<Reconnect>();
     reconnect.opened(any());
     used(reconnect.failures());

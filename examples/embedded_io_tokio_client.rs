@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 /// Sends lines as text messages and prints the messages that come, on tokio.
 #[derive(Parser)]
-#[command(name = "tokio_client")]
+#[command(name = "embedded_io_tokio_client")]
 struct Options {
     /// Host and port, such as 127.0.0.1:9001
     address: String,

@@ -14,7 +14,7 @@ use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Owned, OwnedDeflate, echo};
 
 /// A WebSocket server that sends back what it receives, with a thread for each connection.
 #[derive(Parser)]
-#[command(name = "threads_echo")]
+#[command(name = "embedded_io_threads_echo")]
 struct Options {
     /// Where to listen.
     #[arg(default_value = "127.0.0.1:9001")]

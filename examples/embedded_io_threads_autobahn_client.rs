@@ -16,7 +16,7 @@ type Ws<'a> = Threaded<'a, Client<Os>>;
 
 /// Runs all cases of a fuzzingserver.
 #[derive(Parser)]
-#[command(name = "threads_autobahn_client")]
+#[command(name = "embedded_io_threads_autobahn_client")]
 struct Options {
     /// Where the suite is: ws://127.0.0.1:9001
     url: String,
