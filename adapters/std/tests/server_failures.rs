@@ -167,6 +167,34 @@ impl Handler for Held {
 }
 
 #[test]
+fn open_peer_that_has_reset_is_sent_nothing_more() {
+    let (held, is_held) = mpsc::channel();
+    let (goes_on, go_on) = mpsc::channel();
+    let (tells, told) = mpsc::channel();
+    let server = start(Server::builder(), move |peer: &mut Peer, _: MessageRef| {
+        held.send(()).unwrap();
+        go_on.recv().unwrap();
+        // Each is written at once, and the kernel takes very many.
+        until("it is lost", || {
+            let _ = peer.send(vec![0; 20_000]);
+            !peer.is_open()
+        });
+        tells.send(peer.send("late")).unwrap();
+        Ok(())
+    });
+    let mut stream = server.open();
+    stream.write_all(&masked(0x81, b"hold")).unwrap();
+    is_held.recv_timeout(server_support::PATIENCE).unwrap();
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(core::time::Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    goes_on.send(()).unwrap();
+    let late = told.recv_timeout(server_support::PATIENCE).unwrap();
+    assert!(matches!(late, Err(SendError::Closed)), "{late:?}");
+}
+
+#[test]
 fn open_peer_that_closed_and_reset_while_this_side_sent_has_closed() {
     // Short answers leave from the cork, long ones from where they are. The rest of a very long one
     // waits, so that the peer is not read.

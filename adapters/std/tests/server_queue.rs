@@ -156,6 +156,60 @@ fn open_handler_that_fails_closes_behind_what_was_accepted_before() {
     );
 }
 
+#[test]
+fn open_close_of_a_slow_peer_comes_behind_all_that_was_accepted() {
+    // Whoever sent it, and however the connection is closed: by a Close, or by a violation.
+    const LEN: usize = 100_000;
+    for (last, code) in [
+        (masked(0x88, b"\x03\xe8"), 1000_u16),
+        (masked(0x83, b""), 1002),
+    ] {
+        let (handled, is_handled) = mpsc::channel();
+        let handler = move |peer: &mut Peer, message: MessageRef| {
+            peer.send(message)?;
+            if message.as_bytes()[0] == 0 {
+                peer.sender().send("by another way")?;
+                peer.send(message)?;
+            } else if message.as_bytes()[0] == 3 {
+                peer.sender().send("at the end")?;
+            }
+            handled.send(()).unwrap();
+            Ok(())
+        };
+        let server = start(Server::builder().limits(ROOMY).send_buffer(4096), handler);
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&server.addr.into()).unwrap();
+        let mut stream: std::net::TcpStream = socket.into();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(support::REQUEST).unwrap();
+        assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+        let (mut sent, mut expected) = (Vec::new(), Vec::new());
+        for n in 0..4 {
+            sent.extend(masked(0x82, &[n; LEN]));
+            expected.push((0x82, vec![n; LEN]));
+            if n == 0 {
+                expected.push((0x81, b"by another way".to_vec()));
+                expected.push((0x82, vec![n; LEN]));
+            }
+        }
+        expected.push((0x81, b"at the end".to_vec()));
+        expected.push((0x88, code.to_be_bytes().to_vec()));
+        sent.extend(last);
+        let mut writer = stream.try_clone().unwrap();
+        let writing = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+        // Nothing is read before the server has read all that it reads without.
+        for _ in 0..4 {
+            is_handled.recv_timeout(PATIENCE).unwrap();
+        }
+        for (n, frame) in expected.iter().enumerate() {
+            assert!(read_frame(&mut stream) == *frame, "{code}: {n}");
+        }
+        writing.join().unwrap();
+    }
+}
+
 // ---- backpressure ----
 
 #[derive(Clone)]

@@ -6,8 +6,10 @@
 mod server_support;
 mod support;
 
+use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 
 use motews_std::{CloseCode, MessageRef, Peer, SendError, Server};
 use motews_testkit::frame::{masked, unmasked};
@@ -197,6 +199,57 @@ fn open_messages_of_many_peers_at_once_are_answered_to_each() {
             stream.read_exact(&mut got).unwrap();
             assert!(got == expected);
         }
+    }
+}
+
+#[test]
+fn open_reply_of_the_first_does_not_wait_for_slow_handlers_or_very_many_others() {
+    // The handler of the last waits for the reply to the first: behind many that are answered, and
+    // behind few that take long and are not.
+    for (count, pause) in [(40, 0), (4, 2)] {
+        let (enters, entered) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel();
+        let (handled, is_handled) = mpsc::channel();
+        let (arrives, arrived) = mpsc::channel();
+        let (tells, told) = mpsc::channel();
+        let mut number = 0;
+        let handler = move |peer: &mut Peer, message: MessageRef| {
+            let message = message.as_bytes();
+            if message == b"hold" {
+                enters.send(()).unwrap();
+                go_on.recv().unwrap();
+                return Ok(());
+            }
+            number += 1;
+            if number == 1 {
+                handled.send(message[0]).unwrap();
+            } else if number == count {
+                let arrived: Result<(), _> = arrived.recv_timeout(Duration::from_secs(5));
+                tells.send(arrived.is_ok()).unwrap();
+            } else if pause > 0 {
+                std::thread::sleep(Duration::from_millis(pause));
+                return Ok(());
+            }
+            peer.send(message)
+        };
+        let server = start(Server::builder(), handler);
+        let mut holding = server.open();
+        let mut streams: Vec<_> = (0..count).map(|_| server.open()).collect();
+        holding.write_all(&masked(0x82, b"hold")).unwrap();
+        entered.recv_timeout(PATIENCE).unwrap();
+        for (n, stream) in (0..).zip(&mut streams) {
+            stream.write_all(&masked(0x82, &[n])).unwrap();
+        }
+        // All of them are ready when the loop looks next.
+        goes_on.send(()).unwrap();
+        let first = is_handled.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(
+            read_frame(&mut streams[usize::from(first)]),
+            (0x82, vec![first])
+        );
+        // If the last has given up, it has said so.
+        let _ = arrives.send(());
+        assert!(told.recv_timeout(PATIENCE).unwrap(), "{count}");
     }
 }
 

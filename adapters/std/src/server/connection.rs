@@ -319,7 +319,7 @@ impl Core {
         payload: &[u8],
         packing: Packing,
     ) -> Result<bool, SendError> {
-        if !self.is_quiet() {
+        if !self.is_quiet() || self.is_lost() {
             return Err(SendError::Closed);
         }
         let limit = context.settings.limits.backlog;
@@ -598,6 +598,21 @@ impl Core {
             }
         }
         self.queue(context);
+    }
+
+    /// Has what was accepted leave before a Close that answers the peer's or a violation, since the
+    /// session begins no message any more: as it is, and whether there is room or not.
+    pub(super) fn write_rest(&mut self, context: &mut Context) {
+        while let Some(frame) = self.outgoing.next_of_rest() {
+            if let Some(codec) = self.codec() {
+                codec.count(frame.message_len(), frame.payload().len());
+            }
+            if frame.bytes().len() > COPY_LEN {
+                self.write_out(context, Tail::Frame(&frame));
+            } else {
+                self.put(context, frame.bytes());
+            }
+        }
     }
 
     // ---- receiving ----

@@ -38,6 +38,11 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// the cache, and holds a message of 64 KiB whole.
 const READ_LEN: usize = 128 * 1024;
 
+/// How many connections hold what they send at the most, and for how long: the peer of the first waits
+/// for the handlers of the others.
+const MAX_HELD: usize = 32;
+const MAX_HELD_TIME: Duration = Duration::from_micros(200);
+
 /// How many events are taken at once.
 const MAX_EVENTS: usize = 1024;
 
@@ -83,6 +88,8 @@ pub(super) struct EventLoop<H: Handler> {
     /// All times of the loop are counted from here.
     epoch: Instant,
     now: Duration,
+    /// When the first connection of those that hold something began to.
+    held_since: Option<Duration>,
     sweep: Option<Duration>,
     next_sweep: Option<Duration>,
     /// When those that are ending are looked at.
@@ -121,6 +128,7 @@ impl<H: Handler> EventLoop<H> {
             buffer: vec![0; HELD_LEN + READ_LEN].into_boxed_slice(),
             epoch: Instant::now(),
             now: Duration::ZERO,
+            held_since: None,
             next_sweep: None,
             next_ending: None,
             timer,
@@ -184,6 +192,9 @@ impl<H: Handler> EventLoop<H> {
             if self.shut_down() {
                 return Ok(());
             }
+            if self.next_ending.is_none() && !self.context.ending.is_empty() {
+                self.next_ending = Some(self.now + ENDING_SWEEP);
+            }
         }
     }
 
@@ -238,10 +249,25 @@ impl<H: Handler> EventLoop<H> {
         if slot.core.is_over() {
             self.remove(key);
         }
-        // So the next one has the room that it would have alone.
-        if self.context.used > HELD_LEN || self.context.cork.held_len() > HELD_LEN {
+        if self.is_to_write_held() {
             self.write_held();
         }
+    }
+
+    /// Whether what is held is to be written before the end of the round.
+    fn is_to_write_held(&mut self) -> bool {
+        let held = self.context.held.len();
+        if held == 0 {
+            return false;
+        }
+        let time = self.epoch.elapsed();
+        let since = *self.held_since.get_or_insert(time);
+        let context = &self.context;
+        held >= MAX_HELD
+            || time.saturating_sub(since) > MAX_HELD_TIME
+            // So the next one has the room that it would have alone.
+            || context.used > HELD_LEN
+            || context.cork.held_len() > HELD_LEN
     }
 
     /// Writes what is held. To read several connections and then to write to all of them keeps the code
@@ -264,6 +290,7 @@ impl<H: Handler> EventLoop<H> {
         }
         context.held = held;
         context.used = 0;
+        self.held_since = None;
         context.cork.go_back(0..0);
     }
 
@@ -416,9 +443,6 @@ impl<H: Handler> EventLoop<H> {
         if self.next_ending.is_some_and(|at| at <= now) {
             self.next_ending = None;
             self.sweep_ending();
-        }
-        if self.next_ending.is_none() && !self.context.ending.is_empty() {
-            self.next_ending = Some(now + ENDING_SWEEP);
         }
     }
 

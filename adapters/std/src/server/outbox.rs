@@ -245,6 +245,13 @@ impl Outbox {
         Next::Nothing
     }
 
+    /// Takes nothing any more, and returns the next message of those that were accepted before.
+    pub(super) fn next_of_rest(&self) -> Option<Frame> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.pop().or_else(|| state.queue.as_mut()?.latest.take())
+    }
+
     /// Finds the place of a message of the handler. `begun` is what of the handler's waits for the
     /// socket already.
     pub(super) fn answer(&self, begun: usize, frame: impl FnOnce() -> Frame) -> Place {

@@ -83,8 +83,8 @@ impl Outgoing {
     }
 
     /// Returns true if reading from this peer is to pause: more than `limit` waits, or answers are
-    /// queued behind other threads' messages. These leave in the next turns; a Close of the peer
-    /// that was read first would discard them.
+    /// queued behind other threads' messages. These leave in the next turns, before the peer's Close
+    /// is read: after that they could not be compressed.
     pub(super) fn holds_back(&self, limit: usize) -> bool {
         if self.is_plain() {
             return false;
@@ -143,6 +143,11 @@ impl Outgoing {
             Some(outbox) if self.is_written() => outbox.next(),
             _ => Next::Nothing,
         }
+    }
+
+    /// Returns the next message of those that go before the Close that is owed now.
+    pub(super) fn next_of_rest(&self) -> Option<Frame> {
+        self.outbox.as_ref()?.next_of_rest()
     }
 
     /// RFC 6455 §5.5.1: no message is sent any more, and nobody is to count on it.

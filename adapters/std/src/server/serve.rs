@@ -339,15 +339,27 @@ impl<D> Slot<D> {
                             core.copy_replies(context, &Delivered::after(replies));
                             core.transmit(context);
                         }
-                        Event::Close(Some(close)) if !close.reason().is_empty() => {
-                            core.cold().reason = close.reason().to_owned();
+                        Event::Close(close) => {
+                            if let Some(close) = close.filter(|close| !close.reason().is_empty()) {
+                                core.cold().reason = close.reason().to_owned();
+                            }
+                            let replies = &before[context.replies.range()];
+                            core.copy_replies(context, &Delivered::after(replies));
+                            core.write_rest(context);
                         }
                         _ => {}
                     }
                     continue;
                 }
-                // What is owed after a violation is sent by `settle`.
-                Ok(None) | Err(_) => {
+                Ok(None) => {
+                    *at = buffer.len();
+                    return;
+                }
+                // What is owed then is sent by `settle`.
+                Err(_) => {
+                    let replies = &before[context.replies.range()];
+                    core.copy_replies(context, &Delivered::after(replies));
+                    core.write_rest(context);
                     *at = buffer.len();
                     return;
                 }
@@ -626,7 +638,10 @@ fn deliver_assembled<H: Handler>(
         }
         Ok(false) => {}
         // What is owed then is sent by `settle`.
-        Err(violation) => core.session.fail(violation),
+        Err(violation) => {
+            core.session.fail(violation);
+            core.write_rest(context);
+        }
     }
 }
 
