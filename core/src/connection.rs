@@ -302,7 +302,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         }
     }
 
-    /// The first half of [`next_event`](Self::next_event): tells what is found and where, without
+    /// The first half of [`next_event`](Self::next_event): returns what is found and where, without
     /// a borrow, so that an adapter can go round its read loop before it lends the event to its
     /// caller.
     ///
@@ -489,7 +489,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                 self.incoming |= COMPRESSED;
             }
         }
-        // RFC 6455 §10.4: judged by the length announced, before any of it arrives [FR17]
+        // RFC 6455 §10.4: checked by the length announced, before any of it arrives [FR17]
         let room = self.message_room.checked_sub(self.frame.remaining);
         self.message_room = room.ok_or(ProtocolViolation::MessageTooBig)?;
         self.receiving = Receiving::Data;
@@ -516,8 +516,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         // RFC 6455 §5.6: binary data is any bytes [MS14]
         if step.incoming & (TEXT | COMPRESSED) == TEXT {
             let mut is_valid = true;
-            // RFC 6455 §8.1: text is UTF-8, judged as it arrives; what came before the impossible
-            // byte is told, and the failure next [MS11] [MS13]
+            // RFC 6455 §8.1: text is UTF-8, checked as it arrives; what came before the impossible
+            // byte is an event, and the failure is the next [MS11] [MS13]
             if (!ascii || !self.utf8.is_complete())
                 && let Err(index) = self.utf8.validate(bytes)
             {
@@ -638,7 +638,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
 
     // ---- send ----
 
-    /// Writes a message as one frame to the start of `out` and tells its bytes.
+    /// Writes a message as one frame to the start of `out` and returns its length in bytes.
     ///
     /// # Errors
     /// [`SendError::NoRoom`], [`SendError::NotOpen`], [`SendError::MessageInProgress`] or
@@ -768,7 +768,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         self.check_open()?;
         let clients_only = code == CloseCode::MANDATORY_EXTENSION;
-        // RFC 6455 §7.4.1: what tells of no Close is never in one [CL09] [CL10] [CL20]
+        // RFC 6455 §7.4.1: codes that stand for no Close are never in one [CL09] [CL10] [CL20]
         if !code.is_allowed_on_wire() || (clients_only && !R::IS_CLIENT) {
             return Err(SendError::InvalidCloseCode);
         }
@@ -849,7 +849,7 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     // ---- transmit ----
 
     /// Writes a control frame that the protocol owes the peer, if there is one, to the start of
-    /// `out`, and tells its bytes. 0: nothing is owed, or `out` has no room for it;
+    /// `out`, and returns its length in bytes. 0: nothing is owed, or `out` has no room for it;
     /// [`MAX_CONTROL_LEN`] bytes always suffice.
     ///
     /// # Errors

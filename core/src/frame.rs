@@ -102,7 +102,7 @@ impl FrameHeader {
     /// Reads the header that `bytes` begin with, and its length in bytes; `None` where it needs
     /// more bytes than these.
     ///
-    /// Reserved bits and the masking bit are read, not judged: what they may be is for
+    /// Reserved bits and the masking bit are read, not checked: what they may be is for
     /// the [`Connection`](crate::Connection) to know.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl FrameHeader {
         if self.mask.is_some() { len + 4 } else { len }
     }
 
-    /// Writes the header to the start of `out` and tells its length in bytes. The length stands
+    /// Writes the header to the start of `out` and returns its length in bytes. The length stands
     /// in the fewest bytes possible.
     ///
     /// # Errors
@@ -313,7 +313,7 @@ impl ControlPayload {
         self.0.truncate(len);
     }
 
-    /// Appends `bytes` if there is room for all of them, and tells whether there was.
+    /// Appends `bytes` if there is room for all of them, and returns whether there was.
     pub(crate) fn extend(&mut self, bytes: &[u8]) -> bool {
         self.0.extend_from_slice(bytes).is_ok()
     }

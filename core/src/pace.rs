@@ -19,7 +19,7 @@
 //! 5. **Ping**: owed `keepalive` after a byte was heard last, one at a time, behind what waits.
 //! 6. **Pong**: due `pong` after the later of `busy` and the time at which the ping has left. Bytes
 //!    that are sent after the ping are behind it, and do not move this. Until the ping has left, only
-//!    rule 2 judges.
+//!    rule 2 holds.
 //! 7. **Close**: what was accepted before it goes first. Due `close` after the later of `busy` and the
 //!    time at which the Close has left. Nothing renews it. While the Close waits, pongs wait behind it.
 //! 8. **Drain**: this side has ended its half, and drops what still comes: for at most [`DRAIN`] if the
@@ -375,7 +375,7 @@ impl Pace {
         }
     }
 
-    /// Begins a response: from now on rule 2 judges, in place of the fixed time of the request.
+    /// Begins a response: from now on rule 2 holds, in place of the fixed time of the request.
     pub const fn responding(&mut self, now: Millis) {
         self.phase = Phase::Response;
         self.busy = self.busy.max(now);
@@ -475,7 +475,7 @@ impl Pace {
             Phase::Handshake => (self.since, &timeouts.handshake, Deadline::Handshake),
             Phase::Heard => (self.heard, &timeouts.keepalive, Deadline::Keepalive),
             Phase::PingLeft => (self.since, &timeouts.pong, Deadline::Pong),
-            // Rule 7: until the Close has left, only rule 2 judges.
+            // Rule 7: until the Close has left, only rule 2 holds.
             Phase::Closing if self.is_flushed() => {
                 let from = self.since.max(self.busy);
                 (from, &timeouts.close, Deadline::Close)

@@ -75,7 +75,7 @@ impl Default for DeflateContext {
 /// let kib = DeflateContext { window_bits: WindowBits::new(10).unwrap(), takeover: true };
 /// let offers = Offers::new().deflate(DeflateConfig { send: kib, receive: kib });
 ///
-/// # fn judge(extensions: &[u8], offers: &Offers<'_>) -> Upgrade {
+/// # fn negotiate(extensions: &[u8], offers: &Offers<'_>) -> Upgrade {
 /// #     let headers = [
 /// #         ("Host", &b"h"[..]), ("Upgrade", b"websocket"), ("Connection", b"Upgrade"),
 /// #         ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Version", b"13"),
@@ -84,12 +84,12 @@ impl Default for DeflateContext {
 /// #     Upgrade::from_headers("GET", (1, 1), headers, offers, Limits::DEFAULT).unwrap()
 /// # }
 /// // A browser:
-/// let upgrade = judge(b"permessage-deflate; client_max_window_bits", &offers);
+/// let upgrade = negotiate(b"permessage-deflate; client_max_window_bits", &offers);
 /// let agreed = upgrade.agreed().deflate.unwrap();
 /// assert_eq!((agreed.send, agreed.receive), (kib, kib));
 ///
 /// // A client that cannot limit its window: declined, for it would not fit.
-/// assert_eq!(judge(b"permessage-deflate", &offers).agreed().deflate, None);
+/// assert_eq!(negotiate(b"permessage-deflate", &offers).agreed().deflate, None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -2,8 +2,8 @@
 
 use super::accept::{Accept, Key};
 use super::head::{
-    self, ACCEPT, CONNECTION, EXTENSIONS, HEADERS, HTTP_VERSION, Head, HeadEvent, Header, Judge,
-    PROTOCOL, STREAM, Set, UPGRADE, Writer, check_headers, is_value,
+    self, ACCEPT, CONNECTION, EXTENSIONS, HEADERS, HTTP_VERSION, Head, HeadEvent, Header, PROTOCOL,
+    Rules, STREAM, Set, UPGRADE, Writer, check_headers, is_value,
 };
 use super::lists::List;
 use super::offers::{Agreed, Choice, Offers};
@@ -183,7 +183,7 @@ impl<'a> Request<'a> {
 pub struct ClientHandshake<B> {
     buffer: B,
     head: Head,
-    judge: Requirements,
+    rules: Requirements,
 }
 
 impl<B: AsMut<[u8]>> ClientHandshake<B> {
@@ -197,7 +197,7 @@ impl<B: AsMut<[u8]>> ClientHandshake<B> {
         Self {
             buffer,
             head: Head::new(limits),
-            judge: Requirements::new(key.accept(), limits),
+            rules: Requirements::new(key.accept(), limits),
         }
     }
 
@@ -224,7 +224,7 @@ impl<B: AsMut<[u8]>> ClientHandshake<B> {
         Ok(self.event())
     }
 
-    /// The first half of [`next_event`](Self::next_event): tells whether there is an event, without
+    /// The first half of [`next_event`](Self::next_event): returns whether there is an event, without
     /// a borrow, so that an adapter can go round its read loop before it lends the event to its
     /// caller.
     ///
@@ -232,12 +232,12 @@ impl<B: AsMut<[u8]>> ClientHandshake<B> {
     /// As [`next_event`](Self::next_event).
     pub fn step(&mut self, input: &mut &[u8], offers: &Offers<'_>) -> Result<bool, HandshakeError> {
         self.head
-            .step(self.buffer.as_mut(), input, &mut self.judge, offers)
+            .step(self.buffer.as_mut(), input, &mut self.rules, offers)
     }
 
     /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
     pub fn event(&mut self) -> Option<ResponseEvent<'_>> {
-        self.judge.event(&self.head, self.buffer.as_mut())
+        self.rules.event(&self.head, self.buffer.as_mut())
     }
 }
 
@@ -253,8 +253,8 @@ impl ClientHandshake<[u8; 0]> {
         input: &mut &[u8],
         offers: &Offers<'_>,
     ) -> Result<Option<ResponseEvent<'b>>, HandshakeError> {
-        self.head.step(buffer, input, &mut self.judge, offers)?;
-        Ok(self.judge.event(&self.head, buffer))
+        self.head.step(buffer, input, &mut self.rules, offers)?;
+        Ok(self.rules.event(&self.head, buffer))
     }
 }
 
@@ -303,7 +303,7 @@ struct Requirements {
     deflate: Option<Accepted>,
 }
 
-impl Judge for Requirements {
+impl Rules for Requirements {
     const IS_CLIENT: bool = true;
 
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
@@ -478,21 +478,21 @@ impl Agreed {
     ) -> Result<Self, HandshakeError> {
         // No answer is right where there was no key.
         let accept = key.map_or([0; 28], Key::accept);
-        let mut judge = Requirements::new(accept, limits);
-        judge.status = status;
+        let mut rules = Requirements::new(accept, limits);
+        rules.status = status;
         if version >= (2, 0) {
-            judge.seen = STREAM; // [HT16]
-            judge.right = REQUIRED;
+            rules.seen = STREAM; // [HT16]
+            rules.right = REQUIRED;
         } else if version < (1, 1) {
-            judge.wrong |= HTTP_VERSION;
+            rules.wrong |= HTTP_VERSION;
         }
         // RFC 8441 §5: it is not used there, so one that nobody has asked for means nothing [HT16]
         let is_used = key.is_some() || version < (2, 0);
         let headers = headers
             .into_iter()
             .filter(|(name, _)| is_used || head::field(name.as_bytes()) != ACCEPT);
-        match head::judge_headers(&mut judge, headers, offers)? {
-            true => Ok(judge.agreed()),
+        match head::check_parsed(&mut rules, headers, offers)? {
+            true => Ok(rules.agreed()),
             false => Err(HandshakeError::UnexpectedStatus(status)),
         }
     }

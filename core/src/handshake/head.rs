@@ -38,7 +38,7 @@ impl Header<'_> {
 /// A set of things about a head, a bit for each.
 pub(super) type Set = u16;
 
-/// What may be missing or wrong in a head, in the order in which it is told: a bit for each, and the
+/// What may be missing or wrong in a head, in the order in which it is reported: a bit for each, and the
 /// errors have the same order. What is no header has a name all the same.
 pub(super) static FIELDS: &[u8] =
     b"Upgrade,method,HTTP version,target,Host,Content-Length,Connection,\
@@ -132,7 +132,7 @@ pub(super) enum HeadEvent {
 }
 
 /// What a role demands of the peer's head.
-pub(super) trait Judge {
+pub(super) trait Rules {
     /// It reads a response, and not a request.
     const IS_CLIENT: bool;
     /// The request line, or the status line.
@@ -143,9 +143,9 @@ pub(super) trait Judge {
     fn end(&self) -> Result<bool, HandshakeError>;
 }
 
-/// Has a head judged whose headers someone else has parsed, and returns false if it is an interim one.
-pub(super) fn judge_headers<'h>(
-    judge: &mut impl Judge,
+/// Checks a head whose headers someone else has parsed. Returns false if it is an interim one.
+pub(super) fn check_parsed<'h>(
+    rules: &mut impl Rules,
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     offers: &Offers<'_>,
 ) -> Result<bool, HandshakeError> {
@@ -157,9 +157,9 @@ pub(super) fn judge_headers<'h>(
             first: true,
             last: true,
         };
-        judge.header(&header, offers)
+        rules.header(&header, offers)
     });
-    let result = read.and_then(|()| judge.end());
+    let result = read.and_then(|()| rules.end());
     if let Err(error) = result {
         debug!("the opening handshake failed: {}", error);
     }
@@ -215,19 +215,19 @@ impl Head {
         }
     }
 
-    /// Takes bytes from `input` up to the next event, has that judged, and tells whether there is
+    /// Takes bytes from `input` up to the next event and checks it. Returns whether there is
     /// one. The same error comes from every later call.
     pub(super) fn step(
         &mut self,
         buffer: &mut [u8],
         input: &mut &[u8],
-        judge: &mut impl Judge,
+        rules: &mut impl Rules,
         offers: &Offers<'_>,
     ) -> Result<bool, HandshakeError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let result = self.advance(buffer, input, judge, offers);
+        let result = self.advance(buffer, input, rules, offers);
         if let Err(error) = result {
             debug!("the opening handshake failed: {}", error); // [HT11]
             self.failed = Some(error);
@@ -237,22 +237,22 @@ impl Head {
     }
 
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
-    fn advance<J: Judge>(
+    fn advance<J: Rules>(
         &mut self,
         buffer: &mut [u8],
         input: &mut &[u8],
-        judge: &mut J,
+        rules: &mut J,
         offers: &Offers<'_>,
     ) -> Result<bool, HandshakeError> {
         loop {
             self.next::<J>(buffer, input)?;
             match self.event {
                 None => return Ok(false),
-                Some(HeadEvent::StartLine) => judge.start_line(self.line(buffer))?,
+                Some(HeadEvent::StartLine) => rules.start_line(self.line(buffer))?,
                 Some(HeadEvent::Header { last }) => {
-                    judge.header(&self.header(buffer, last), offers)?;
+                    rules.header(&self.header(buffer, last), offers)?;
                 }
-                Some(HeadEvent::End) if judge.end()? => {}
+                Some(HeadEvent::End) if rules.end()? => {}
                 // Another head follows this one. The limits hold for both together.
                 Some(HeadEvent::End) => {
                     self.state = State::StartLine;
@@ -276,7 +276,7 @@ impl Head {
     /// Takes bytes from `input` up to the next event: just behind a line's end, or before the byte
     /// that finds the buffer full or shows that a value has ended. After an error, `input` begins with
     /// the byte that caused it.
-    fn next<J: Judge>(
+    fn next<J: Rules>(
         &mut self,
         buffer: &mut [u8],
         input: &mut &[u8],
@@ -300,7 +300,7 @@ impl Head {
     /// Takes the next byte, and returns whether it is taken. If not, it comes again after the event
     /// that it called for.
     #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
-    fn push<J: Judge>(&mut self, buffer: &mut [u8], byte: u8) -> Result<bool, HandshakeError> {
+    fn push<J: Rules>(&mut self, buffer: &mut [u8], byte: u8) -> Result<bool, HandshakeError> {
         if J::IS_CLIENT && self.state == State::ValueLine {
             if !is_space(byte) {
                 self.state = State::Name;
@@ -386,7 +386,7 @@ impl Head {
         Some(())
     }
 
-    fn end_line<J: Judge>(&mut self) {
+    fn end_line<J: Rules>(&mut self) {
         let (state, event) = match self.state {
             // RFC 9112 §2.2: some clients send an empty line before the request [HT01]
             State::StartLine if !J::IS_CLIENT && self.len == 0 => return,

@@ -97,7 +97,7 @@ impl<'a> Response<'a> {
         Self { body, ..self }
     }
 
-    /// Answers a HEAD request: the length of the body is told, and the body left out. `is_head` is
+    /// Answers a HEAD request: the length of the body is there, the body is not. `is_head` is
     /// [`ServerHandshake::is_head`](super::ServerHandshake::is_head).
     #[must_use]
     pub const fn head(self, is_head: bool) -> Self {

@@ -3,7 +3,7 @@
 use super::accept::{Accept, Key};
 use super::head::{
     self, ACCEPT, CONNECTION, CONTENT_LENGTH, EXTENSIONS, HEADERS, HOST, HTTP_VERSION, Head,
-    HeadEvent, Header, Judge, KEY, METHOD, OTHER_VERSION, PROTOCOL, STREAM, Set, TARGET,
+    HeadEvent, Header, KEY, METHOD, OTHER_VERSION, PROTOCOL, Rules, STREAM, Set, TARGET,
     TRANSFER_ENCODING, UPGRADE, VERSION, Writer, check_headers, field_name,
 };
 use super::lists::List;
@@ -31,7 +31,7 @@ use crate::limits::Limits;
 pub struct ServerHandshake<B> {
     buffer: B,
     head: Head,
-    judge: Requirements,
+    rules: Requirements,
 }
 
 impl<B: AsMut<[u8]>> ServerHandshake<B> {
@@ -45,7 +45,7 @@ impl<B: AsMut<[u8]>> ServerHandshake<B> {
         Self {
             buffer,
             head: Head::new(limits),
-            judge: Requirements::new(limits),
+            rules: Requirements::new(limits),
         }
     }
 
@@ -66,7 +66,7 @@ impl<B: AsMut<[u8]>> ServerHandshake<B> {
         Ok(self.event())
     }
 
-    /// The first half of [`next_event`](Self::next_event): tells whether there is an event, without
+    /// The first half of [`next_event`](Self::next_event): returns whether there is an event, without
     /// a borrow, so that an adapter can go round its read loop before it lends the event to its
     /// caller.
     ///
@@ -74,12 +74,12 @@ impl<B: AsMut<[u8]>> ServerHandshake<B> {
     /// As [`next_event`](Self::next_event).
     pub fn step(&mut self, input: &mut &[u8], offers: &Offers<'_>) -> Result<bool, HandshakeError> {
         self.head
-            .step(self.buffer.as_mut(), input, &mut self.judge, offers)
+            .step(self.buffer.as_mut(), input, &mut self.rules, offers)
     }
 
     /// The second half: the event that the last [`step`](Self::step) came to, if there is one.
     pub fn event(&mut self) -> Option<RequestEvent<'_>> {
-        self.judge.event(&self.head, self.buffer.as_mut())
+        self.rules.event(&self.head, self.buffer.as_mut())
     }
 }
 
@@ -93,7 +93,7 @@ impl<B> ServerHandshake<B> {
     /// Whether the method is HEAD: for [`Response::head`](super::Response::head).
     #[must_use]
     pub const fn is_head(&self) -> bool {
-        self.judge.is_head
+        self.rules.is_head
     }
 }
 
@@ -109,8 +109,8 @@ impl ServerHandshake<[u8; 0]> {
         input: &mut &[u8],
         offers: &Offers<'_>,
     ) -> Result<Option<RequestEvent<'b>>, HandshakeError> {
-        self.head.step(buffer, input, &mut self.judge, offers)?;
-        Ok(self.judge.event(&self.head, buffer))
+        self.head.step(buffer, input, &mut self.rules, offers)?;
+        Ok(self.rules.event(&self.head, buffer))
     }
 }
 
@@ -131,7 +131,7 @@ pub enum RequestEvent<'a> {
         version: (u8, u8),
     },
     /// A header, or a part of one. §4.2.2: `Origin`, `Authorization` and `Cookie` are for the
-    /// application to judge, before it accepts.
+    /// application to check, before it accepts.
     Header(Header<'a>),
     /// The request is a correct opening handshake. Accept it with [`Upgrade::emit_from`], or refuse
     /// it with a [`Response`](super::Response).
@@ -167,7 +167,7 @@ struct Requirements {
     deflate: Option<Accepted>,
 }
 
-impl Judge for Requirements {
+impl Rules for Requirements {
     const IS_CLIENT: bool = false;
 
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
@@ -276,7 +276,7 @@ impl Requirements {
             {
                 self.deflate = config.accept(&asked);
             }
-            // RFC 2616 §2.1: elements that are none of these are not ours to judge
+            // RFC 2616 §2.1: elements that are none of these are not ours to check
             if element.found != 0 {
                 *wrong &= !*field;
             }
@@ -424,24 +424,24 @@ impl Upgrade {
         offers: &Offers<'_>,
         limits: Limits,
     ) -> Result<Self, HandshakeError> {
-        let mut judge = Requirements::new(limits);
+        let mut rules = Requirements::new(limits);
         if version >= (2, 0) {
             // RFC 8441 §5: none of these need be there, and another method is another request. [HT16]
-            judge.wrong = match method {
+            rules.wrong = match method {
                 "CONNECT" => VERSION,
                 _ => return Err(HandshakeError::NotUpgrade),
             };
-            judge.seen = STREAM;
+            rules.seen = STREAM;
         } else {
             if method != "GET" {
-                judge.wrong |= METHOD; // [HS02]
+                rules.wrong |= METHOD; // [HS02]
             }
             if version < (1, 1) {
-                judge.wrong |= HTTP_VERSION;
+                rules.wrong |= HTTP_VERSION;
             }
         }
-        head::judge_headers(&mut judge, headers, offers)?;
-        Ok(judge.upgrade())
+        head::check_parsed(&mut rules, headers, offers)?;
+        Ok(rules.upgrade())
     }
 
     /// What both sides agree on, if the response has [`answer`](Self::answer) as it is.
@@ -549,7 +549,7 @@ impl<'a> Answer<'a> {
         self.subprotocol
     }
 
-    /// Answers with this subprotocol, or with none. For an application that judged the
+    /// Answers with this subprotocol, or with none. For an application that checked the
     /// `Sec-WebSocket-Protocol` headers itself: it must be one that they offer.
     ///
     /// # Errors
