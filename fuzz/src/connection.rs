@@ -423,6 +423,8 @@ struct Sender {
     /// Bytes of the outgoing message so far.
     sent: usize,
     pong: Option<Vec<u8>>,
+    /// A pong has left while a Close is owed: the Close is next.
+    close_is_next: bool,
     own_close: OwnClose,
     close_received: bool,
     failed: bool,
@@ -445,6 +447,7 @@ impl Sender {
             compressed: false,
             sent: 0,
             pong: None,
+            close_is_next: false,
             own_close: OwnClose::None,
             close_received: false,
             failed: false,
@@ -803,10 +806,10 @@ impl Sender {
         );
         if len == 0 {
             let owed = match (&self.pong, &self.own_close) {
-                (Some(pong), _) => frame_len::<R>(pong.len()),
-                (None, OwnClose::Owed { code: None, .. }) => frame_len::<R>(0),
-                (None, OwnClose::Owed { reason, .. }) => frame_len::<R>(2 + reason.len()),
-                (None, _) => return,
+                (Some(pong), _) if !self.close_is_next => frame_len::<R>(pong.len()),
+                (_, OwnClose::Owed { code: None, .. }) => frame_len::<R>(0),
+                (_, OwnClose::Owed { reason, .. }) => frame_len::<R>(2 + reason.len()),
+                _ => return,
             };
             assert!(owed > room, "{self:?}: there is room for what is owed");
             return;
@@ -816,13 +819,15 @@ impl Sender {
         let body = &mut out[start..len];
         Mask::new(header.mask.unwrap_or_default()).apply(body);
         assert_eq!(header.payload_len, body.len() as u64);
-        if let Some(pong) = self.pong.take() {
+        if let Some(pong) = self.pong.take_if(|_| !self.close_is_next) {
+            self.close_is_next = matches!(self.own_close, OwnClose::Owed { .. });
             // RFC 6455 §5.5.3: the newest ping's payload [CT02] [CT03]
             assert_eq!((header.opcode, &body[..]), (OpCode::Pong, &pong[..]));
             self.say(Told::Pong(pong));
             return;
         }
         assert_eq!(header.opcode, OpCode::Close);
+        self.close_is_next = false;
         let OwnClose::Owed { code, reason, cut } =
             core::mem::replace(&mut self.own_close, OwnClose::Sent)
         else {
