@@ -216,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     fn is_full(&self) -> bool {
-        self.inbox.cost() >= self.settings.max_inbound && self.inbox.len() > 0
+        !self.discards && self.inbox.cost() >= self.settings.max_inbound && self.inbox.len() > 0
     }
 
     fn has_room(&self) -> bool {
@@ -488,6 +488,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 && let Err(error) = self.inbox.finish(kind)
             {
                 self.session.fail(error.into());
+            }
+            if self.discards {
+                self.inbox.clear_messages();
             }
             return;
         }

@@ -1,6 +1,7 @@
 //! What the methods of a WebSocket promise, over streams in memory and in paused time.
 
 mod cancel;
+mod dropped;
 mod ends;
 mod handshake;
 mod sending;
