@@ -227,13 +227,13 @@ impl Reconnecting {
     /// and there is no further attempt.
     ///
     /// # Errors
-    /// As [`WebSocketStream::close`].
+    /// As [`WebSocketStream::close`]. After [`SendError::Closed`] there is no further attempt either.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         match &mut self.state {
             State::Open(ws) => {
-                ws.close(code, reason)?;
-                self.is_closing = true;
-                Ok(())
+                let closed = ws.close(code, reason);
+                self.is_closing |= !matches!(closed, Err(SendError::Invalid(_)));
+                closed
             }
             state => {
                 *state = State::Over;

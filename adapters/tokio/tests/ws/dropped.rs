@@ -52,3 +52,33 @@ async fn sender_whose_receiver_is_dropped_reads_behind_a_message_that_alone_fill
         );
     }
 }
+
+/// The room that a receiver makes is the room of whoever waits to send, and reads meanwhile.
+#[tokio::test(start_paused = true)]
+async fn sender_goes_on_when_the_receiver_has_made_room_or_is_dropped() {
+    for drops in [true, false] {
+        let (ws, mut peer) = server(1 << 16);
+        let (sender, mut receiver) = ws.split();
+        // It reads only when it has written everything, some 1.3 MB.
+        let peer = tokio::spawn(async move {
+            peer.write(&vec![frame::binary(payload(1024)); 1300]).await;
+            peer.read().await
+        });
+        let sending = tokio::spawn(async move { sender.send(payload(400_000)).await });
+        sleep(Duration::from_millis(500)).await;
+        assert!(!sending.is_finished());
+        let receiver = if drops {
+            drop(receiver);
+            None
+        } else {
+            for _ in 0..600 {
+                receiver.recv().await.unwrap().unwrap();
+            }
+            Some(receiver)
+        };
+        let sent = timeout(Duration::from_secs(10), sending).await;
+        sent.unwrap().unwrap().unwrap();
+        assert_eq!(peer.await.unwrap(), Some(frame::binary(payload(400_000))));
+        drop(receiver);
+    }
+}

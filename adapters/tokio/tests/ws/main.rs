@@ -8,3 +8,4 @@ mod sending;
 mod split;
 mod support;
 mod time;
+mod written;
