@@ -218,3 +218,29 @@ async fn close_after_the_one_of_the_peer_is_the_end_as_well() {
     assert_eq!(interruption.retry_in, None);
     assert!(client.next().await.is_none());
 }
+
+/// The peer sends and does not read: the connection is open, and the message comes back.
+#[tokio::test(start_paused = true)]
+async fn message_that_finds_no_room_on_either_side_comes_back_as_such() {
+    let (listener, url) = listen().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+        let mut ws = acceptor.accept(stream).await.unwrap();
+        for _ in 0..10 {
+            ws.send(vec![0; 1000]).await.unwrap();
+        }
+        core::future::pending::<()>().await;
+    });
+    let connector = connector().max_inbound(2000);
+    let mut client = Reconnecting::new(connector, &url, Backoff::DEFAULT);
+    assert!(matches!(client.next().await, Some(Update::Opened(_))));
+    let refused = loop {
+        if let Err(refused) = client.send(vec![1; 200_000]).await {
+            break refused;
+        }
+    };
+    assert!(refused.to_string().contains("receive first"), "{refused}");
+    assert!(matches!(refused, NotSent::InboundFull(message) if message.len() == 200_000));
+    assert!(client.is_open());
+}
