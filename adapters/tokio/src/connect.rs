@@ -119,7 +119,7 @@ impl Connector {
     }
 
     /// Sets how `wss://` is encrypted, and who is trusted. Without it, the roots of the features
-    /// `webpki-roots` and `native-roots` are trusted.
+    /// `webpki-roots` and `native-roots` are trusted, which are loaded with each attempt.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);

@@ -138,6 +138,10 @@ pub(crate) struct Engine<S, R> {
     half: Half,
     /// Writing has failed for good.
     is_lost: bool,
+    /// The session ended before everything was written that was accepted.
+    is_cut: bool,
+    /// A control frame that is owed waits to be written.
+    owes: bool,
     /// Nothing more can be read.
     is_eof: bool,
     /// What was read is of interest to nobody: the session drains.
@@ -179,6 +183,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             ahead: 0,
             half: Half::Open,
             is_lost: false,
+            is_cut: false,
+            owes: false,
             is_eof: false,
             drains: false,
             reads: true,
@@ -216,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     fn is_full(&self) -> bool {
-        self.inbox.cost() >= self.settings.max_inbound && self.inbox.len() > 0
+        !self.discards && self.inbox.cost() >= self.settings.max_inbound && self.inbox.len() > 0
     }
 
     fn has_room(&self) -> bool {
@@ -230,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, RecvError>>> {
-        if let Some(message) = self.pop() {
+        if let Some(message) = self.pop_answered() {
             return Poll::Ready(Some(Ok(message)));
         }
         self.wakers.register(Side::Reader, cx.waker());
@@ -238,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let inner = &mut Context::from_waker(&waker);
         loop {
             let turn = self.turn(inner, 1);
-            if let Some(message) = self.pop() {
+            if let Some(message) = self.pop_answered() {
                 return Poll::Ready(Some(Ok(message)));
             }
             match turn {
@@ -253,11 +259,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
     }
 
+    /// Takes the next message. If it is the last for now, whoever gets it may not be back for long: the
+    /// pongs to the pings before it are written.
+    fn pop_answered(&mut self) -> Option<Message> {
+        let message = self.pop()?;
+        if self.owes && !self.inbox.has_message() {
+            let waker = Waker::from(self.wakers.clone());
+            self.write(&mut Context::from_waker(&waker));
+        }
+        Some(message)
+    }
+
     fn pop(&mut self) -> Option<Message> {
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
             self.decode_kept(1);
         }
+        let was_full = self.is_full();
         let message = self.inbox.pop()?;
+        if was_full && !self.is_full() {
+            // Whoever waits to send reads again.
+            self.wakers.wake_writers();
+        }
         self.ahead = self.ahead.saturating_sub(message.cost());
         Some(message)
     }
@@ -421,6 +443,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.stream = None;
         self.timer.disarm();
         self.inbox.clear_rest();
+        self.is_cut |= self.out.left() > 0;
         self.out.clear();
         self.wakers.wake_all();
     }
@@ -489,6 +512,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             {
                 self.session.fail(error.into());
             }
+            if self.discards {
+                self.inbox.clear_messages();
+            }
             return;
         }
         let mut read = message.split_off(len);
@@ -540,26 +566,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 break;
             }
             self.out.push(&frame[..len]);
+            self.owes = true;
         }
     }
 
     /// Writes what is owed and what waits.
     fn write(&mut self, cx: &mut Context<'_>) {
-        self.transmit();
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        if self.is_lost || self.out.left() == 0 {
-            return;
+        loop {
+            self.transmit();
+            let Some(stream) = &mut self.stream else {
+                return;
+            };
+            if self.is_lost || self.out.left() == 0 {
+                return;
+            }
+            let (taken, stop) = self.out.poll_write(stream, cx);
+            let left = self.out.left();
+            let now = now();
+            self.session.sent(now, &self.settings.timeouts, taken, left);
+            if let Poll::Ready(Err(error)) = stop {
+                self.lose(error);
+                // Else the peer's Close may still be there to be read.
+                if self.is_eof {
+                    self.session.lost();
+                }
+                return;
+            }
+            if left > 0 {
+                return;
+            }
+            // There may not have been room for all that is owed.
+            self.owes = false;
         }
-        let (taken, stop) = self.out.poll_write(stream, cx);
-        let left = self.out.left();
-        let now = now();
-        self.session.sent(now, &self.settings.timeouts, taken, left);
-        if let Poll::Ready(Err(error)) = stop {
-            // The peer's Close may still be there to be read.
-            self.lose(error);
-        }
+    }
+
+    /// Whether nothing waits to be written, neither what was accepted nor what is owed.
+    fn is_written(&self) -> bool {
+        self.out.left() == 0 && !self.session.wants_transmit()
     }
 
     /// Nothing can be written any more.
@@ -568,6 +611,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         end.error.get_or_insert_with(|| Lost::new(error));
         self.is_lost = true;
         self.out.clear();
+        // It reads what is there, and no longer waits for more.
+        self.wakers.wake_reader();
     }
 }
 

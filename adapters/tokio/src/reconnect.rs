@@ -100,8 +100,11 @@ pub enum Interrupted {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// Nothing of it has left: here it is.
+    /// There is no connection, and nothing of it has left: here it is.
     Unsent(Message),
+    /// The connection is open, and nothing of it has left: the peer does not read, and what it has sent
+    /// takes all the room there is ([`SendError::InboundFull`]). Call [`Reconnecting::next`] first.
+    InboundFull(Message),
     /// It was taken, and the connection has ended while it was being written: the peer may have it.
     Unknown(SendError),
 }
@@ -197,16 +200,21 @@ impl Reconnecting {
 
     /// Sends a message over the connection that is open now: see [`WebSocketStream::send`].
     ///
+    /// Cancel-safe: the message was taken whole or not at all. If it was taken, it counts as sent.
+    ///
     /// # Errors
     /// [`NotSent::Unsent`] if there is no connection, or if it ends before there is room;
+    /// [`NotSent::InboundFull`] if messages have to be received before there is room;
     /// [`NotSent::Unknown`] if it ends while the message is being written.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), NotSent> {
         let message = message.into();
         let State::Open(ws) = &mut self.state else {
             return Err(NotSent::Unsent(message));
         };
-        let Ok(permit) = ws.reserve().await else {
-            return Err(NotSent::Unsent(message));
+        let permit = match ws.reserve().await {
+            Ok(permit) => permit,
+            Err(SendError::InboundFull) => return Err(NotSent::InboundFull(message)),
+            Err(_) => return Err(NotSent::Unsent(message)),
         };
         permit.try_feed(message).map_err(NotSent::Unsent)?;
         self.sent += 1;
@@ -227,13 +235,13 @@ impl Reconnecting {
     /// and there is no further attempt.
     ///
     /// # Errors
-    /// As [`WebSocketStream::close`].
+    /// As [`WebSocketStream::close`]. After [`SendError::Closed`] there is no further attempt either.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         match &mut self.state {
             State::Open(ws) => {
-                ws.close(code, reason)?;
-                self.is_closing = true;
-                Ok(())
+                let closed = ws.close(code, reason);
+                self.is_closing |= !matches!(closed, Err(SendError::Invalid(_)));
+                closed
             }
             state => {
                 *state = State::Over;
@@ -271,6 +279,7 @@ impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsent(_) => f.write_str("there is no connection"),
+            Self::InboundFull(_) => SendError::InboundFull.fmt(f),
             Self::Unknown(error) => write!(f, "the peer may have it or not: {error}"),
         }
     }
@@ -280,7 +289,7 @@ impl core::error::Error for NotSent {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Unknown(error) => Some(error),
-            Self::Unsent(_) => None,
+            Self::Unsent(_) | Self::InboundFull(_) => None,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The deadlines of a runtime.
 #[derive(Default)]
@@ -39,9 +39,11 @@ impl Timers {
     /// Returns those of the runtime that this is called in.
     ///
     /// # Panics
-    /// If it is called in none.
+    /// If it is called in none, or in one without a clock (`enable_time`).
     fn current() -> Arc<Self> {
         let handle = Handle::current();
+        // It panics here and not in the task, which nobody would see.
+        drop(sleep_until(Instant::now()));
         let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(timers) = runtimes.get(&handle.id()).and_then(Weak::upgrade)
             && !timers.is_over()
@@ -119,7 +121,7 @@ impl Timer {
     /// the same each time.
     ///
     /// # Panics
-    /// If it is called outside of a runtime.
+    /// If it is called outside of a runtime, or in one without a clock.
     pub(crate) fn arm(&mut self, at: Instant, now: Instant, waker: &Waker) {
         let armed = match &mut self.0 {
             Some(armed) if armed.at <= at && armed.at > now && !armed.timers.is_over() => {

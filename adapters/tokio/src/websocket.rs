@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         accepted.map_err(|(_, error)| error)?;
         match self.engine.defers() {
             true => Ok(()),
-            false => self.flush().await,
+            false => poll_fn(|cx| self.engine.poll_written(cx, true)).await,
         }
     }
 
@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
         poll_fn(|cx| self.engine.poll_ready(cx, true)).await?;
         self.engine.ping(payload)?;
-        self.flush().await
+        poll_fn(|cx| self.engine.poll_written(cx, true)).await
     }
 
     /// Returns the bytes that wait to be written.

@@ -2,7 +2,7 @@
 
 use motews_testkit::frame::{self, Frame};
 use motews_tokio::{
-    Acceptor, CloseCode, Connector, DeflateConfig, DeflateContext, Limits, Message,
+    Acceptor, CloseCode, Connector, DeflateConfig, DeflateContext, Limits, Message, SendError,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
@@ -184,5 +184,28 @@ async fn wrong_compressed_messages_are_refused_with_1007() {
         peer.read_to_end(&mut answer).await.unwrap();
         let (close, _) = Frame::decode(&mut &answer[..]);
         assert_eq!(close.close_code(), Some(1007));
+    }
+}
+
+/// With a message that is taken, as with `send`: whether the peer reads is another question.
+#[tokio::test(start_paused = true)]
+async fn send_uncompressed_and_ping_of_what_was_taken_succeed_though_the_inbox_is_full() {
+    for pings in [false, true] {
+        let (server, mut peer) = duplex(4000);
+        let acceptor = Acceptor::new().max_inbound(1000);
+        let mut ws = acceptor.from_upgraded(server, b"");
+        for _ in 0..3 {
+            let frame = frame::binary(noise(600)).encode(Some(frame::KEY));
+            peer.write_all(&frame).await.unwrap();
+        }
+        if pings {
+            ws.feed(noise(50_000)).await.unwrap();
+            ws.ping(b"x").await.unwrap();
+        } else {
+            ws.send_uncompressed(noise(50_000)).await.unwrap();
+        }
+        assert!(ws.buffered_amount() > 40_000);
+        let full = ws.flush().await;
+        assert!(matches!(full, Err(SendError::InboundFull)), "{full:?}");
     }
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use motews_tokio::{
     Acceptor, Backoff, CloseCode, ConnectError, Connector, Ended, Interrupted, Interruption,
-    NotSent, Reconnecting, Timeouts, Update,
+    NotSent, Reconnecting, SendError, Timeouts, Update,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -183,4 +183,64 @@ async fn close_of_this_side_is_the_end_and_nothing_is_unconfirmed() {
     ));
     assert_eq!((interruption.retry_in, interruption.unconfirmed), (None, 0));
     assert!(client.next().await.is_none());
+}
+
+/// The peer's Close was read by a `next` that was dropped: this side's comes too late, and still counts.
+#[tokio::test(start_paused = true)]
+async fn close_after_the_one_of_the_peer_is_the_end_as_well() {
+    let (listener, url) = listen().await;
+    let (end, wait) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+        let mut ws = acceptor.accept(&mut stream).await.unwrap();
+        ws.close(CloseCode::GOING_AWAY, "").unwrap();
+        ws.flush().await.unwrap();
+        // It keeps the transport for a while.
+        wait.await.unwrap();
+    });
+    let mut client = Reconnecting::new(connector(), &url, Backoff::DEFAULT);
+    assert!(matches!(client.next().await, Some(Update::Opened(_))));
+    let invalid = client.close(CloseCode::NO_STATUS_RECEIVED, "with a reason");
+    assert!(matches!(invalid, Err(SendError::Invalid(_))), "{invalid:?}");
+    // Until the Close is read.
+    while client.send("x").await.is_ok() {
+        tokio::select! {
+            biased;
+            update = client.next() => panic!("{update:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let closed = client.close(CloseCode::NORMAL, "");
+    assert!(matches!(closed, Err(SendError::Closed)), "{closed:?}");
+    end.send(()).unwrap();
+    let interruption = interruption(&mut client).await;
+    assert_eq!(interruption.retry_in, None);
+    assert!(client.next().await.is_none());
+}
+
+/// The peer sends and does not read: the connection is open, and the message comes back.
+#[tokio::test(start_paused = true)]
+async fn message_that_finds_no_room_on_either_side_comes_back_as_such() {
+    let (listener, url) = listen().await;
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+        let mut ws = acceptor.accept(stream).await.unwrap();
+        for _ in 0..10 {
+            ws.send(vec![0; 1000]).await.unwrap();
+        }
+        core::future::pending::<()>().await;
+    });
+    let connector = connector().max_inbound(2000);
+    let mut client = Reconnecting::new(connector, &url, Backoff::DEFAULT);
+    assert!(matches!(client.next().await, Some(Update::Opened(_))));
+    let refused = loop {
+        if let Err(refused) = client.send(vec![1; 200_000]).await {
+            break refused;
+        }
+    };
+    assert!(refused.to_string().contains("receive first"), "{refused}");
+    assert!(matches!(refused, NotSent::InboundFull(message) if message.len() == 200_000));
+    assert!(client.is_open());
 }

@@ -46,7 +46,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.check_open()?;
         match self.has_room() {
             true => Poll::Ready(Ok(())),
-            false => self.poll_out(cx, gives_up, Self::has_room),
+            false => self.poll_out(cx, gives_up, |engine| {
+                engine.stream.is_some() && engine.has_room()
+            }),
         }
     }
 
@@ -56,14 +58,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         cx: &mut Context<'_>,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
-        self.transmit();
-        match self.out.left() == 0 && !self.is_lost {
+        match self.is_written() && !self.is_lost && !self.is_cut {
             true => Poll::Ready(Ok(())),
-            false => self.poll_out(cx, gives_up, |engine| engine.out.left() == 0),
+            false => self.poll_out(cx, gives_up, Self::is_written),
         }
     }
 
+    /// The same for what was taken already: the calls that follow write it.
+    pub(crate) fn poll_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
+        match ready!(self.poll_flush(cx, gives_up)) {
+            Err(SendError::InboundFull) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
+    }
+
+    /// Goes on until `is_done`.
     fn poll_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        gives_up: bool,
+        is_done: impl Fn(&Self) -> bool,
+    ) -> Poll<Result<(), SendError>> {
+        let result = self.poll_turns(cx, gives_up, is_done);
+        if result.is_ready() && self.session.connection().state() != State::Open {
+            // It waits for the end now, and for less long.
+            self.wakers.wake_reader();
+        }
+        result
+    }
+
+    fn poll_turns(
         &mut self,
         cx: &mut Context<'_>,
         gives_up: bool,
@@ -74,11 +102,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.write(inner);
         let mut is_registered = false;
         loop {
-            if self.is_lost || self.stream.is_none() {
+            if self.is_lost || self.is_cut {
                 return Poll::Ready(Err(self.refusal()));
             }
             if is_done(self) {
                 return Poll::Ready(Ok(()));
+            }
+            if self.stream.is_none() {
+                return Poll::Ready(Err(self.refusal()));
             }
             if !core::mem::replace(&mut is_registered, true) {
                 self.wakers.register(Side::Writer, cx.waker());
@@ -116,11 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 return Poll::Ready(Ok(()));
             }
         }
-        match ready!(self.poll_flush(cx, gives_up)) {
-            // It was taken, and is written by the calls that follow.
-            Err(SendError::InboundFull) => Poll::Ready(Ok(())),
-            flushed => Poll::Ready(flushed),
-        }
+        self.poll_written(cx, gives_up)
     }
 
     /// Takes a message, whether there is room or not; or gives it back.
@@ -253,6 +280,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         match ready!(self.poll_flush(cx, false)) {
             // It has ended already, which is what was wanted.
             Err(SendError::Closed) => Poll::Ready(Ok(())),
+            // There was no key for the Close.
+            Ok(()) if self.session.ended() == Some(Ended::NoEntropy) => {
+                Poll::Ready(Err(SendError::Entropy))
+            }
             flushed => Poll::Ready(flushed),
         }
     }
@@ -265,6 +296,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn discard(&mut self) {
         self.discards = true;
         self.inbox.clear_messages();
+        // Whoever waits to send reads again.
+        self.wakers.wake_writers();
     }
 
     /// Gives the connection up.

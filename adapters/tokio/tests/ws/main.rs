@@ -1,9 +1,11 @@
 //! What the methods of a WebSocket promise, over streams in memory and in paused time.
 
 mod cancel;
+mod dropped;
 mod ends;
 mod handshake;
 mod sending;
 mod split;
 mod support;
 mod time;
+mod written;

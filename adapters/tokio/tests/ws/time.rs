@@ -95,6 +95,21 @@ fn connection_whose_runtime_has_gone_keeps_its_deadlines_in_the_next_one() {
     });
 }
 
+/// The application sees it, and not a task of this crate's, again and again.
+#[test]
+fn runtime_without_a_clock_is_a_panic_of_whoever_waits() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (mut ws, _peer) = server(256);
+        let receiving = tokio::spawn(async move { ws.recv().await });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(receiving.is_finished());
+        assert!(receiving.await.unwrap_err().is_panic());
+    });
+}
+
 /// An application that was away for an hour finds a message that has come meanwhile.
 #[tokio::test(start_paused = true)]
 async fn application_away_for_an_hour_finds_what_has_come() {
