@@ -218,7 +218,7 @@ impl fmt::Display for ConnectError {
             Self::Proxy(error) => error.fmt(f),
             Self::Tunnel(error) => write!(f, "the proxy: {error}"),
             #[cfg(feature = "tls")]
-            Self::Tls(error) => crate::tls::explain(error, f),
+            Self::Tls(error) => crate::tls_error::explain(error, f),
             Self::Config(error) => write!(f, "the request is not valid: {error}"),
             Self::Io(error) => error.fmt(f),
             Self::Refused(response) => {

@@ -21,6 +21,8 @@ mod split;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_error;
 #[cfg(feature = "hyper")]
 mod upgrade;
 mod wakers;

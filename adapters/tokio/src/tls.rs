@@ -1,7 +1,6 @@
 //! TLS below a client's WebSocket, with rustls (RFC 6455 §10.6).
 // [EX04]
 
-use core::fmt;
 use core::net::IpAddr;
 use std::sync::Arc;
 
@@ -78,29 +77,4 @@ fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
-}
-
-/// What an error of TLS means, for people.
-pub(crate) fn explain(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    use rustls::CertificateError as Certificate;
-    let certificate = match error {
-        rustls::Error::InvalidMessage(_) => {
-            return f
-                .write_str("what answered does not speak TLS: should the URL begin with ws://?");
-        }
-        rustls::Error::InvalidCertificate(certificate) => certificate,
-        error => return write!(f, "TLS: {error}"),
-    };
-    f.write_str("TLS: the server's certificate ")?;
-    match certificate {
-        Certificate::UnknownIssuer => f.write_str("is not signed by anyone who is trusted"),
-        Certificate::BadSignature => {
-            f.write_str("is not signed by those who are trusted, but says so")
-        }
-        Certificate::Expired | Certificate::ExpiredContext { .. } => f.write_str("has expired"),
-        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-            f.write_str("is for another host")
-        }
-        error => write!(f, "is not accepted: {error}"),
-    }
 }
