@@ -126,10 +126,10 @@ async fn end_of_input_stands_as_soon_as_writing_fails() {
 #[tokio::test(start_paused = true)]
 async fn receiver_learns_at_once_that_a_sender_could_not_write() {
     let (reads, _peer) = duplex(64);
-    let writes = Reset {
-        room: 10_000,
-        fails: Box::pin(sleep(SOON)),
-    };
+    // It fails at once, and wakes nobody.
+    let mut fails = Box::pin(sleep(SOON));
+    fails.as_mut().await;
+    let writes = Reset { room: 0, fails };
     let stream = tokio::io::join(reads, writes);
     let (sender, mut receiver) = Acceptor::new().from_upgraded(stream, b"").split();
     let receiving = tokio::spawn(async move { receiver.recv().await });
