@@ -11,7 +11,7 @@ use motews_testkit::frame;
 use motews_tokio::{
     Acceptor, CloseCode, Ended, Message, ProtocolViolation, RecvError, SendError, Timeouts,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::support::{payload, server, server_with};
@@ -120,6 +120,23 @@ async fn end_of_input_stands_as_soon_as_writing_fails() {
         assert_eq!(start.elapsed(), SOON);
         assert_eq!(ws.ended(), Some(Ended::Violation(eof)));
     }
+}
+
+/// The receiver waits for a peer that is silent, not for its keepalive.
+#[tokio::test(start_paused = true)]
+async fn receiver_learns_at_once_that_a_sender_could_not_write() {
+    let (reads, _peer) = duplex(64);
+    // It fails at once, and wakes nobody.
+    let mut fails = Box::pin(sleep(SOON));
+    fails.as_mut().await;
+    let writes = Reset { room: 0, fails };
+    let stream = tokio::io::join(reads, writes);
+    let (sender, mut receiver) = Acceptor::new().from_upgraded(stream, b"").split();
+    let receiving = tokio::spawn(async move { receiver.recv().await });
+    tokio::task::yield_now().await;
+    assert!(sender.send(payload(20_000)).await.is_err());
+    let received = timeout(SOON, receiving).await.unwrap().unwrap();
+    assert!(matches!(received, Err(RecvError::Io(_))), "{received:?}");
 }
 
 // ---- the Close ----
