@@ -7,6 +7,7 @@ mod support;
 #[path = "support/tls.rs"]
 mod tls_support;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -226,6 +227,35 @@ fn request_accepted_by_the_handler_has_its_subprotocol_headers_data_and_greeting
     let expected = format!(" {} Some(\"superchat\")", stream.local_addr().unwrap());
     assert!(greeting.ends_with(&expected), "{greeting}");
     assert_eq!(read_frame(&mut stream), (0x81, b"/chat".to_vec()));
+}
+
+/// A slot that a peer by IPv6 leaves has the next one's address.
+#[test]
+fn peers_by_ipv4_and_ipv6_in_turn_have_their_own_addresses() {
+    let server = Server::bind("[::]:0").unwrap();
+    let (port, handle) = (server.local_addr().port(), server.handle());
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.run(Site));
+        for host in ["[::1]", "127.0.0.1", "[::1]"] {
+            let url = format!("ws://{host}:{port}/any");
+            let mut client = motews_std::connect(&url).unwrap();
+            let own = client.stream().socket().local_addr().unwrap();
+            // A server of both families sees IPv4 as a part of IPv6.
+            let seen = match own {
+                SocketAddr::V4(own) => {
+                    SocketAddr::new(own.ip().to_ipv6_mapped().into(), own.port())
+                }
+                own => own,
+            };
+            let greeting = client.recv().unwrap().unwrap();
+            let greeting = greeting.as_text().unwrap();
+            assert!(greeting.contains(&format!(" {seen} ")), "{greeting}");
+            client.close(CloseCode::NORMAL, "").unwrap();
+            client.closed().unwrap();
+            until("it is gone", || handle.connections() == 0);
+        }
+        handle.shutdown(Duration::ZERO);
+    });
 }
 
 #[test]

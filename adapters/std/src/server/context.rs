@@ -1,9 +1,9 @@
 //! What the connections of a loop share.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use core::ops::Range;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mio::Registry;
@@ -49,8 +49,10 @@ pub(super) struct Context {
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
     pub(super) registry: Registry,
-    /// Where the peers are, by slot: apart, since few ask for it.
-    addresses: Vec<SocketAddr>,
+    /// Where the peers are, by slot: apart, since few ask for it, and in 6 bytes each.
+    addresses: Vec<SocketAddrV4>,
+    /// Of those that come by IPv6, until their slot has another.
+    addresses_v6: HashMap<usize, SocketAddrV6>,
 }
 
 impl Context {
@@ -70,12 +72,24 @@ impl Context {
             settings,
             registry,
             addresses: Vec::new(),
+            addresses_v6: HashMap::new(),
         }
     }
 
     /// Keeps the address of the peer of a new connection.
     pub(super) fn set_address(&mut self, id: PeerId, address: SocketAddr) {
-        match self.addresses.get_mut(id.slot()) {
+        let slot = id.slot();
+        let address = match address {
+            SocketAddr::V4(address) => {
+                self.addresses_v6.remove(&slot);
+                address
+            }
+            SocketAddr::V6(address) => {
+                self.addresses_v6.insert(slot, address);
+                SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)
+            }
+        };
+        match self.addresses.get_mut(slot) {
             Some(kept) => *kept = address,
             // Slots are taken in order, until one is free again.
             None => self.addresses.push(address),
@@ -83,7 +97,10 @@ impl Context {
     }
 
     pub(super) fn address(&self, id: PeerId) -> SocketAddr {
-        self.addresses[id.slot()]
+        match self.addresses_v6.get(&id.slot()) {
+            Some(address) => (*address).into(),
+            None => self.addresses[id.slot()].into(),
+        }
     }
 
     /// An empty buffer for a message.
