@@ -20,6 +20,8 @@ pub use authority::{Credentials, Host};
 pub use body::{Body, BodyError, Framing};
 pub use dial::{Dial, DialPlan};
 pub use http;
+#[cfg(feature = "std")]
+pub use proxy::ProxyChoice;
 pub use proxy::{Proxy, ProxyError, ReasonPhrase, SocksReply, Tunnel, TunnelError};
 pub use redirect::{RedirectError, RedirectPolicy, Redirects};
 #[cfg(feature = "std")]

@@ -14,14 +14,16 @@ use motews::role::Client;
 use motews::{Limits, Timeouts};
 use motews_net::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode};
-use motews_net::{Body, Framing, Proxy, RedirectError, RedirectPolicy, Redirects, Url};
+use motews_net::{
+    Body, Framing, Proxy, ProxyChoice, RedirectError, RedirectPolicy, Redirects, Url,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::engine::{Agreement, Engine};
 use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
-use crate::net::{self, NetStream, ProxyChoice};
+use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::settings::{Common, setters};
 use crate::websocket::WebSocketStream;

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io::{self, IoSlice};
 
-use motews_net::{Dial, DialPlan, Host, Proxy, Tunnel, Url};
+use motews_net::{Dial, DialPlan, Host, ProxyChoice, Tunnel, Url};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
@@ -17,34 +17,9 @@ use crate::error::ConnectError;
 /// How long a proxy that has refused may take to say why.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Which proxy is used.
-#[derive(Clone, Debug)]
-pub(crate) enum ProxyChoice {
-    Direct,
-    Fixed(Box<Proxy>),
-    Environment,
-}
-
-impl ProxyChoice {
-    fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, ConnectError> {
-        match self {
-            Self::Direct => Ok(None),
-            Self::Fixed(proxy) => Ok(Some(Proxy::clone(proxy))),
-            Self::Environment => {
-                // What is no text is no URL either, and reported as such.
-                let variable = |name: &str| {
-                    let value = std::env::var_os(name)?;
-                    Some(value.to_string_lossy().into_owned())
-                };
-                Proxy::from_env(url, variable).map_err(ConnectError::Proxy)
-            }
-        }
-    }
-}
-
 /// Opens a stream to the server of `url`, directly or through a proxy.
 pub(crate) async fn reach(url: &Url, proxy: &ProxyChoice) -> Result<TcpStream, ConnectError> {
-    let Some(proxy) = proxy.proxy_for(url)? else {
+    let Some(proxy) = proxy.proxy_for(url).map_err(ConnectError::Proxy)? else {
         return Ok(dial(resolve(url.host(), url.port()).await?).await?);
     };
     let addresses = resolve(proxy.host(), proxy.port()).await?;

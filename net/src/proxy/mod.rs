@@ -1,5 +1,7 @@
 //! Proxies: which one to use, and the way through it.
 
+#[cfg(feature = "std")]
+mod choice;
 mod env;
 mod http_connect;
 mod socks5;
@@ -11,6 +13,8 @@ use core::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+#[cfg(feature = "std")]
+pub use choice::ProxyChoice;
 pub use http_connect::ReasonPhrase;
 pub use socks5::SocksReply;
 pub use tunnel::{Tunnel, TunnelError};

@@ -2,19 +2,10 @@
 
 use core::time::Duration;
 
-use motews_net::{Proxy, RedirectPolicy};
+use motews_net::{Proxy, ProxyChoice, RedirectPolicy};
 
 use super::abort::Aborter;
 use crate::blocking::settings::{Settings, setters};
-
-/// Which proxy is used.
-#[derive(Clone, Debug)]
-pub(super) enum ProxyChoice {
-    /// None.
-    Direct,
-    Fixed(Box<Proxy>),
-    Environment,
-}
 
 /// The settings of a client's connection, and the ways to open it.
 ///

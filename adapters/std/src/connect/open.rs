@@ -10,7 +10,7 @@ use motews_net::{Host, Proxy, Redirects, Url};
 
 use super::abort::{Aborter, Registered};
 use super::connecting::Connecting;
-use super::connector::{Connector, ProxyChoice};
+use super::connector::Connector;
 use super::net::NetStream;
 use super::{dial, tunnel};
 use crate::blocking::socket::WebSocket;
@@ -43,23 +43,6 @@ impl Connector {
         url: &str,
     ) -> Result<(WebSocket, Response<()>), ConnectError> {
         open(self, url)
-    }
-}
-
-impl ProxyChoice {
-    fn proxy_for(&self, url: &Url) -> Result<Option<Proxy>, ConnectError> {
-        match self {
-            Self::Direct => Ok(None),
-            Self::Fixed(proxy) => Ok(Some(Proxy::clone(proxy))),
-            Self::Environment => {
-                // What is no text is no URL either, and reported as such.
-                let variable = |name: &str| {
-                    let value = std::env::var_os(name)?;
-                    Some(value.to_string_lossy().into_owned())
-                };
-                Proxy::from_env(url, variable).map_err(ConnectError::Proxy)
-            }
-        }
     }
 }
 
@@ -105,7 +88,10 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
         false => None,
     };
     Connecting::to(Plain(io::empty()), url, connector)?;
-    let proxy = connector.proxy.proxy_for(url)?;
+    let proxy = connector
+        .proxy
+        .proxy_for(url)
+        .map_err(ConnectError::Proxy)?;
 
     let aborter = connector.aborter.as_ref();
     let (host, port) = match &proxy {
