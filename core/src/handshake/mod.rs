@@ -124,9 +124,9 @@
 //!
 //! A client has at most one connection to a host in this state at a time (§4.1). One that
 //! reconnects by itself waits a random time first, 0 to 5 seconds, and longer after each failure
-//! (§7.2.3).
+//! (§7.2.3): [`Reconnect`](crate::Reconnect) computes how long.
 
-// The last two rules are the application's to keep [HC03] [HC23].
+// The first of the last two rules is the application's to keep [HC03]; reconnect.rs has the other.
 
 mod accept;
 mod client;
