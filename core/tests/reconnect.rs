@@ -2,7 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use motews::handshake::HandshakeError;
-use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
+use motews::reconnect::{Backoff, Cause, Interrupted, Reconnect, Retry, retry_after};
 use motews::{
     CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
 };
@@ -257,5 +257,52 @@ proptest! {
             let wait = wait(&mut reconnect, Ended::Refused(status), Always(random)).unwrap();
             prop_assert!(wait <= bound.saturating_add(1_000));
         }
+    }
+}
+
+/// What was sent over a connection is in doubt when it ends, unless this side has closed it.
+#[test]
+fn open_ends_what_was_sent_is_unconfirmed_unless_this_side_has_closed() {
+    let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+    let failed = reconnect.interrupted(Cause::Unreachable, None, NOW, &mut Always(0));
+    assert_eq!(failed.reason, Interrupted::Attempt(Cause::Unreachable));
+    assert_eq!((failed.retry, failed.unconfirmed), (Retry::At(NOW), 0));
+
+    let refused = reconnect.interrupted(Ended::Refused(503), Some(7_000), NOW, &mut Always(0));
+    assert_eq!(refused.reason, Interrupted::Attempt(Ended::Refused(503).into()));
+    assert_eq!(refused.retry, Retry::At(NOW.after(7_000)));
+
+    for end in [Ended::Lost, closed(CloseCode::NORMAL)] {
+        reconnect.opened(NOW);
+        reconnect.sent();
+        reconnect.sent();
+        let lost = reconnect.interrupted(end, None, NOW, &mut Always(0));
+        assert_eq!(lost.reason, Interrupted::Connection(end));
+        assert_eq!(lost.unconfirmed, 2);
+    }
+    reconnect.opened(NOW);
+    reconnect.sent();
+    reconnect.close();
+    let end = closed_by_this_side(CloseCode::NORMAL);
+    let clean = reconnect.interrupted(end, None, NOW, &mut Always(0));
+    assert_eq!((clean.retry, clean.unconfirmed), (Retry::Never, 0));
+    // A link that comes up changes nothing about that.
+    reconnect.reset();
+    let after = reconnect.interrupted(Ended::Lost, None, NOW, &mut Always(0));
+    assert_eq!(after.retry, Retry::Never);
+}
+
+#[test]
+fn retry_after_that_is_no_number_of_seconds_is_none() {
+    for (value, millis) in [
+        (&b"0"[..], Some(0)),
+        (b"120", Some(120_000)),
+        (b"99999999999999999999", Some(u32::MAX)),
+        (b"", None),
+        (b"-1", None),
+        (b"1.5", None),
+        (b"Fri, 31 Dec 1999 23:59:59 GMT", None),
+    ] {
+        assert_eq!(retry_after(value), millis, "{value:?}");
     }
 }
