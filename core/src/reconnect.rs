@@ -36,7 +36,7 @@
 
 use crate::close_code::{CloseCode, Side};
 use crate::ended::Ended;
-use crate::handshake::ConfigError;
+use crate::handshake::{ConfigError, ResponseEvent};
 use crate::pace::{Millis, Timeouts};
 use crate::role::Entropy;
 
@@ -173,19 +173,19 @@ pub enum Interrupted {
 }
 
 /// Returns the value of a `Retry-After` header in milliseconds, as [`Reconnect::ended`] takes it. `None`
-/// if it is no number of seconds. **A date is not understood**, for it takes a clock that knows the date.
-///
-/// ```
-/// assert_eq!(motews::reconnect::retry_after(b"120"), Some(120_000));
-/// assert_eq!(motews::reconnect::retry_after(b"Fri, 31 Dec 1999 23:59:59 GMT"), None);
-/// ```
+/// if the event is another one, or the value is no number of seconds. **A date is not understood**, for
+/// it takes a clock that knows the date.
 #[must_use]
-pub fn retry_after(value: &[u8]) -> Option<u32> {
-    if value.is_empty() {
+pub fn retry_after(event: &ResponseEvent<'_>) -> Option<u32> {
+    let header = match event {
+        ResponseEvent::Header(header) if header.is("Retry-After") => header,
+        _ => return None,
+    };
+    if !header.first || !header.last || header.value.is_empty() {
         return None;
     }
     let mut seconds: u32 = 0;
-    for digit in value {
+    for digit in header.value {
         let digit = u32::from(digit.wrapping_sub(b'0'));
         if digit > 9 {
             return None;

@@ -1,7 +1,7 @@
 //! When a client comes back, by the table of `motews::reconnect`.
 #![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
-use motews::handshake::HandshakeError;
+use motews::handshake::{ClientHandshake, HandshakeError, Key, Offers};
 use motews::reconnect::{Backoff, Cause, Interrupted, Reconnect, Retry, retry_after};
 use motews::{
     CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
@@ -13,7 +13,9 @@ struct Always(u32);
 
 impl Entropy for Always {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(&self.0.to_be_bytes());
+        for (to, from) in bytes.iter_mut().zip(self.0.to_be_bytes().iter().cycle()) {
+            *to = *from;
+        }
         Ok(())
     }
 }
@@ -294,15 +296,23 @@ fn open_ends_what_was_sent_is_unconfirmed_unless_this_side_has_closed() {
 
 #[test]
 fn retry_after_that_is_no_number_of_seconds_is_none() {
-    for (value, millis) in [
-        (&b"0"[..], Some(0)),
-        (b"120", Some(120_000)),
-        (b"99999999999999999999", Some(u32::MAX)),
-        (b"", None),
-        (b"-1", None),
-        (b"1.5", None),
-        (b"Fri, 31 Dec 1999 23:59:59 GMT", None),
+    for (line, millis) in [
+        ("Retry-After: 0", Some(0)),
+        ("retry-after:  120 ", Some(120_000)),
+        ("Retry-After: 99999999999999999999", Some(u32::MAX)),
+        ("Retry-After:", None),
+        ("Retry-After: -1", None),
+        ("Retry-After: 1.5", None),
+        ("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT", None),
+        ("Retry-Before: 7", None),
     ] {
-        assert_eq!(retry_after(value), millis, "{value:?}");
+        let key = Key::new(&mut Always(7)).expect("it never fails");
+        let mut client = ClientHandshake::new(&key, [0; 128]);
+        let response = format!("HTTP/1.1 503 Later\r\n{line}\r\n\r\n");
+        let (mut input, mut found) = (response.as_bytes(), None);
+        while let Ok(Some(event)) = client.next_event(&mut input, &Offers::new()) {
+            found = retry_after(&event).or(found);
+        }
+        assert_eq!(found, millis, "{line}");
     }
 }

@@ -309,13 +309,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
                 Update::Opened(agreed)
             }
             ClientEvent::Response(event) => {
-                if let ResponseEvent::Header(header) = &event
-                    && header.is("Retry-After")
-                    && header.first
-                    && header.last
-                {
-                    self.retry_after = retry_after(header.value);
-                }
+                self.retry_after = retry_after(&event).or(self.retry_after);
                 Update::Response(event)
             }
             ClientEvent::Received(event) => Update::Received(event),
