@@ -210,7 +210,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Backlog<B> {
 
     /// Returns the header of the message at this place.
     fn header(&self, at: usize) -> u32 {
-        let bytes = self.buffer.as_ref().get(at..).and_then(|at| at.first_chunk());
+        let bytes = self
+            .buffer
+            .as_ref()
+            .get(at..)
+            .and_then(|at| at.first_chunk());
         u32::from_le_bytes(*bytes.unwrap_or(&[0; HEADER]))
     }
 

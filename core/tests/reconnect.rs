@@ -271,7 +271,10 @@ fn open_ends_what_was_sent_is_unconfirmed_unless_this_side_has_closed() {
     assert_eq!((failed.retry, failed.unconfirmed), (Retry::At(NOW), 0));
 
     let refused = reconnect.interrupted(Ended::Refused(503), Some(7_000), NOW, &mut Always(0));
-    assert_eq!(refused.reason, Interrupted::Attempt(Ended::Refused(503).into()));
+    assert_eq!(
+        refused.reason,
+        Interrupted::Attempt(Ended::Refused(503).into())
+    );
     assert_eq!(refused.retry, Retry::At(NOW.after(7_000)));
 
     for end in [Ended::Lost, closed(CloseCode::NORMAL)] {

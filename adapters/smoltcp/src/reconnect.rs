@@ -139,7 +139,10 @@ enum State<'a, E, const LINE: usize> {
 impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     /// Returns a client that connects with the first [`poll`](Self::poll), if the network is there.
     /// `server` is its host and its port; `handle` is that of a TCP socket.
-    #[expect(clippy::too_many_arguments, reason = "each is something else, and all are needed")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is something else, and all are needed"
+    )]
     pub fn new(
         config: &'a Config<'a>,
         handle: SocketHandle,
@@ -396,7 +399,9 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     ) -> Option<Cause> {
         let at = millis(now);
         let address = match self.state {
-            State::Waiting(due) if self.network == Some(true) && at.has_reached(due) => match self.host {
+            State::Waiting(due) if self.network == Some(true) && at.has_reached(due) => match self
+                .host
+            {
                 Host::Address(address) => address,
                 #[cfg(feature = "dns")]
                 Host::Name(name, handle) => {
