@@ -1,5 +1,7 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1), and the way to the server.
 
+use core::future::Future;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::io;
@@ -25,6 +27,7 @@ use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
 use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
+use crate::resolve::Resolver;
 use crate::settings::{Common, setters};
 use crate::websocket::WebSocketStream;
 
@@ -63,6 +66,7 @@ pub struct Connector {
     connect_timeout: Option<Duration>,
     proxy: ProxyChoice,
     redirects: RedirectPolicy,
+    resolver: Resolver,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -81,6 +85,7 @@ impl Connector {
             connect_timeout: Some(Duration::from_secs(10)),
             proxy: ProxyChoice::Direct,
             redirects: RedirectPolicy::NONE,
+            resolver: Resolver::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -117,6 +122,30 @@ impl Connector {
     /// anew. To another server, no header of the application's is sent, unless the policy keeps them.
     pub const fn redirects(mut self, policy: RedirectPolicy) -> Self {
         self.redirects = policy;
+        self
+    }
+
+    /// Resolves names of hosts with this function in place of the operating system's resolver, which takes
+    /// a thread of tokio's until it answers and cannot be cancelled. It is called with the name and the
+    /// port, and returns addresses in the order in which they are to be tried. Dropping its future, when
+    /// the [time](Self::connect_timeout) is over for example, cancels it. It is not called for addresses.
+    ///
+    /// ```
+    /// use motews_tokio::Connector;
+    ///
+    /// let connector = Connector::new().resolver(async |host: String, port| match host.as_str() {
+    ///     "sensor.internal" => Ok(vec![([10, 0, 0, 7], port).into()]),
+    ///     _ => Err(std::io::ErrorKind::NotFound.into()),
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// Its errors are returned as [`ConnectError::Io`]; no addresses are [`NotFound`](io::ErrorKind::NotFound).
+    pub fn resolver<F>(mut self, resolve: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.resolver = Resolver::new(resolve);
         self
     }
 
@@ -193,7 +222,7 @@ impl Connector {
             return Err(ConnectError::TlsNotEnabled);
         }
         let way = async {
-            let stream = net::reach(url, &self.proxy).await?;
+            let stream = net::reach(url, &self.proxy, &self.resolver).await?;
             #[cfg(feature = "tls")]
             if let Some(tls) = tls {
                 return Ok(NetStream::Tls(Box::new(tls.open(stream).await?)));
