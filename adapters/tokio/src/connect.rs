@@ -149,8 +149,9 @@ impl Connector {
         self
     }
 
-    /// Sets how `wss://` is encrypted, and who is trusted. Without it, the roots of the features
-    /// `webpki-roots` and `native-roots` are trusted, which are loaded with each attempt.
+    /// Sets how `wss://` is encrypted, who is trusted, and with which certificate this side proves who it
+    /// is. Without it, the roots of the features `webpki-roots` and `native-roots` are trusted. They are
+    /// loaded once for the process, with the first attempt.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);
@@ -183,7 +184,7 @@ impl Connector {
             // The task that awaits this is small, as long as the connection is open.
             let mut response = match Box::pin(connector.hop(&url)).await {
                 Err(ConnectError::Refused(response)) => response,
-                opened => return opened.map_err(timed_out),
+                opened => return opened.map_err(found),
             };
             match redirects.follow(&url, response.status(), response.headers()) {
                 Ok(next) => url = next,
@@ -214,7 +215,7 @@ impl Connector {
         self.request(url)?;
         #[cfg(feature = "tls")]
         let tls = match url.is_secure() {
-            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host())?),
+            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host()).await?),
             false => None,
         };
         #[cfg(not(feature = "tls"))]
@@ -269,7 +270,7 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let url = Url::parse(url)?;
-        Box::pin(self.open(stream, &url)).await.map_err(timed_out)
+        Box::pin(self.open(stream, &url)).await.map_err(found)
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
@@ -433,11 +434,10 @@ async fn body<S: AsyncRead + AsyncWrite + Unpin>(
     kept.into()
 }
 
-fn timed_out(error: ConnectError) -> ConnectError {
+/// Finds the errors of deadlines and of TLS among those of the transport.
+fn found(error: ConnectError) -> ConnectError {
     match error {
-        ConnectError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            ConnectError::TimedOut
-        }
+        ConnectError::Io(error) => ConnectError::from_io(error),
         error => error,
     }
 }

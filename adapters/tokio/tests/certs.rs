@@ -6,10 +6,13 @@ use motews_tokio::rustls::crypto::{CryptoProvider, ring};
 use motews_tokio::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use motews_tokio::rustls::server::WebPkiClientVerifier;
 use motews_tokio::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair,
+};
 
 pub(crate) struct Authority {
-    certificate: CertificateDer<'static>,
+    pub(crate) certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -22,7 +25,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let certificate = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
         Self {
             certificate,
@@ -45,7 +48,7 @@ impl Authority {
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
+        roots.add(self.certificate.der().clone()).unwrap();
         roots
     }
 
