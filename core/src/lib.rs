@@ -97,6 +97,7 @@ pub mod event;
 pub mod frame;
 pub mod guide;
 pub mod handshake;
+pub mod interruption;
 pub mod limits;
 mod log;
 pub mod mask;

@@ -161,6 +161,7 @@ pub struct Reconnect {
     backoff: Backoff,
     /// Attempts that failed since the last success.
     failures: u8,
+    is_closing: bool,
     opened: Option<Millis>,
 }
 
@@ -171,6 +172,7 @@ impl Reconnect {
         Self {
             backoff,
             failures: 0,
+            is_closing: false,
             opened: None,
         }
     }
@@ -178,6 +180,12 @@ impl Reconnect {
     /// Notes that a connection is open.
     pub const fn opened(&mut self, now: Millis) {
         self.opened = Some(now);
+    }
+
+    /// Notes that the application closes the connection, and wants none after it: however it ends,
+    /// [`ended`](Self::ended) returns [`Retry::Never`].
+    pub const fn close(&mut self) {
+        self.is_closing = true;
     }
 
     /// Returns how many attempts have failed since the last connection that was
@@ -216,6 +224,7 @@ impl Reconnect {
         let longest = (backoff.wait(backoff.doublings), backoff.range);
         // [HC23]
         let (least, random) = match advice(cause.into()) {
+            _ if self.is_closing => return Retry::Never,
             Advice::Wanted => return Retry::Never,
             Advice::Hopeless if !backoff.persist => return Retry::Never,
             Advice::Hopeless | Advice::Longest => longest,

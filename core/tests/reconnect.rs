@@ -1,7 +1,10 @@
 //! When a client comes back, by the table of `motews::reconnect`.
 #![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
+use core::time::Duration;
+
 use motews::handshake::HandshakeError;
+use motews::interruption::{Interrupted, Interruption};
 use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
 use motews::{
     CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
@@ -258,4 +261,40 @@ proptest! {
             prop_assert!(wait <= bound.saturating_add(1_000));
         }
     }
+}
+
+#[test]
+fn client_that_has_closed_never_comes_back_however_it_ends() {
+    let mut reconnect = Reconnect::new(Backoff {
+        persist: true,
+        ..Backoff::DEFAULT
+    });
+    reconnect.close();
+    for cause in [Cause::Unreachable, Ended::Lost.into(), Cause::Tls] {
+        assert_eq!(wait(&mut reconnect, cause, LEAST), None);
+    }
+    reconnect.reset();
+    assert_eq!(wait(&mut reconnect, Ended::Lost, LEAST), None);
+}
+
+/// Only a clean end that this side began says that the peer has read everything.
+#[test]
+fn messages_count_as_lost_unless_the_peer_has_answered_this_sides_close() {
+    let ends = [
+        (closed_by_this_side(CloseCode::NORMAL), 0),
+        (closed_by_this_side(CloseCode::GOING_AWAY), 0),
+        (closed(CloseCode::NORMAL), 3),
+        (Ended::Lost, 3),
+        (Ended::Aborted, 3),
+        (Ended::TimedOut(Deadline::Close), 3),
+    ];
+    for (ended, unconfirmed) in ends {
+        let reason = Interrupted::<(), ()>::Connection(ended, None);
+        let interruption = Interruption::new(reason, Retry::At(NOW), NOW, 3);
+        assert_eq!(interruption.unconfirmed, unconfirmed, "{ended:?}");
+        assert_eq!(interruption.retry_in, Some(Duration::ZERO));
+    }
+    let reason = Interrupted::<(), ()>::Attempt(());
+    let interruption = Interruption::new(reason, Retry::Never, NOW, 3);
+    assert_eq!((interruption.unconfirmed, interruption.retry_in), (0, None));
 }

@@ -293,6 +293,18 @@ impl ConnectError {
         }
     }
 
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::TimedOut;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Tls(rustls::Error::clone(tls));
+        }
+        Self::Io(error)
+    }
+
     /// Returns the `Retry-After` of the server's response, in milliseconds from now, if it has one.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {

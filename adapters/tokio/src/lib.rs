@@ -16,6 +16,7 @@ mod net;
 mod out;
 mod pipe;
 mod reconnect;
+mod resolve;
 mod settings;
 mod split;
 mod timer;
