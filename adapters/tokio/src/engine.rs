@@ -27,6 +27,7 @@ use crate::error::{Lost, RecvError};
 use crate::inbox::{self, Inbox};
 use crate::message::Message;
 use crate::out::Out;
+use crate::spare;
 use crate::timer::Timer;
 use crate::wakers::{Side, Wakers};
 
@@ -71,10 +72,18 @@ impl Agreement {
 /// clock is paused may be before it.
 pub(crate) fn millis(instant: Instant) -> Millis {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let after = instant.saturating_duration_since(*EPOCH).as_millis() as u32;
-    let before = EPOCH.saturating_duration_since(instant).as_millis() as u32;
-    // It wraps, as `Millis` may.
-    Millis(after.wrapping_sub(before))
+    match instant.checked_duration_since(*EPOCH) {
+        Some(after) => Millis(whole_millis(after)),
+        None => Millis(0u32.wrapping_sub(whole_millis(EPOCH.saturating_duration_since(instant)))),
+    }
+}
+
+/// It wraps, as [`Millis`] may. `Duration::as_millis` divides 128 bits.
+const fn whole_millis(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() as u32;
+    seconds
+        .wrapping_mul(1000)
+        .wrapping_add(duration.subsec_millis())
 }
 
 pub(crate) fn now() -> Millis {
@@ -480,14 +489,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
             return result;
         }
-        let mut buffer = inbox::take_buffer();
+        let mut buffer = spare::take();
         let read = inbox::poll_read(stream, cx, &mut buffer);
         let result = self.note_read(read);
         if !self.drains {
             let used = self.decode(&mut buffer, most);
             self.inbox.keep_bytes(&buffer[used..]);
         }
-        inbox::give_buffer(buffer);
+        spare::give(buffer);
         result
     }
 

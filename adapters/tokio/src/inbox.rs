@@ -1,6 +1,5 @@
 //! What was read: bytes that are not decoded, a message that arrives, and messages that wait.
 
-use core::cell::Cell;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
@@ -12,31 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::message::Message;
 
-/// How much is read at once, in bytes: small enough for the cache.
-const READ_BUFFER: usize = 64 * 1024;
-
 /// From this length on, the rest of a message is read to where it is collected, in bytes.
 const DIRECT: usize = 16 * 1024;
-
-thread_local! {
-    /// The read buffer of all connections of a thread.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Takes the read buffer of this thread, or a new one if a stream that is read into it has itself
-/// taken it.
-pub(crate) fn take_buffer() -> Vec<u8> {
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    buffer.clear();
-    buffer.reserve_exact(READ_BUFFER);
-    buffer
-}
-
-/// Gives it back.
-pub(crate) fn give_buffer(buffer: Vec<u8>) {
-    // A thread that ends needs none.
-    let _ = BUFFER.try_with(|cell| cell.set(buffer));
-}
 
 /// Reads behind what is in `buffer`.
 pub(crate) fn poll_read(

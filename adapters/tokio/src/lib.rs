@@ -17,6 +17,7 @@ mod out;
 mod pipe;
 mod reconnect;
 mod settings;
+mod spare;
 mod split;
 mod timer;
 #[cfg(feature = "tls")]

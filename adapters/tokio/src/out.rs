@@ -8,6 +8,8 @@ use bytes::{Buf, Bytes};
 use motews::{FrameHeader, Mask};
 use tokio::io::AsyncWrite;
 
+use crate::spare;
+
 /// Payloads of at least this length are written from where they are, and not copied behind their
 /// header; unless they have to be masked. In bytes.
 const LARGE: usize = 16 * 1024;
@@ -66,16 +68,20 @@ impl Out {
         self.0.get_or_insert_default().poll_write(stream, cx)
     }
 
-    /// Gives back the memory that nothing waits in.
+    /// Gives back the memory that nothing waits in: all of it, or what the connection need not keep
+    /// while its peer takes its time.
     pub(crate) fn release(&mut self) {
-        if self.left() == 0 {
-            self.0 = None;
+        match &mut self.0 {
+            Some(frames) if frames.waiting() > 0 || frames.is_held => frames.shrink(),
+            _ => self.clear(),
         }
     }
 
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
-        self.0 = None;
+        if let Some(frames) = self.0.take() {
+            spare::give(frames.bytes);
+        }
     }
 }
 
@@ -97,8 +103,21 @@ impl Frames {
                     self.bytes.drain(..self.start);
                     self.start = 0;
                 }
+                if self.bytes.capacity() == 0 {
+                    self.bytes = spare::take();
+                }
                 &mut self.bytes
             }
+        }
+    }
+
+    /// Keeps no buffer of a thread's for a few bytes.
+    fn shrink(&mut self) {
+        let waiting = &self.bytes[self.start..];
+        if self.bytes.capacity() >= spare::LEN && waiting.len() < spare::LEN / 2 {
+            let bytes = waiting.to_vec();
+            spare::give(core::mem::replace(&mut self.bytes, bytes));
+            self.start = 0;
         }
     }
 
@@ -109,7 +128,7 @@ impl Frames {
         let len = header.emit(&mut head).unwrap_or_default();
         match header.mask {
             None if payload.len() >= LARGE && self.large.is_none() => {
-                self.bytes.extend_from_slice(&head[..len]);
+                self.end().extend_from_slice(&head[..len]);
                 let behind = Vec::new();
                 self.large = Some(Box::new(Large { payload, behind }));
             }
@@ -180,7 +199,8 @@ impl Frames {
             let of_payload = rest.min(large.payload.len());
             large.payload.advance(of_payload);
             if large.payload.is_empty() {
-                self.bytes = core::mem::take(&mut large.behind);
+                let behind = core::mem::take(&mut large.behind);
+                spare::give(core::mem::replace(&mut self.bytes, behind));
                 self.start = rest - of_payload;
                 self.large = None;
             }
