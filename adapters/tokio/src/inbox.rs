@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
-use motews::{Chunk, DataKind, FrameHeader, MessageError};
+use motews::{DataKind, MessageError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::message::Message;
@@ -33,10 +33,9 @@ struct Held {
     /// Not decoded, from `start` on.
     bytes: Vec<u8>,
     start: usize,
-    /// What was decoded last is the end of a message, or a control frame behind it.
-    is_between: bool,
-    /// The message that is arriving.
+    /// The message that is arriving, and what it is.
     message: Vec<u8>,
+    kind: Option<DataKind>,
     /// Whole messages, and what they cost.
     queue: VecDeque<Message>,
     cost: usize,
@@ -51,6 +50,13 @@ impl Inbox {
 
     pub(crate) fn has_bytes(&self) -> bool {
         self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
+    }
+
+    /// The bytes that were kept.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let held = self.0.as_ref();
+        held.and_then(|held| held.bytes.get(held.start..))
+            .unwrap_or_default()
     }
 
     /// Keeps bytes for later. There are none now.
@@ -76,14 +82,6 @@ impl Inbox {
         }
     }
 
-    pub(crate) fn is_between(&self) -> bool {
-        self.0.as_ref().is_some_and(|held| held.is_between)
-    }
-
-    pub(crate) fn set_between(&mut self, is_between: bool) {
-        self.held().is_between = is_between;
-    }
-
     /// Takes the message that is arriving, if the rest of it is to be read right behind.
     /// [`Self::put_message`] puts it back.
     pub(crate) fn take_message(&mut self) -> Option<Vec<u8>> {
@@ -102,36 +100,37 @@ impl Inbox {
 
     // ---- messages ----
 
-    /// The message that is arriving, for what is inflated.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn message(&mut self) -> &mut Vec<u8> {
-        &mut self.held().message
+    /// The message that is arriving, for what has come of it.
+    pub(crate) fn message(&mut self, kind: DataKind) -> &mut Vec<u8> {
+        let held = self.held();
+        held.kind = Some(kind);
+        &mut held.message
     }
 
-    /// Adds a part of a message.
-    pub(crate) fn push(&mut self, chunk: Chunk<'_>) -> Result<(), MessageError> {
-        if chunk.first && chunk.last {
-            return self.push_message(chunk.kind, Bytes::copy_from_slice(chunk.bytes));
+    /// How much has come of the message that is arriving, in bytes.
+    pub(crate) fn arrived(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.message.len())
+    }
+
+    /// Takes what has come of the message that is arriving, if that is anything.
+    pub(crate) fn take_part(&mut self) -> Option<(DataKind, Bytes)> {
+        let held = self.0.as_mut()?;
+        if held.message.is_empty() {
+            return None;
         }
-        let message = &mut self.held().message;
-        if chunk.first {
-            message.clear();
-        }
-        message.extend_from_slice(chunk.bytes);
-        match chunk.last {
-            true => self.finish(chunk.kind),
-            false => Ok(()),
-        }
+        let bytes = core::mem::take(&mut held.message);
+        Some((held.kind?, exact(bytes)))
+    }
+
+    /// Adds a whole message.
+    pub(crate) fn push(&mut self, kind: DataKind, bytes: &[u8]) -> Result<(), MessageError> {
+        self.push_message(kind, Bytes::copy_from_slice(bytes))
     }
 
     /// The message that was arriving is whole.
     pub(crate) fn finish(&mut self, kind: DataKind) -> Result<(), MessageError> {
-        let mut bytes = core::mem::take(&mut self.held().message);
-        // Whoever keeps it keeps no more than that.
-        if bytes.capacity() > 2 * bytes.len() + 64 {
-            bytes.shrink_to_fit();
-        }
-        self.push_message(kind, bytes.into())
+        let bytes = core::mem::take(&mut self.held().message);
+        self.push_message(kind, exact(bytes))
     }
 
     fn push_message(&mut self, kind: DataKind, bytes: Bytes) -> Result<(), MessageError> {
@@ -147,14 +146,6 @@ impl Inbox {
         let message = held.queue.pop_front()?;
         held.cost -= message.cost();
         Some(message)
-    }
-
-    /// Whether there is another message, whole: one that waits, or the next bytes.
-    pub(crate) fn has_message(&self) -> bool {
-        self.0.as_ref().is_some_and(|held| {
-            let bytes = held.bytes.get(held.start..).unwrap_or_default();
-            !held.queue.is_empty() || (held.is_between && begins_message(bytes))
-        })
     }
 
     /// How many whole messages wait.
@@ -199,13 +190,10 @@ impl Inbox {
     }
 }
 
-/// Whether a message in one frame lies here, between two messages.
-fn begins_message(bytes: &[u8]) -> bool {
-    match FrameHeader::parse(bytes) {
-        Ok(Some((header, len))) => {
-            let rest = bytes.len().saturating_sub(len) as u64;
-            header.fin && !header.opcode.is_control() && header.payload_len <= rest
-        }
-        _ => false,
+/// Whoever keeps it keeps no more than twice that, and 64 bytes.
+fn exact(mut bytes: Vec<u8>) -> Bytes {
+    if bytes.capacity() > 2 * bytes.len() + 64 {
+        bytes.shrink_to_fit();
     }
+    bytes.into()
 }
