@@ -19,7 +19,7 @@ use motews::deflate::DeflateParams;
 use motews::handshake::Agreed;
 use motews::{
     ConnectionConfig, ControlSlots, ControlStorage, Deadline, Ended, Limits, MAX_CONTROL_LEN,
-    Millis, Pace, Role, Session, Timeouts,
+    Millis, Pace, Role, Session, State, Timeouts,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -195,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         pace: Pace,
     ) -> Self {
         let mut inbox = Inbox::default();
-        inbox.keep_bytes(leftover);
+        inbox.keep(leftover.to_vec(), 0);
         Self {
             session: Session::with_pace(role, agreed.config, pace, now()),
             stream: Some(stream),
@@ -267,6 +267,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         self.write(cx);
         let came = self.read(cx, most).is_ready();
+        if came && self.inbox.len() > 0 && self.is_quiet() {
+            return Turn::Again; // Nothing is due that does not wait for the next turn.
+        }
         let now = Instant::now();
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
             return Turn::Again; // What is waited for may lie there.
@@ -311,6 +314,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Turn::Pending
     }
 
+    /// Whether the session waits for nothing but the peer's messages. It has just heard of it, so no
+    /// deadline can have passed.
+    fn is_quiet(&self) -> bool {
+        self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
+    }
+
     /// Whether the end of the connection is due already, and may wait for what has come before. That
     /// is so a few times only, for the peer could send for ever.
     fn is_late(&mut self, now: Instant) -> bool {
@@ -339,7 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// peer that does not read gets no more than the newest pong.
     // [CT07]
     fn transmit(&mut self) {
-        while !self.is_lost && self.out.waiting() < OWED_MAX {
+        while self.session.wants_transmit() && !self.is_lost && self.out.waiting() < OWED_MAX {
             let mut frame = [0; MAX_CONTROL_LEN];
             // Without a key the session ends, which the next poll finds.
             let len = self.session.poll_transmit(&mut frame).unwrap_or(0);

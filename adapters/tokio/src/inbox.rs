@@ -1,5 +1,6 @@
 //! What was read: bytes that are not decoded, a message that arrives, and messages that wait.
 
+use core::cell::Cell;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use motews::{DataKind, MessageError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::message::Message;
+use crate::spare;
 
 /// From this length on, the rest of a message is read to where it is collected, in bytes.
 const DIRECT: usize = 16 * 1024;
@@ -22,6 +24,18 @@ pub(crate) fn poll_read(
 ) -> Poll<io::Result<usize>> {
     // It keeps nothing between two polls.
     pin!(stream.read_buf(buffer)).poll(cx)
+}
+
+/// Fewer bytes than this are copied out of the buffer that they were read to, which then serves another
+/// connection; with more of them, the buffer stays until they are decoded.
+const SMALL: usize = 4 * 1024;
+
+/// A queue with room for more messages than this is freed.
+const FEW: usize = 16;
+
+thread_local! {
+    /// An empty one: for whichever connection of the thread has something next.
+    static SPARE: Cell<Option<Box<Held>>> = const { Cell::new(None) };
 }
 
 /// What was read. It takes room only as long as there is something in it.
@@ -43,7 +57,10 @@ struct Held {
 
 impl Inbox {
     fn held(&mut self) -> &mut Held {
-        self.0.get_or_insert_default()
+        self.0.get_or_insert_with(|| {
+            let spare = SPARE.try_with(Cell::take).ok().flatten();
+            spare.unwrap_or_default()
+        })
     }
 
     // ---- bytes ----
@@ -59,11 +76,17 @@ impl Inbox {
             .unwrap_or_default()
     }
 
-    /// Keeps bytes for later. There are none now.
-    pub(crate) fn keep_bytes(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.held().bytes.extend_from_slice(bytes);
+    /// Keeps what was read for later, from `start` on. There is nothing else now.
+    pub(crate) fn keep(&mut self, read: Vec<u8>, start: usize) {
+        let rest = read.get(start..).unwrap_or_default();
+        if (1..SMALL).contains(&rest.len()) {
+            self.held().bytes.extend_from_slice(rest);
+        } else if !rest.is_empty() {
+            let held = self.held();
+            (held.bytes, held.start) = (read, start);
+            return;
         }
+        spare::give(read);
     }
 
     /// Takes the bytes that were kept, and where they begin. [`Self::put_bytes`] puts back what is left.
@@ -75,11 +98,16 @@ impl Inbox {
         )
     }
 
-    pub(crate) fn put_bytes(&mut self, bytes: Vec<u8>, start: usize) {
-        if start < bytes.len() {
-            let held = self.held();
-            (held.bytes, held.start) = (bytes, start);
+    pub(crate) fn put_bytes(&mut self, mut bytes: Vec<u8>, mut start: usize) {
+        if start >= bytes.len() {
+            start = 0;
+            if bytes.capacity() > SMALL {
+                spare::give(core::mem::take(&mut bytes));
+            }
+            bytes.clear();
         }
+        let held = self.held();
+        (held.bytes, held.start) = (bytes, start);
     }
 
     /// Takes the message that is arriving, if the rest of it is to be read right behind.
@@ -171,8 +199,14 @@ impl Inbox {
             && held.queue.is_empty()
             && held.message.is_empty()
             && held.bytes.is_empty()
+            && let Some(mut held) = self.0.take()
         {
-            self.0 = None;
+            held.kind = None;
+            held.message = Vec::new();
+            if held.queue.capacity() <= FEW {
+                // A thread that ends needs none.
+                let _ = SPARE.try_with(|spare| spare.set(Some(held)));
+            }
         }
     }
 

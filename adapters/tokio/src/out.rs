@@ -1,5 +1,6 @@
 //! The bytes that wait to be written.
 
+use core::cell::Cell;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
@@ -13,6 +14,11 @@ use crate::spare;
 /// Payloads of at least this length are written from where they are, and not copied behind their
 /// header; unless they have to be masked. In bytes.
 const LARGE: usize = 16 * 1024;
+
+thread_local! {
+    /// An empty one: for whichever connection of the thread writes next.
+    static SPARE: Cell<Option<Box<Frames>>> = const { Cell::new(None) };
+}
 
 /// Whole frames that wait to be written. They take room only as long as there are any.
 #[derive(Debug, Default)]
@@ -49,13 +55,12 @@ impl Out {
 
     /// Appends a frame that is written already.
     pub(crate) fn push(&mut self, frame: &[u8]) {
-        let frames = self.0.get_or_insert_default();
-        frames.end().extend_from_slice(frame);
+        self.frames().end().extend_from_slice(frame);
     }
 
     /// Appends a data frame.
     pub(crate) fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
-        self.0.get_or_insert_default().push_frame(header, payload);
+        self.frames().push_frame(header, payload);
     }
 
     /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
@@ -65,7 +70,7 @@ impl Out {
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> (usize, Poll<io::Result<()>>) {
-        self.0.get_or_insert_default().poll_write(stream, cx)
+        self.frames().poll_write(stream, cx)
     }
 
     /// Gives back the memory that nothing waits in: all of it, or what the connection need not keep
@@ -79,9 +84,19 @@ impl Out {
 
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
-        if let Some(frames) = self.0.take() {
-            spare::give(frames.bytes);
+        if let Some(mut frames) = self.0.take() {
+            spare::give(core::mem::take(&mut frames.bytes));
+            *frames = Frames::default();
+            // A thread that ends needs none.
+            let _ = SPARE.try_with(|spare| spare.set(Some(frames)));
         }
+    }
+
+    fn frames(&mut self) -> &mut Frames {
+        self.0.get_or_insert_with(|| {
+            let spare = SPARE.try_with(Cell::take).ok().flatten();
+            spare.unwrap_or_default()
+        })
     }
 }
 

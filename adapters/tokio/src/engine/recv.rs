@@ -3,7 +3,8 @@
 use core::task::{Context, Poll, Waker};
 use std::io;
 
-use motews::{Chunk, DataKind, Ended, Event, ProtocolViolation, Role, State, Step};
+use bytes::Bytes;
+use motews::{Chunk, DataKind, Ended, Event, ProtocolViolation, Role, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Engine, Turn, now};
@@ -71,12 +72,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     pub(super) fn pop(&mut self) -> Option<Message> {
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
+            if let Some(message) = self.pop_kept() {
+                return Some(message);
+            }
             self.decode_kept(1);
         }
         let was_full = self.is_full();
         let message = self.inbox.pop()?;
         self.taken(was_full, message.cost());
         Some(message)
+    }
+
+    /// Takes a message that is next, and whole, among the bytes that were kept: as [`Self::decode_kept`],
+    /// without the queue. No message waits there.
+    fn pop_kept(&mut self) -> Option<Message> {
+        if self.discards || self.parts.is_some() || !self.is_plain() {
+            return None;
+        }
+        let (mut bytes, mut start) = self.inbox.take_bytes();
+        let rest = bytes.get_mut(start..).unwrap_or_default();
+        let mut message = None;
+        match self.session.step(rest) {
+            Ok(step) => {
+                let consumed = step.consumed();
+                start += consumed;
+                match self.session.resolve(step, &mut rest[..consumed]) {
+                    Some(Event::Data(chunk)) if chunk.first && chunk.last => {
+                        let payload = Bytes::copy_from_slice(chunk.bytes);
+                        match Message::new(chunk.kind, payload) {
+                            Ok(whole) => message = Some(whole),
+                            Err(error) => self.session.fail(error.into()),
+                        }
+                    }
+                    event => self.take_event(event),
+                }
+            }
+            // The Close that says so is owed now.
+            Err(_) => start = bytes.len(),
+        }
+        self.inbox.put_bytes(bytes, start);
+        if let Some(message) = &message {
+            self.taken(false, message.cost());
+        }
+        message
     }
 
     /// The application has taken something that costs so much.
@@ -133,7 +171,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             match self.session.step(rest) {
                 Ok(step) => {
                     let consumed = step.consumed();
-                    self.take_event(step, &mut rest[..consumed]);
+                    let event = self.session.resolve(step, &mut rest[..consumed]);
+                    self.take_event(event);
                     used += consumed;
                 }
                 // The Close that says so is owed now.
@@ -143,8 +182,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         used
     }
 
-    fn take_event(&mut self, step: Step, bytes: &mut [u8]) {
-        match self.session.resolve(step, bytes) {
+    fn take_event(&mut self, event: Option<Event<'_>>) {
+        match event {
             Some(Event::Data(chunk)) => {
                 if let Err(violation) = self.take_chunk(chunk) {
                     self.session.fail(violation);
@@ -226,11 +265,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut buffer = spare::take();
         let read = inbox::poll_read(stream, cx, &mut buffer);
         let result = self.note_read(read);
-        if !self.drains {
-            let used = self.decode(&mut buffer, most);
-            self.inbox.keep_bytes(&buffer[used..]);
-        }
-        spare::give(buffer);
+        let used = match self.drains {
+            true => buffer.len(),
+            false => self.decode(&mut buffer, most),
+        };
+        self.inbox.keep(buffer, used);
         result
     }
 
@@ -260,9 +299,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut read = message.split_off(len);
         self.inbox.put_message(message);
         let mut used = step.consumed();
-        self.take_event(step, &mut read[..used]);
+        let event = self.session.resolve(step, &mut read[..used]);
+        self.take_event(event);
         used += self.decode(&mut read[used..], most);
-        self.inbox.keep_bytes(&read[used..]);
+        self.inbox.keep(read, used);
     }
 
     /// The message that was arriving is whole.

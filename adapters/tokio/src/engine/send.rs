@@ -141,6 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 return Poll::Ready(Err(SendError::InboundFull));
             }
             if turn == Turn::Pending {
+                self.out.release();
                 return Poll::Pending;
             }
         }
