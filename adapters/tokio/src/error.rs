@@ -239,6 +239,34 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// For the views of a message as an `AsyncRead` and an `AsyncWrite`. The error is the source.
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> Self {
+        let kind = match error {
+            RecvError::Io(error) => return error,
+            RecvError::Protocol(ProtocolViolation::UnexpectedEof) => io::ErrorKind::UnexpectedEof,
+            RecvError::Protocol(_) => io::ErrorKind::InvalidData,
+            RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
+            RecvError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::Io(error) => return error,
+            SendError::Closed => io::ErrorKind::BrokenPipe,
+            SendError::TimedOut => io::ErrorKind::TimedOut,
+            SendError::InboundFull => io::ErrorKind::WouldBlock,
+            SendError::Invalid(_) => io::ErrorKind::InvalidInput,
+            SendError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// The sources, and errors of the transport by `?`.
 macro_rules! errors {
     ($($error:ident: $($source:ident),*;)*) => {
