@@ -1,8 +1,11 @@
 //! When a client comes back, by the table of `motews::reconnect`.
 #![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
+use core::time::Duration;
+
 use motews::handshake::{ClientHandshake, HandshakeError, Key, Offers};
-use motews::reconnect::{Backoff, Cause, Interrupted, Reconnect, Retry, retry_after};
+use motews::interruption;
+use motews::reconnect::{Backoff, Cause, Reconnect, Retry, retry_after};
 use motews::{
     CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
 };
@@ -262,39 +265,40 @@ proptest! {
     }
 }
 
-/// What was sent over a connection is in doubt when it ends, unless this side has closed it.
 #[test]
-fn open_ends_what_was_sent_is_unconfirmed_unless_this_side_has_closed() {
-    let mut reconnect = Reconnect::new(Backoff::DEFAULT);
-    let failed = reconnect.interrupted(Cause::Unreachable, None, NOW, &mut Always(0));
-    assert_eq!(failed.reason, Interrupted::Attempt(Cause::Unreachable));
-    assert_eq!((failed.retry, failed.unconfirmed), (Retry::At(NOW), 0));
-
-    let refused = reconnect.interrupted(Ended::Refused(503), Some(7_000), NOW, &mut Always(0));
-    assert_eq!(
-        refused.reason,
-        Interrupted::Attempt(Ended::Refused(503).into())
-    );
-    assert_eq!(refused.retry, Retry::At(NOW.after(7_000)));
-
-    for end in [Ended::Lost, closed(CloseCode::NORMAL)] {
-        reconnect.opened(NOW);
-        reconnect.sent();
-        reconnect.sent();
-        let lost = reconnect.interrupted(end, None, NOW, &mut Always(0));
-        assert_eq!(lost.reason, Interrupted::Connection(end));
-        assert_eq!(lost.unconfirmed, 2);
-    }
-    reconnect.opened(NOW);
-    reconnect.sent();
+fn client_that_has_closed_never_comes_back_however_it_ends() {
+    let mut reconnect = Reconnect::new(Backoff {
+        persist: true,
+        ..Backoff::DEFAULT
+    });
     reconnect.close();
-    let end = closed_by_this_side(CloseCode::NORMAL);
-    let clean = reconnect.interrupted(end, None, NOW, &mut Always(0));
-    assert_eq!((clean.retry, clean.unconfirmed), (Retry::Never, 0));
-    // A link that comes up changes nothing about that.
+    for cause in [Cause::Unreachable, Ended::Lost.into(), Cause::Tls] {
+        assert_eq!(wait(&mut reconnect, cause, LEAST), None);
+    }
     reconnect.reset();
-    let after = reconnect.interrupted(Ended::Lost, None, NOW, &mut Always(0));
-    assert_eq!(after.retry, Retry::Never);
+    assert_eq!(wait(&mut reconnect, Ended::Lost, LEAST), None);
+}
+
+/// Only a clean end that this side began says that the peer has read everything.
+#[test]
+fn messages_count_as_lost_unless_the_peer_has_answered_this_sides_close() {
+    let ends = [
+        (closed_by_this_side(CloseCode::NORMAL), 0),
+        (closed_by_this_side(CloseCode::GOING_AWAY), 0),
+        (closed(CloseCode::NORMAL), 3),
+        (Ended::Lost, 3),
+        (Ended::Aborted, 3),
+        (Ended::TimedOut(Deadline::Close), 3),
+    ];
+    for (ended, unconfirmed) in ends {
+        let reason = interruption::Interrupted::<(), ()>::Connection(ended, None);
+        let interruption = interruption::Interruption::new(reason, Retry::At(NOW), NOW, 3);
+        assert_eq!(interruption.unconfirmed, unconfirmed, "{ended:?}");
+        assert_eq!(interruption.retry_in, Some(Duration::ZERO));
+    }
+    let reason = interruption::Interrupted::<(), ()>::Attempt(());
+    let interruption = interruption::Interruption::new(reason, Retry::Never, NOW, 3);
+    assert_eq!((interruption.unconfirmed, interruption.retry_in), (0, None));
 }
 
 #[test]

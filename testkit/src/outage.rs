@@ -6,37 +6,34 @@ use core::ops::RangeInclusive;
 use std::path::Path;
 use std::{env, fs};
 
-use motews::Millis;
-use motews::reconnect::{Cause, Interrupted, Interruption, Retry};
+use motews::interruption::{Interrupted, Interruption};
+use motews::reconnect::Cause;
 
 /// The rows so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table(String);
 
 impl Table {
-    /// Adds what the client has reported `after` so many milliseconds, at this time. It says when it
-    /// tries again, which has to be within `wait`.
+    /// Adds what the client has reported `after` so many milliseconds. It says when it tries again,
+    /// which has to be within `wait`.
     ///
     /// # Panics
     /// If it is not.
-    pub fn row(
+    pub fn row<E: core::fmt::Debug>(
         &mut self,
         what: &str,
-        (interruption, at, after): (Interruption, Millis, u64),
+        (interruption, after): (Interruption<Cause, E>, u64),
         wait: Option<RangeInclusive<u32>>,
         note: &str,
     ) {
-        let report = match interruption.reason {
-            Interrupted::Connection(ended) | Interrupted::Attempt(Cause::Ended(ended)) => {
+        let report = match &interruption.reason {
+            Interrupted::Connection(ended, _) | Interrupted::Attempt(Cause::Ended(ended)) => {
                 ended.to_string()
             }
             Interrupted::Attempt(cause) => format!("`Cause::{cause:?}`"),
             reason => format!("{reason:?}"),
         };
-        let next = match interruption.retry {
-            Retry::At(next) => Some(next.since(at)),
-            Retry::Never => None,
-        };
+        let next = interruption.retry_in.map(|wait| wait.as_millis() as u32);
         let is_right = match (&wait, next) {
             (Some(wait), Some(next)) => wait.contains(&next),
             (None, None) => true,
@@ -46,6 +43,7 @@ impl Table {
         let wait = match wait.map(RangeInclusive::into_inner) {
             None => "never".to_owned(),
             Some((0, most)) => format!("within {} s", most / 1000),
+            Some((least, most)) if least == most => format!("after {} s", least / 1000),
             Some((least, most)) => format!("after {} to {} s", least / 1000, most / 1000),
         };
         let separator = if note.is_empty() { "" } else { ": " };

@@ -4,9 +4,9 @@
 use core::cell::RefCell;
 use core::ops::RangeInclusive;
 use motews::handshake::{Request, RequestEvent, Response};
-use motews::reconnect::{Backoff, Interruption};
-use motews::{Backlog, BacklogPolicy, CloseCode, Entropy, EntropyError, Event, Message, Millis};
-use motews_smoltcp::{Host, Reconnecting, ServerEvent, Update};
+use motews::reconnect::Backoff;
+use motews::{Backlog, BacklogPolicy, CloseCode, Entropy, EntropyError, Event, Message};
+use motews_smoltcp::{Host, Interruption, Reconnecting, ServerEvent, Update};
 use motews_testkit::outage::Table;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::dns;
@@ -81,11 +81,12 @@ impl Rig {
             handle,
             (Host::Address(net.server.address), 80),
             Request::new("10.0.0.1", "/").unwrap(),
-            backoff,
-            Backlog::new(vec![0; room].leak(), policy),
             generator,
             net.now,
         );
+        let client = client
+            .with_backoff(backoff)
+            .with_backlog(Backlog::new(vec![0; room].leak(), policy));
         Self {
             net,
             listeners,
@@ -174,15 +175,13 @@ impl Rig {
         assert!(is_open, "{:?}", self.interruptions);
     }
 
-    /// Waits for the next interruption, and returns it with its time, and with how many milliseconds
-    /// that took.
-    pub(crate) fn interrupted(&mut self) -> (Interruption, Millis, u64) {
+    /// Waits for the next interruption, and returns it with how many milliseconds that took.
+    pub(crate) fn interrupted(&mut self) -> (Interruption, u64) {
         let (before, since) = (self.interruptions.len(), self.net.now);
         let ended = self.run(600_000, |rig| rig.interruptions.len() > before);
         assert!(ended, "the connection does not end");
         let (at, interruption) = self.interruptions[before];
-        let now = Millis(at.total_millis() as u32);
-        (interruption, now, (at - since).total_millis())
+        (interruption, (at - since).total_millis())
     }
 
     /// The server resets what is open.
@@ -523,7 +522,7 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
         let different: BTreeSet<_> = numbers.into_iter().collect();
         assert_eq!(different.len() as u32, got, "some are sent twice");
         let dropped = rig.client.backlog().dropped();
-        let in_doubt: u32 = rig
+        let in_doubt: u64 = rig
             .interruptions
             .iter()
             .map(|(_, end)| end.unconfirmed)
@@ -536,7 +535,10 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
             taken - got - dropped,
             rig.net.now,
         );
-        assert!(taken - got - dropped <= in_doubt, "some are lost silently");
+        assert!(
+            u64::from(taken - got - dropped) <= in_doubt,
+            "some are lost silently"
+        );
         assert!(
             got > 1000 && (refused > 0) == (policy != BacklogPolicy::KeepNewest || refused > 0)
         );

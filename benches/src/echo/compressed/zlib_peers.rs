@@ -14,7 +14,11 @@ type Failure = Box<dyn Error + Send + Sync>;
 pub(super) const ALL: [Entry; 1] = [Entry {
     name: "ratchet_rs 1.2",
     terms: &[Terms::Alone, Terms::Takeover12, Terms::Takeover15],
-    serve: |terms, tell| tasks(tell, move |stream| ratchet(stream, terms)),
+    serve: |terms, tell| {
+        tasks(Runtime::CurrentThread, tell, move |stream| {
+            ratchet(stream, terms)
+        })
+    },
 }];
 
 async fn ratchet(stream: tokio::net::TcpStream, terms: Terms) -> Result<(), Failure> {
