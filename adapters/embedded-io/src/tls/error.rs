@@ -4,6 +4,7 @@ use core::fmt;
 
 use embedded_io::ErrorKind;
 use embedded_tls::TlsError as Inner;
+use embedded_tls::alert::AlertDescription;
 
 /// Why a TLS session did not begin, or how it ended unless in good order.
 ///
@@ -76,6 +77,7 @@ impl TlsError {
     /// What embedded-tls calls `error`, in the handshake or after it.
     pub(super) fn of(error: &Inner, opening: bool) -> Self {
         match error {
+            Inner::HandshakeAborted(_, AlertDescription::ProtocolVersion) => Self::Version,
             Inner::HandshakeAborted(_, alert) => Self::Alert(Some(*alert as u8)),
             // The only alert beside `close_notify` that it tells after the handshake.
             Inner::InternalError if !opening => Self::Alert(None),
