@@ -7,7 +7,7 @@ use tokio::io::{BufReader, BufWriter};
 
 use super::servers::Entry;
 use super::{LEVEL, Terms};
-use crate::echo::peers::tasks;
+use crate::echo::on_tokio::{Runtime, tasks};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
