@@ -23,6 +23,9 @@ use tungstenite::{Message, WebSocket};
 /// How long anything may take. QEMU's clock runs slow on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Bytes of the stack that an interrupt takes at most.
+const INTERRUPT: u32 = 256;
+
 /// What the server does with whoever comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Serves {
@@ -353,7 +356,8 @@ fn client_that_is_sent_away_again_and_again_takes_no_more_memory() {
     rig.server.set(Serves::Accepts);
     let late = depth(&rig.log());
     println!("the stack at its deepest: {early} bytes after 10, {late} after {count}");
-    assert_eq!(early, late, "the stack has grown");
+    // Sooner or later the clock's interrupt comes at the deepest place.
+    assert!(late <= early + INTERRUPT, "the stack has grown");
     rig.is_usable();
     judge(&rig);
 }
