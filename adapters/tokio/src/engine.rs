@@ -24,6 +24,7 @@ use tokio::time::Instant;
 #[cfg(feature = "deflate")]
 use crate::deflate::Deflate;
 use crate::error::{Lost, RecvError};
+use crate::handle::Registered;
 use crate::inbox::{self, Inbox};
 use crate::message::Message;
 use crate::out::Out;
@@ -156,6 +157,8 @@ pub(crate) struct Engine<S, R> {
     /// The end was returned once.
     is_told: bool,
     end: Option<Box<End>>,
+    /// Its server may shut it down.
+    registered: Option<Box<Registered>>,
     #[cfg(feature = "deflate")]
     deflate: Option<Box<Deflate>>,
 }
@@ -193,9 +196,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             late_reads: 0,
             is_told: false,
             end: None,
+            registered: None,
             #[cfg(feature = "deflate")]
             deflate: agreed.deflate.and_then(Deflate::new),
         }
+    }
+
+    /// Lets its server shut it down.
+    pub(crate) fn register(&mut self, mut registered: Box<Registered>) {
+        registered.open(&self.wakers);
+        self.registered = Some(registered);
     }
 
     // ---- look ----
@@ -381,6 +391,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if self.stream.is_none() {
             return Turn::Over;
         }
+        self.look_for_shutdown();
         self.write(cx);
         let came = self.read(cx, most).is_ready();
         let now = Instant::now();
@@ -427,6 +438,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Turn::Pending
     }
 
+    /// Closes if its server is shutting down.
+    pub(crate) fn look_for_shutdown(&mut self) {
+        let Some(end) = self.registered.as_mut().and_then(|known| known.take_end()) else {
+            return;
+        };
+        // It may be closing already.
+        let _ = self.session.close(end.code, &end.reason);
+        if let Some(by) = end.by {
+            self.session.close_by(millis(by));
+        }
+    }
+
     /// Whether the end of the connection is due already, and may wait for what has come before. That
     /// is so a few times only, for the peer could send for ever.
     fn is_late(&mut self, now: Instant) -> bool {
@@ -441,6 +464,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// The session is over, and so is the stream.
     fn finish(&mut self) {
         self.stream = None;
+        self.registered = None;
         self.timer.disarm();
         self.inbox.clear_rest();
         self.is_cut |= self.out.left() > 0;

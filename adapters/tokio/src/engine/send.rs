@@ -43,6 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         cx: &mut Context<'_>,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
+        self.look_for_shutdown();
         self.check_open()?;
         match self.has_room() {
             true => Poll::Ready(Ok(())),
@@ -152,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message, whether there is room or not; or gives it back.
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
+        self.look_for_shutdown();
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
