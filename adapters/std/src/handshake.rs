@@ -389,11 +389,6 @@ fn accept(
             *out = head;
             Answer::Accept(subprotocol)
         }
-        Err(error @ ConfigError::NotOffered) => {
-            let body = "The client does not offer the subprotocol that this server wants here.\n";
-            answer(false, &Response::new(400).body(body), out);
-            Answer::Last(AcceptError::Config(error))
-        }
         Err(error) => broken(error, out),
     }
 }
@@ -430,6 +425,7 @@ pub(crate) const SERVER_ERROR: &[u8] =
 
 /// The application's response cannot be written.
 fn broken(error: ConfigError, out: &mut Vec<u8>) -> Answer {
-    *out = SERVER_ERROR.to_vec();
+    let response = error.response();
+    *out = written(|offset, piece| response.emit_from(offset, piece));
     Answer::Last(AcceptError::Config(error))
 }

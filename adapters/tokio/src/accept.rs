@@ -362,7 +362,7 @@ fn shutting_down() -> Vec<u8> {
 
 /// The application's response cannot be written.
 fn broken(error: ConfigError) -> Answer {
-    const HEAD: &[u8] =
-        b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    Err((HEAD.to_vec(), AcceptError::Config(error)))
+    let response = error.response();
+    let head = written(|offset, piece| response.emit_from(offset, piece));
+    Err((head, AcceptError::Config(error)))
 }
