@@ -44,6 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
+        self.look_for_shutdown();
         self.poll_room(cx, slot, gives_up, Self::has_room)
     }
 
@@ -170,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message, whether there is room or not; or gives it back.
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
+        self.look_for_shutdown();
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }

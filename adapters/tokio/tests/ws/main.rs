@@ -5,6 +5,7 @@ mod dropped;
 mod ends;
 mod handshake;
 mod sending;
+mod shutdown;
 mod split;
 mod support;
 mod time;
