@@ -91,8 +91,11 @@ impl Wakers {
     }
 
     pub(crate) fn wake_all(&self) {
-        self.wake_reader();
-        self.wake_writers();
+        let mut waiting = self.lock();
+        let (reader, writers) = (waiting.reader.take(), core::mem::take(&mut waiting.writers));
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+        writers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
