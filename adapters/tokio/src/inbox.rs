@@ -70,6 +70,12 @@ impl Inbox {
         self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
     }
 
+    /// Whether there are bytes, or messages.
+    pub(crate) fn has_some(&self) -> bool {
+        let held = self.0.as_ref();
+        held.is_some_and(|held| !held.queue.is_empty() || !held.bytes.is_empty())
+    }
+
     /// The bytes that were kept.
     pub(crate) fn bytes(&self) -> &[u8] {
         let held = self.0.as_ref();

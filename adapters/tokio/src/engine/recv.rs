@@ -79,6 +79,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     pub(super) fn pop(&mut self) -> Option<Message> {
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
+            if let Some(message) = self.pop_kept() {
+                return Some(message);
+            }
             self.decode_kept(1);
         }
         let was_full = self.is_full();
@@ -279,6 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             spare::give(buffer);
         } else if is_plain && self.is_long_read(&buffer) {
             self.decode_long(buffer, most);
+        } else if most == 1 && self.session.connection().begins_message(&buffer) {
+            self.inbox.keep(buffer, 0); // It is taken from there.
         } else {
             let used = self.decode(&mut buffer, most);
             self.inbox.keep(buffer, used);
