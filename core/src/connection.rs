@@ -958,12 +958,17 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         if self.in_message || !self.is_between_frames() {
             return false;
         }
-        // By far the commonest: a short one in one frame.
-        if let [0x81 | 0x82, second, ..] = *input
-            && let len @ ..126 = second & 0x7F
-        {
+        // By far the commonest: a message of less than 64 KiB in one frame.
+        if let [0x81 | 0x82, second, rest @ ..] = input {
             let key_len = 4 * usize::from(second >> 7);
-            return input.len() >= 2 + key_len + usize::from(len);
+            match (second & 0x7F, rest) {
+                (126, [high, low, rest @ ..]) => {
+                    let len = usize::from(u16::from_be_bytes([*high, *low]));
+                    return len > 125 && rest.len() >= key_len + len;
+                }
+                (len @ ..126, rest) => return rest.len() >= key_len + usize::from(len),
+                _ => {}
+            }
         }
         match FrameHeader::parse(input) {
             Ok(Some((header, len))) => {
