@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use motews_tokio::http::{HeaderValue, StatusCode, header};
-use motews_tokio::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use motews_tokio::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{
     Acceptor, CloseCode, ConnectError, Connector, Message, NetStream, Proxy, RedirectPolicy,
     Request, Response, accepted,
@@ -13,27 +12,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// A server's configuration for `localhost`, and a client's that trusts it.
-fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
-}
+use certificates::configs;
+
+mod certificates;
 
 /// An echo over TLS; each connection in halves in two tasks.
 async fn tls_echo(config: Arc<ServerConfig>) -> u16 {
