@@ -4,6 +4,7 @@
 mod accept;
 #[cfg(feature = "axum")]
 mod axum;
+mod chunk;
 mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -15,9 +16,14 @@ mod message;
 mod net;
 mod out;
 mod pipe;
+mod reader;
 mod reconnect;
+mod resolve;
 mod settings;
+mod shared;
+mod spare;
 mod split;
+mod sync;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
@@ -27,10 +33,12 @@ mod tls_error;
 mod upgrade;
 mod wakers;
 mod websocket;
+mod writer;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::WebSocketUpgrade;
 pub use accept::{Acceptor, Request, Response, accepted};
+pub use chunk::Chunk;
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
@@ -47,6 +55,7 @@ pub use motews_net::{
     Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, TunnelError, UrlError, http,
 };
 pub use net::NetStream;
+pub use reader::MessageReader;
 pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
 #[cfg(feature = "tls")]
 pub use rustls;
@@ -55,6 +64,7 @@ pub use split::{Receiver, SendPermit, Sender};
 #[cfg(feature = "hyper")]
 pub use upgrade::{UpgradeError, UpgradedStream, Upgrading};
 pub use websocket::{Permit, WebSocketStream};
+pub use writer::{BinaryWriter, TextWriter};
 
 /// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`].
 ///
