@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
+//! | [`asynch::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`asynch::WebSocket::from_upgraded`] | takes over a connection from another HTTP server or client |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
@@ -114,6 +115,8 @@ use codec as compression;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+#[cfg(feature = "embassy-net")]
+pub mod embassy;
 mod engine;
 mod error;
 mod face;

@@ -10,7 +10,7 @@
 #![no_std]
 #![no_main]
 
-use embassy_net::tcp::{self, TcpSocket};
+use embassy_net::tcp::{self, State, TcpSocket};
 use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
 use firmware::board::{self, Board, Ethernet, entry};
@@ -144,16 +144,15 @@ fn serve(stack: Stack<'static>, memory: &'static mut Memory) -> impl Future<Outp
 async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
     let mut is_counted = false;
     loop {
-        if !is_counted {
-            LISTENING.fetch_add(1, Ordering::Relaxed);
-        }
         let mut tcp = TcpSocket::new(network, &mut memory.rx_ring, &mut memory.tx_ring);
         tcp.set_nagle_enabled(false);
-        // For a peer that is gone before TCP is established, or while there is something to tell it.
+        // For a peer that is gone while there is something to tell it.
         tcp.set_timeout(Some(Duration::from_secs(15)));
-        let is_accepted = tcp.accept(network::PORT).await.is_ok();
-        LISTENING.fetch_sub(1, Ordering::Relaxed);
-        is_counted = false;
+        let is_accepted = accept(&mut tcp, &mut is_counted).await;
+        if is_counted {
+            LISTENING.fetch_sub(1, Ordering::Relaxed);
+            is_counted = false;
+        }
         if is_accepted {
             let buffers = Buffers {
                 receive: &mut memory.rx,
@@ -168,6 +167,36 @@ async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
                 "the stack at its deepest: {} bytes",
                 stack::high_water_mark()
             );
+        }
+    }
+}
+
+/// Waits until a peer is connected. `is_counted`: this task is among those who listen.
+async fn accept(tcp: &mut TcpSocket<'_>, is_counted: &mut bool) -> bool {
+    loop {
+        if tcp.state() != State::SynReceived {
+            if !*is_counted {
+                LISTENING.fetch_add(1, Ordering::Relaxed);
+                *is_counted = true;
+            }
+            // Called again, it goes on where it was.
+            if let Ok(accepted) = with_timeout(PATIENCE, tcp.accept(network::PORT)).await {
+                return accepted.is_ok();
+            }
+            continue;
+        }
+        // Somebody has sent a SYN, and may never answer the board's.
+        if *is_counted {
+            LISTENING.fetch_sub(1, Ordering::Relaxed);
+            *is_counted = false;
+        }
+        let is_connected = with_timeout(PATIENCE, tcp.wait_write_ready()).await.is_ok();
+        if is_connected && tcp.state() != State::SynReceived {
+            return true;
+        }
+        if gives_way() {
+            *is_counted = true;
+            tcp.abort();
         }
     }
 }
