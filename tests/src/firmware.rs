@@ -18,6 +18,8 @@ pub const EMBASSY: &str = "embassy";
 
 /// The client that stays connected, on smoltcp.
 pub const CLIENT: &str = "client";
+/// The same on Embassy.
+pub const EMBASSY_CLIENT: &str = "embassy_client";
 
 /// The machine that an image is for.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +162,7 @@ impl Qmp {
 /// The features that an image needs.
 fn features(name: &str) -> &'static str {
     match name {
-        CLIENT => "client",
+        CLIENT | EMBASSY_CLIENT => "client",
         _ => "default",
     }
 }

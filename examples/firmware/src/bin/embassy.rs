@@ -54,6 +54,9 @@ static MEMORY: ConstStaticCell<[Memory; CONNECTIONS]> = ConstStaticCell::new(
 /// How long a visitor has for the first byte of its request, if nobody listens for the next one.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How long a visitor has to answer the board's SYN, if nobody listens for the next one.
+const HALF_OPEN: Duration = Duration::from_millis(100);
+
 /// How many tasks listen.
 static LISTENING: AtomicUsize = AtomicUsize::new(0);
 
@@ -180,7 +183,7 @@ async fn accept(tcp: &mut TcpSocket<'_>, is_counted: &mut bool) -> bool {
                 *is_counted = true;
             }
             // Called again, it goes on where it was.
-            if let Ok(accepted) = with_timeout(PATIENCE, tcp.accept(network::PORT)).await {
+            if let Ok(accepted) = with_timeout(HALF_OPEN, tcp.accept(network::PORT)).await {
                 return accepted.is_ok();
             }
             continue;
@@ -190,7 +193,9 @@ async fn accept(tcp: &mut TcpSocket<'_>, is_counted: &mut bool) -> bool {
             LISTENING.fetch_sub(1, Ordering::Relaxed);
             *is_counted = false;
         }
-        let is_connected = with_timeout(PATIENCE, tcp.wait_write_ready()).await.is_ok();
+        let is_connected = with_timeout(HALF_OPEN, tcp.wait_write_ready())
+            .await
+            .is_ok();
         if is_connected && tcp.state() != State::SynReceived {
             return true;
         }

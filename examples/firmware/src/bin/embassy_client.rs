@@ -168,14 +168,11 @@ async fn stay(network: Stack<'static>, cipher: Cipher) {
                 // The oldest one gives way, and is counted.
                 _ = client.queue(Message::Text(&reading));
                 let now = network.config_v4().map(|config| config.address.address());
-                if now != address {
-                    address = now;
-                    client.network_changed();
-                    match address {
-                        Some(address) => {
-                            defmt::info!("the address is {=[u8; 4]}", address.octets());
-                        }
-                        None => defmt::info!("there is no address"),
+                if let Some(now) = now.filter(|now| address != Some(*now)) {
+                    defmt::info!("the address is {=[u8; 4]}", now.octets());
+                    // A connection from the old one is lost; the first one is from this one.
+                    if address.replace(now).is_some() {
+                        client.network_changed();
                     }
                 }
                 continue;
