@@ -1,4 +1,20 @@
-//! `wss://`: embedded-tls as the client's transport, against rustls and tungstenite as the server.
+//! `wss://` in firmware, on the host: the client of `motews_embedded_io::tls` against rustls, tungstenite
+//! and OpenSSL; and embedded-tls as it is below a blocking WebSocket.
+
+#[path = "embedded_tls/forger.rs"]
+mod forger;
+#[path = "embedded_tls/hostile.rs"]
+mod hostile;
+#[path = "embedded_tls/openssl.rs"]
+mod openssl;
+#[path = "embedded_tls/pump.rs"]
+mod pump;
+#[path = "embedded_tls/select.rs"]
+mod select;
+#[path = "embedded_tls/support.rs"]
+mod support;
+#[path = "embedded_tls/verify.rs"]
+mod verify;
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -6,7 +22,6 @@ use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use embedded_io_adapters::std::FromStd;
-use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_tls::pki::CertVerifier;
 use embedded_tls::{
     Aes128GcmSha256, Certificate, CryptoProvider, CryptoRngCore, TlsConfig, TlsContext, TlsError,
@@ -14,7 +29,7 @@ use embedded_tls::{
 };
 use motews::handshake::Request;
 use motews::{CloseCode, Entropy, EntropyError, Message, MessageBuffer};
-use motews_embedded_io::{Buffers, asynch, blocking};
+use motews_embedded_io::{Buffers, blocking};
 use rand_core::OsRng;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -147,44 +162,6 @@ fn wss_blocking_client_echoes_and_closes_clean() {
     ws.flush().expect("it goes out");
     // The server answers, and ends TLS and TCP.
     while let Ok(Some(_)) = ws.next_event() {}
-    assert!(ws.connection().expect("it was open").is_clean());
-    assert_eq!(server.join().expect("no panic"), payloads().len());
-}
-
-#[tokio::test]
-async fn wss_async_client_echoes_and_closes_clean() {
-    let (authority, config) = configs();
-    let (port, server) = serve(config);
-    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
-    let (mut read, mut write) = (vec![0; 16_640], vec![0; 4096]);
-    let mut tls = embedded_tls::TlsConnection::new(
-        FromTokio::new(stream.expect("it listens")),
-        &mut read[..],
-        &mut write[..],
-    );
-    let config = TlsConfig::new().with_server_name("localhost");
-    tls.open(TlsContext::new(&config, Provider::trusting(&authority)))
-        .await
-        .expect("TLS");
-
-    let request = Request::new("localhost", "/").expect("right");
-    let (mut receive, mut transmit) = ([0; 64], vec![0; 50_000]);
-    let buffers = Buffers {
-        receive: &mut receive,
-        transmit: &mut transmit,
-    };
-    let mut ws = asynch::WebSocket::client(tls, buffers, request, Os).expect("room");
-    ws.connect().await.expect("a response");
-    let mut messages = MessageBuffer::new(vec![0; 50_000]);
-    for payload in payloads() {
-        ws.send(Message::Binary(&payload))
-            .await
-            .expect("it goes out");
-        let echo = ws.recv(&mut messages).await.expect("it comes back");
-        assert_eq!(echo, Some(Message::Binary(&payload)));
-    }
-    ws.close(CloseCode::NORMAL, "").expect("open");
-    while let Ok(Some(_)) = ws.next_event().await {}
     assert!(ws.connection().expect("it was open").is_clean());
     assert_eq!(server.join().expect("no panic"), payloads().len());
 }

@@ -18,6 +18,7 @@
 //! | assemble messages in a fixed buffer | [`MessageBuffer`], [`Window`] | §5.6 |
 //! | bound what a peer may send | [`Limits`] | §10.4 |
 //! | decide when a client comes back | [`Reconnect`] | §7.2.3 |
+//! | keep what is to be sent across connections | [`Backlog`] | |
 //! | compress | `deflate`, with the feature of that name | RFC 7692 |
 //! | build your own | [`frame`], [`mask`], [`utf8`], [`close`], [`control`], [`event`], [`role`] | §5.2, §5.3, §8.1 |
 //! | write an adapter | [`guide`] | |
@@ -85,6 +86,7 @@
 #[cfg(target_pointer_width = "16")]
 compile_error!("motews needs a `usize` of at least 32 bits: it masks by words of that size");
 
+pub mod backlog;
 pub mod close;
 pub mod close_code;
 pub mod connection;
@@ -97,6 +99,7 @@ pub mod event;
 pub mod frame;
 pub mod guide;
 pub mod handshake;
+pub mod interruption;
 pub mod limits;
 mod log;
 pub mod mask;
@@ -108,6 +111,7 @@ pub mod session;
 pub mod utf8;
 pub mod window;
 
+pub use backlog::{Backlog, BacklogPolicy};
 pub use close::CloseFrame;
 pub use close_code::{CloseCode, Side};
 pub use connection::{Connection, ConnectionConfig, MAX_CONTROL_LEN, State};

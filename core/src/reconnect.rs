@@ -36,6 +36,7 @@
 
 use crate::close_code::{CloseCode, Side};
 use crate::ended::Ended;
+use crate::handshake::{ConfigError, ResponseEvent};
 use crate::pace::{Millis, Timeouts};
 use crate::role::Entropy;
 
@@ -122,6 +123,15 @@ pub enum Cause {
     Local,
 }
 
+impl From<ConfigError> for Cause {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Entropy => Self::Ended(Ended::NoEntropy),
+            _ => Self::Local,
+        }
+    }
+}
+
 impl From<Ended> for Cause {
     fn from(ended: Ended) -> Self {
         Self::Ended(ended)
@@ -138,6 +148,53 @@ pub enum Retry {
     Never,
 }
 
+/// Why there is no connection any more, and when there is the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Interruption {
+    /// What has ended it.
+    pub reason: Interrupted,
+    /// When the next attempt is made.
+    pub retry: Retry,
+    /// How many messages were sent over this connection whose fate is unknown: the peer may have read
+    /// them or not. 0 after a clean end that this side began: then the peer has read them all.
+    pub unconfirmed: u32,
+}
+
+/// What has ended a connection or an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Interrupted {
+    /// The connection was open, and has ended so.
+    Connection(Ended),
+    /// There was none.
+    Attempt(Cause),
+}
+
+/// Returns the value of a `Retry-After` header in milliseconds, as [`Reconnect::ended`] takes it. `None`
+/// if the event is another one, or the value is no number of seconds. **A date is not understood**, for
+/// it takes a clock that knows the date.
+#[must_use]
+pub fn retry_after(event: &ResponseEvent<'_>) -> Option<u32> {
+    let header = match event {
+        ResponseEvent::Header(header) if header.is("Retry-After") => header,
+        _ => return None,
+    };
+    if !header.first || !header.last || header.value.is_empty() {
+        return None;
+    }
+    let mut seconds: u32 = 0;
+    for digit in header.value {
+        let digit = u32::from(digit.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        seconds = seconds.saturating_mul(10).saturating_add(digit);
+    }
+    Some(seconds.saturating_mul(1000))
+}
+
 /// What a [`Cause`] means for the next attempt.
 enum Advice {
     /// After the wait that is due.
@@ -152,16 +209,23 @@ enum Advice {
     Wanted,
 }
 
-/// Computes when a client connects again. 12 bytes beside its [`Backoff`].
+/// Computes when a client connects again. 16 bytes beside its [`Backoff`].
 ///
 /// Call [`opened`](Self::opened) when an opening handshake was successful, and [`ended`](Self::ended) when an
 /// attempt failed or a connection ended. Both may be called in any order, any number of times.
+///
+/// A client that keeps count of its messages, too, calls [`sent`](Self::sent) for each, and
+/// [`interrupted`](Self::interrupted) in place of `ended`.
 #[derive(Clone, Copy, Debug)]
 pub struct Reconnect {
     backoff: Backoff,
     /// Attempts that failed since the last success.
     failures: u8,
+    /// There is to be no other attempt.
+    is_closing: bool,
     opened: Option<Millis>,
+    /// Messages that were sent over this connection.
+    sent: u32,
 }
 
 impl Reconnect {
@@ -171,13 +235,62 @@ impl Reconnect {
         Self {
             backoff,
             failures: 0,
+            is_closing: false,
             opened: None,
+            sent: 0,
         }
     }
 
     /// Notes that a connection is open.
     pub const fn opened(&mut self, now: Millis) {
         self.opened = Some(now);
+        self.sent = 0;
+    }
+
+    /// Notes that one more message was sent over this connection, or a part of one.
+    pub const fn sent(&mut self) {
+        self.sent = self.sent.saturating_add(1);
+    }
+
+    /// Returns what an application has to know of this end: see [`ended`](Self::ended) for its arguments.
+    pub fn interrupted(
+        &mut self,
+        cause: impl Into<Cause>,
+        retry_after: Option<u32>,
+        now: Millis,
+        entropy: &mut impl Entropy,
+    ) -> Interruption {
+        let cause = cause.into();
+        let reason = match cause {
+            Cause::Ended(ended) if self.opened.is_some() => Interrupted::Connection(ended),
+            cause => Interrupted::Attempt(cause),
+        };
+        let is_read = matches!(
+            cause,
+            Cause::Ended(Ended::Closed {
+                by: Side::Local,
+                clean: true,
+                ..
+            })
+        );
+        let unconfirmed = if is_read { 0 } else { self.sent };
+        self.sent = 0;
+        let retry = match self.is_closing {
+            true => Retry::Never,
+            false => self.ended(cause, retry_after, now, entropy),
+        };
+        self.opened = None;
+        Interruption {
+            reason,
+            retry,
+            unconfirmed,
+        }
+    }
+
+    /// Notes that the application closes the connection, and wants none after it: however it ends,
+    /// [`ended`](Self::ended) returns [`Retry::Never`].
+    pub const fn close(&mut self) {
+        self.is_closing = true;
     }
 
     /// Returns how many attempts have failed since the last connection that was
@@ -216,6 +329,7 @@ impl Reconnect {
         let longest = (backoff.wait(backoff.doublings), backoff.range);
         // [HC23]
         let (least, random) = match advice(cause.into()) {
+            _ if self.is_closing => return Retry::Never,
             Advice::Wanted => return Retry::Never,
             Advice::Hopeless if !backoff.persist => return Retry::Never,
             Advice::Hopeless | Advice::Longest => longest,

@@ -247,6 +247,34 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// For the views of a message as an `AsyncRead` and an `AsyncWrite`. The error is the source.
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> Self {
+        let kind = match error {
+            RecvError::Io(error) => return error,
+            RecvError::Protocol(ProtocolViolation::UnexpectedEof) => io::ErrorKind::UnexpectedEof,
+            RecvError::Protocol(_) => io::ErrorKind::InvalidData,
+            RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
+            RecvError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::Io(error) => return error,
+            SendError::Closed => io::ErrorKind::BrokenPipe,
+            SendError::TimedOut => io::ErrorKind::TimedOut,
+            SendError::InboundFull => io::ErrorKind::WouldBlock,
+            SendError::Invalid(_) => io::ErrorKind::InvalidInput,
+            SendError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// The sources, and errors of the transport by `?`.
 macro_rules! errors {
     ($($error:ident: $($source:ident),*;)*) => {
@@ -309,6 +337,18 @@ impl ConnectError {
             Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
             Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
         }
+    }
+
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::TimedOut;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Tls(rustls::Error::clone(tls));
+        }
+        Self::Io(error)
     }
 
     /// Returns the `Retry-After` of the server's response, in milliseconds from now, if it has one.

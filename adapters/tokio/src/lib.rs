@@ -4,6 +4,7 @@
 mod accept;
 #[cfg(feature = "axum")]
 mod axum;
+mod chunk;
 mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -16,10 +17,15 @@ mod message;
 mod net;
 mod out;
 mod pipe;
+mod reader;
 mod reconnect;
 mod request;
+mod resolve;
 mod settings;
+mod shared;
+mod spare;
 mod split;
+mod sync;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
@@ -33,10 +39,12 @@ mod upgrade;
 mod upgraded;
 mod wakers;
 mod websocket;
+mod writer;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::WebSocketUpgrade;
 pub use accept::{Acceptor, Response, accepted};
+pub use chunk::Chunk;
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
@@ -54,6 +62,7 @@ pub use motews_net::{
     Credentials, Proxy, ProxyError, RedirectError, RedirectPolicy, TunnelError, UrlError, http,
 };
 pub use net::NetStream;
+pub use reader::MessageReader;
 pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
 pub use request::Request;
 #[cfg(feature = "tls")]
@@ -67,6 +76,7 @@ pub use upgrade::{UpgradeError, Upgrading};
 #[cfg(feature = "hyper")]
 pub use upgraded::UpgradedStream;
 pub use websocket::{Permit, WebSocketStream};
+pub use writer::{BinaryWriter, TextWriter};
 
 /// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`].
 ///

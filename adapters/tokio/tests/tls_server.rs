@@ -1,13 +1,14 @@
 //! A server's TLS: what it agrees on, whom it lets in, and what it makes of peers that do not speak it.
 
+mod certs;
+
 use core::time::Duration;
 use std::sync::Arc;
 
+use certs::Authority;
+
 use motews_testkit::head::REQUEST;
 use motews_tokio::http::StatusCode;
-use motews_tokio::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use motews_tokio::rustls::server::WebPkiClientVerifier;
-use motews_tokio::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use motews_tokio::{
     AcceptError, Acceptor, CloseCode, ConnectError, Connector, Request, Response, ServerHandle,
     Timeouts, TlsAcceptor, TlsStream, WebSocketStream, accepted,
@@ -16,68 +17,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-
-/// A certificate, signed by itself, and its key.
-struct Identity {
-    certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-}
-
-impl Identity {
-    fn new(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Self {
-            certificate: made.cert.der().clone(),
-            key: PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
-        }
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        roots
-    }
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-/// A server's configuration, which asks for this client's certificate, or for none.
-fn server(own: &Identity, client: Option<&Identity>) -> Arc<ServerConfig> {
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match client {
-        None => builder.with_no_client_auth(),
-        Some(client) => {
-            let roots = Arc::new(client.roots());
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let chain = vec![own.certificate.clone()];
-    Arc::new(
-        builder
-            .with_single_cert(chain, own.key.clone_key())
-            .unwrap(),
-    )
-}
-
-/// A client that trusts the server, and shows a certificate or none.
-fn client(server: &Identity, own: Option<&Identity>) -> Connector {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(server.roots());
-    let config = match own {
-        None => builder.with_no_client_auth(),
-        Some(own) => builder
-            .with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())
-            .unwrap(),
-    };
-    Connector::new().tls(Arc::new(config))
-}
 
 /// Accepts one connection, with the number of its certificates as the response's header.
 async fn accept_one(
@@ -93,9 +32,8 @@ async fn accept_one(
         let decide = async |request: &Request| {
             let mut response = accepted();
             let certificates = request.peer_certificates().len();
-            response
-                .headers_mut()
-                .insert("x-certificates", certificates.into());
+            let headers = response.headers_mut();
+            headers.insert("x-certificates", certificates.into());
             response
         };
         acceptor.accept_with(stream, decide).await
@@ -105,10 +43,12 @@ async fn accept_one(
 
 #[tokio::test]
 async fn client_over_tls_talks_and_closes_clean() {
-    let own = Identity::new("localhost");
+    let own = Authority::new();
     let acceptor = Acceptor::new().subprotocols(["chat"]);
-    let (url, accepting) = accept_one(acceptor.tls(server(&own, None))).await;
-    let connector = client(&own, None).subprotocols(["chat"]);
+    let (url, accepting) = accept_one(acceptor.tls(Arc::new(own.server("localhost", None)))).await;
+    let connector = Connector::new()
+        .tls(own.client(None))
+        .subprotocols(["chat"]);
     let (mut ws, response) = connector.connect_with_response(&url).await.unwrap();
     assert_eq!(response.headers()["x-certificates"], "0");
     let serving = tokio::spawn(async move {
@@ -133,28 +73,29 @@ async fn client_over_tls_talks_and_closes_clean() {
 
 #[tokio::test]
 async fn certificate_of_the_client_is_seen_and_one_without_is_not_let_in() {
-    let (own, known, stranger) = (
-        Identity::new("localhost"),
-        Identity::new("device-1"),
-        Identity::new("device-1"),
-    );
-    let config = server(&own, Some(&known));
+    let (own, known, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let config = Arc::new(own.server("localhost", Some(&known)));
     let (url, accepting) = accept_one(Acceptor::new().tls(config.clone())).await;
-    let (_ws, response) = client(&own, Some(&known))
+    let (_ws, response) = Connector::new()
+        .tls(own.client(Some(&known)))
         .connect_with_response(&url)
         .await
         .unwrap();
     assert_eq!(response.headers()["x-certificates"], "1");
     let ws = accepting.await.unwrap().unwrap();
     let tls = ws.stream().unwrap().get_ref().1;
-    assert_eq!(tls.peer_certificates().unwrap(), [known.certificate]);
+    assert_eq!(tls.peer_certificates().unwrap().len(), 1);
 
     for (shown, text) in [
         (None, "has shown no certificate"),
         (Some(&stranger), "the client's certificate is not accepted"),
     ] {
         let (url, accepting) = accept_one(Acceptor::new().tls(config.clone())).await;
-        let refused = client(&own, shown).connect(&url).await.map(drop);
+        let refused = Connector::new()
+            .tls(own.client(shown))
+            .connect(&url)
+            .await
+            .map(drop);
         assert!(
             matches!(refused, Err(ConnectError::Tls(_) | ConnectError::Io(_))),
             "{refused:?}"
@@ -167,9 +108,11 @@ async fn certificate_of_the_client_is_seen_and_one_without_is_not_let_in() {
 
 #[tokio::test]
 async fn client_that_does_not_trust_the_server_says_so() {
-    let (own, other) = (Identity::new("localhost"), Identity::new("localhost"));
-    let (url, accepting) = accept_one(Acceptor::new().tls(server(&own, None))).await;
-    client(&other, None)
+    let (own, other) = (Authority::new(), Authority::new());
+    let (url, accepting) =
+        accept_one(Acceptor::new().tls(Arc::new(own.server("localhost", None)))).await;
+    Connector::new()
+        .tls(other.client(None))
         .connect(&url)
         .await
         .map(drop)
@@ -182,9 +125,9 @@ async fn client_that_does_not_trust_the_server_says_so() {
 
 #[tokio::test]
 async fn page_over_tls_is_answered_by_the_application() {
-    let own = Identity::new("localhost");
+    let own = Authority::new();
     let (stream, peer) = duplex(1 << 16);
-    let acceptor = Acceptor::new().tls(server(&own, None));
+    let acceptor = Acceptor::new().tls(Arc::new(own.server("localhost", None)));
     let accepting = tokio::spawn(async move {
         let decide = async |request: &Request| {
             assert!(!request.is_websocket());
@@ -208,23 +151,21 @@ async fn page_over_tls_is_answered_by_the_application() {
 
 /// A TLS client without a WebSocket.
 async fn tls_client(
-    server: &Identity,
+    server: &Authority,
     stream: DuplexStream,
 ) -> tokio_rustls::client::TlsStream<DuplexStream> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(server.roots())
-        .with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let connector = tokio_rustls::TlsConnector::from(server.client(None));
     let name = "localhost".try_into().unwrap();
     connector.connect(name, stream).await.unwrap()
 }
 
 /// What an opening handshake comes to, and after how many seconds.
-fn accepting(acceptor: Acceptor, own: &Identity) -> (JoinHandle<(AcceptError, u64)>, DuplexStream) {
+fn accepting(
+    acceptor: Acceptor,
+    own: &Authority,
+) -> (JoinHandle<(AcceptError, u64)>, DuplexStream) {
     let (stream, peer) = duplex(1 << 16);
-    let acceptor = acceptor.tls(server(own, None));
+    let acceptor = acceptor.tls(Arc::new(own.server("localhost", None)));
     let accepting = tokio::spawn(async move {
         let start = Instant::now();
         let error = acceptor.accept(stream).await.map(drop).unwrap_err();
@@ -236,7 +177,7 @@ fn accepting(acceptor: Acceptor, own: &Identity) -> (JoinHandle<(AcceptError, u6
 /// HS22: the handshake of TLS and the request have one deadline.
 #[tokio::test(start_paused = true)]
 async fn silent_peer_is_given_up_at_the_deadline_wherever_it_falls_silent() {
-    let own = Identity::new("localhost");
+    let own = Authority::new();
     let acceptor = Acceptor::new().timeouts(Timeouts {
         handshake: Some(7_000),
         ..Timeouts::DEFAULT
@@ -269,7 +210,7 @@ async fn silent_peer_is_given_up_at_the_deadline_wherever_it_falls_silent() {
 
 #[tokio::test(start_paused = true)]
 async fn peer_that_speaks_no_tls_is_explained() {
-    let own = Identity::new("localhost");
+    let own = Authority::new();
     let (plain, mut peer) = accepting(Acceptor::new(), &own);
     peer.write_all(REQUEST.as_bytes()).await.unwrap();
     let (error, seconds) = plain.await.unwrap();
@@ -295,7 +236,7 @@ async fn peer_that_speaks_no_tls_is_explained() {
 
 #[tokio::test(start_paused = true)]
 async fn handshake_of_tls_shut_down_ends_at_once() {
-    let own = Identity::new("localhost");
+    let own = Authority::new();
     let handle = ServerHandle::new();
     let (silent, _peer) = accepting(Acceptor::new().handle(&handle), &own);
     tokio::task::yield_now().await;

@@ -10,4 +10,5 @@ mod echo;
 mod faults;
 mod handshake;
 mod pace;
+mod reconnect;
 mod support;

@@ -9,7 +9,7 @@ use core::arch::asm;
 fn register() -> usize {
     let value;
     // SAFETY: no instruction at all, but a comment.
-    unsafe { asm!("@ {}", lateout(reg) value, options(nostack)) };
+    unsafe { asm!("/* {} */", lateout(reg) value, options(nostack)) };
     value
 }
 
