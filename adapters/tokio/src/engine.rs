@@ -276,8 +276,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.look_for_shutdown();
         self.write(cx);
         let came = self.read(cx, most).is_ready();
-        if came && self.inbox.len() > 0 && self.is_quiet() {
-            return Turn::Again; // Nothing is due that does not wait for the next turn.
+        if self.is_quiet() {
+            if came && self.inbox.has_some() {
+                return Turn::Again; // Nothing is due that does not wait for the next turn.
+            }
+            let at = self.session.poll_at(&self.settings.timeouts);
+            if !came
+                && self.reads
+                && !self.inbox.has_some()
+                && self.timer.is_armed(at, &self.wakers)
+            {
+                return Turn::Pending;
+            }
         }
         let now = Instant::now();
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
@@ -318,9 +328,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         if let Some(at) = self.session.poll_at(&self.settings.timeouts) {
             let left = Duration::from_millis(at.since(millis).into());
-            self.timer.arm(now + left, now, cx.waker());
+            self.timer.arm(now + left, at, now, &self.wakers);
         }
         Turn::Pending
+    }
+
+    /// Whether the session waits for nothing but the peer's messages. If something has just come, no
+    /// deadline can have passed.
+    fn is_quiet(&self) -> bool {
+        self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
     }
 
     /// Closes if its server is shutting down.
@@ -334,12 +350,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Some(by) = end.by {
             self.session.close_by(millis(by));
         }
-    }
-
-    /// Whether the session waits for nothing but the peer's messages. It has just heard of it, so no
-    /// deadline can have passed.
-    fn is_quiet(&self) -> bool {
-        self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
     }
 
     /// Whether the end of the connection is due already, and may wait for what has come before. That

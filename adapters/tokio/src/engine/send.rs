@@ -241,6 +241,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Ok(())
     }
 
+    /// Waits for room for a ping, which may go between the fragments of a message.
+    pub(crate) fn poll_ready_to_ping(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
+        self.poll_room(cx, slot, gives_up, Self::has_room_for_fragment)
+    }
+
     /// Appends a ping. There is room.
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.check_open()?;

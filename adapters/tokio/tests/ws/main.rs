@@ -4,6 +4,7 @@ mod cancel;
 mod dropped;
 mod ends;
 mod handshake;
+mod parts;
 mod sending;
 mod shutdown;
 mod split;
