@@ -10,6 +10,8 @@ mod deflate;
 mod engine;
 mod entropy;
 mod error;
+#[cfg(all(feature = "http2", feature = "tls"))]
+mod http2;
 mod inbox;
 mod message;
 mod net;
@@ -35,6 +37,8 @@ pub use accept::{Acceptor, Request, Response, accepted};
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
+#[cfg(all(feature = "http2", feature = "tls"))]
+pub use http2::Http2Stream;
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
