@@ -206,7 +206,7 @@ async fn talk(client: &mut Reconnecting, fate: Fate, number: &mut usize) -> (Int
         other => panic!("{other:?}"),
     }
     // Nobody reads these. Each was taken, or comes back.
-    while fate == Fate::Lost {
+    while sent > 0 && fate == Fate::Lost {
         let message = Message::from("0");
         match client.send(message.clone()).await {
             Ok(()) => sent += 1,
