@@ -87,6 +87,11 @@ pub enum AcceptError {
     /// The client did not finish its request in time
     /// ([`Timeouts::handshake`](crate::Timeouts::handshake)), or did not read the response.
     TimedOut,
+    /// The server is [shutting down](crate::ServerHandle::shutdown). The client was sent a 503.
+    ShuttingDown,
+    /// TLS with the client failed: see [`Acceptor::tls`](crate::Acceptor::tls).
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
 }
 
 /// Why a connection could not be opened.
@@ -206,6 +211,9 @@ impl fmt::Display for AcceptError {
             Self::Answered(status) => write!(f, "the request was answered with {status}"),
             Self::Config(error) => write!(f, "the response is not valid: {error}"),
             Self::TimedOut => f.write_str("the client did not finish its request in time"),
+            Self::ShuttingDown => f.write_str("the server is shutting down"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => crate::tls_error::explain_client(error, f),
         }
     }
 }
@@ -236,6 +244,34 @@ impl fmt::Display for ConnectError {
             }
             Self::TimedOut => f.write_str("the server did not answer in time"),
         }
+    }
+}
+
+/// For the views of a message as an `AsyncRead` and an `AsyncWrite`. The error is the source.
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> Self {
+        let kind = match error {
+            RecvError::Io(error) => return error,
+            RecvError::Protocol(ProtocolViolation::UnexpectedEof) => io::ErrorKind::UnexpectedEof,
+            RecvError::Protocol(_) => io::ErrorKind::InvalidData,
+            RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
+            RecvError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::Io(error) => return error,
+            SendError::Closed => io::ErrorKind::BrokenPipe,
+            SendError::TimedOut => io::ErrorKind::TimedOut,
+            SendError::InboundFull => io::ErrorKind::WouldBlock,
+            SendError::Invalid(_) => io::ErrorKind::InvalidInput,
+            SendError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 
@@ -273,6 +309,16 @@ impl core::error::Error for TrySendError {
         match self {
             Self::Failed(_, error) => Some(error),
             Self::Full(_) => None,
+        }
+    }
+}
+
+impl AcceptError {
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn timed_out(self) -> Self {
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            error => error,
         }
     }
 }
