@@ -130,7 +130,10 @@ async fn records_without_content_do_not_panic() {
             drop(forger);
         })
         .await;
-        let ended = matches!(end, Err(TlsError::Protocol | TlsError::Truncated | TlsError::BadSignature));
+        let ended = matches!(
+            end,
+            Err(TlsError::Protocol | TlsError::Truncated | TlsError::BadSignature)
+        );
         assert!(ended, "{content:?} {kind:?}: {end:?}");
     }
 }
