@@ -62,7 +62,11 @@ impl Server {
     }
 
     fn say(&mut self, line: &str) {
-        writeln!(self.commands, "{line}").expect("it listens");
+        // In one write, or it may see half of a command.
+        let line = format!("{line}\n");
+        self.commands
+            .write_all(line.as_bytes())
+            .expect("it listens");
     }
 
     /// A connection to it, as soon as it listens.

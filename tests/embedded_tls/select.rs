@@ -28,7 +28,7 @@ fn random(state: &mut u64, below: u64) -> u64 {
 /// A numbered message of any length, of which the last byte is the first.
 fn message(number: u64, state: &mut u64) -> Vec<u8> {
     let mut bytes = number.to_be_bytes().to_vec();
-    bytes.resize(8 + random(state, 3000) as usize, number as u8);
+    bytes.resize(8 + random(state, 1000) as usize, number as u8);
     bytes
 }
 

@@ -90,6 +90,9 @@ impl Wakers {
 
     /// Whoever had the slot waits no longer.
     pub(crate) fn forget(&self, slot: Slot) {
+        if slot == Slot::NONE {
+            return;
+        }
         let mut waiting = self.lock();
         let index = waiting.writers.iter().position(|(of, _)| *of == slot);
         let waker = index.map(|index| waiting.writers.swap_remove(index));

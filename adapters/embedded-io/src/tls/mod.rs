@@ -12,5 +12,6 @@ mod verifier;
 
 pub use config::{Identity, TlsConfig, TlsTime, Trust};
 pub use error::TlsError;
+pub use provider::TlsProvider;
 pub use pump::{MAX_RECORD, MIN_RECORD, Pump, TlsBuffers};
 pub use tunnel::{TlsReader, TlsStream, TlsWriter, Tunnel};

@@ -2,7 +2,7 @@
 
 use embedded_tls::{
     Aes128GcmSha256, Certificate, CryptoProvider, CryptoRng, CryptoRngCore, SignatureScheme,
-    TlsError as Inner, TlsVerifier,
+    TlsConfig as Settings, TlsError as Inner, TlsVerifier,
 };
 use motews::Entropy;
 use p256::ecdsa::signature::SignerMut;
@@ -14,17 +14,40 @@ use super::config::TlsConfig;
 use super::error::TlsError;
 use super::verifier::Verifier;
 
-pub(super) struct Provider<'a> {
+/// What embedded-tls needs of a [`TlsConfig`] for one session, for who drives it without a
+/// [`Pump`](super::Pump): a blocking client.
+///
+/// ```
+/// # use embedded_io::{Read, Write};
+/// # use motews::Entropy;
+/// # use motews_embedded_io::tls::{TlsConfig, TlsError, TlsProvider};
+/// use embedded_tls::{Aes128GcmSha256, TlsContext, blocking::TlsConnection};
+///
+/// # fn f<S: Read + Write>(
+/// #     tls: &mut TlsConnection<'_, S, Aes128GcmSha256>,
+/// #     config: &TlsConfig<'_>,
+/// #     entropy: impl Entropy,
+/// # ) -> Result<(), TlsError> {
+/// let mut provider = TlsProvider::new(config, entropy)?;
+/// let settings = provider.settings();
+/// let opened = tls.open(TlsContext::new(&settings, &mut provider));
+/// // Before anything is sent: embedded-tls goes on if the server shows no certificate at all.
+/// provider.verdict(opened)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct TlsProvider<'a> {
     random: Random,
-    pub(super) verifier: Verifier<'a>,
+    verifier: Verifier<'a>,
     identity: Option<(SigningKey, &'a [u8])>,
 }
 
-impl<'a> Provider<'a> {
-    pub(super) fn new(
-        config: &'a TlsConfig<'a>,
-        entropy: &mut impl Entropy,
-    ) -> Result<Self, TlsError> {
+impl<'a> TlsProvider<'a> {
+    /// Returns a provider for one session.
+    ///
+    /// # Errors
+    /// [`TlsError::Config`] if the settings are wrong, [`TlsError::NoEntropy`].
+    pub fn new(config: &'a TlsConfig<'a>, mut entropy: impl Entropy) -> Result<Self, TlsError> {
         let identity = match config.identity {
             Some(identity) => {
                 let key = SigningKey::from_slice(identity.key).map_err(|_| TlsError::Config)?;
@@ -35,12 +58,43 @@ impl<'a> Provider<'a> {
         Ok(Self {
             verifier: Verifier::new(config)?,
             identity,
-            random: Random::new(entropy)?,
+            random: Random::new(&mut entropy)?,
         })
+    }
+
+    /// Returns embedded-tls's settings: the server's name, and the protocols to offer.
+    pub fn settings(&self) -> Settings<'a> {
+        let mut settings = Settings::new();
+        if let Some(name) = self.verifier.name_to_send() {
+            settings = settings.with_server_name(name);
+        }
+        let protocols = self.verifier.config.alpn;
+        match protocols.is_empty() {
+            true => settings,
+            false => settings.with_alpn(protocols),
+        }
+    }
+
+    /// Returns what came of the handshake, given what embedded-tls says.
+    ///
+    /// # Errors
+    /// Why the handshake failed, or [`TlsError::Unproven`] though embedded-tls says that it did not.
+    pub fn verdict(&self, opened: Result<(), Inner>) -> Result<(), TlsError> {
+        match (opened, self.verifier.end()) {
+            (Ok(()), end) => end,
+            (Err(error), Ok(()) | Err(TlsError::Unproven)) => Err(TlsError::of(&error, true)),
+            (Err(_), Err(cause)) => Err(cause),
+        }
     }
 }
 
-impl CryptoProvider for Provider<'_> {
+impl core::fmt::Debug for TlsProvider<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TlsProvider").finish_non_exhaustive()
+    }
+}
+
+impl CryptoProvider for TlsProvider<'_> {
     type CipherSuite = Aes128GcmSha256;
     type Signature = DerSignature;
 

@@ -14,7 +14,7 @@ use motews::{Entropy, Millis};
 use super::config::TlsConfig;
 use super::error::TlsError;
 use super::guard::{Guard, Shared};
-use super::provider::Provider;
+use super::provider::TlsProvider;
 use super::tunnel::{Sending, Tunnel};
 use crate::Duplex;
 use crate::time::AsyncTime;
@@ -79,17 +79,11 @@ impl Pump<'_> {
         E: Entropy,
         K: AsyncTime,
     {
-        let mut provider = match Provider::new(config, &mut entropy) {
+        let mut provider = match TlsProvider::new(config, &mut entropy) {
             Ok(provider) => provider,
             Err(error) => return self.ended(Err(error)),
         };
-        let mut settings = Settings::new();
-        if let Some(name) = provider.verifier.name_to_send() {
-            settings = settings.with_server_name(name);
-        }
-        if !config.alpn.is_empty() {
-            settings = settings.with_alpn(config.alpn);
-        }
+        let mut settings = provider.settings();
         match buffers.read.len() {
             MAX_RECORD.. => {}
             4352.. => settings = settings.with_max_fragment_length(MaxFragmentLength::Bits12),
@@ -97,16 +91,12 @@ impl Pump<'_> {
             1280.. => settings = settings.with_max_fragment_length(MaxFragmentLength::Bits10),
             _ => settings = settings.with_max_fragment_length(MaxFragmentLength::Bits9),
         }
-        let verdict = |provider: &Provider<'_>, is_open| match is_open {
-            true => provider.verifier.end(),
-            false => provider.verifier.cause().map_or(Ok(()), Err),
-        };
         let end = self
             .carry(
                 transport,
                 buffers,
                 (&settings, &mut provider),
-                verdict,
+                TlsProvider::verdict,
                 config.close,
                 time,
             )
@@ -140,7 +130,8 @@ impl Pump<'_> {
         P::CipherSuite: 'static,
         K: AsyncTime,
     {
-        let verdict = |_: &P, _| Ok(());
+        let verdict =
+            |_: &P, opened: Result<(), Inner>| opened.map_err(|error| TlsError::of(&error, true));
         let end = self
             .carry(
                 transport,
@@ -165,7 +156,7 @@ impl Pump<'_> {
         transport: Duplex<Rd, Wr>,
         buffers: TlsBuffers<'_>,
         (settings, provider): (&Settings<'_>, &mut P),
-        verdict: impl Fn(&P, bool) -> Result<(), TlsError>,
+        verdict: impl Fn(&P, Result<(), Inner>) -> Result<(), TlsError>,
         close: u32,
         time: K,
     ) -> Result<(), TlsError>
@@ -188,13 +179,12 @@ impl Pump<'_> {
         // A record is flushed when the stream asks for it.
         tls.set_flush_policy(FlushPolicy::Relaxed);
         let open = tls.open(TlsContext::new(settings, &mut *provider));
-        match self.tunnel.unless_dropped(open).await {
-            None => return Ok(()),
-            Some(Err(error)) => {
-                verdict(provider, false)?;
-                return Err(shared.call(&error, true));
-            }
-            Some(Ok(())) => verdict(provider, true)?,
+        let Some(opened) = self.tunnel.unless_dropped(open).await else {
+            return Ok(());
+        };
+        match verdict(provider, opened) {
+            Err(TlsError::Truncated) if shared.is_broken() => return Err(TlsError::Protocol),
+            verdict => verdict?,
         }
         shared.open();
         self.transfer(tls, &shared, close, time).await

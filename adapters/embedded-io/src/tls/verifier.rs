@@ -23,7 +23,7 @@ use super::signatures::{ALGORITHMS, Key};
 const MAX_INTERMEDIATES: usize = 6;
 
 pub(super) struct Verifier<'a> {
-    config: &'a TlsConfig<'a>,
+    pub(super) config: &'a TlsConfig<'a>,
     name: ServerName<'a>,
     progress: Progress,
 }
@@ -50,14 +50,6 @@ impl<'a> Verifier<'a> {
     /// The name to send to the server: an address is not (RFC 6066 §3).
     pub(super) fn name_to_send(&self) -> Option<&'a str> {
         matches!(self.name, ServerName::DnsName(_)).then_some(self.config.server)
-    }
-
-    /// Why the handshake failed, if it failed here.
-    pub(super) const fn cause(&self) -> Option<TlsError> {
-        match self.progress {
-            Progress::Failed(cause) => Some(cause),
-            _ => None,
-        }
     }
 
     /// Whether the server has proven who it is.
