@@ -11,6 +11,7 @@ pub mod compressed;
 mod peers;
 pub mod process;
 mod raw;
+mod steps;
 pub mod servers;
 pub mod uws;
 
