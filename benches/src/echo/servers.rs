@@ -46,6 +46,7 @@ impl Entry {
             Self { name: "step pages4", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Pages(4, vec![1; 100000], 0))?) },
             Self { name: "step pages16", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Pages(16, vec![1; 100000], 0))?) },
             Self { name: "step timeout", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Timeout)?) },
+            Self { name: "step outline", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Outline)?) },
             Self { name: "step noout", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::NoOut)?) },
             Self { name: "step unmask", protocol: Protocol::WebSocket, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Unmask)?) },
             Self { name: "step copy", protocol: Protocol::WebSocket, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Copy)?) },
