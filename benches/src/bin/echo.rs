@@ -95,7 +95,6 @@ echo --chart FILE.csv FILE.svg";
         fs::create_dir_all(&folder)?;
         let contestants = contestants(&words, &folder)?;
         let [own, servers] = process::two_processors()?;
-        let servers = if std::env::var_os("ONE").is_some() { own } else { servers };
         process::pin(own)?;
         let Plan {
             starts,
@@ -152,7 +151,7 @@ echo --chart FILE.csv FILE.svg";
         let is_asked_for =
             |name: &str| (words.iter()).any(|word| !word.is_empty() && name.starts_with(word));
         if all.iter().any(|each| is_asked_for(&each.name)) {
-            all.retain(|each| each.name == "raw TCP" || is_asked_for(&each.name));
+            all.retain(|each| each.protocol == Protocol::Tcp || is_asked_for(&each.name));
         }
         if let Some(at) = words.iter().position(|word| *word == "--beside") {
             let other = words.get(at + 1).ok_or("--beside takes a program")?;

@@ -230,7 +230,6 @@ impl<T: Talk> Client<T> {
     /// # Errors
     /// An echo that differs from what was sent, or does not come, and what the system says.
     pub fn run(&mut self, time: Duration) -> io::Result<u64> {
-        let one = std::env::var_os("ONE").is_some();
         let start = Instant::now();
         let mut turns = 0;
         let mut busy = self.lanes.len();
@@ -244,8 +243,7 @@ impl<T: Talk> Client<T> {
             data: epoll::EventData::new_u64(0),
         }; 256];
         while busy > 0 {
-            let wait = if one { Timespec { tv_sec: 10, tv_nsec: 0 } } else { Timespec::default() };
-            let count = epoll::wait(&self.poll, &mut events, Some(&wait))?;
+            let count = epoll::wait(&self.poll, &mut events, Some(&Timespec::default()))?;
             let now = Instant::now();
             running = running && now.duration_since(start) < time;
             if count > 0 {

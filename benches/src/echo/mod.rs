@@ -11,7 +11,6 @@ pub mod compressed;
 mod peers;
 pub mod process;
 mod raw;
-mod steps;
 pub mod servers;
 pub mod uws;
 

@@ -9,7 +9,7 @@ use motews_std::{MessageRef, Peer, Server};
 
 #[cfg(feature = "peers")]
 use super::peers;
-use super::{steps, client::Protocol, process, raw};
+use super::{client::Protocol, process, raw};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -33,25 +33,12 @@ impl Entry {
     /// All of them: the raw echo first, then motews, then the peers.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let own = vec![
+        let own = [
             Self {
                 name: "raw TCP",
                 protocol: Protocol::Tcp,
                 serve: |tell| Ok(raw::serve(&listen(tell)?)?),
             },
-            Self { name: "step spin0", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Spin(0))?) },
-            Self { name: "step spin50", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Spin(50))?) },
-            Self { name: "step spin200", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Spin(200))?) },
-            Self { name: "step clock", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Spin(1))?) },
-            Self { name: "step pages4", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Pages(4, vec![1; 100000], 0))?) },
-            Self { name: "step pages16", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Pages(16, vec![1; 100000], 0))?) },
-            Self { name: "step timeout", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Timeout)?) },
-            Self { name: "step outline", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Outline)?) },
-            Self { name: "step noout", protocol: Protocol::Tcp, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::NoOut)?) },
-            Self { name: "step unmask", protocol: Protocol::WebSocket, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Unmask)?) },
-            Self { name: "step copy", protocol: Protocol::WebSocket, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Copy)?) },
-            Self { name: "step connection", protocol: Protocol::WebSocket, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Conn1)?) },
-            Self { name: "step session", protocol: Protocol::WebSocket, serve: |tell| Ok(steps::serve(&listen(tell)?, steps::Sess(std::time::Instant::now()))?) },
             Self {
                 name: "motews",
                 protocol: Protocol::WebSocket,
