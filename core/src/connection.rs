@@ -950,7 +950,70 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         matches!(self.state(), State::Closed)
     }
 
+    /// Returns whether `input` begins with a whole message in one frame. It is not consumed, and its
+    /// payload is not checked. A caller that answers messages uses it to know, before the first one is
+    /// answered, that another can be decoded without a further read.
+    #[must_use]
+    pub fn begins_message(&self, input: &[u8]) -> bool {
+        if self.in_message || !self.is_between_frames() {
+            return false;
+        }
+        // By far the commonest: a message of less than 64 KiB in one frame.
+        if let [0x81 | 0x82, second, rest @ ..] = input {
+            let key_len = 4 * usize::from(second >> 7);
+            match (second & 0x7F, rest) {
+                (126, [high, low, rest @ ..]) => {
+                    let len = usize::from(u16::from_be_bytes([*high, *low]));
+                    return len > 125 && rest.len() >= key_len + len;
+                }
+                (len @ ..126, rest) => return rest.len() >= key_len + usize::from(len),
+                _ => {}
+            }
+        }
+        match FrameHeader::parse(input) {
+            Ok(Some((header, len))) => {
+                let rest = input.len().saturating_sub(len) as u64;
+                header.fin && !header.opcode.is_control() && header.payload_len <= rest
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns how many bytes of payload are still to come of the frame that is arriving; 0 between frames,
+    /// and within a header. A caller that collects messages makes room for them.
+    #[must_use]
+    pub const fn payload_due(&self) -> u64 {
+        match self.receiving {
+            Receiving::Data => self.frame.remaining,
+            _ => 0,
+        }
+    }
+
+    /// Returns whether `input` begins with the peer's Close, or with a part of it. It is not consumed. A
+    /// caller that keeps messages can so let the application answer them before it decodes the Close.
+    #[must_use]
+    pub fn begins_close(&self, input: &[u8]) -> bool {
+        let first = input.first().copied().unwrap_or_default();
+        self.is_between_frames() && OpCode::new(first & 0x0F) == Some(OpCode::Close)
+    }
+
+    const fn is_between_frames(&self) -> bool {
+        matches!(self.receiving, Receiving::Header) && self.frame.len == 0
+    }
+
     // ---- for the session ----
+
+    /// Sets the longest message. See [`Session::set_max_message_len`](crate::Session::set_max_message_len).
+    pub(crate) fn set_max_message_len(&mut self, max_message_len: u64) -> u64 {
+        if self.in_message {
+            let announced = self.max_message_len.saturating_sub(self.message_room);
+            match max_message_len.checked_sub(announced) {
+                Some(room) => self.message_room = room,
+                None => self.fail(ProtocolViolation::MessageTooBig),
+            }
+        }
+        core::mem::replace(&mut self.max_message_len, max_message_len)
+    }
 
     /// Whether what comes is of interest: there was no Close of the peer's, and no failure.
     pub(crate) const fn is_receiving(&self) -> bool {

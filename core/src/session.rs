@@ -46,7 +46,7 @@ pub struct Wants {
 /// - **decode**: [`next_event`](Self::next_event), or [`step`](Self::step) and [`resolve`](Self::resolve)
 /// - **commands**: [`send`](Self::send), [`send_fragment`](Self::send_fragment),
 ///   [`start_frame`](Self::start_frame), [`ping`](Self::ping), [`close`](Self::close),
-///   [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
+///   [`set_max_message_len`](Self::set_max_message_len), [`close_by`](Self::close_by), [`fail`](Self::fail), [`abort`](Self::abort)
 /// - **what is to be done**: [`poll`](Self::poll), [`poll_untimed`](Self::poll_untimed),
 ///   [`poll_transmit`](Self::poll_transmit), [`poll_at`](Self::poll_at)
 /// - **look**: [`ended`](Self::ended), [`wants_transmit`](Self::wants_transmit),
@@ -292,6 +292,16 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
             self.pace.message = self.pace.message.max(self.pace.heard);
         }
         Ok(step)
+    }
+
+    /// Sets the longest message from now on, in bytes, and returns what it was: first
+    /// [`ConnectionConfig::max_message_len`]. It counts for the message that is arriving as
+    /// well: if its frames have announced more than that, the connection fails with
+    /// [`ProtocolViolation::MessageTooBig`].
+    ///
+    /// An adapter raises it while the application takes messages in parts, and keeps none whole.
+    pub fn set_max_message_len(&mut self, max_message_len: u64) -> u64 {
+        self.connection.set_max_message_len(max_message_len)
     }
 
     // ---- commands ----

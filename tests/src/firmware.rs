@@ -11,17 +11,40 @@ pub const DASHBOARD: &str = "motews-firmware";
 /// The echo on Embassy.
 pub const EMBASSY: &str = "embassy";
 
-/// Builds an image, and returns its path. `MOTEWS_FIRMWARE` names a folder that has them.
+/// The machine that an image is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Board {
+    /// The LM3S6965 evaluation board.
+    CortexM3,
+    /// The `virt` machine, as a microcontroller.
+    RiscV32,
+}
+
+impl Board {
+    /// The target of its processor.
+    #[must_use]
+    pub const fn target(self) -> &'static str {
+        match self {
+            Self::CortexM3 => "thumbv7m-none-eabi",
+            Self::RiscV32 => "riscv32imc-unknown-none-elf",
+        }
+    }
+}
+
+/// Builds an image for a board, and returns its path. `MOTEWS_FIRMWARE` names a build folder that has
+/// them already.
 ///
 /// # Panics
 /// If it does not build.
 #[must_use]
-pub fn image(name: &str) -> PathBuf {
+pub fn image(board: Board, name: &str) -> PathBuf {
     if let Some(folder) = env::var_os("MOTEWS_FIRMWARE") {
-        return Path::new(&folder).join(name);
+        let folder = Path::new(&folder).join(board.target());
+        return folder.join("release").join(name);
     }
-    let output = Command::new(root().join(".ci/thumb"))
-        .args(["--in", "examples/firmware", "build", "--release"])
+    let output = Command::new(root().join(".ci/embedded"))
+        .args([board.target(), "--in", "examples/firmware"])
+        .args(["build", "--release"])
         .args(["--bin", name])
         .args(["--message-format", "json-render-diagnostics"])
         // What cargo sets for this test is not meant for that other build.
@@ -39,15 +62,15 @@ pub fn image(name: &str) -> PathBuf {
         .expect("cargo names the image")
 }
 
-/// Boots an image. The board's calls go to the port `echo_port` of this machine.
+/// Boots an image on its board. The board's calls go to the port `echo_port` of this machine.
 ///
 /// # Panics
 /// If it does not say that it listens.
 #[must_use]
-pub fn boot(name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
+pub fn boot(board: Board, name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
     let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
     command
-        .arg(image(name))
+        .arg(image(board, name))
         .env("MOTEWS_PORT", free_port().to_string())
         .env("MOTEWS_ECHO_PORT", echo_port.to_string());
     ServerProcess::start("firmware", &mut command, folder)

@@ -126,6 +126,8 @@ mod plain;
 use plain as compression;
 mod split;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use config::{Buffers, Config, Decision, MIN_BUFFER};
 pub use error::Error;

@@ -787,3 +787,53 @@ mod tls {
         assert!(text.contains("is for another host"), "{text}");
     }
 }
+
+#[test]
+fn names_are_resolved_by_the_given_resolver_and_addresses_are_not() {
+    let (address, serving) = respond(vec![accept_with(""), accept_with("")]);
+    let (asks, asked) = mpsc::channel();
+    let connector = Connector::new().resolver(move |host, port| {
+        asks.send((host.to_owned(), port)).unwrap();
+        match host {
+            "sensor.internal" => Ok(vec![address]),
+            "nowhere.internal" => Ok(Vec::new()),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    });
+    connector.connect("ws://sensor.internal:7/").unwrap();
+    connector.connect(&format!("ws://{address}/")).unwrap();
+    serving.join().unwrap();
+    for (name, kind) in [
+        ("nowhere.internal", io::ErrorKind::NotFound),
+        ("secret.internal", io::ErrorKind::PermissionDenied),
+    ] {
+        let error = connector.connect(&format!("ws://{name}/")).unwrap_err();
+        assert_eq!(error.cause(), Cause::Unreachable);
+        assert!(
+            matches!(&error, ConnectError::Io(error) if error.kind() == kind),
+            "{error:?}"
+        );
+    }
+    let asked: Vec<_> = asked.try_iter().collect();
+    let expected = [
+        ("sensor.internal", 7),
+        ("nowhere.internal", 80),
+        ("secret.internal", 80),
+    ];
+    assert_eq!(asked, expected.map(|(name, port)| (name.to_owned(), port)));
+}
+
+#[test]
+fn resolver_that_never_answers_costs_the_connect_timeout() {
+    let (end, never) = mpsc::channel::<()>();
+    let never = std::sync::Mutex::new(never);
+    let timeout = Duration::from_millis(50);
+    let connector = Connector::new()
+        .connect_timeout(Some(timeout))
+        .resolver(move |_, _| Err(io::Error::other(never.lock().unwrap().recv().unwrap_err())));
+    let start = Instant::now();
+    let error = connector.connect("ws://sensor.internal/").unwrap_err();
+    assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+    assert!(start.elapsed() >= timeout && start.elapsed() < PATIENCE);
+    drop(end);
+}

@@ -1,5 +1,7 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1), and the way to the server.
 
+use core::future::Future;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::io;
@@ -25,6 +27,7 @@ use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
 use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
+use crate::resolve::Resolver;
 use crate::settings::{Common, setters};
 use crate::websocket::WebSocketStream;
 
@@ -63,6 +66,7 @@ pub struct Connector {
     connect_timeout: Option<Duration>,
     proxy: ProxyChoice,
     redirects: RedirectPolicy,
+    resolver: Resolver,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -81,6 +85,7 @@ impl Connector {
             connect_timeout: Some(Duration::from_secs(10)),
             proxy: ProxyChoice::Direct,
             redirects: RedirectPolicy::NONE,
+            resolver: Resolver::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -120,8 +125,33 @@ impl Connector {
         self
     }
 
-    /// Sets how `wss://` is encrypted, and who is trusted. Without it, the roots of the features
-    /// `webpki-roots` and `native-roots` are trusted, which are loaded with each attempt.
+    /// Resolves names of hosts with this function in place of the operating system's resolver, which takes
+    /// a thread of tokio's until it answers and cannot be cancelled. It is called with the name and the
+    /// port, and returns addresses in the order in which they are to be tried. Dropping its future, when
+    /// the [time](Self::connect_timeout) is over for example, cancels it. It is not called for addresses.
+    ///
+    /// ```
+    /// use motews_tokio::Connector;
+    ///
+    /// let connector = Connector::new().resolver(async |host: String, port| match host.as_str() {
+    ///     "sensor.internal" => Ok(vec![([10, 0, 0, 7], port).into()]),
+    ///     _ => Err(std::io::ErrorKind::NotFound.into()),
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// Its errors are returned as [`ConnectError::Io`]; no addresses are [`NotFound`](io::ErrorKind::NotFound).
+    pub fn resolver<F>(mut self, resolve: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.resolver = Resolver::new(resolve);
+        self
+    }
+
+    /// Sets how `wss://` is encrypted, who is trusted, and with which certificate this side proves who it
+    /// is. Without it, the roots of the features `webpki-roots` and `native-roots` are trusted. They are
+    /// loaded once for the process, with the first attempt.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);
@@ -154,7 +184,7 @@ impl Connector {
             // The task that awaits this is small, as long as the connection is open.
             let mut response = match Box::pin(connector.hop(&url)).await {
                 Err(ConnectError::Refused(response)) => response,
-                opened => return opened.map_err(timed_out),
+                opened => return opened.map_err(found),
             };
             match redirects.follow(&url, response.status(), response.headers()) {
                 Ok(next) => url = next,
@@ -185,7 +215,7 @@ impl Connector {
         self.request(url)?;
         #[cfg(feature = "tls")]
         let tls = match url.is_secure() {
-            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host())?),
+            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host()).await?),
             false => None,
         };
         #[cfg(not(feature = "tls"))]
@@ -193,7 +223,7 @@ impl Connector {
             return Err(ConnectError::TlsNotEnabled);
         }
         let way = async {
-            let stream = net::reach(url, &self.proxy).await?;
+            let stream = net::reach(url, &self.proxy, &self.resolver).await?;
             #[cfg(feature = "tls")]
             if let Some(tls) = tls {
                 return Ok(NetStream::Tls(Box::new(tls.open(stream).await?)));
@@ -240,7 +270,7 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let url = Url::parse(url)?;
-        Box::pin(self.open(stream, &url)).await.map_err(timed_out)
+        Box::pin(self.open(stream, &url)).await.map_err(found)
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
@@ -404,11 +434,10 @@ async fn body<S: AsyncRead + AsyncWrite + Unpin>(
     kept.into()
 }
 
-fn timed_out(error: ConnectError) -> ConnectError {
+/// Finds the errors of deadlines and of TLS among those of the transport.
+fn found(error: ConnectError) -> ConnectError {
     match error {
-        ConnectError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            ConnectError::TimedOut
-        }
+        ConnectError::Io(error) => ConnectError::from_io(error),
         error => error,
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Deflate {
     compressor: Compressor<Box<[u8]>>,
     agreed: DeflateParams,
     decompressor: Decompressor<Box<[u8]>>,
+    max_message_len: u64,
 }
 
 /// The memory to compress with a window of this size, in bytes: for a large one, an eighth less
@@ -45,6 +46,7 @@ impl Deflate {
             compressor: Compressor::new(memory, own, Level::Default).ok()?,
             agreed,
             decompressor: Decompressor::new(window, agreed.receive, max_message_len).ok()?,
+            max_message_len,
         }))
     }
 
@@ -84,23 +86,35 @@ impl Deflate {
 
     /// Compresses a whole message; `None` if it is better sent as it is.
     // [PD15]
-    pub(crate) fn deflate(&mut self, mut payload: &[u8]) -> Option<Bytes> {
+    pub(crate) fn deflate(&mut self, payload: &[u8]) -> Option<Bytes> {
         let len = payload.len();
         if len > MAX_DEFLATED || (!self.agreed.send.takeover && len < WORTH_IT) {
             return None;
         }
+        let deflated = self.deflate_part(payload, true);
+        (self.agreed.send.takeover || deflated.len() < len).then_some(deflated)
+    }
+
+    /// Compresses a part of a message. Some of it may come out with the next part only.
+    pub(crate) fn deflate_part(&mut self, mut payload: &[u8], fin: bool) -> Bytes {
         let mut deflated = Vec::new();
         let mut filled = 0;
         loop {
             deflated.resize(filled + payload.len() / 2 + 64, 0);
             let compressor = &mut self.compressor;
-            let done = compressor.compress(&mut payload, true, &mut deflated, &mut filled);
+            let done = compressor.compress(&mut payload, fin, &mut deflated, &mut filled);
             if done == Deflated::All {
                 break;
             }
         }
         deflated.truncate(filled);
-        (self.agreed.send.takeover || filled < len).then(|| deflated.into())
+        deflated.into()
+    }
+
+    /// Sets whether messages may be of any length.
+    pub(crate) const fn unlimit(&mut self, any: bool) {
+        let limit = if any { u64::MAX } else { self.max_message_len };
+        self.decompressor.set_max_message_len(limit);
     }
 
     /// No message refers to those before.

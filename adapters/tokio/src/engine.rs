@@ -3,10 +3,13 @@
 //! Nothing here waits: each call goes as far as the stream lets it, and returns `Pending` when both the
 //! stream and the timer know whom to wake.
 
+mod fragments;
+mod parts;
+mod recv;
 mod send;
 
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -15,20 +18,22 @@ use std::sync::{Arc, LazyLock};
 use motews::deflate::DeflateParams;
 use motews::handshake::Agreed;
 use motews::{
-    Chunk, ConnectionConfig, ControlSlots, ControlStorage, Deadline, Ended, Event, Limits,
-    MAX_CONTROL_LEN, Millis, OpCode, Pace, ProtocolViolation, Role, Session, State, Step, Timeouts,
+    ConnectionConfig, ControlSlots, ControlStorage, Deadline, Ended, Limits, MAX_CONTROL_LEN,
+    Millis, Pace, Role, Session, State, Timeouts,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 #[cfg(feature = "deflate")]
 use crate::deflate::Deflate;
-use crate::error::{Lost, RecvError};
-use crate::inbox::{self, Inbox};
-use crate::message::Message;
+use crate::error::Lost;
+use crate::handle::Registered;
+use crate::inbox::Inbox;
 use crate::out::Out;
 use crate::timer::Timer;
-use crate::wakers::{Side, Wakers};
+use crate::wakers::Wakers;
+use fragments::Behind;
+use parts::Parts;
 
 /// As long as less than this waits, what the protocol owes the peer is appended, in bytes.
 const OWED_MAX: usize = 16 * 1024;
@@ -71,10 +76,18 @@ impl Agreement {
 /// clock is paused may be before it.
 pub(crate) fn millis(instant: Instant) -> Millis {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let after = instant.saturating_duration_since(*EPOCH).as_millis() as u32;
-    let before = EPOCH.saturating_duration_since(instant).as_millis() as u32;
-    // It wraps, as `Millis` may.
-    Millis(after.wrapping_sub(before))
+    match instant.checked_duration_since(*EPOCH) {
+        Some(after) => Millis(whole_millis(after)),
+        None => Millis(0u32.wrapping_sub(whole_millis(EPOCH.saturating_duration_since(instant)))),
+    }
+}
+
+/// It wraps, as [`Millis`] may. `Duration::as_millis` divides 128 bits.
+const fn whole_millis(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() as u32;
+    seconds
+        .wrapping_mul(1000)
+        .wrapping_add(duration.subsec_millis())
 }
 
 pub(crate) fn now() -> Millis {
@@ -152,12 +165,26 @@ pub(crate) struct Engine<S, R> {
     is_split: bool,
     /// The application receives no more.
     discards: bool,
+    /// A message has begun that is sent in fragments.
+    streams: bool,
     late_reads: u8,
     /// The end was returned once.
     is_told: bool,
     end: Option<Box<End>>,
+    /// The application takes messages in parts.
+    parts: Option<Box<Parts>>,
+    /// Messages that are not frames yet.
+    behind: Option<Box<Behind>>,
+    /// Its server may shut it down.
+    registered: Option<Box<Registered>>,
     #[cfg(feature = "deflate")]
     deflate: Option<Box<Deflate>>,
+}
+
+impl<S, R> Engine<S, R> {
+    pub(crate) fn wakers(&self) -> Arc<Wakers> {
+        self.wakers.clone()
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
@@ -171,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         pace: Pace,
     ) -> Self {
         let mut inbox = Inbox::default();
-        inbox.keep_bytes(leftover);
+        inbox.keep(leftover.to_vec(), 0);
         Self {
             session: Session::with_pace(role, agreed.config, pace, now()),
             stream: Some(stream),
@@ -190,12 +217,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             reads: true,
             is_split: false,
             discards: false,
+            streams: false,
             late_reads: 0,
             is_told: false,
             end: None,
+            parts: None,
+            behind: None,
+            registered: None,
             #[cfg(feature = "deflate")]
             deflate: agreed.deflate.and_then(Deflate::new),
         }
+    }
+
+    /// Lets its server shut it down.
+    pub(crate) fn register(&mut self, mut registered: Box<Registered>) {
+        registered.open(&self.wakers);
+        self.registered = Some(registered);
     }
 
     // ---- look ----
@@ -218,160 +255,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     pub(crate) fn buffered_amount(&self) -> usize {
-        self.out.waiting()
+        self.out.waiting() + self.behind.as_ref().map_or(0, |behind| behind.len())
     }
 
     fn is_full(&self) -> bool {
-        !self.discards && self.inbox.cost() >= self.settings.max_inbound && self.inbox.len() > 0
+        let is_full = self.inbox.cost() >= self.settings.max_inbound && self.inbox.len() > 0;
+        !self.discards && (is_full || self.is_full_of_parts())
     }
 
+    /// Whether another message may be taken.
     fn has_room(&self) -> bool {
-        self.out.waiting() < self.settings.max_backlog.max(1)
-    }
-
-    // ---- receive ----
-
-    /// Returns the next message; `None` after the end.
-    pub(crate) fn poll_recv(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Message, RecvError>>> {
-        if let Some(message) = self.pop_answered() {
-            return Poll::Ready(Some(Ok(message)));
-        }
-        self.wakers.register(Side::Reader, cx.waker());
-        let waker = Waker::from(self.wakers.clone());
-        let inner = &mut Context::from_waker(&waker);
-        loop {
-            let turn = self.turn(inner, 1);
-            if let Some(message) = self.pop_answered() {
-                return Poll::Ready(Some(Ok(message)));
-            }
-            match turn {
-                Turn::Again => {}
-                Turn::Pending => {
-                    self.inbox.release();
-                    self.out.release();
-                    return Poll::Pending;
-                }
-                Turn::Over => return Poll::Ready(self.tell_end().map(Err)),
-            }
-        }
-    }
-
-    /// Takes the next message. If it is the last for now, whoever gets it may not be back for long: the
-    /// pongs to the pings before it are written.
-    fn pop_answered(&mut self) -> Option<Message> {
-        let message = self.pop()?;
-        if self.owes && !self.inbox.has_message() {
-            let waker = Waker::from(self.wakers.clone());
-            self.write(&mut Context::from_waker(&waker));
-        }
-        Some(message)
-    }
-
-    fn pop(&mut self) -> Option<Message> {
-        if self.inbox.len() == 0 && self.inbox.has_bytes() {
-            self.decode_kept(1);
-        }
-        let was_full = self.is_full();
-        let message = self.inbox.pop()?;
-        if was_full && !self.is_full() {
-            // Whoever waits to send reads again.
-            self.wakers.wake_writers();
-        }
-        self.ahead = self.ahead.saturating_sub(message.cost());
-        Some(message)
-    }
-
-    /// Why there are no more messages, the first time; `None` after a clean end, and each further time.
-    fn tell_end(&mut self) -> Option<RecvError> {
-        if core::mem::replace(&mut self.is_told, true) {
-            return None;
-        }
-        match self.session.ended() {
-            Some(Ended::Violation(violation)) => Some(RecvError::Protocol(violation)),
-            Some(Ended::TimedOut(deadline)) => Some(RecvError::TimedOut(deadline)),
-            Some(Ended::NoEntropy) => Some(RecvError::Entropy),
-            Some(Ended::Lost) => {
-                let error = self.end.as_ref().and_then(|end| end.error.as_ref());
-                let error = error.map_or(io::ErrorKind::BrokenPipe.into(), Lost::to_io);
-                Some(RecvError::Io(error))
-            }
-            _ => None,
-        }
-    }
-
-    /// Decodes what was kept, up to so many messages.
-    fn decode_kept(&mut self, most: usize) {
-        let (mut bytes, mut start) = self.inbox.take_bytes();
-        start += self.decode(bytes.get_mut(start..).unwrap_or_default(), most);
-        self.inbox.put_bytes(bytes, start);
-    }
-
-    /// Decodes what was read as long as less than so many messages wait, and returns how much of it.
-    /// A Close behind messages is not decoded before they were received: they may be answered.
-    fn decode(&mut self, bytes: &mut [u8], most: usize) -> usize {
-        let mut used = 0;
-        while used < bytes.len() && self.inbox.len() < most && !self.is_full() {
-            let rest = &mut bytes[used..];
-            let waits = self.inbox.len() > 0 && self.session.connection().state() == State::Open;
-            if waits && self.inbox.is_between() && begins_close(rest) {
-                break;
-            }
-            match self.session.step(rest) {
-                Ok(step) => {
-                    let consumed = step.consumed();
-                    self.take_event(step, &mut rest[..consumed]);
-                    used += consumed;
-                }
-                // The Close that says so is owed now.
-                Err(_) => return bytes.len(),
-            }
-        }
-        used
-    }
-
-    fn take_event(&mut self, step: Step, bytes: &mut [u8]) {
-        if step.is_chunk() || !step.is_event() {
-            self.inbox.set_between(step.ends_message());
-        }
-        match self.session.resolve(step, bytes) {
-            Some(Event::Data(chunk)) => {
-                if let Err(violation) = self.take_chunk(chunk) {
-                    self.session.fail(violation);
-                }
-                if self.discards {
-                    self.inbox.clear_messages();
-                }
-            }
-            Some(Event::Close(Some(close))) if !close.reason().is_empty() => {
-                self.end.get_or_insert_default().reason = close.reason().to_owned();
-            }
-            // Each of several pings in one read gets its pong, while there is room [CT07].
-            Some(Event::Ping(_)) => self.transmit(),
-            _ => {}
-        }
-    }
-
-    fn take_chunk(&mut self, chunk: Chunk<'_>) -> Result<(), ProtocolViolation> {
-        #[cfg(feature = "deflate")]
-        if let Some(deflate) = &mut self.deflate {
-            let kind = chunk.kind;
-            if deflate.inflate(chunk, self.inbox.message())? {
-                self.inbox.finish(kind)?;
-            }
-            return Ok(());
-        }
-        Ok(self.inbox.push(chunk)?)
-    }
-
-    /// Whether the rest of a message can be read to where it is collected.
-    const fn is_plain(&self) -> bool {
-        #[cfg(feature = "deflate")]
-        return self.deflate.is_none();
-        #[cfg(not(feature = "deflate"))]
-        true
+        !self.streams && self.has_room_for_fragment()
     }
 
     // ---- the run loop ----
@@ -381,8 +275,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if self.stream.is_none() {
             return Turn::Over;
         }
+        self.look_for_shutdown();
         self.write(cx);
         let came = self.read(cx, most).is_ready();
+        if self.is_quiet() {
+            if came && self.inbox.has_some() {
+                return Turn::Again; // Nothing is due that does not wait for the next turn.
+            }
+            let at = self.session.poll_at(&self.settings.timeouts);
+            if !came
+                && self.reads
+                && !self.inbox.has_some()
+                && self.timer.is_armed(at, &self.wakers)
+            {
+                return Turn::Pending;
+            }
+        }
         let now = Instant::now();
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
             return Turn::Again; // What is waited for may lie there.
@@ -422,9 +330,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         if let Some(at) = self.session.poll_at(&self.settings.timeouts) {
             let left = Duration::from_millis(at.since(millis).into());
-            self.timer.arm(now + left, now, cx.waker());
+            self.timer.arm(now + left, at, now, &self.wakers);
         }
         Turn::Pending
+    }
+
+    /// Whether the session waits for nothing but the peer's messages. If something has just come, no
+    /// deadline can have passed.
+    fn is_quiet(&self) -> bool {
+        self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
+    }
+
+    /// Closes if its server is shutting down.
+    pub(crate) fn look_for_shutdown(&mut self) {
+        let Some(end) = self.registered.as_mut().and_then(|known| known.take_end()) else {
+            return;
+        };
+        // It may be closing already.
+        let _ = self.session.close(end.code, &end.reason);
+        if let Some(by) = end.by {
+            self.session.close_by(millis(by));
+        }
     }
 
     /// Whether the end of the connection is due already, and may wait for what has come before. That
@@ -441,115 +367,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// The session is over, and so is the stream.
     fn finish(&mut self) {
         self.stream = None;
+        self.registered = None;
         self.timer.disarm();
         self.inbox.clear_rest();
-        self.is_cut |= self.out.left() > 0;
+        self.is_cut |= self.out.left() > 0 || self.behind.is_some();
+        self.behind = None;
         self.out.clear();
         self.wakers.wake_all();
-    }
-
-    /// Reads once, if there is room for what comes, and decodes it. `Ready`: something has come.
-    fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
-        if self.is_eof || self.is_full() {
-            return Poll::Pending;
-        }
-        if self.inbox.has_bytes() {
-            let before = self.inbox.len();
-            self.decode_kept(most);
-            if self.inbox.has_bytes() {
-                // More messages are there than are wanted.
-                return if self.inbox.len() > before {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                };
-            }
-        }
-        let is_plain = self.is_plain();
-        let Some(stream) = &mut self.stream else {
-            return Poll::Pending;
-        };
-        if is_plain && let Some(mut message) = self.inbox.take_message() {
-            let len = message.len();
-            let read = inbox::poll_read(stream, cx, &mut message);
-            let result = self.note_read(read);
-            if message.len() > len {
-                self.decode_direct(message, len, most);
-            } else {
-                self.inbox.put_message(message);
-            }
-            return result;
-        }
-        let mut buffer = inbox::take_buffer();
-        let read = inbox::poll_read(stream, cx, &mut buffer);
-        let result = self.note_read(read);
-        if !self.drains {
-            let used = self.decode(&mut buffer, most);
-            self.inbox.keep_bytes(&buffer[used..]);
-        }
-        inbox::give_buffer(buffer);
-        result
-    }
-
-    /// Decodes what was read behind the first `len` bytes of the message that is arriving: nearly
-    /// always it is more of it.
-    fn decode_direct(&mut self, mut message: Vec<u8>, len: usize, most: usize) {
-        let read = &mut message[len..];
-        let total = read.len();
-        let Ok(step) = self.session.step(read) else {
-            message.truncate(len);
-            return self.inbox.put_message(message);
-        };
-        if step.is_chunk() && step.start() == 0 && step.consumed() == total {
-            self.inbox.set_between(step.ends_message());
-            let last = match self.session.resolve(step, read) {
-                Some(Event::Data(chunk)) if chunk.last => Some(chunk.kind),
-                _ => None,
-            };
-            self.inbox.put_message(message);
-            if let Some(kind) = last
-                && let Err(error) = self.inbox.finish(kind)
-            {
-                self.session.fail(error.into());
-            }
-            if self.discards {
-                self.inbox.clear_messages();
-            }
-            return;
-        }
-        let mut read = message.split_off(len);
-        self.inbox.put_message(message);
-        let mut used = step.consumed();
-        self.take_event(step, &mut read[..used]);
-        used += self.decode(&mut read[used..], most);
-        self.inbox.keep_bytes(&read[used..]);
-    }
-
-    /// Tells the session what a read came to.
-    fn note_read(&mut self, read: Poll<io::Result<usize>>) -> Poll<()> {
-        // TLS without its own end: the closing handshake shows whether anything was cut off.
-        let read = read.map(|read| match read {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-            read => read,
-        });
-        match read {
-            Poll::Ready(Ok(1..)) => self.session.received(now()),
-            Poll::Pending if !self.is_lost => return Poll::Pending,
-            ended => {
-                self.is_eof = true;
-                match ended {
-                    // If the closing handshake is not complete, this is a failure [CL18].
-                    Poll::Ready(Ok(_)) if !self.is_lost => self.session.receive_eof(),
-                    Poll::Ready(Err(error)) => {
-                        self.lose(error);
-                        self.session.lost();
-                    }
-                    // All that came before writing failed has been read.
-                    _ => self.session.lost(),
-                }
-            }
-        }
-        Poll::Ready(())
     }
 
     // ---- write ----
@@ -558,7 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// peer that does not read gets no more than the newest pong.
     // [CT07]
     fn transmit(&mut self) {
-        while !self.is_lost && self.out.waiting() < OWED_MAX {
+        while self.session.wants_transmit() && !self.is_lost && self.out.waiting() < OWED_MAX {
             let mut frame = [0; MAX_CONTROL_LEN];
             // Without a key the session ends, which the next poll finds.
             let len = self.session.poll_transmit(&mut frame).unwrap_or(0);
@@ -574,6 +398,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     fn write(&mut self, cx: &mut Context<'_>) {
         loop {
             self.transmit();
+            self.promote();
             let Some(stream) = &mut self.stream else {
                 return;
             };
@@ -602,7 +427,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Whether nothing waits to be written, neither what was accepted nor what is owed.
     fn is_written(&self) -> bool {
-        self.out.left() == 0 && !self.session.wants_transmit()
+        self.out.left() == 0 && self.behind.is_none() && !self.session.wants_transmit()
     }
 
     /// Nothing can be written any more.
@@ -611,19 +436,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         end.error.get_or_insert_with(|| Lost::new(error));
         self.is_lost = true;
         self.out.clear();
+        self.behind = None;
         // It reads what is there, and no longer waits for more.
         self.wakers.wake_reader();
     }
 }
 
-/// Whether a Close begins here, between two messages.
-fn begins_close(bytes: &[u8]) -> bool {
-    let first = bytes.first().copied().unwrap_or_default();
-    OpCode::new(first & 0x0F) == Some(OpCode::Close)
-}
-
 /// What an idle connection takes, beside its task: this, and its wakers and its deadline, some 130 bytes.
 const _: () = assert!(
-    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
-    "a connection takes at most 248 bytes"
+    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 256,
+    "a connection takes at most 256 bytes"
 );

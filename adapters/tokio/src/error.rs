@@ -87,6 +87,11 @@ pub enum AcceptError {
     /// The client did not finish its request in time
     /// ([`Timeouts::handshake`](crate::Timeouts::handshake)), or did not read the response.
     TimedOut,
+    /// The server is [shutting down](crate::ServerHandle::shutdown). The client was sent a 503.
+    ShuttingDown,
+    /// TLS with the client failed: see [`Acceptor::tls`](crate::Acceptor::tls).
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
 }
 
 /// Why a connection could not be opened.
@@ -206,6 +211,9 @@ impl fmt::Display for AcceptError {
             Self::Answered(status) => write!(f, "the request was answered with {status}"),
             Self::Config(error) => write!(f, "the response is not valid: {error}"),
             Self::TimedOut => f.write_str("the client did not finish its request in time"),
+            Self::ShuttingDown => f.write_str("the server is shutting down"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => crate::tls_error::explain_client(error, f),
         }
     }
 }
@@ -236,6 +244,34 @@ impl fmt::Display for ConnectError {
             }
             Self::TimedOut => f.write_str("the server did not answer in time"),
         }
+    }
+}
+
+/// For the views of a message as an `AsyncRead` and an `AsyncWrite`. The error is the source.
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> Self {
+        let kind = match error {
+            RecvError::Io(error) => return error,
+            RecvError::Protocol(ProtocolViolation::UnexpectedEof) => io::ErrorKind::UnexpectedEof,
+            RecvError::Protocol(_) => io::ErrorKind::InvalidData,
+            RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
+            RecvError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::Io(error) => return error,
+            SendError::Closed => io::ErrorKind::BrokenPipe,
+            SendError::TimedOut => io::ErrorKind::TimedOut,
+            SendError::InboundFull => io::ErrorKind::WouldBlock,
+            SendError::Invalid(_) => io::ErrorKind::InvalidInput,
+            SendError::Entropy => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 
@@ -277,6 +313,16 @@ impl core::error::Error for TrySendError {
     }
 }
 
+impl AcceptError {
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn timed_out(self) -> Self {
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            error => error,
+        }
+    }
+}
+
 impl ConnectError {
     /// Returns what the failure means for the next attempt: pass it to
     /// [`Reconnect::ended`](crate::Reconnect::ended).
@@ -291,6 +337,18 @@ impl ConnectError {
             Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
             Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
         }
+    }
+
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::TimedOut;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Tls(rustls::Error::clone(tls));
+        }
+        Self::Io(error)
     }
 
     /// Returns the `Retry-After` of the server's response, in milliseconds from now, if it has one.

@@ -8,25 +8,30 @@ use std::io::{self, IoSlice};
 
 use motews_net::{Dial, DialPlan, Host, ProxyChoice, Tunnel, Url};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ConnectError;
+use crate::resolve::Resolver;
 
 /// How long a proxy that has refused may take to say why.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Opens a stream to the server of `url`, directly or through a proxy.
-pub(crate) async fn reach(url: &Url, proxy: &ProxyChoice) -> Result<TcpStream, ConnectError> {
+pub(crate) async fn reach(
+    url: &Url,
+    proxy: &ProxyChoice,
+    resolver: &Resolver,
+) -> Result<TcpStream, ConnectError> {
     let Some(proxy) = proxy.proxy_for(url).map_err(ConnectError::Proxy)? else {
-        return Ok(dial(resolve(url.host(), url.port()).await?).await?);
+        return Ok(dial(resolver.resolve(url.host(), url.port()).await?).await?);
     };
-    let addresses = resolve(proxy.host(), proxy.port()).await?;
+    let addresses = resolver.resolve(proxy.host(), proxy.port()).await?;
     // The server's host as the proxy is told it; each of its addresses if this side resolves the name.
     let hosts = match url.host() {
         Host::Name(_) if !proxy.resolves_names() => {
-            let addresses = resolve(url.host(), url.port()).await?;
+            let addresses = resolver.resolve(url.host(), url.port()).await?;
             let hosts = addresses.iter().map(|address| match address {
                 SocketAddr::V4(address) => Host::V4(*address.ip()),
                 SocketAddr::V6(address) => Host::V6(*address.ip(), None),
@@ -85,20 +90,6 @@ async fn open(mut tunnel: Tunnel, stream: &mut TcpStream) -> Result<(), ConnectE
         }
     }
     Ok(())
-}
-
-async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok(match host {
-        Host::V4(address) => vec![SocketAddr::from((*address, port))],
-        Host::V6(address, None) => vec![SocketAddr::from((*address, port))],
-        host => {
-            let name = host.to_string();
-            let found = lookup_host((name.as_str(), port)).await;
-            // Which name it was, since a proxy has one, too.
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-            found.map_err(named)?.collect()
-        }
-    })
 }
 
 fn no_address() -> io::Error {

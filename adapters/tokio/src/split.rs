@@ -3,27 +3,21 @@
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_core::Stream;
 use futures_sink::Sink;
 use motews::{CloseCode, Ended, Role, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::chunk::Chunk;
 use crate::engine::Engine;
 use crate::error::{RecvError, SendError, TrySendError};
 use crate::message::Message;
-use crate::wakers::Side;
-
-/// What the halves share. The lock is held for as long as a call that does not wait takes.
-#[derive(Debug)]
-struct Shared<S, R>(Mutex<Engine<S, R>>);
-
-impl<S, R> Shared<S, R> {
-    fn lock(&self) -> MutexGuard<'_, Engine<S, R>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::reader::MessageReader;
+use crate::shared::{Access, Shared};
+use crate::wakers::{Side, Slot};
+use crate::writer::{BinaryWriter, TextWriter};
 
 pub(crate) fn halves<S, R>(mut engine: Engine<S, R>) -> (Sender<S, R>, Receiver<S, R>)
 where
@@ -31,8 +25,8 @@ where
     R: Role,
 {
     engine.split();
-    let shared = Arc::new(Shared(Mutex::new(engine)));
-    (Sender(shared.clone()), Receiver(shared))
+    let shared = Shared::new(engine);
+    (Sender::new(shared.clone()), Receiver(shared))
 }
 
 /// The half that receives: see [`WebSocketStream::split`](crate::WebSocketStream::split).
@@ -49,11 +43,33 @@ pub struct Receiver<S: AsyncRead + AsyncWrite + Unpin, R: Role = Server>(Arc<Sha
 /// dropped, and was not taken by the stream, is lost: [`flush`](Self::flush), or close and wait for
 /// the end.
 #[derive(Debug)]
-pub struct Sender<S, R = Server>(Arc<Shared<S, R>>);
+pub struct Sender<S, R = Server> {
+    shared: Arc<Shared<S, R>>,
+    /// For the `Sink`, whose calls are no futures.
+    slot: Slot,
+}
+
+impl<S, R> Sender<S, R> {
+    const fn new(shared: Arc<Shared<S, R>>) -> Self {
+        let slot = Slot::NONE;
+        Self { shared, slot }
+    }
+
+    /// As the `Sink`.
+    fn poll<T>(&mut self, poll: impl FnOnce(&mut Engine<S, R>, &mut Slot) -> Poll<T>) -> Poll<T> {
+        poll(&mut self.shared.lock(), &mut self.slot)
+    }
+}
 
 impl<S, R> Clone for Sender<S, R> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self::new(self.shared.clone())
+    }
+}
+
+impl<S, R> Drop for Sender<S, R> {
+    fn drop(&mut self) {
+        self.shared.forget(self.slot);
     }
 }
 
@@ -66,6 +82,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Receiver<S, R> {
     /// See [`RecvError`]. It is returned once, and `None` after that.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         poll_fn(|cx| self.0.lock().poll_recv(cx)).await.transpose()
+    }
+
+    /// Waits for the next part of a message: see
+    /// [`WebSocketStream::next_chunk`](crate::WebSocketStream::next_chunk).
+    ///
+    /// Cancel-safe: no part is lost.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, RecvError> {
+        let chunk = poll_fn(|cx| self.0.lock().poll_chunk(cx, usize::MAX));
+        chunk.await.transpose()
+    }
+
+    /// Waits for the next message to begin, and returns it as an `AsyncRead`: see
+    /// [`WebSocketStream::recv_stream`](crate::WebSocketStream::recv_stream). Cancel-safe.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub async fn recv_stream(&mut self) -> Result<Option<MessageReader<'_, S, R>>, RecvError> {
+        MessageReader::begin(Access::Half(&self.0)).await
     }
 
     /// Waits until the connection has ended, whoever ends it. Messages that still come are dropped.
@@ -103,7 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// See [`SendError`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
-        poll_fn(|cx| self.0.lock().poll_send(cx, &mut message)).await
+        self.shared
+            .wait(|engine, cx, slot| engine.poll_send(cx, slot, &mut message))
+            .await
     }
 
     /// Waits for room for a message. Cancel-safe. Several permits at once may go beyond `max_backlog`
@@ -112,7 +151,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn reserve(&self) -> Result<SendPermit<'_, S, R>, SendError> {
-        poll_fn(|cx| self.0.lock().poll_ready(cx, false)).await?;
+        self.shared
+            .wait(|engine, cx, slot| engine.poll_ready(cx, slot, false))
+            .await?;
         Ok(SendPermit(self))
     }
 
@@ -121,7 +162,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// [`TrySendError`], which has the message.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        self.0.lock().try_send(message.into())
+        self.shared.lock().try_send(message.into())
+    }
+
+    /// Sends a message that is worth sending only if no newer one is there: a frame of a video, a
+    /// position. If the stream has taken everything that was sent before, it is sent at once. If not, it
+    /// waits in a place of its own, and takes the place of the message that waits there; that one is
+    /// returned, and is not sent. All clones of a sender share this place.
+    ///
+    /// It does not count for `max_backlog`, so at most one such message is kept for a peer that does not
+    /// read. It does not wait; what is left is written as after [`try_send`](Self::try_send), and
+    /// [`flush`](Self::flush) waits for it. [`close`](Self::close) sends it before the Close.
+    ///
+    /// What the operating system has taken cannot be replaced any more, and that may be seconds of a
+    /// video: give the socket a small send buffer.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn send_newest(&self, message: impl Into<Message>) -> Result<Option<Message>, SendError> {
+        self.shared.lock().send_newest(message.into())
+    }
+
+    /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
+    #[must_use]
+    pub fn stream_text(&self) -> TextWriter<'_, S, R> {
+        TextWriter::new(Access::Half(&self.shared))
+    }
+
+    /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
+    #[must_use]
+    pub fn stream_binary(&self) -> BinaryWriter<'_, S, R> {
+        BinaryWriter::new(Access::Half(&self.shared))
     }
 
     /// Waits until the stream has taken everything. Cancel-safe.
@@ -129,7 +200,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn flush(&self) -> Result<(), SendError> {
-        poll_fn(|cx| self.0.lock().poll_flush(cx, false)).await
+        self.shared
+            .wait(|engine, cx, slot| engine.poll_flush(cx, slot, false))
+            .await
     }
 
     /// Sends a ping: see [`WebSocketStream::ping`](crate::WebSocketStream::ping).
@@ -137,15 +210,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
-        poll_fn(|cx| self.0.lock().poll_ready(cx, false)).await?;
-        self.0.lock().ping(payload)?;
+        self.shared
+            .wait(|engine, cx, slot| engine.poll_ready_to_ping(cx, slot, false))
+            .await?;
+        self.shared.lock().ping(payload)?;
         self.flush().await
     }
 
     /// Returns the bytes that wait to be written.
     #[must_use]
     pub fn buffered_amount(&self) -> usize {
-        self.0.lock().buffered_amount()
+        self.shared.lock().buffered_amount()
     }
 
     /// Begins the closing handshake: queues a Close behind what was sent, and returns. The
@@ -155,24 +230,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// [`SendError::Closed`] if a Close was sent or received before; [`SendError::Invalid`] if the code
     /// or the reason cannot be sent.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.0.lock().close(code, reason)
+        self.shared.lock().close(code, reason)
     }
 
     /// Waits until the connection has ended, whoever ends it. Messages that come are the
     /// [`Receiver`]'s. Cancel-safe.
     pub async fn closed(&self) -> Ended {
-        poll_fn(|cx| self.0.lock().poll_closed(cx, Side::Writer, false)).await
+        self.shared
+            .wait(|engine, cx, slot| engine.poll_closed(cx, Side::Writer(slot), false))
+            .await
     }
 
     /// Gives the connection up at once, without a closing handshake.
     pub fn abort(&self) {
-        self.0.lock().abort();
+        self.shared.lock().abort();
     }
 
     /// Returns how the connection ended, once that is certain.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
-        self.0.lock().ended()
+        self.shared.lock().ended()
     }
 }
 
@@ -186,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> SendPermit<'_, S, R> {
     /// # Errors
     /// See [`SendError`].
     pub fn send(self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut engine = self.0.0.lock();
+        let mut engine = self.0.shared.lock();
         engine.accept(message.into()).map_err(|(_, error)| error)?;
         engine.write_now();
         Ok(())
@@ -206,21 +283,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role, M: Into<Message>> Sink<M> for S
     type Error = SendError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.0.lock().poll_ready(cx, false)
+        self.get_mut()
+            .poll(|engine, slot| engine.poll_ready(cx, slot, false))
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<(), SendError> {
-        self.0
+        self.shared
             .lock()
             .accept(message.into())
             .map_err(|(_, error)| error)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.0.lock().poll_flush(cx, false)
+        self.get_mut()
+            .poll(|engine, slot| engine.poll_flush(cx, slot, false))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.0.lock().poll_close(cx)
+        self.get_mut()
+            .poll(|engine, slot| engine.poll_close(cx, slot))
     }
 }

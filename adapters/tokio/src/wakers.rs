@@ -1,8 +1,11 @@
 //! Who waits for a connection.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Wake;
+
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// The tasks that wait for a connection: one that receives, and any number that send.
 ///
@@ -10,49 +13,91 @@ use std::task::Wake;
 /// may wait for a write, and whoever waits to send reads, too. Whoever waits registers first and
 /// looks at the stream afterwards, so no wake-up is lost: what another task has read or written since
 /// then has woken all.
+///
+/// Whoever stops waiting to send takes its waker back: else a loop of cancelled sends would fill
+/// the memory while the peer does not read.
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Mutex<Waiting>);
+pub(crate) struct Wakers {
+    waiting: Mutex<Waiting>,
+    /// The deadline that was set has passed.
+    is_due: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
     reader: Option<Waker>,
-    writers: Vec<Waker>,
+    writers: Vec<(Slot, Waker)>,
+    /// The last slot that was given away.
+    last: u32,
+}
+
+/// The place of a task that waits to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    /// Of a task that has not waited yet.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Of a connection that is not split: only one task can send on it.
+    pub(crate) const fn whole() -> Self {
+        Self(u32::MAX)
+    }
 }
 
 /// What a task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Side<'a> {
     Reader,
-    Writer,
+    Writer(&'a mut Slot),
 }
 
 impl Wakers {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
-    pub(crate) fn register(&self, side: Side, waker: &Waker) {
+    /// The deadline has passed.
+    pub(crate) fn wake_for_deadline(&self) {
+        self.is_due.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Whether the deadline that was set has passed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due.load(Ordering::Acquire)
+    }
+
+    /// A new deadline is set.
+    pub(crate) fn set_deadline(&self) {
+        self.is_due.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn register(&self, side: Side<'_>, waker: &Waker) {
         let mut waiting = self.lock();
-        match side {
-            Side::Reader => {
-                if waiting
-                    .reader
-                    .as_ref()
-                    .is_some_and(|known| known.will_wake(waker))
-                {
-                    return;
-                }
-                let before = waiting.reader.replace(waker.clone());
-                // It may drop a task: never with the lock held.
-                drop(waiting);
-                drop(before);
-            }
-            Side::Writer => {
-                if !waiting.writers.iter().any(|known| known.will_wake(waker)) {
-                    waiting.writers.push(waker.clone());
-                }
-            }
+        let known = match side {
+            Side::Reader => waiting.reader.get_or_insert_with(|| waker.clone()),
+            Side::Writer(slot) => waiting.writer(slot, waker),
+        };
+        if known.will_wake(waker) {
+            return;
         }
+        let before = core::mem::replace(known, waker.clone());
+        // It may drop a task: never with the lock held.
+        drop(waiting);
+        drop(before);
+    }
+
+    /// Whoever had the slot waits no longer.
+    pub(crate) fn forget(&self, slot: Slot) {
+        if slot == Slot::NONE {
+            return;
+        }
+        let mut waiting = self.lock();
+        let index = waiting.writers.iter().position(|(of, _)| *of == slot);
+        let waker = index.map(|index| waiting.writers.swap_remove(index));
+        drop(waiting);
+        drop(waker);
     }
 
     /// There may be a message.
@@ -66,12 +111,31 @@ impl Wakers {
     /// There may be room.
     pub(crate) fn wake_writers(&self) {
         let writers = core::mem::take(&mut self.lock().writers);
-        writers.into_iter().for_each(Waker::wake);
+        writers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(crate) fn wake_all(&self) {
-        self.wake_reader();
-        self.wake_writers();
+        let mut waiting = self.lock();
+        let (reader, writers) = (waiting.reader.take(), core::mem::take(&mut waiting.writers));
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+        writers.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+impl Waiting {
+    fn writer(&mut self, slot: &mut Slot, waker: &Waker) -> &mut Waker {
+        if *slot == Slot::NONE {
+            // They are taken back long before they come round.
+            self.last = self.last % (u32::MAX - 1) + 1;
+            *slot = Slot(self.last);
+        }
+        let index = self.writers.iter().position(|(of, _)| of == slot);
+        let index = index.unwrap_or_else(|| {
+            self.writers.push((*slot, waker.clone()));
+            self.writers.len() - 1
+        });
+        &mut self.writers[index].1
     }
 }
 

@@ -9,12 +9,17 @@ use futures_sink::Sink;
 use motews::{CloseCode, Ended, Pace, Role, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::chunk::Chunk;
 use crate::engine::{Agreement, Engine, now};
 use crate::error::{RecvError, SendError, TrySendError};
+use crate::handle::Registered;
 use crate::message::Message;
+use crate::reader::MessageReader;
 use crate::settings::Common;
+use crate::shared::Access;
 use crate::split::{Receiver, Sender, halves};
-use crate::wakers::Side;
+use crate::wakers::{Side, Slot};
+use crate::writer::{BinaryWriter, TextWriter};
 
 /// An open WebSocket over a stream of tokio's. `R` is its role, [`Server`] or
 /// [`Client`](crate::role::Client).
@@ -25,7 +30,8 @@ use crate::wakers::Side;
 ///
 /// # Cancel safety
 /// Every future here may be dropped at any point, in a `select!` for example:
-/// - [`recv`](Self::recv), `next`: no message is lost.
+/// - [`recv`](Self::recv), `next`, [`next_chunk`](Self::next_chunk): no message is lost, and no part of
+///   one.
 /// - [`send`](Self::send): the message was taken whole or not at all. If that has to be known, use
 ///   [`reserve`](Self::reserve), which takes none, or [`try_send`](Self::try_send), which does not wait.
 /// - [`feed`](Self::feed): the message was not taken, for it waits for room only.
@@ -72,6 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         )
     }
 
+    /// Lets its server shut it down.
+    pub(crate) fn registered(mut self, registered: Option<Registered>) -> Self {
+        if let Some(registered) = registered {
+            self.engine.register(Box::new(registered));
+        }
+        self
+    }
+
     #[cfg(feature = "hyper")]
     pub(crate) fn with_subprotocol(mut self, subprotocol: Option<String>) -> Self {
         self.subprotocol = subprotocol.map(String::into_boxed_str);
@@ -90,6 +104,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         poll_fn(|cx| self.engine.poll_recv(cx)).await.transpose()
     }
 
+    /// Waits for the next part of a message, for messages that are longer than there is memory for;
+    /// `None` after the end. A message that came whole is one chunk.
+    ///
+    /// What a message may have in all is not limited: [`Limits::message`](crate::Limits::message) does not
+    /// count for messages in parts, since none is kept. A chunk has at most some 64 KiB, if it was
+    /// compressed at most 320 KiB, and as much as `max_inbound` if it came while something was sent. Text
+    /// is UTF-8; if it is not, the connection fails at the byte that shows it.
+    ///
+    /// It can be mixed with [`recv`](Self::recv), which drops what is left of a message that was begun.
+    /// After a `None` or an error in the midst of a message, the message is not whole.
+    ///
+    /// Cancel-safe: no part is lost.
+    ///
+    /// # Errors
+    /// See [`RecvError`]. It is returned once, and `None` after that.
+    // [FR17]
+    pub async fn next_chunk(&mut self) -> Result<Option<Chunk>, RecvError> {
+        let chunk = poll_fn(|cx| self.engine.poll_chunk(cx, usize::MAX));
+        chunk.await.transpose()
+    }
+
+    /// Waits for the next message to begin, and returns it as an `AsyncRead`; `None` after the end. As
+    /// with [`next_chunk`](Self::next_chunk), it may be of any length. What was begun before and not read
+    /// to its end is dropped first.
+    ///
+    /// Cancel-safe: no message is lost.
+    ///
+    /// # Errors
+    /// See [`RecvError`]. It is returned once, and `None` after that.
+    pub async fn recv_stream(&mut self) -> Result<Option<MessageReader<'_, S, R>>, RecvError> {
+        MessageReader::begin(Access::Whole(&mut self.engine)).await
+    }
+
     // ---- send ----
 
     /// Sends a message. Returns when the stream has taken it, or at once if
@@ -101,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// See [`SendError`].
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
-        poll_fn(|cx| self.engine.poll_send(cx, &mut message)).await
+        poll_fn(|cx| self.engine.poll_send(cx, &mut Slot::whole(), &mut message)).await
     }
 
     /// Sends a message as it is, though others are compressed: for secrets, see
@@ -122,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         accepted.map_err(|(_, error)| error)?;
         match self.engine.defers() {
             true => Ok(()),
-            false => poll_fn(|cx| self.engine.poll_written(cx, true)).await,
+            false => poll_fn(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await,
         }
     }
 
@@ -142,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn reserve(&mut self) -> Result<Permit<'_, S, R>, SendError> {
-        poll_fn(|cx| self.engine.poll_ready(cx, true)).await?;
+        poll_fn(|cx| self.engine.poll_ready(cx, &mut Slot::whole(), true)).await?;
         Ok(Permit {
             engine: &mut self.engine,
         })
@@ -157,12 +204,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         self.engine.try_send(message.into())
     }
 
+    /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
+    #[must_use]
+    pub fn stream_text(&mut self) -> TextWriter<'_, S, R> {
+        TextWriter::new(Access::Whole(&mut self.engine))
+    }
+
+    /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
+    #[must_use]
+    pub fn stream_binary(&mut self) -> BinaryWriter<'_, S, R> {
+        BinaryWriter::new(Access::Whole(&mut self.engine))
+    }
+
     /// Waits until the stream has taken everything. Cancel-safe.
     ///
     /// # Errors
     /// See [`SendError`].
     pub async fn flush(&mut self) -> Result<(), SendError> {
-        poll_fn(|cx| self.engine.poll_flush(cx, true)).await
+        poll_fn(|cx| self.engine.poll_flush(cx, &mut Slot::whole(), true)).await
     }
 
     /// Sends a ping with at most 125 bytes of payload. Nobody waits for its pong: silent peers are
@@ -173,9 +232,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        poll_fn(|cx| self.engine.poll_ready(cx, true)).await?;
+        poll_fn(|cx| self.engine.poll_ready_to_ping(cx, &mut Slot::whole(), true)).await?;
         self.engine.ping(payload)?;
-        poll_fn(|cx| self.engine.poll_written(cx, true)).await
+        poll_fn(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await
     }
 
     /// Returns the bytes that wait to be written.
@@ -298,7 +357,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role + Unpin, M: Into<Message>> Sink<
     type Error = SendError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.engine.poll_ready(cx, false)
+        self.engine.poll_ready(cx, &mut Slot::whole(), false)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: M) -> Result<(), SendError> {
@@ -308,10 +367,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role + Unpin, M: Into<Message>> Sink<
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.engine.poll_flush(cx, false)
+        self.engine.poll_flush(cx, &mut Slot::whole(), false)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.engine.poll_close(cx)
+        self.engine.poll_close(cx, &mut Slot::whole())
     }
 }

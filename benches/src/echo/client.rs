@@ -364,6 +364,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::echo::on_tokio::Runtime;
     use crate::echo::servers::Entry;
 
     const TIME: Duration = Duration::from_millis(20);
@@ -374,26 +375,41 @@ mod tests {
     #[test]
     fn each_server_echoes_every_octet() {
         for entry in Entry::all() {
-            let (sender, address) = mpsc::channel();
-            thread::spawn(move || entry.run(&mut |address| sender.send(address).unwrap_or(())));
-            let address = address.recv().expect("it listens");
-            for kind in [Kind::Binary, Kind::Text] {
-                for workload in [
-                    (3, 0, 2),
-                    (3, 125, 5),
-                    (2, 126, 3),
-                    (1, 65_535, 2),
-                    (2, 65_536, 1),
-                ] {
-                    let workload = Workload::new(workload.0, workload.1, workload.2);
-                    let mut client = Client::connect(address, workload, kind, entry.protocol)
-                        .unwrap_or_else(|error| panic!("{}, {workload}: {error}", entry.name));
-                    for _ in 0..2 {
-                        let messages = client.run(TIME);
-                        let messages = messages
-                            .unwrap_or_else(|error| panic!("{}, {workload}: {error}", entry.name));
-                        assert!(messages > 0, "{}, {workload}", entry.name);
-                    }
+            check(entry, Runtime::CurrentThread);
+        }
+    }
+
+    #[test]
+    fn each_server_on_each_runtime_of_tokio_echoes_every_octet() {
+        for entry in Entry::on_tokio() {
+            for runtime in Runtime::ALL {
+                check(entry, runtime);
+            }
+        }
+    }
+
+    fn check(entry: Entry, runtime: Runtime) {
+        let (sender, address) = mpsc::channel();
+        thread::spawn(move || {
+            entry.run(runtime, &mut |address| sender.send(address).unwrap_or(()))
+        });
+        let address = address.recv().expect("it listens");
+        for kind in [Kind::Binary, Kind::Text] {
+            for workload in [
+                (3, 0, 2),
+                (3, 125, 5),
+                (2, 126, 3),
+                (1, 65_535, 2),
+                (2, 65_536, 1),
+            ] {
+                let workload = Workload::new(workload.0, workload.1, workload.2);
+                let of = format!("{}, {runtime}, {workload}", entry.name);
+                let mut client = Client::connect(address, workload, kind, entry.protocol)
+                    .unwrap_or_else(|error| panic!("{of}: {error}"));
+                for _ in 0..2 {
+                    let messages = client.run(TIME);
+                    let messages = messages.unwrap_or_else(|error| panic!("{of}: {error}"));
+                    assert!(messages > 0, "{of}");
                 }
             }
         }

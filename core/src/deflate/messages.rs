@@ -170,7 +170,8 @@ impl<W: AsRef<[u8]> + AsMut<[u8]>> Decompressor<W> {
         Ok(())
     }
 
-    /// Sets the longest inflated message, in bytes, if it was not known before. Between messages only.
+    /// Sets the longest inflated message, in bytes. A message of which more was inflated already fails
+    /// with what follows.
     pub const fn set_max_message_len(&mut self, max_message_len: u64) {
         self.max_message_len = max_message_len;
     }

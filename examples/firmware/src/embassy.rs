@@ -3,7 +3,6 @@
 
 use core::cell::RefCell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Waker};
 
 use critical_section::Mutex;
@@ -14,6 +13,7 @@ use embassy_time::Instant;
 use embassy_time_queue_utils::Queue;
 use motews::Millis;
 use motews_embedded_io::{Clock, Timer};
+use portable_atomic::{AtomicBool, Ordering};
 use static_cell::StaticCell;
 
 use crate::board::{self, Ethernet};

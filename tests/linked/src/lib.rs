@@ -31,7 +31,7 @@ pub mod machine {
     fn register() -> usize {
         let value;
         // SAFETY: no instruction at all, but a comment.
-        unsafe { asm!("@ {}", lateout(reg) value, options(nostack)) };
+        unsafe { asm!("/* {} */", lateout(reg) value, options(nostack)) };
         value
     }
 
@@ -72,10 +72,11 @@ pub mod machine {
     #[inline(always)]
     pub fn hand(number: usize) {
         // SAFETY: no instruction at all, but a comment.
-        unsafe { asm!("@ {}", in(reg) number, options(nostack)) };
+        unsafe { asm!("/* {} */", in(reg) number, options(nostack)) };
     }
 
     /// A random number generator: a register that is not always ready.
+    #[derive(Clone, Copy, Debug)]
     pub struct Generator;
 
     impl Entropy for Generator {

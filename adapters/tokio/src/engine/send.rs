@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Engine, Turn};
 use crate::error::{Lost, SendError, TrySendError};
 use crate::message::Message;
-use crate::wakers::Side;
+use crate::wakers::{Side, Slot};
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // ---- send ----
@@ -41,13 +41,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn poll_ready(
         &mut self,
         cx: &mut Context<'_>,
+        slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
+        self.look_for_shutdown();
+        self.poll_room(cx, slot, gives_up, Self::has_room)
+    }
+
+    /// The same for what `has_room` says.
+    pub(super) fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        gives_up: bool,
+        has_room: impl Fn(&Self) -> bool,
+    ) -> Poll<Result<(), SendError>> {
         self.check_open()?;
-        match self.has_room() {
+        match has_room(self) {
             true => Poll::Ready(Ok(())),
-            false => self.poll_out(cx, gives_up, |engine| {
-                engine.stream.is_some() && engine.has_room()
+            false => self.poll_out(cx, slot, gives_up, |engine| {
+                engine.stream.is_some() && has_room(engine)
             }),
         }
     }
@@ -56,11 +69,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
+        slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
         match self.is_written() && !self.is_lost && !self.is_cut {
             true => Poll::Ready(Ok(())),
-            false => self.poll_out(cx, gives_up, Self::is_written),
+            false => self.poll_out(cx, slot, gives_up, Self::is_written),
         }
     }
 
@@ -68,9 +82,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn poll_written(
         &mut self,
         cx: &mut Context<'_>,
+        slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
-        match ready!(self.poll_flush(cx, gives_up)) {
+        match ready!(self.poll_flush(cx, slot, gives_up)) {
             Err(SendError::InboundFull) => Poll::Ready(Ok(())),
             flushed => Poll::Ready(flushed),
         }
@@ -80,10 +95,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     fn poll_out(
         &mut self,
         cx: &mut Context<'_>,
+        slot: &mut Slot,
         gives_up: bool,
         is_done: impl Fn(&Self) -> bool,
     ) -> Poll<Result<(), SendError>> {
-        let result = self.poll_turns(cx, gives_up, is_done);
+        let result = self.poll_turns(cx, slot, gives_up, is_done);
         if result.is_ready() && self.session.connection().state() != State::Open {
             // It waits for the end now, and for less long.
             self.wakers.wake_reader();
@@ -94,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     fn poll_turns(
         &mut self,
         cx: &mut Context<'_>,
+        slot: &mut Slot,
         gives_up: bool,
         is_done: impl Fn(&Self) -> bool,
     ) -> Poll<Result<(), SendError>> {
@@ -112,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 return Poll::Ready(Err(self.refusal()));
             }
             if !core::mem::replace(&mut is_registered, true) {
-                self.wakers.register(Side::Writer, cx.waker());
+                self.wakers.register(Side::Writer(slot), cx.waker());
             }
             let turn = self.turn(inner, usize::MAX);
             // Whoever answers what it receives waits for the peer. Whoever is ahead may be what the
@@ -125,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 return Poll::Ready(Err(SendError::InboundFull));
             }
             if turn == Turn::Pending {
+                self.out.release();
                 return Poll::Pending;
             }
         }
@@ -135,11 +153,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
+        slot: &mut Slot,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
         let gives_up = !self.is_split;
         if message.is_some() {
-            ready!(self.poll_ready(cx, gives_up))?;
+            ready!(self.poll_ready(cx, slot, gives_up))?;
             if let Some(message) = message.take() {
                 self.accept(message).map_err(|(_, error)| error)?;
             }
@@ -147,13 +166,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 return Poll::Ready(Ok(()));
             }
         }
-        self.poll_written(cx, gives_up)
+        self.poll_written(cx, slot, gives_up)
     }
 
     /// Takes a message, whether there is room or not; or gives it back.
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
+        self.look_for_shutdown();
         if let Err(error) = self.check_open() {
             return Err((message, error));
+        }
+        if self.streams {
+            self.accept_behind(message);
+            return Ok(());
         }
         #[cfg(feature = "deflate")]
         let deflated = match &mut self.deflate {
@@ -198,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// Whether what was sent may wait for what is sent next: another message is there to be answered,
     /// by the same task.
     pub(crate) fn defers(&self) -> bool {
-        !self.is_split && self.has_room() && self.inbox.has_message()
+        !self.is_split && self.has_room() && self.has_message()
     }
 
     /// Takes a message if there is room, and writes what can be written at once.
@@ -215,6 +239,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             self.write_now();
         }
         Ok(())
+    }
+
+    /// Waits for room for a ping, which may go between the fragments of a message.
+    pub(crate) fn poll_ready_to_ping(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
+        self.poll_room(cx, slot, gives_up, Self::has_room_for_fragment)
     }
 
     /// Appends a ping. There is room.
@@ -240,8 +274,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Begins the closing handshake: the Close goes behind what waits.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.session.close(code, reason)?;
+        self.close_behind(code, reason)?;
         self.write_now();
+        Ok(())
+    }
+
+    fn close_behind(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        if !self.streams {
+            self.accept_newest();
+        }
+        self.session.close(code, reason)?;
+        // Nothing else can follow a message that is not finished.
+        self.is_cut |= self.behind.take().is_some();
         Ok(())
     }
 
@@ -250,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn poll_closed(
         &mut self,
         cx: &mut Context<'_>,
-        side: Side,
+        side: Side<'_>,
         drops: bool,
     ) -> Poll<Ended> {
         self.wakers.register(side, cx.waker());
@@ -259,6 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let discards = self.discards;
         self.discards |= drops;
         if self.discards {
+            self.take_whole();
             self.inbox.clear_messages();
         }
         let ended = loop {
@@ -273,11 +318,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Waits until this side's Close has left.
-    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    pub(crate) fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+    ) -> Poll<Result<(), SendError>> {
         if self.session.connection().state() == State::Open {
-            self.session.close(CloseCode::NORMAL, "")?;
+            self.close_behind(CloseCode::NORMAL, "")?;
         }
-        match ready!(self.poll_flush(cx, false)) {
+        match ready!(self.poll_flush(cx, slot, false)) {
             // It has ended already, which is what was wanted.
             Err(SendError::Closed) => Poll::Ready(Ok(())),
             // There was no key for the Close.
@@ -295,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// The application receives no more: what comes is dropped from now on.
     pub(crate) fn discard(&mut self) {
         self.discards = true;
+        self.take_whole();
         self.inbox.clear_messages();
         // Whoever waits to send reads again.
         self.wakers.wake_writers();

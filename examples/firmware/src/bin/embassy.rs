@@ -10,13 +10,10 @@
 #![no_std]
 #![no_main]
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
-use cortex_m_rt::entry;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
-use firmware::board::{self, Board, Ethernet};
+use firmware::board::{self, Board, Ethernet, entry};
 use firmware::embassy::{self, Time};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
@@ -25,6 +22,7 @@ use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
 use motews::{Ended, NoRoom, Server};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Buffers, Config, Decision, Error};
+use portable_atomic::{AtomicUsize, Ordering};
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// Connections at once, and so many tasks.

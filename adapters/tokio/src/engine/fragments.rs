@@ -1,0 +1,143 @@
+//! What is sent otherwise than as a whole message behind the others: a message in fragments, and a
+//! message that a newer one may replace.
+
+use core::task::{Context, Poll};
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use motews::{CloseCode, DataFrame, DataKind, Role};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Engine;
+use crate::error::SendError;
+use crate::message::Message;
+use crate::wakers::Slot;
+
+/// Messages that are not frames yet. There is at least one.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    /// They were taken while another one is sent in fragments.
+    queue: VecDeque<Message>,
+    /// It leaves when nothing else waits.
+    newest: Option<Message>,
+}
+
+impl Behind {
+    /// How long they are together, in bytes.
+    pub(super) fn len(&self) -> usize {
+        let messages = self.queue.iter().chain(&self.newest);
+        messages.map(Message::len).sum()
+    }
+
+    fn has_none(&self) -> bool {
+        self.queue.is_empty() && self.newest.is_none()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
+    // ---- fragments ----
+
+    /// Whether another fragment may be taken of the message that has begun.
+    pub(super) fn has_room_for_fragment(&self) -> bool {
+        self.out.waiting() < self.settings.max_backlog.max(1)
+    }
+
+    /// Waits for room for a fragment. While it waits, it reads.
+    pub(crate) fn poll_ready_for_fragment(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        has_begun: bool,
+    ) -> Poll<Result<(), SendError>> {
+        match has_begun {
+            false => self.poll_ready(cx, slot, false),
+            true => self.poll_room(cx, slot, false, Self::has_room_for_fragment),
+        }
+    }
+
+    /// Takes a fragment of a message. If it is the last, takes what has waited for that.
+    pub(crate) fn accept_fragment(
+        &mut self,
+        kind: DataKind,
+        payload: Bytes,
+        fin: bool,
+    ) -> Result<(), SendError> {
+        self.check_open()?;
+        let len = payload.len();
+        #[cfg(feature = "deflate")]
+        let (compressed, payload) = match &mut self.deflate {
+            Some(deflate) => (true, deflate.deflate_part(&payload, fin)),
+            None => (false, payload),
+        };
+        #[cfg(not(feature = "deflate"))]
+        let compressed = false;
+        if fin || !payload.is_empty() {
+            let header = self.session.start_frame(DataFrame {
+                kind,
+                fin,
+                compressed,
+                payload_len: payload.len() as u64,
+            })?;
+            self.out.push_frame(&header, payload);
+        }
+        self.ahead = self.ahead.saturating_add(len);
+        self.streams = !fin;
+        if fin {
+            let queue = self.behind.as_mut().map(|behind| &mut behind.queue);
+            let queue = queue.map(core::mem::take).unwrap_or_default();
+            self.forget_behind();
+            for message in queue {
+                self.accept(message).map_err(|(_, error)| error)?;
+            }
+            self.wakers.wake_writers();
+        }
+        Ok(())
+    }
+
+    /// The message that has begun will not be finished: the peer must not take what it has for a
+    /// message.
+    pub(crate) fn abandon_message(&mut self) {
+        // If it fails, the connection is closing already.
+        let _ = self.close(CloseCode::INTERNAL_ERROR, "");
+    }
+
+    /// Takes a message that leaves behind the one that is being sent in fragments.
+    pub(super) fn accept_behind(&mut self, message: Message) {
+        let behind = self.behind.get_or_insert_default();
+        behind.queue.push_back(message);
+    }
+
+    // ---- the newest only ----
+
+    /// Takes a message in place of the one that was taken so before, if that still waits. Returns it then.
+    pub(crate) fn send_newest(&mut self, message: Message) -> Result<Option<Message>, SendError> {
+        self.check_open()?;
+        let behind = self.behind.get_or_insert_default();
+        let before = behind.newest.replace(message);
+        self.write_now();
+        Ok(before)
+    }
+
+    /// Appends the newest message if nothing else waits.
+    pub(super) fn promote(&mut self) {
+        if self.behind.is_some() && self.out.left() == 0 && !self.streams {
+            self.accept_newest();
+        }
+    }
+
+    /// Appends the newest message, if there is one.
+    pub(super) fn accept_newest(&mut self) {
+        let newest = self.behind.as_mut().and_then(|behind| behind.newest.take());
+        self.forget_behind();
+        if let Some(message) = newest {
+            // If it fails, the connection is closing, and nothing can be sent.
+            let _ = self.accept(message);
+        }
+    }
+
+    fn forget_behind(&mut self) {
+        if self.behind.as_ref().is_some_and(|behind| behind.has_none()) {
+            self.behind = None;
+        }
+    }
+}

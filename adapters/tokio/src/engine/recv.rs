@@ -1,0 +1,399 @@
+//! Receiving: what was read is decoded, and kept until the application takes it.
+
+use core::task::{Context, Poll, Waker};
+use std::io;
+
+use bytes::Bytes;
+use motews::{Chunk, DataKind, Ended, Event, ProtocolViolation, Role, State};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Engine, Turn, now};
+use crate::error::{Lost, RecvError};
+use crate::inbox;
+use crate::message::Message;
+use crate::spare;
+use crate::wakers::Side;
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
+    /// Returns the next message; `None` after the end.
+    pub(crate) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, RecvError>>> {
+        if !self.owes
+            && self.inbox.len() == 0
+            && self.inbox.has_bytes()
+            && let Some(message) = self.pop_kept()
+        {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        self.take_whole();
+        self.poll_next(cx, Self::pop)
+    }
+
+    /// Returns what `pop` finds, as soon as there is something; `None` after the end.
+    pub(super) fn poll_next<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut pop: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Poll<Option<Result<T, RecvError>>> {
+        if let Some(found) = self.pop_answered(&mut pop) {
+            return Poll::Ready(Some(Ok(found)));
+        }
+        self.wakers.register(Side::Reader, cx.waker());
+        let waker = Waker::from(self.wakers.clone());
+        let inner = &mut Context::from_waker(&waker);
+        loop {
+            let turn = self.turn(inner, 1);
+            if let Some(found) = self.pop_answered(&mut pop) {
+                return Poll::Ready(Some(Ok(found)));
+            }
+            match turn {
+                Turn::Again => {}
+                Turn::Pending => {
+                    self.inbox.release();
+                    self.out.release();
+                    return Poll::Pending;
+                }
+                Turn::Over => return Poll::Ready(self.tell_end().map(Err)),
+            }
+        }
+    }
+
+    /// Takes what is next. If it is the last for now, whoever gets it may not be back for long: the
+    /// pongs to the pings before it are written.
+    fn pop_answered<T>(&mut self, pop: &mut impl FnMut(&mut Self) -> Option<T>) -> Option<T> {
+        let found = pop(self)?;
+        if self.owes && !self.has_message() {
+            let waker = Waker::from(self.wakers.clone());
+            self.write(&mut Context::from_waker(&waker));
+        }
+        Some(found)
+    }
+
+    /// Whether there is another message, whole: one that waits, or the next bytes.
+    pub(super) fn has_message(&self) -> bool {
+        let connection = self.session.connection();
+        self.inbox.len() > 0 || connection.begins_message(self.inbox.bytes())
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        if self.inbox.len() == 0 && self.inbox.has_bytes() {
+            if let Some(message) = self.pop_kept() {
+                return Some(message);
+            }
+            self.decode_kept(1);
+        }
+        let was_full = self.is_full();
+        let message = self.inbox.pop()?;
+        self.taken(was_full, message.cost());
+        Some(message)
+    }
+
+    /// Takes a message that is next, and whole, among the bytes that were kept: as [`Self::decode_kept`],
+    /// without the queue. No message waits there.
+    #[inline]
+    fn pop_kept(&mut self) -> Option<Message> {
+        if self.discards || self.parts.is_some() || !self.is_plain() {
+            return None;
+        }
+        let (mut bytes, mut start) = self.inbox.take_bytes();
+        let rest = bytes.get_mut(start..).unwrap_or_default();
+        let mut message = None;
+        match self.session.step(rest) {
+            Ok(step) => {
+                let consumed = step.consumed();
+                start += consumed;
+                match self.session.resolve(step, &mut rest[..consumed]) {
+                    Some(Event::Data(chunk)) if chunk.first && chunk.last => {
+                        let payload = Bytes::copy_from_slice(chunk.bytes);
+                        match Message::new(chunk.kind, payload) {
+                            Ok(whole) => message = Some(whole),
+                            Err(error) => self.session.fail(error.into()),
+                        }
+                    }
+                    event => self.take_event(event),
+                }
+            }
+            // The Close that says so is owed now.
+            Err(_) => start = bytes.len(),
+        }
+        self.inbox.put_bytes(bytes, start);
+        if let Some(message) = &message {
+            self.taken(false, message.cost());
+        }
+        message
+    }
+
+    /// The application has taken something that costs so much.
+    pub(super) fn taken(&mut self, was_full: bool, cost: usize) {
+        if was_full && !self.is_full() {
+            // Whoever waits to send reads again.
+            self.wakers.wake_writers();
+        }
+        self.ahead = self.ahead.saturating_sub(cost);
+    }
+
+    /// Why there are no more messages, the first time; `None` after a clean end, and each further time.
+    fn tell_end(&mut self) -> Option<RecvError> {
+        if core::mem::replace(&mut self.is_told, true) {
+            return None;
+        }
+        match self.session.ended() {
+            Some(Ended::Violation(violation)) => Some(RecvError::Protocol(violation)),
+            Some(Ended::TimedOut(deadline)) => Some(RecvError::TimedOut(deadline)),
+            Some(Ended::NoEntropy) => Some(RecvError::Entropy),
+            Some(Ended::Lost) => {
+                let error = self.end.as_ref().and_then(|end| end.error.as_ref());
+                let error = error.map_or(io::ErrorKind::BrokenPipe.into(), Lost::to_io);
+                Some(RecvError::Io(error))
+            }
+            _ => None,
+        }
+    }
+
+    // ---- decode ----
+
+    /// Decodes what was kept, up to so many messages.
+    pub(super) fn decode_kept(&mut self, most: usize) {
+        let (mut bytes, mut start) = self.inbox.take_bytes();
+        start += self.decode(bytes.get_mut(start..).unwrap_or_default(), most);
+        self.inbox.put_bytes(bytes, start);
+    }
+
+    /// Decodes what was read as long as less than so many messages wait, and returns how much of it.
+    /// A Close behind messages is not decoded before they were received: they may be answered.
+    fn decode(&mut self, bytes: &mut [u8], most: usize) -> usize {
+        let mut used = 0;
+        while used < bytes.len() && self.inbox.len() < most && !self.is_full() {
+            if most == 1 && self.is_part_ready() {
+                break;
+            }
+            let end = bytes.len().min(used.saturating_add(self.at_once()));
+            let rest = &mut bytes[used..end];
+            let connection = self.session.connection();
+            let waits = self.inbox.len() > 0 && connection.state() == State::Open;
+            if waits && connection.begins_close(rest) {
+                break;
+            }
+            match self.session.step(rest) {
+                Ok(step) => {
+                    let consumed = step.consumed();
+                    let event = self.session.resolve(step, &mut rest[..consumed]);
+                    self.take_event(event);
+                    used += consumed;
+                }
+                // The Close that says so is owed now.
+                Err(_) => return bytes.len(),
+            }
+        }
+        used
+    }
+
+    fn take_event(&mut self, event: Option<Event<'_>>) {
+        match event {
+            Some(Event::Data(chunk)) => {
+                if let Err(violation) = self.take_chunk(chunk) {
+                    self.session.fail(violation);
+                }
+                self.drop_unwanted();
+            }
+            Some(Event::Close(Some(close))) if !close.reason().is_empty() => {
+                self.end.get_or_insert_default().reason = close.reason().to_owned();
+            }
+            // Each of several pings in one read gets its pong, while there is room [CT07].
+            Some(Event::Ping(_)) => self.transmit(),
+            _ => {}
+        }
+    }
+
+    fn take_chunk(&mut self, chunk: Chunk<'_>) -> Result<(), ProtocolViolation> {
+        let kind = chunk.kind;
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = &mut self.deflate {
+            if deflate.inflate(chunk, self.inbox.message(kind))? {
+                self.end_message(kind)?;
+            }
+            return Ok(());
+        }
+        if chunk.first && chunk.last {
+            return Ok(self.inbox.push(kind, chunk.bytes)?);
+        }
+        let last = chunk.last;
+        if chunk.first {
+            let due = self.session.connection().payload_due();
+            self.inbox.begin(kind, chunk.bytes, due);
+        } else {
+            self.inbox.message(kind).extend_from_slice(chunk.bytes);
+        }
+        if last {
+            self.end_message(kind)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the rest of a message can be read to where it is collected.
+    const fn is_plain(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.deflate.is_none();
+        #[cfg(not(feature = "deflate"))]
+        true
+    }
+
+    // ---- read ----
+
+    /// Reads once, if there is room for what comes, and decodes it. `Ready`: something has come.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
+        if self.is_eof || self.is_full() {
+            return Poll::Pending;
+        }
+        if self.inbox.has_bytes() {
+            let before = self.inbox.len();
+            self.decode_kept(most);
+            if self.inbox.has_bytes() {
+                // More messages are there than are wanted.
+                return if self.inbox.len() > before {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                };
+            }
+        }
+        let is_plain = self.is_plain();
+        let due = self.session.connection().payload_due();
+        let Some(stream) = &mut self.stream else {
+            return Poll::Pending;
+        };
+        if is_plain && let Some(mut message) = self.inbox.take_message(due) {
+            let len = message.len();
+            let read = inbox::poll_read(stream, cx, &mut message);
+            let result = self.note_read(read);
+            if message.len() > len {
+                self.decode_direct(message, len, most);
+            } else {
+                self.inbox.put_message(message);
+            }
+            return result;
+        }
+        let mut buffer = spare::take();
+        let read = inbox::poll_read(stream, cx, &mut buffer);
+        let result = self.note_read(read);
+        if self.drains {
+            spare::give(buffer);
+        } else if is_plain && self.is_long_read(&buffer) {
+            self.decode_long(buffer, most);
+        } else if most == 1 && self.session.connection().begins_message(&buffer) {
+            self.inbox.keep(buffer, 0); // It is taken from there.
+        } else {
+            let used = self.decode(&mut buffer, most);
+            self.inbox.keep(buffer, used);
+        }
+        result
+    }
+
+    /// Whether what was read fills so much of the buffer that a message may keep it.
+    fn is_long_read(&self, read: &[u8]) -> bool {
+        read.len() > spare::LEN / 2 && self.parts.is_none() && self.inbox.len() == 0
+    }
+
+    /// Decodes a long read. If that is a message, or the beginning of one, it stays where it is.
+    fn decode_long(&mut self, mut read: Vec<u8>, most: usize) {
+        let Ok(step) = self.session.step(&mut read) else {
+            return spare::give(read); // The Close that says so is owed now.
+        };
+        let (start, mut used) = (step.start(), step.consumed());
+        let is_all = used == read.len() && self.inbox.arrived() == 0;
+        match self.session.resolve(step, &mut read[..used]) {
+            Some(Event::Data(chunk)) if is_all && chunk.first => {
+                let (kind, last) = (chunk.kind, chunk.last);
+                self.inbox.begin_in(kind, read, start);
+                if last && let Err(violation) = self.end_message(kind) {
+                    self.session.fail(violation);
+                }
+                self.drop_unwanted();
+            }
+            event => {
+                self.take_event(event);
+                used += self.decode(&mut read[used..], most);
+                self.inbox.keep(read, used);
+            }
+        }
+    }
+
+    /// Decodes what was read behind the first `len` bytes of the message that is arriving: nearly
+    /// always it is more of it.
+    fn decode_direct(&mut self, mut message: Vec<u8>, len: usize, most: usize) {
+        let read = &mut message[len..];
+        let total = read.len();
+        let Ok(step) = self.session.step(read) else {
+            message.truncate(len);
+            return self.inbox.put_message(message);
+        };
+        if step.is_chunk() && step.start() == 0 && step.consumed() == total {
+            let last = match self.session.resolve(step, read) {
+                Some(Event::Data(chunk)) if chunk.last => Some(chunk.kind),
+                _ => None,
+            };
+            self.inbox.put_message(message);
+            if let Some(kind) = last
+                && let Err(violation) = self.end_message(kind)
+            {
+                self.session.fail(violation);
+            }
+            self.drop_unwanted();
+            return;
+        }
+        let mut read = message.split_off(len);
+        self.inbox.put_message(message);
+        let mut used = step.consumed();
+        let event = self.session.resolve(step, &mut read[..used]);
+        self.take_event(event);
+        used += self.decode(&mut read[used..], most);
+        self.inbox.keep(read, used);
+    }
+
+    /// The message that was arriving is whole.
+    fn end_message(&mut self, kind: DataKind) -> Result<(), ProtocolViolation> {
+        let kind = match self.end_part() {
+            // Its text is checked already, and may begin within a code point.
+            true => DataKind::Binary,
+            false => kind,
+        };
+        Ok(self.inbox.finish(kind)?)
+    }
+
+    /// Drops what the application does not want.
+    fn drop_unwanted(&mut self) {
+        self.skip();
+        if self.discards {
+            self.inbox.clear_messages();
+        }
+    }
+
+    /// Tells the session what a read came to.
+    fn note_read(&mut self, read: Poll<io::Result<usize>>) -> Poll<()> {
+        // TLS without its own end: the closing handshake shows whether anything was cut off.
+        let read = read.map(|read| match read {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        });
+        match read {
+            Poll::Ready(Ok(1..)) => self.session.received(now()),
+            Poll::Pending if !self.is_lost => return Poll::Pending,
+            ended => {
+                self.is_eof = true;
+                match ended {
+                    // If the closing handshake is not complete, this is a failure [CL18].
+                    Poll::Ready(Ok(_)) if !self.is_lost => self.session.receive_eof(),
+                    Poll::Ready(Err(error)) => {
+                        self.lose(error);
+                        self.session.lost();
+                    }
+                    // All that came before writing failed has been read.
+                    _ => self.session.lost(),
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
