@@ -1,15 +1,19 @@
 //! The images of `examples/firmware`, in QEMU.
 
 use std::env;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{ServerProcess, free_port};
+use crate::{Process, ServerProcess, free_port};
 
 /// The dashboard, on smoltcp.
 pub const DASHBOARD: &str = "motews-firmware";
 /// The echo on Embassy.
 pub const EMBASSY: &str = "embassy";
+
+/// The client over TLS.
+pub const WSS: &str = "wss";
 
 /// The machine that an image is for.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,7 @@ pub fn image(board: Board, name: &str) -> PathBuf {
         .args([board.target(), "--in", "examples/firmware"])
         .args(["build", "--release"])
         .args(["--bin", name])
+        .args((name == WSS).then_some("--features=tls"))
         .args(["--message-format", "json-render-diagnostics"])
         // What cargo sets for this test is not meant for that other build.
         .env_remove("CARGO")
@@ -68,14 +73,32 @@ pub fn image(board: Board, name: &str) -> PathBuf {
 /// If it does not say that it listens.
 #[must_use]
 pub fn boot(board: Board, name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
+    ServerProcess::start("firmware", &mut run(board, name, echo_port), folder)
+}
+
+/// Boots an image that does not listen. What it logs is in the file `client.txt` of `folder`, and the
+/// files that it reads are there.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn boot_client(board: Board, name: &str, folder: &Path, echo_port: u16) -> Process {
+    let log = File::create(folder.join("client.txt")).expect("the folder is writable");
+    let mut command = run(board, name, echo_port);
+    Process::start(name, command.current_dir(folder).stdout(log), folder)
+}
+
+/// The command that boots an image on its board.
+fn run(board: Board, name: &str, echo_port: u16) -> Command {
     let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
     command
         .arg(image(board, name))
         .env("MOTEWS_PORT", free_port().to_string())
         .env("MOTEWS_ECHO_PORT", echo_port.to_string());
-    ServerProcess::start("firmware", &mut command, folder)
+    command
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
 }
