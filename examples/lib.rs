@@ -12,7 +12,8 @@
 //! - with `--features tokio`: `tokio_echo`, and `tokio_autobahn_client` for the suite
 //! - with `--features embedded-io`, over that adapter: `embedded_io_tokio_echo`,
 //!   `embedded_io_tokio_client` and `embedded_io_threads_echo`; for the suite
-//!   `embedded_io_tokio_autobahn_client` and `embedded_io_threads_autobahn_client`
+//!   `embedded_io_tokio_autobahn_client` and `embedded_io_threads_autobahn_client`; over TLS
+//!   `embedded_io_tls_autobahn_client`, with `--features embedded-io-tls`
 //!
 //! This library is what they share.
 
