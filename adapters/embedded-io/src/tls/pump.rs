@@ -16,6 +16,7 @@ use super::config::TlsConfig;
 use super::error::TlsError;
 use super::guard::{Guard, Shared};
 use super::provider::TlsProvider;
+use super::ring::yield_once;
 use super::tunnel::{Sending, Tunnel};
 use crate::Duplex;
 use crate::time::AsyncTime;
@@ -356,21 +357,6 @@ where
             Work::End => return Ok(()),
         }
     }
-}
-
-/// Has others polled in between.
-async fn yield_once() {
-    let mut is_polled = false;
-    poll_fn(
-        move |context| match core::mem::replace(&mut is_polled, true) {
-            true => Poll::Ready(()),
-            false => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        },
-    )
-    .await;
 }
 
 /// Awaits `future` until that time. Without a source of time it gets one attempt.
