@@ -20,6 +20,8 @@ pub const EMBASSY: &str = "embassy";
 pub const CLIENT: &str = "client";
 /// The same on Embassy.
 pub const EMBASSY_CLIENT: &str = "embassy_client";
+/// The client over TLS.
+pub const WSS: &str = "wss";
 
 /// The machine that an image is for.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +80,29 @@ pub fn image(board: Board, name: &str) -> PathBuf {
 /// If it does not say that it listens.
 #[must_use]
 pub fn boot(board: Board, name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
+    ServerProcess::start("firmware", &mut run(board, name, echo_port), folder)
+}
+
+/// Boots an image that does not listen. What it logs is in the file `client.txt` of `folder`, and the
+/// files that it reads are there.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn boot_client(board: Board, name: &str, folder: &Path, echo_port: u16) -> Process {
+    let log = File::create(folder.join("client.txt")).expect("the folder is writable");
+    let mut command = run(board, name, echo_port);
+    Process::start(name, command.current_dir(folder).stdout(log), folder)
+}
+
+/// The command that boots an image on its board.
+fn run(board: Board, name: &str, echo_port: u16) -> Command {
     let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
     command
         .arg(image(board, name))
         .env("MOTEWS_PORT", free_port().to_string())
         .env("MOTEWS_ECHO_PORT", echo_port.to_string());
-    ServerProcess::start("firmware", &mut command, folder)
+    command
 }
 
 /// Boots an image in a namespace with a TAP device, where the network is what the test has made of it.
@@ -163,10 +182,12 @@ impl Qmp {
 fn features(name: &str) -> &'static str {
     match name {
         CLIENT | EMBASSY_CLIENT => "client",
+        WSS => "tls",
         _ => "default",
     }
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
 }
