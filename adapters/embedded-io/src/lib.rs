@@ -93,6 +93,16 @@
 //! | a client, after a failure | as a server: without a shutdown the peer would wait for this side |
 //! | [`Lost`](motews::Ended::Lost), [`TimedOut`](motews::Ended::TimedOut) | close it at once |
 //!
+//! On embassy-net a socket that is dropped tells its peer nothing. Whatever it has to be used for next,
+//! end it so:
+//!
+//! ```ignore
+//! tcp.close();
+//! _ = with_timeout(Duration::from_secs(1), tcp.flush()).await; // until the peer has acknowledged all
+//! tcp.abort(); // of no effect if it has
+//! _ = with_timeout(Duration::from_secs(1), tcp.flush()).await; // until the reset is sent
+//! ```
+//!
 //! `send` returns [`Error::Ended`] with [`Closed`](motews::Ended::Closed) as soon as the peer's Close
 //! has come, also if the receiving arm of a `select` has not returned yet. Call `closed` then.
 //!
@@ -115,8 +125,6 @@ use codec as compression;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
-#[cfg(feature = "embassy-net")]
-pub mod embassy;
 mod engine;
 mod error;
 mod face;

@@ -19,7 +19,7 @@ use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use motews::Timeouts;
 use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
-use motews::{Ended, NoRoom, Server};
+use motews::{Ended, NoRoom};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Buffers, Config, Decision, Error};
 use portable_atomic::{AtomicUsize, Ordering};
@@ -265,12 +265,10 @@ fn gives_way() -> bool {
     listening.is_ok()
 }
 
-type Socket<'s> = WebSocket<'s, TcpSocket<'s>, Server, Time>;
-
 /// The handshake: accepts an upgrade, and gives the page to whoever wants none. `file` is what is
 /// asked for.
 fn open<'a>(
-    socket: &'a mut Socket<'_>,
+    socket: &'a mut embassy::Server<'_>,
     file: &'a mut Option<&'static (&'static str, Headers, &'static [u8])>,
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
     socket.accept_with(move |event| match event {

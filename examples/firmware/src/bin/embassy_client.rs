@@ -17,7 +17,7 @@ use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Config as NetConfig, DhcpConfig, IpAddress, Runner, Stack, StackResources};
 use embassy_time::{Duration, Instant, Ticker, with_timeout};
 use firmware::board::{self, Board, Ethernet, entry};
-use firmware::embassy::{self, Time};
+use firmware::embassy::{self, Time, end};
 use firmware::entropy::Cipher;
 use firmware::stack;
 use heapless::String;
@@ -25,7 +25,6 @@ use motews::handshake::Request;
 use motews::reconnect::{Backoff, Cause};
 use motews::{Backlog, BacklogPolicy, Message, MessageBuffer, Timeouts};
 use motews_embedded_io::asynch::{Reconnecting, Task, Update};
-use motews_embedded_io::embassy::end;
 use motews_embedded_io::{Buffers, Config};
 use sntpc::{NtpContext, NtpTimestampGenerator, get_time};
 use sntpc_net_embassy::UdpSocketWrapper;
@@ -108,7 +107,7 @@ async fn connect(
 ) -> (TcpSocket<'static>, Result<(), Cause>) {
     let result = match task {
         Task::Disconnect => {
-            end(&mut tcp, &mut Time, 500).await;
+            end(&mut tcp, Duration::from_millis(500)).await;
             Ok(())
         }
         Task::Connect => {
