@@ -141,6 +141,7 @@ fn accept(stream: TcpStream, serves: Serves) -> Option<WebSocket<TcpStream>> {
     stream.set_nonblocking(false).ok()?;
     stream.set_nodelay(true).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
+    #[expect(clippy::result_large_err, reason = "that is its signature")]
     let answer = |_: &Request, response: Response| {
         let Serves::Refuses(status, retry_after) = serves else {
             return Ok(response);
@@ -153,7 +154,6 @@ fn accept(stream: TcpStream, serves: Serves) -> Option<WebSocket<TcpStream>> {
         }
         Err(refusal)
     };
-    #[expect(clippy::result_large_err, reason = "that is its signature")]
     let socket = tungstenite::accept_hdr(stream, answer).ok()?;
     socket.get_ref().set_nonblocking(true).ok()?;
     Some(socket)
@@ -462,9 +462,9 @@ fn judge(rig: &Rig) {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().unwrap_or(0)
     };
-    let ends = log.lines().filter(|line| line.contains("it has ended"));
+    let mut ends = log.lines().filter(|line| line.contains("it has ended"));
     let in_doubt: usize = ends.clone().map(|line| number(line, "unconfirmed: ")).sum();
-    let dropped = ends.last().map_or(0, |line| number(line, "; "));
+    let dropped = ends.next_back().map_or(0, |line| number(line, "; "));
     println!("{last} readings: {lost} did not come, {in_doubt} were in doubt, {dropped} dropped");
     assert!(lost <= in_doubt + dropped, "some are lost silently");
 }

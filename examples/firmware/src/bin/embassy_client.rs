@@ -155,7 +155,7 @@ async fn stay(network: Stack<'static>, cipher: Cipher) {
     let mut messages = MessageBuffer::new([0; 128]);
     let mut ticker = Ticker::every(Duration::from_secs(1));
     let (mut opened, mut number, mut address) = (0_u32, 0_u32, None);
-    let mut clock = None;
+    let (mut clock, mut next_question) = (None, Instant::MIN);
     loop {
         let update = match select(client.next(&mut messages), ticker.next()).await {
             Either::First(Some(update)) => update,
@@ -186,7 +186,9 @@ async fn stay(network: Stack<'static>, cipher: Cipher) {
                     opened,
                     stack::high_water_mark()
                 );
-                if clock.is_none() {
+                // Who does not know it now does not know it in a second.
+                if clock.is_none() && Instant::now() >= next_question {
+                    next_question = Instant::now() + Duration::from_secs(60);
                     clock = unix_time(network).await;
                     match clock {
                         Some(clock) => defmt::info!("it is {} s since 1970", clock.now()),
