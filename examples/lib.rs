@@ -23,3 +23,4 @@ pub mod ffmpeg;
 pub mod film;
 pub mod run;
 pub mod site;
+pub mod talk;
