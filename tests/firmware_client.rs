@@ -253,6 +253,16 @@ impl Rig {
         line
     }
 
+    /// The network gives it another address.
+    fn changes_its_address(&mut self) {
+        println!("--- another address");
+        self.names = None;
+        _ = fs::remove_file(self.folder.join("leases"));
+        self.names = Some(dnsmasq(&self.namespace, &self.folder, 101));
+        self.expect("the address is [10, 9, 0, 101]");
+        self.is_usable();
+    }
+
     /// A connection is open, and a new reading gets through.
     fn is_usable(&mut self) {
         self.expect("connection ");
@@ -325,12 +335,7 @@ fn client_comes_back_from_whatever_is_taken_away() {
     rig.names = Some(dnsmasq(&rig.namespace, &rig.folder, 100));
     rig.is_usable();
 
-    println!("--- another address");
-    rig.names = None;
-    _ = fs::remove_file(rig.folder.join("leases"));
-    rig.names = Some(dnsmasq(&rig.namespace, &rig.folder, 101));
-    rig.expect("the address is [10, 9, 0, 101]");
-    rig.is_usable();
+    rig.changes_its_address();
     judge(&rig);
 }
 
@@ -368,12 +373,7 @@ fn embassy_client_comes_back_and_knows_the_time() {
     rig.expect("Refused(401)");
     rig.server.set(Serves::Accepts);
     rig.is_usable();
-    println!("--- another address");
-    rig.names = None;
-    _ = fs::remove_file(rig.folder.join("leases"));
-    rig.names = Some(dnsmasq(&rig.namespace, &rig.folder, 101));
-    rig.expect("the address is [10, 9, 0, 101]");
-    rig.is_usable();
+    rig.changes_its_address();
     judge(&rig);
 }
 

@@ -13,50 +13,14 @@ use std::time::Instant;
 use std::{fs, thread};
 
 use motews_testkit::head::Head;
+use motews_testkit::syn::{stranger, syn};
 use motews_tests::firmware::{self, Board, DASHBOARD, EMBASSY};
 use motews_tests::namespace::Namespace;
 use motews_tests::raw::{PATIENCE, RawPeer};
 use motews_tests::wait_until;
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-};
 
 const BOARD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 15), 80);
-
-/// A SYN from an address that nobody has.
-fn syn(number: u32) -> Vec<u8> {
-    let from = Ipv4Addr::new(10, 0, 2, 100 + (number % 100) as u8);
-    let tcp = TcpRepr {
-        src_port: 20_000 + (number % 40_000) as u16,
-        dst_port: BOARD.port(),
-        control: TcpControl::Syn,
-        seq_number: TcpSeqNumber(number as i32),
-        ack_number: None,
-        window_len: 1000,
-        window_scale: None,
-        max_seg_size: Some(1460),
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
-    let ip = Ipv4Repr {
-        src_addr: from,
-        dst_addr: *BOARD.ip(),
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let checksums = ChecksumCapabilities::default();
-    let mut packet = vec![0; ip.buffer_len() + tcp.buffer_len()];
-    ip.emit(&mut Ipv4Packet::new_unchecked(&mut packet[..]), &checksums);
-    let mut segment = TcpPacket::new_unchecked(&mut packet[ip.buffer_len()..]);
-    let to = (*BOARD.ip()).into();
-    tcp.emit(&mut segment, &from.into(), &to, &checksums);
-    packet
-}
 
 /// Five SYNs a second, and as many connections that say nothing as are given, each made anew half a second
 /// after it was reset; until `is_over`.
@@ -67,7 +31,8 @@ fn crowd(namespace: &Namespace, silent: usize, is_over: &AtomicBool) {
     let mut number = 0;
     while !is_over.load(Ordering::Relaxed) {
         number += 1;
-        sendto(&raw, &syn(number), SendFlags::empty(), &BOARD).expect("it is sent");
+        let from = stranger(Ipv4Addr::new(10, 0, 2, 100), number);
+        sendto(&raw, &syn(from, BOARD, number), SendFlags::empty(), &BOARD).expect("it is sent");
         for connection in &mut connections {
             let is_gone = connection.as_ref().is_none_or(|(stream, since)| {
                 since.elapsed() > Duration::from_millis(500)

@@ -20,45 +20,25 @@ use firmware::board::{self, Board, Ethernet, entry};
 use firmware::embassy::{self, Time, end};
 use firmware::entropy::Cipher;
 use firmware::stack;
+use firmware::stay::{BACKOFF, HOST, SERVER, TIMEOUTS};
 use heapless::String;
 use motews::handshake::Request;
-use motews::reconnect::{Backoff, Cause};
-use motews::{Backlog, BacklogPolicy, Message, MessageBuffer, Timeouts};
+use motews::reconnect::Cause;
+use motews::{Backlog, BacklogPolicy, Message, MessageBuffer};
 use motews_embedded_io::asynch::{Reconnecting, Task, Update};
 use motews_embedded_io::{Buffers, Config};
 use sntpc::{NtpContext, NtpTimestampGenerator, get_time};
 use sntpc_net_embassy::UdpSocketWrapper;
 use static_cell::StaticCell;
 
-/// The server's name, and its port.
-const SERVER: (&str, u16) = ("server.example", 9001);
-const HOST: &str = "server.example:9001";
 /// Who knows the time, and at which port.
 const CLOCK: (&str, u16) = ("time.example", 123);
 
-/// Times that one can watch. A device that pays for its bytes takes longer ones.
 static CONFIG: Config<'static> = Config {
-    timeouts: Timeouts {
-        handshake: Some(3_000),
-        keepalive: Some(2_000),
-        pong: Some(2_000),
-        write: Some(4_000),
-        ..Timeouts::DEFAULT
-    },
+    timeouts: TIMEOUTS,
     // That of embassy-net waits for the peer to acknowledge.
     flush: false,
     ..Config::DEFAULT
-};
-
-/// The same for the waits; and the board goes on whatever the server says, for nobody restarts it.
-const BACKOFF: Backoff = Backoff {
-    first: 300,
-    minimum: 250,
-    doublings: 3,
-    range: 250,
-    stable: 0,
-    persist: true,
-    ..Backoff::DEFAULT
 };
 
 #[entry]
