@@ -28,13 +28,18 @@ pub fn syn(from: SocketAddrV4, to: SocketAddrV4, sequence: u32) -> Vec<u8> {
 pub fn stranger(first: Ipv4Addr, number: u32) -> SocketAddrV4 {
     let [a, b, c, d] = first.octets();
     let host = d.wrapping_add((number % 100) as u8);
-    SocketAddrV4::new(Ipv4Addr::new(a, b, c, host), 20_000 + (number % 40_000) as u16)
+    SocketAddrV4::new(
+        Ipv4Addr::new(a, b, c, host),
+        20_000 + (number % 40_000) as u16,
+    )
 }
 
 /// The checksum of RFC 1071.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
     let pairs = bytes.chunks(2);
-    let mut sum: u32 = pairs.map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let mut sum: u32 = pairs
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
