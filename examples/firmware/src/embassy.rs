@@ -9,10 +9,7 @@ use critical_section::Mutex;
 use embassy_executor::{Spawner, raw};
 use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
-use embassy_time::Instant;
 use embassy_time_queue_utils::Queue;
-use motews::Millis;
-use motews_embedded_io::{Clock, Timer};
 use portable_atomic::{AtomicBool, Ordering};
 use static_cell::StaticCell;
 
@@ -102,22 +99,6 @@ fn ring() {
         let mut queue = TIMERS.0.borrow_ref_mut(cs);
         board::set_alarm(queue.next_expiration(board::millis()), ring);
     });
-}
-
-/// Embassy's time, for the deadlines of a WebSocket.
-#[derive(Clone, Copy, Debug)]
-pub struct Time;
-
-impl Clock for Time {
-    fn now(&mut self) -> Millis {
-        Millis(Instant::now().as_millis() as u32)
-    }
-}
-
-impl Timer for Time {
-    fn wait(&mut self, millis: u32) -> impl Future<Output = ()> {
-        embassy_time::Timer::after_millis(millis.into())
-    }
 }
 
 /// Whether a task has something to do.
