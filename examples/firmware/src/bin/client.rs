@@ -62,7 +62,10 @@ fn main() -> ! {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let mut storage = [SocketStorage::EMPTY; 3];
     let mut sockets = SocketSet::new(&mut storage[..]);
-    let mut tcp = Socket::new(SocketBuffer::new(&mut rx[..]), SocketBuffer::new(&mut tx[..]));
+    let mut tcp = Socket::new(
+        SocketBuffer::new(&mut rx[..]),
+        SocketBuffer::new(&mut tx[..]),
+    );
     tcp.set_nagle_enabled(false);
     let tcp = sockets.add(tcp);
     let mut queries = [None];
