@@ -14,14 +14,14 @@ use embassy_net::tcp::{self, State, TcpSocket};
 use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
 use firmware::board::{self, Board, Ethernet, entry};
-use firmware::embassy::{self, Time};
+use firmware::embassy;
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use motews::Timeouts;
 use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
 use motews::{Ended, NoRoom};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Buffers, Config, Decision, Error};
+use motews_embedded_io::{Buffers, Config, Decision, EmbassyClock, Error};
 use portable_atomic::{AtomicUsize, Ordering};
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -215,7 +215,7 @@ fn visit<'s>(
     buffers: Buffers<'s>,
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
     let socket = WebSocket::server(tcp, buffers);
-    let mut socket = socket.map(|socket| socket.with_config(&CONFIG).with_clock(Time));
+    let mut socket = socket.map(|socket| socket.with_config(&CONFIG).with_clock(EmbassyClock));
     async move {
         let Ok(socket) = &mut socket else {
             return Err(NoRoom.into());

@@ -17,7 +17,7 @@ use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Config as NetConfig, DhcpConfig, IpAddress, Runner, Stack, StackResources};
 use embassy_time::{Duration, Instant, Ticker, with_timeout};
 use firmware::board::{self, Board, Ethernet, entry};
-use firmware::embassy::{self, Time, end};
+use firmware::embassy::{self, end};
 use firmware::entropy::Cipher;
 use firmware::stack;
 use firmware::stay::{BACKOFF, HOST, SERVER, TIMEOUTS};
@@ -26,7 +26,7 @@ use motews::handshake::Request;
 use motews::reconnect::Cause;
 use motews::{Backlog, BacklogPolicy, Message, MessageBuffer};
 use motews_embedded_io::asynch::{Reconnecting, Task, Update};
-use motews_embedded_io::{Buffers, Config};
+use motews_embedded_io::{Buffers, Config, EmbassyClock};
 use sntpc::{NtpContext, NtpTimestampGenerator, get_time};
 use sntpc_net_embassy::UdpSocketWrapper;
 use static_cell::StaticCell;
@@ -125,7 +125,15 @@ async fn stay(network: Stack<'static>, cipher: Cipher) {
     };
     let place = pin!(None);
     let connect = |tcp, task| connect(network, tcp, task);
-    let client = Reconnecting::new(place, tcp, connect, buffers, request, &generator, Time);
+    let client = Reconnecting::new(
+        place,
+        tcp,
+        connect,
+        buffers,
+        request,
+        &generator,
+        EmbassyClock,
+    );
     let Ok(client) = client else { board::exit(3) };
     let mut client = client
         .with_config(&CONFIG)
