@@ -49,7 +49,7 @@ pub fn welcome(request: &Request, page: &'static str, places: &Places) -> Respon
     } else if places.are_full() {
         full()
     } else {
-        Response::accept()
+        Response::accepted()
     }
 }
 

@@ -137,7 +137,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Backlog<B> {
 
     /// Notes that the connection has taken the next `len` bytes of the [`first`](Self::first) message.
     /// If that is all of it, the next one is the first. Returns true if it was the first part: count
-    /// the message as [sent](crate::Reconnect::sent) then.
+    /// the message as sent then.
     pub fn taken(&mut self, len: usize) -> bool {
         let Some((kind, payload)) = self.first() else {
             return false;

@@ -26,7 +26,8 @@ pub enum Update<O, M, I> {
 
 /// Why there is no connection any more, and when there is the next attempt. `C` is the error of an
 /// attempt to connect, `R` the error of a connection.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Interruption<C, R> {
     /// What has ended it.
     pub reason: Interrupted<C, R>,
@@ -39,7 +40,8 @@ pub struct Interruption<C, R> {
 }
 
 /// What has ended a connection or an attempt.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Interrupted<C, R> {
     /// The connection was open: how it ended, and the error if there was one.

@@ -34,6 +34,8 @@
 //!
 //! An application that closes a connection because it wants none does not ask.
 
+use core::fmt;
+
 use crate::close_code::{CloseCode, Side};
 use crate::ended::Ended;
 use crate::handshake::{ConfigError, ResponseEvent};
@@ -138,6 +140,17 @@ impl From<Ended> for Cause {
     }
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(ended) => ended.fmt(f),
+            Self::Unreachable => f.write_str("the server cannot be reached"),
+            Self::Tls => f.write_str("the TLS handshake failed"),
+            Self::Local => f.write_str("a mistake on this side"),
+        }
+    }
+}
+
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -146,30 +159,6 @@ pub enum Retry {
     At(Millis),
     /// Not until something has changed: a URL, credentials, or the application's mind.
     Never,
-}
-
-/// Why there is no connection any more, and when there is the next attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Interruption {
-    /// What has ended it.
-    pub reason: Interrupted,
-    /// When the next attempt is made.
-    pub retry: Retry,
-    /// How many messages were sent over this connection whose fate is unknown: the peer may have read
-    /// them or not. 0 after a clean end that this side began: then the peer has read them all.
-    pub unconfirmed: u32,
-}
-
-/// What has ended a connection or an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Interrupted {
-    /// The connection was open, and has ended so.
-    Connection(Ended),
-    /// There was none.
-    Attempt(Cause),
 }
 
 /// Returns the value of a `Retry-After` header in milliseconds, as [`Reconnect::ended`] takes it. `None`
@@ -209,13 +198,10 @@ enum Advice {
     Wanted,
 }
 
-/// Computes when a client connects again. 16 bytes beside its [`Backoff`].
+/// Computes when a client connects again. 12 bytes beside its [`Backoff`].
 ///
 /// Call [`opened`](Self::opened) when an opening handshake was successful, and [`ended`](Self::ended) when an
 /// attempt failed or a connection ended. Both may be called in any order, any number of times.
-///
-/// A client that keeps count of its messages, too, calls [`sent`](Self::sent) for each, and
-/// [`interrupted`](Self::interrupted) in place of `ended`.
 #[derive(Clone, Copy, Debug)]
 pub struct Reconnect {
     backoff: Backoff,
@@ -224,8 +210,6 @@ pub struct Reconnect {
     /// There is to be no other attempt.
     is_closing: bool,
     opened: Option<Millis>,
-    /// Messages that were sent over this connection.
-    sent: u32,
 }
 
 impl Reconnect {
@@ -237,54 +221,12 @@ impl Reconnect {
             failures: 0,
             is_closing: false,
             opened: None,
-            sent: 0,
         }
     }
 
     /// Notes that a connection is open.
     pub const fn opened(&mut self, now: Millis) {
         self.opened = Some(now);
-        self.sent = 0;
-    }
-
-    /// Notes that one more message was sent over this connection, or a part of one.
-    pub const fn sent(&mut self) {
-        self.sent = self.sent.saturating_add(1);
-    }
-
-    /// Returns what an application has to know of this end: see [`ended`](Self::ended) for its arguments.
-    pub fn interrupted(
-        &mut self,
-        cause: impl Into<Cause>,
-        retry_after: Option<u32>,
-        now: Millis,
-        entropy: &mut impl Entropy,
-    ) -> Interruption {
-        let cause = cause.into();
-        let reason = match cause {
-            Cause::Ended(ended) if self.opened.is_some() => Interrupted::Connection(ended),
-            cause => Interrupted::Attempt(cause),
-        };
-        let is_read = matches!(
-            cause,
-            Cause::Ended(Ended::Closed {
-                by: Side::Local,
-                clean: true,
-                ..
-            })
-        );
-        let unconfirmed = if is_read { 0 } else { self.sent };
-        self.sent = 0;
-        let retry = match self.is_closing {
-            true => Retry::Never,
-            false => self.ended(cause, retry_after, now, entropy),
-        };
-        self.opened = None;
-        Interruption {
-            reason,
-            retry,
-            unconfirmed,
-        }
     }
 
     /// Notes that the application closes the connection, and wants none after it: however it ends,

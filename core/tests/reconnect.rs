@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use motews::handshake::{ClientHandshake, HandshakeError, Key, Offers};
 use motews::interruption;
-use motews::reconnect::{Backoff, Cause, Interrupted, Reconnect, Retry, retry_after};
+use motews::reconnect::{Backoff, Cause, Reconnect, Retry, retry_after};
 use motews::{
     CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
 };
@@ -299,41 +299,6 @@ fn messages_count_as_lost_unless_the_peer_has_answered_this_sides_close() {
     let reason = interruption::Interrupted::<(), ()>::Attempt(());
     let interruption = interruption::Interruption::new(reason, Retry::Never, NOW, 3);
     assert_eq!((interruption.unconfirmed, interruption.retry_in), (0, None));
-}
-
-/// What was sent over a connection is in doubt when it ends, unless this side has closed it.
-#[test]
-fn open_ends_what_was_sent_is_unconfirmed_unless_this_side_has_closed() {
-    let mut reconnect = Reconnect::new(Backoff::DEFAULT);
-    let failed = reconnect.interrupted(Cause::Unreachable, None, NOW, &mut Always(0));
-    assert_eq!(failed.reason, Interrupted::Attempt(Cause::Unreachable));
-    assert_eq!((failed.retry, failed.unconfirmed), (Retry::At(NOW), 0));
-
-    let refused = reconnect.interrupted(Ended::Refused(503), Some(7_000), NOW, &mut Always(0));
-    assert_eq!(
-        refused.reason,
-        Interrupted::Attempt(Ended::Refused(503).into())
-    );
-    assert_eq!(refused.retry, Retry::At(NOW.after(7_000)));
-
-    for end in [Ended::Lost, closed(CloseCode::NORMAL)] {
-        reconnect.opened(NOW);
-        reconnect.sent();
-        reconnect.sent();
-        let lost = reconnect.interrupted(end, None, NOW, &mut Always(0));
-        assert_eq!(lost.reason, Interrupted::Connection(end));
-        assert_eq!(lost.unconfirmed, 2);
-    }
-    reconnect.opened(NOW);
-    reconnect.sent();
-    reconnect.close();
-    let end = closed_by_this_side(CloseCode::NORMAL);
-    let clean = reconnect.interrupted(end, None, NOW, &mut Always(0));
-    assert_eq!((clean.retry, clean.unconfirmed), (Retry::Never, 0));
-    // A link that comes up changes nothing about that.
-    reconnect.reset();
-    let after = reconnect.interrupted(Ended::Lost, None, NOW, &mut Always(0));
-    assert_eq!(after.retry, Retry::Never);
 }
 
 #[test]

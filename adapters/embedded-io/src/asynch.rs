@@ -29,7 +29,7 @@ use crate::face::prelude::*;
 use crate::output::Io;
 use crate::time::AsyncTime;
 
-pub use reconnect::{Reconnecting, Socket, Task, Update};
+pub use reconnect::{Interruption, Reconnecting, Socket, Task, Update};
 
 macro_rules! out {
     ($value:ty) => {

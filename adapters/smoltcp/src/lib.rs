@@ -94,6 +94,6 @@ mod socket;
 pub use client::{ClientEvent, ClientSocket, Connecting};
 #[cfg(feature = "dhcpv4")]
 pub use dhcp::Dhcp;
-pub use reconnect::{Host, Reconnecting, Update};
+pub use reconnect::{Host, Interruption, Reconnecting, Update};
 pub use server::{Accepting, ServerEvent, ServerSocket, gives_way};
 pub use socket::{Config, WebSocket};

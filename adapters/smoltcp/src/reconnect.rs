@@ -1,11 +1,13 @@
 //! A client that comes back: [`Reconnecting`].
 
+use core::convert::Infallible;
 use core::{fmt, mem};
 
 use motews::handshake::{Agreed, Request, ResponseEvent};
-use motews::reconnect::{Backoff, Cause, Interruption, Retry, retry_after};
+use motews::interruption;
+use motews::reconnect::{Backoff, Cause, Retry};
 use motews::{
-    Backlog, CloseCode, Ended, Entropy, Event, Message, Millis, NoRoom, Reconnect, SendError,
+    Backlog, CloseCode, Ended, Entropy, Event, Message, Millis, NoRoom, Reconnection, SendError,
 };
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 #[cfg(feature = "dns")]
@@ -29,6 +31,9 @@ pub enum Host<'a> {
     /// [`Cause::Local`].
     Name(&'a str, SocketHandle),
 }
+
+/// Why there is no connection any more, and when there is the next attempt.
+pub type Interruption = interruption::Interruption<Cause, Infallible>;
 
 /// What a [`Reconnecting`] comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,16 +78,17 @@ pub enum Update<'s> {
 ///
 /// let generator = RefCell::new(Hardware);
 /// let mut memory = [0; 1024];
-/// let mut client: Reconnecting<'_, _> = Reconnecting::new(
+/// let client: Reconnecting<'_, _> = Reconnecting::new(
 ///     &CONFIG,
 ///     handle,
 ///     (Host::Address(IpAddress::v4(192, 168, 1, 2)), 80),
 ///     Request::new("192.168.1.2", "/")?,
-///     Backoff { persist: true, ..Backoff::DEFAULT },
-///     Backlog::new(&mut memory, BacklogPolicy::DropOldest),
 ///     &generator,
 ///     now,
 /// );
+/// let mut client = client
+///     .with_backoff(Backoff { persist: true, ..Backoff::DEFAULT })
+///     .with_backlog(Backlog::new(&mut memory, BacklogPolicy::DropOldest));
 ///
 /// // After each poll of the interface, and at `client.poll_at(..)`:
 /// while let Some(update) = client.poll(interface, sockets, now, usize::MAX) {
@@ -107,14 +113,10 @@ pub struct Reconnecting<'a, E, const LINE: usize = 128> {
     host: Host<'a>,
     port: u16,
     request: Request<'a>,
-    entropy: E,
-    backlog: Backlog<&'a mut [u8]>,
-    reconnect: Reconnect,
+    course: Reconnection<&'a mut [u8], E>,
     state: State<'a, E, LINE>,
     /// The connection has ended, and this comes next. The caller had its end lent when that was found.
     next: Option<Retry>,
-    /// What the response said, in milliseconds.
-    retry_after: Option<u32>,
     is_link_up: bool,
     /// Whether the network was there at the last poll; `None`: it never was.
     network: Option<bool>,
@@ -139,17 +141,11 @@ enum State<'a, E, const LINE: usize> {
 impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     /// Returns a client that connects with the first [`poll`](Self::poll), if the network is there.
     /// `server` is its host and its port; `handle` is that of a TCP socket.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is something else, and all are needed"
-    )]
     pub fn new(
         config: &'a Config<'a>,
         handle: SocketHandle,
         server: (Host<'a>, u16),
         request: Request<'a>,
-        backoff: Backoff,
-        backlog: Backlog<&'a mut [u8]>,
         entropy: E,
         now: Instant,
     ) -> Self {
@@ -160,15 +156,26 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
             host,
             port,
             request,
-            entropy,
-            backlog,
-            reconnect: Reconnect::new(backoff),
+            course: Reconnection::new(entropy),
             state: State::Waiting(millis(now)),
             next: None,
-            retry_after: None,
             is_link_up: true,
             network: None,
         }
+    }
+
+    /// The same with other times between attempts.
+    #[must_use]
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.course.set_backoff(backoff);
+        self
+    }
+
+    /// The same with room for messages that wait. There is none by default.
+    #[must_use]
+    pub fn with_backlog(mut self, backlog: Backlog<&'a mut [u8]>) -> Self {
+        self.course.backlog = backlog;
+        self
     }
 
     // ---- what the application decides ----
@@ -179,12 +186,12 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     /// # Errors
     /// [`NoRoom`] if it is not taken: see [`Backlog::push`].
     pub fn queue(&mut self, message: Message<'_>) -> Result<u32, NoRoom> {
-        self.backlog.push(message)
+        self.course.backlog.push(message)
     }
 
     /// Returns the messages that wait.
     pub const fn backlog(&mut self) -> &mut Backlog<&'a mut [u8]> {
-        &mut self.backlog
+        &mut self.course.backlog
     }
 
     /// Returns the open connection and its TCP socket, to send past what waits; `None` if there is none.
@@ -250,7 +257,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
             State::Over => {}
             _ => self.give_up(sockets, Retry::Never),
         }
-        self.reconnect.close();
+        self.course.close();
         Ok(())
     }
 
@@ -273,7 +280,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     fn hurry(&mut self, now: Instant) {
         self.settle();
         if let State::Waiting(_) | State::Over = self.state {
-            self.reconnect.reset();
+            self.course.reset();
             self.state = State::Waiting(millis(now));
         }
     }
@@ -297,8 +304,8 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         let ended = self.watch(interface, sockets, at);
         let ended = ended.or_else(|| self.advance(interface, sockets, now));
         if let Some(cause) = ended {
-            let interruption = self.interrupted(cause, at);
-            self.give_up(sockets, interruption.retry);
+            let (interruption, retry) = self.course.ended(cause, None, at);
+            self.give_up(sockets, retry);
             return Some(Update::Ended(interruption));
         }
         self.send_backlog(sockets);
@@ -308,23 +315,17 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         let event = client.poll(sockets.get_mut(self.handle), now, limit)?;
         Some(match event {
             ClientEvent::Response(ResponseEvent::Done(agreed)) => {
-                self.reconnect.opened(at);
+                self.course.opened(at);
                 Update::Opened(agreed)
             }
             ClientEvent::Response(event) => {
-                self.retry_after = retry_after(&event).or(self.retry_after);
+                self.course.response(&event);
                 Update::Response(event)
             }
             ClientEvent::Received(event) => Update::Received(event),
             ClientEvent::Ended(ended) => {
-                self.backlog.interrupted();
-                let interruption = self.reconnect.interrupted(
-                    ended,
-                    self.retry_after.take(),
-                    at,
-                    &mut self.entropy,
-                );
-                self.next = Some(interruption.retry);
+                let (interruption, retry) = self.course.ended(ended.into(), None, at);
+                self.next = Some(retry);
                 Update::Ended(interruption)
             }
         })
@@ -371,9 +372,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         match self.state {
             // It has come back, and whoever else has lost it comes back as well.
             State::Waiting(_) if is_there && before == Some(false) => {
-                self.reconnect.reset();
-                let cause = Cause::Unreachable;
-                if let Retry::At(at) = self.reconnect.ended(cause, None, at, &mut self.entropy) {
+                if let Retry::At(at) = self.course.network_changed(at) {
                     self.state = State::Waiting(at);
                 }
                 None
@@ -430,7 +429,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
                         // The query's place is free again.
                         self.state = State::Waiting(at);
                         let addresses = result.unwrap_or_default();
-                        let failures = usize::from(self.reconnect.failures());
+                        let failures = usize::from(self.course.reconnect().failures());
                         let index = failures.checked_rem(addresses.len()).unwrap_or(0);
                         match addresses.get(index) {
                             Some(address) => *address,
@@ -452,10 +451,10 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         now: Instant,
     ) -> Result<(), Cause> {
         let mut random = [0; 2];
-        let drawn = self.entropy.fill(&mut random);
+        let drawn = self.course.entropy.fill(&mut random);
         drawn.map_err(|_| Cause::Ended(Ended::NoEntropy))?;
         let port = FIRST_PORT | u16::from_le_bytes(random);
-        let client = ClientSocket::new(self.config, self.request, self.entropy, now)?;
+        let client = ClientSocket::new(self.config, self.request, self.course.entropy, now)?;
         let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
         if tcp.is_open() {
             tcp.abort(); // It was not this client's alone.
@@ -464,16 +463,8 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         if tcp.connect(interface.context(), server, port).is_err() {
             return Err(Cause::Unreachable);
         }
-        self.retry_after = None;
         self.state = State::Connected(client);
         Ok(())
-    }
-
-    fn interrupted(&mut self, cause: Cause, at: Millis) -> Interruption {
-        self.backlog.interrupted();
-        let retry_after = self.retry_after.take();
-        self.reconnect
-            .interrupted(cause, retry_after, at, &mut self.entropy)
     }
 
     /// Leaves off what is under way.
@@ -503,7 +494,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
             return;
         }
         let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
-        while let Some((kind, payload)) = self.backlog.first() {
+        while let Some((kind, payload)) = self.course.first() {
             let room = client.send_room(tcp);
             // What can be sent as one frame is.
             if room == 0 || (room < payload.len() && payload.len() <= tcp.send_capacity() / 2) {
@@ -511,9 +502,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
             }
             match client.send_fragment(tcp, kind, payload, true) {
                 Ok(len) => {
-                    if self.backlog.taken(len) {
-                        self.reconnect.sent();
-                    }
+                    self.course.taken(len);
                 }
                 Err(_) => return, // There is no room, or the connection is about to end.
             }
@@ -521,7 +510,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     }
 }
 
-impl<E, const LINE: usize> fmt::Debug for Reconnecting<'_, E, LINE> {
+impl<E: Entropy, const LINE: usize> fmt::Debug for Reconnecting<'_, E, LINE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Waiting(_) => "waiting",
@@ -532,8 +521,8 @@ impl<E, const LINE: usize> fmt::Debug for Reconnecting<'_, E, LINE> {
         };
         f.debug_struct("Reconnecting")
             .field("state", &state)
-            .field("reconnect", &self.reconnect)
-            .field("backlog", &self.backlog.len())
+            .field("reconnect", self.course.reconnect())
+            .field("backlog", &self.course.backlog.len())
             .finish_non_exhaustive()
     }
 }

@@ -194,7 +194,7 @@ pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, role::Server>, Acc
 ///
 /// fn answer(request: &Request) -> Response {
 ///     match (request.path(), request.is_websocket()) {
-///         ("/chat", true) if request.origin() == Some("http://example.com") => Response::accept(),
+///         ("/chat", true) if request.origin() == Some("http://example.com") => Response::accepted(),
 ///         ("/chat", true) => Response::new(403).body("Not from this origin\n"),
 ///         ("/chat", false) => Response::new(200)
 ///             .header("Content-Type", "text/html")

@@ -513,7 +513,7 @@ fn wss_over_a_trickling_stream_resumes() {
     let mut connecting = Connector::new()
         .connecting(client, "wss://localhost/")
         .unwrap();
-    let mut accepting = Acceptor::new().accepting(server, |_| motews_std::Response::accept());
+    let mut accepting = Acceptor::new().accepting(server, |_| motews_std::Response::accepted());
     let (mut client, mut server) = (None, None);
     for _ in 0..1_000_000 {
         client = client.or_else(|| connecting.advance().ok());

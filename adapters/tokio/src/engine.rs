@@ -27,6 +27,7 @@ use tokio::time::Instant;
 #[cfg(feature = "deflate")]
 use crate::deflate::Deflate;
 use crate::error::Lost;
+use crate::handle::Registered;
 use crate::inbox::Inbox;
 use crate::out::Out;
 use crate::timer::Timer;
@@ -174,6 +175,8 @@ pub(crate) struct Engine<S, R> {
     parts: Option<Box<Parts>>,
     /// Messages that are not frames yet.
     behind: Option<Box<Behind>>,
+    /// Its server may shut it down.
+    registered: Option<Box<Registered>>,
     #[cfg(feature = "deflate")]
     deflate: Option<Box<Deflate>>,
 }
@@ -220,9 +223,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             end: None,
             parts: None,
             behind: None,
+            registered: None,
             #[cfg(feature = "deflate")]
             deflate: agreed.deflate.and_then(Deflate::new),
         }
+    }
+
+    /// Lets its server shut it down.
+    pub(crate) fn register(&mut self, mut registered: Box<Registered>) {
+        registered.open(&self.wakers);
+        self.registered = Some(registered);
     }
 
     // ---- look ----
@@ -265,10 +275,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if self.stream.is_none() {
             return Turn::Over;
         }
+        self.look_for_shutdown();
         self.write(cx);
         let came = self.read(cx, most).is_ready();
-        if came && self.inbox.len() > 0 && self.is_quiet() {
-            return Turn::Again; // Nothing is due that does not wait for the next turn.
+        if self.is_quiet() {
+            if came && self.inbox.has_some() {
+                return Turn::Again; // Nothing is due that does not wait for the next turn.
+            }
+            let at = self.session.poll_at(&self.settings.timeouts);
+            if !came
+                && self.reads
+                && !self.inbox.has_some()
+                && self.timer.is_armed(at, &self.wakers)
+            {
+                return Turn::Pending;
+            }
         }
         let now = Instant::now();
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
@@ -309,15 +330,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         if let Some(at) = self.session.poll_at(&self.settings.timeouts) {
             let left = Duration::from_millis(at.since(millis).into());
-            self.timer.arm(now + left, now, cx.waker());
+            self.timer.arm(now + left, at, now, &self.wakers);
         }
         Turn::Pending
     }
 
-    /// Whether the session waits for nothing but the peer's messages. It has just heard of it, so no
+    /// Whether the session waits for nothing but the peer's messages. If something has just come, no
     /// deadline can have passed.
     fn is_quiet(&self) -> bool {
         self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
+    }
+
+    /// Closes if its server is shutting down.
+    pub(crate) fn look_for_shutdown(&mut self) {
+        let Some(end) = self.registered.as_mut().and_then(|known| known.take_end()) else {
+            return;
+        };
+        // It may be closing already.
+        let _ = self.session.close(end.code, &end.reason);
+        if let Some(by) = end.by {
+            self.session.close_by(millis(by));
+        }
     }
 
     /// Whether the end of the connection is due already, and may wait for what has come before. That
@@ -334,6 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// The session is over, and so is the stream.
     fn finish(&mut self) {
         self.stream = None;
+        self.registered = None;
         self.timer.disarm();
         self.inbox.clear_rest();
         self.is_cut |= self.out.left() > 0 || self.behind.is_some();
@@ -410,6 +444,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
 /// What an idle connection takes, beside its task: this, and its wakers and its deadline, some 130 bytes.
 const _: () = assert!(
-    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
-    "a connection takes at most 248 bytes"
+    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 256,
+    "a connection takes at most 256 bytes"
 );

@@ -87,6 +87,11 @@ pub enum AcceptError {
     /// The client did not finish its request in time
     /// ([`Timeouts::handshake`](crate::Timeouts::handshake)), or did not read the response.
     TimedOut,
+    /// The server is [shutting down](crate::ServerHandle::shutdown). The client was sent a 503.
+    ShuttingDown,
+    /// TLS with the client failed: see [`Acceptor::tls`](crate::Acceptor::tls).
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
 }
 
 /// Why a connection could not be opened.
@@ -206,6 +211,9 @@ impl fmt::Display for AcceptError {
             Self::Answered(status) => write!(f, "the request was answered with {status}"),
             Self::Config(error) => write!(f, "the response is not valid: {error}"),
             Self::TimedOut => f.write_str("the client did not finish its request in time"),
+            Self::ShuttingDown => f.write_str("the server is shutting down"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => crate::tls_error::explain_client(error, f),
         }
     }
 }
@@ -301,6 +309,16 @@ impl core::error::Error for TrySendError {
         match self {
             Self::Failed(_, error) => Some(error),
             Self::Full(_) => None,
+        }
+    }
+}
+
+impl AcceptError {
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn timed_out(self) -> Self {
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            error => error,
         }
     }
 }

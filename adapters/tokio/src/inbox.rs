@@ -47,8 +47,9 @@ struct Held {
     /// Not decoded, from `start` on.
     bytes: Vec<u8>,
     start: usize,
-    /// The message that is arriving, and what it is.
+    /// The message that is arriving, from `message_start` on, and what it is.
     message: Vec<u8>,
+    message_start: usize,
     kind: Option<DataKind>,
     /// Whole messages, and what they cost.
     queue: VecDeque<Message>,
@@ -67,6 +68,12 @@ impl Inbox {
 
     pub(crate) fn has_bytes(&self) -> bool {
         self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
+    }
+
+    /// Whether there are bytes, or messages.
+    pub(crate) fn has_some(&self) -> bool {
+        let held = self.0.as_ref();
+        held.is_some_and(|held| !held.queue.is_empty() || !held.bytes.is_empty())
     }
 
     /// The bytes that were kept.
@@ -90,14 +97,18 @@ impl Inbox {
     }
 
     /// Takes the bytes that were kept, and where they begin. [`Self::put_bytes`] puts back what is left.
+    #[inline]
     pub(crate) fn take_bytes(&mut self) -> (Vec<u8>, usize) {
-        let held = self.held();
-        (
-            core::mem::take(&mut held.bytes),
-            core::mem::take(&mut held.start),
-        )
+        match &mut self.0 {
+            Some(held) => (
+                core::mem::take(&mut held.bytes),
+                core::mem::take(&mut held.start),
+            ),
+            None => (Vec::new(), 0),
+        }
     }
 
+    #[inline]
     pub(crate) fn put_bytes(&mut self, mut bytes: Vec<u8>, mut start: usize) {
         if start >= bytes.len() {
             start = 0;
@@ -110,15 +121,17 @@ impl Inbox {
         (held.bytes, held.start) = (bytes, start);
     }
 
-    /// Takes the message that is arriving, if the rest of it is to be read right behind.
-    /// [`Self::put_message`] puts it back.
-    pub(crate) fn take_message(&mut self) -> Option<Vec<u8>> {
+    /// Takes the message that is arriving, with room for the rest of it to be read right behind: of its
+    /// frame so many bytes are still to come. [`Self::put_message`] puts it back.
+    pub(crate) fn take_message(&mut self, due: u64) -> Option<Vec<u8>> {
         let message = &mut self.0.as_mut()?.message;
         if message.len() < DIRECT {
             return None;
         }
-        // Grows by what has arrived [FR17].
-        message.reserve(DIRECT);
+        let room = rest_len(message.len(), due);
+        if message.capacity() - message.len() < room {
+            message.reserve_exact(room);
+        }
         Some(core::mem::take(message))
     }
 
@@ -135,9 +148,23 @@ impl Inbox {
         &mut held.message
     }
 
+    /// The message that is arriving begins with this, of which so many bytes are still to come.
+    pub(crate) fn begin(&mut self, kind: DataKind, bytes: &[u8], due: u64) {
+        let message = self.message(kind);
+        message.reserve_exact(bytes.len() + rest_len(bytes.len(), due));
+        message.extend_from_slice(bytes);
+    }
+
+    /// The same for what lies in `read` from `start` on, where it stays.
+    pub(crate) fn begin_in(&mut self, kind: DataKind, read: Vec<u8>, start: usize) {
+        let held = self.held();
+        held.kind = Some(kind);
+        (held.message, held.message_start) = (read, start);
+    }
+
     /// How much has come of the message that is arriving, in bytes.
     pub(crate) fn arrived(&self) -> usize {
-        self.0.as_ref().map_or(0, |held| held.message.len())
+        (self.0.as_ref()).map_or(0, |held| held.message.len() - held.message_start)
     }
 
     /// Takes what has come of the message that is arriving, if that is anything.
@@ -146,8 +173,8 @@ impl Inbox {
         if held.message.is_empty() {
             return None;
         }
-        let bytes = core::mem::take(&mut held.message);
-        Some((held.kind?, exact(bytes)))
+        let bytes = held.take_message();
+        Some((held.kind?, bytes))
     }
 
     /// Adds a whole message.
@@ -157,11 +184,16 @@ impl Inbox {
 
     /// The message that was arriving is whole.
     pub(crate) fn finish(&mut self, kind: DataKind) -> Result<(), MessageError> {
-        let bytes = core::mem::take(&mut self.held().message);
-        self.push_message(kind, exact(bytes))
+        let bytes = self.held().take_message();
+        self.push_message(kind, bytes)
     }
 
-    fn push_message(&mut self, kind: DataKind, bytes: Bytes) -> Result<(), MessageError> {
+    /// Adds a whole message.
+    pub(crate) fn push_message(
+        &mut self,
+        kind: DataKind,
+        bytes: Bytes,
+    ) -> Result<(), MessageError> {
         let message = Message::new(kind, bytes)?;
         let held = self.held();
         held.cost += message.cost();
@@ -224,10 +256,16 @@ impl Inbox {
     }
 }
 
-/// Whoever keeps it keeps no more than twice that, and 64 bytes.
-fn exact(mut bytes: Vec<u8>) -> Bytes {
-    if bytes.capacity() > 2 * bytes.len() + 64 {
-        bytes.shrink_to_fit();
+impl Held {
+    fn take_message(&mut self) -> Bytes {
+        let message = core::mem::take(&mut self.message);
+        spare::share(message, core::mem::take(&mut self.message_start))
     }
-    bytes.into()
+}
+
+/// How much room to make for the rest of a message: at most for as much as has arrived [FR17]. A read
+/// that does not fill it has emptied the stream.
+fn rest_len(arrived: usize, due: u64) -> usize {
+    let due = usize::try_from(due).unwrap_or(usize::MAX);
+    due.min(arrived.max(DIRECT)).saturating_add(1)
 }

@@ -11,6 +11,7 @@ mod deflate;
 mod engine;
 mod entropy;
 mod error;
+mod handle;
 mod inbox;
 mod message;
 mod net;
@@ -18,6 +19,7 @@ mod out;
 mod pipe;
 mod reader;
 mod reconnect;
+mod request;
 mod resolve;
 mod settings;
 mod shared;
@@ -28,20 +30,25 @@ mod timer;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_acceptor;
+#[cfg(feature = "tls")]
 mod tls_error;
 #[cfg(feature = "hyper")]
 mod upgrade;
+#[cfg(feature = "hyper")]
+mod upgraded;
 mod wakers;
 mod websocket;
 mod writer;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::WebSocketUpgrade;
-pub use accept::{Acceptor, Request, Response, accepted};
+pub use accept::{Acceptor, Response, accepted};
 pub use chunk::Chunk;
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
+pub use handle::ServerHandle;
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
@@ -57,12 +64,17 @@ pub use motews_net::{
 pub use net::NetStream;
 pub use reader::MessageReader;
 pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
+pub use request::Request;
 #[cfg(feature = "tls")]
 pub use rustls;
 pub use settings::DEFAULT_LIMITS;
 pub use split::{Receiver, SendPermit, Sender};
+#[cfg(feature = "tls")]
+pub use tls_acceptor::{TlsAcceptor, TlsStream};
 #[cfg(feature = "hyper")]
-pub use upgrade::{UpgradeError, UpgradedStream, Upgrading};
+pub use upgrade::{UpgradeError, Upgrading};
+#[cfg(feature = "hyper")]
+pub use upgraded::UpgradedStream;
 pub use websocket::{Permit, WebSocketStream};
 pub use writer::{BinaryWriter, TextWriter};
 

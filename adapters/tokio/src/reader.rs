@@ -38,7 +38,7 @@ pub struct MessageReader<'a, S, R = Server> {
 impl<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> MessageReader<'a, S, R> {
     /// Waits for the next message.
     pub(crate) async fn begin(mut access: Access<'a, S, R>) -> Result<Option<Self>, RecvError> {
-        let kind = poll_fn(|cx| access.with(|engine, _| engine.poll_begin(cx)));
+        let kind = poll_fn(|cx| access.with(|engine| engine.poll_begin(cx)));
         let kind = kind.await.transpose()?;
         Ok(kind.map(|kind| Self {
             access,
@@ -66,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> AsyncRead for MessageReader<'_,
         if this.is_done || most == 0 {
             return Poll::Ready(Ok(()));
         }
-        let chunk = ready!(this.access.with(|engine, _| engine.poll_chunk(cx, most)));
+        let chunk = ready!(this.access.with(|engine| engine.poll_chunk(cx, most)));
         match chunk {
             Some(Ok(chunk)) => {
                 buf.put_slice(&chunk.bytes);

@@ -24,65 +24,65 @@ impl<S, R> Shared<S, R> {
 
     /// The task that had the slot waits no longer.
     pub(crate) fn forget(&self, slot: Slot) {
-        if slot != Slot::NONE {
-            self.wakers.forget(slot);
-        }
+        self.wakers.forget(slot);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Engine<S, R>> {
         lock(&self.engine)
     }
 
-    /// Waits for what `poll` does, as a task that sends. Dropped, it leaves no waker behind.
+    /// Waits for what `poll` does, as a task that sends.
     pub(crate) async fn wait<T>(
         &self,
         mut poll: impl FnMut(&mut Engine<S, R>, &mut Context<'_>, &mut Slot) -> Poll<T>,
     ) -> T {
-        let mut access = Access::half(self);
-        poll_fn(|cx| access.with(|engine, slot| poll(engine, cx, slot))).await
+        let mut waits = Waits {
+            wakers: &self.wakers,
+            slot: Slot::NONE,
+        };
+        poll_fn(|cx| poll(&mut self.lock(), cx, &mut waits.slot)).await
     }
 }
 
-/// The connection, for something that borrows it and sends or receives.
-#[derive(Debug)]
-pub(crate) struct Access<'a, S, R> {
-    whose: Whose<'a, S, R>,
+/// A future that waits to send. Dropped, it leaves no waker behind.
+struct Waits<'a> {
+    wakers: &'a Wakers,
     slot: Slot,
 }
 
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.wakers.forget(self.slot);
+    }
+}
+
+/// The connection, for something that borrows it: whole, or one of its halves.
 #[derive(Debug)]
-enum Whose<'a, S, R> {
+pub(crate) enum Access<'a, S, R> {
     Whole(&'a mut Engine<S, R>),
     Half(&'a Shared<S, R>),
 }
 
-impl<'a, S, R> Access<'a, S, R> {
-    pub(crate) const fn whole(engine: &'a mut Engine<S, R>) -> Self {
-        Self {
-            whose: Whose::Whole(engine),
-            slot: Slot::whole(),
+impl<S, R> Access<'_, S, R> {
+    pub(crate) fn with<T>(&mut self, f: impl FnOnce(&mut Engine<S, R>) -> T) -> T {
+        match self {
+            Self::Whole(engine) => f(engine),
+            Self::Half(shared) => f(&mut shared.lock()),
         }
     }
 
-    pub(crate) const fn half(shared: &'a Shared<S, R>) -> Self {
-        Self {
-            whose: Whose::Half(shared),
-            slot: Slot::NONE,
+    /// The slot of a task that has not waited yet.
+    pub(crate) const fn slot(&self) -> Slot {
+        match self {
+            Self::Whole(_) => Slot::whole(),
+            Self::Half(_) => Slot::NONE,
         }
     }
 
-    pub(crate) fn with<T>(&mut self, f: impl FnOnce(&mut Engine<S, R>, &mut Slot) -> T) -> T {
-        match &mut self.whose {
-            Whose::Whole(engine) => f(engine, &mut self.slot),
-            Whose::Half(shared) => f(&mut shared.lock(), &mut self.slot),
-        }
-    }
-}
-
-impl<S, R> Drop for Access<'_, S, R> {
-    fn drop(&mut self) {
-        if let Whose::Half(shared) = &self.whose {
-            shared.forget(self.slot);
+    /// The task that had the slot waits no longer.
+    pub(crate) fn forget(&self, slot: Slot) {
+        if let Self::Half(shared) = self {
+            shared.forget(slot);
         }
     }
 }

@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Receiver<S, R> {
     /// # Errors
     /// See [`RecvError`].
     pub async fn recv_stream(&mut self) -> Result<Option<MessageReader<'_, S, R>>, RecvError> {
-        MessageReader::begin(Access::half(&self.0)).await
+        MessageReader::begin(Access::Half(&self.0)).await
     }
 
     /// Waits until the connection has ended, whoever ends it. Messages that still come are dropped.
@@ -186,13 +186,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
     #[must_use]
     pub fn stream_text(&self) -> TextWriter<'_, S, R> {
-        TextWriter::new(Access::half(&self.shared))
+        TextWriter::new(Access::Half(&self.shared))
     }
 
     /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
     #[must_use]
     pub fn stream_binary(&self) -> BinaryWriter<'_, S, R> {
-        BinaryWriter::new(Access::half(&self.shared))
+        BinaryWriter::new(Access::Half(&self.shared))
     }
 
     /// Waits until the stream has taken everything. Cancel-safe.
@@ -211,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// See [`SendError`].
     pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
         self.shared
-            .wait(|engine, cx, slot| engine.poll_ready(cx, slot, false))
+            .wait(|engine, cx, slot| engine.poll_ready_to_ping(cx, slot, false))
             .await?;
         self.shared.lock().ping(payload)?;
         self.flush().await

@@ -8,13 +8,15 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::Waker;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use motews::Millis;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::wakers::Wakers;
 
 /// The deadlines of a runtime.
 #[derive(Default)]
@@ -28,9 +30,9 @@ struct Timers {
 
 #[derive(Default)]
 struct State {
-    deadlines: BTreeMap<(Instant, u64), Waker>,
+    deadlines: BTreeMap<(Instant, u32), Arc<Wakers>>,
     /// How many were ever registered.
-    count: u64,
+    count: u32,
 }
 
 static RUNTIMES: LazyLock<Mutex<HashMap<Id, Weak<Timers>>>> = LazyLock::new(Mutex::default);
@@ -67,7 +69,7 @@ impl Timers {
     }
 
     /// A waker may drop a task, and that another connection: never with the lock held.
-    fn remove(&self, at: Instant, id: u64) {
+    fn remove(&self, at: Instant, id: u32) {
         let removed = self.lock().deadlines.remove(&(at, id));
         drop(removed);
     }
@@ -81,12 +83,13 @@ async fn drive(timers: Over) {
         let now = Instant::now();
         let (due, next) = {
             let mut state = timers.lock();
-            let later = state.deadlines.split_off(&(now, u64::MAX));
+            let later = state.deadlines.split_off(&(now, u32::MAX));
             let due = core::mem::replace(&mut state.deadlines, later);
             let next = state.deadlines.keys().next().map(|(at, _)| *at);
             (due, next)
         };
-        due.into_values().for_each(Waker::wake);
+        due.into_values()
+            .for_each(|wakers| wakers.wake_for_deadline());
         match next {
             None => changed.await,
             // What is earlier of both.
@@ -102,7 +105,9 @@ impl Drop for Over {
     fn drop(&mut self) {
         self.0.is_over.store(true, Ordering::Release);
         let deadlines = core::mem::take(&mut self.0.lock().deadlines);
-        deadlines.into_values().for_each(Waker::wake);
+        deadlines
+            .into_values()
+            .for_each(|wakers| wakers.wake_for_deadline());
     }
 }
 
@@ -113,16 +118,29 @@ pub(crate) struct Timer(Option<Armed>);
 struct Armed {
     timers: Arc<Timers>,
     at: Instant,
-    id: u64,
+    /// The same, as the session counts.
+    millis: Millis,
+    id: u32,
 }
 
 impl Timer {
-    /// Sees to it that the connection is woken at `at` or before. `waker` is the connection's own,
-    /// the same each time.
+    /// Whether the connection is woken at `at` or before: that takes no clock to know.
+    pub(crate) fn is_armed(&self, at: Option<Millis>, wakers: &Wakers) -> bool {
+        match (at, &self.0) {
+            (None, _) => true,
+            (Some(at), Some(armed)) => {
+                at.has_reached(armed.millis) && !wakers.is_due() && !armed.timers.is_over()
+            }
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Sees to it that the connection is woken at `at` or before; `millis` is the same, as the session
+    /// counts. `wakers` are the connection's own, the same each time.
     ///
     /// # Panics
     /// If it is called outside of a runtime, or in one without a clock.
-    pub(crate) fn arm(&mut self, at: Instant, now: Instant, waker: &Waker) {
+    pub(crate) fn arm(&mut self, at: Instant, millis: Millis, now: Instant, wakers: &Arc<Wakers>) {
         let armed = match &mut self.0 {
             Some(armed) if armed.at <= at && armed.at > now && !armed.timers.is_over() => {
                 return;
@@ -137,14 +155,16 @@ impl Timer {
             none => none.insert(Armed {
                 timers: Timers::current(),
                 at,
+                millis,
                 id: 0,
             }),
         };
         let mut state = armed.timers.lock();
-        state.count += 1;
-        (armed.at, armed.id) = (at, state.count);
+        state.count = state.count.wrapping_add(1);
+        (armed.at, armed.millis, armed.id) = (at, millis, state.count);
+        wakers.set_deadline();
         let first = state.deadlines.keys().next().map(|(first, _)| *first);
-        state.deadlines.insert((at, armed.id), waker.clone());
+        state.deadlines.insert((at, armed.id), wakers.clone());
         drop(state);
         if first.is_none_or(|first| at < first) {
             armed.timers.changed.notify_one();

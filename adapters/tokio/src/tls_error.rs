@@ -35,3 +35,22 @@ pub(crate) fn explain(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt:
     };
     f.write_str(text)
 }
+
+/// Writes what an error of TLS with a client means.
+pub(crate) fn explain_client(error: &rustls::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match error {
+        rustls::Error::InvalidMessage(_) => {
+            f.write_str("the client does not speak TLS: does its URL begin with ws:// or http://?")
+        }
+        rustls::Error::NoCertificatesPresented => {
+            f.write_str("TLS: the client has shown no certificate")
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            write!(f, "TLS: the client's certificate is not accepted: {error}")
+        }
+        rustls::Error::AlertReceived(alert) => {
+            write!(f, "TLS: the client refused with the alert {alert:?}")
+        }
+        error => write!(f, "TLS: {error}"),
+    }
+}

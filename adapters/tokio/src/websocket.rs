@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::chunk::Chunk;
 use crate::engine::{Agreement, Engine, now};
 use crate::error::{RecvError, SendError, TrySendError};
+use crate::handle::Registered;
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::settings::Common;
@@ -77,6 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         )
     }
 
+    /// Lets its server shut it down.
+    pub(crate) fn registered(mut self, registered: Option<Registered>) -> Self {
+        if let Some(registered) = registered {
+            self.engine.register(Box::new(registered));
+        }
+        self
+    }
+
     #[cfg(feature = "hyper")]
     pub(crate) fn with_subprotocol(mut self, subprotocol: Option<String>) -> Self {
         self.subprotocol = subprotocol.map(String::into_boxed_str);
@@ -125,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`RecvError`]. It is returned once, and `None` after that.
     pub async fn recv_stream(&mut self) -> Result<Option<MessageReader<'_, S, R>>, RecvError> {
-        MessageReader::begin(Access::whole(&mut self.engine)).await
+        MessageReader::begin(Access::Whole(&mut self.engine)).await
     }
 
     // ---- send ----
@@ -198,13 +207,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
     #[must_use]
     pub fn stream_text(&mut self) -> TextWriter<'_, S, R> {
-        TextWriter::new(Access::whole(&mut self.engine))
+        TextWriter::new(Access::Whole(&mut self.engine))
     }
 
     /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
     #[must_use]
     pub fn stream_binary(&mut self) -> BinaryWriter<'_, S, R> {
-        BinaryWriter::new(Access::whole(&mut self.engine))
+        BinaryWriter::new(Access::Whole(&mut self.engine))
     }
 
     /// Waits until the stream has taken everything. Cancel-safe.
@@ -223,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        poll_fn(|cx| self.engine.poll_ready(cx, &mut Slot::whole(), true)).await?;
+        poll_fn(|cx| self.engine.poll_ready_to_ping(cx, &mut Slot::whole(), true)).await?;
         self.engine.ping(payload)?;
         poll_fn(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await
     }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SendError;
 use crate::shared::Access;
+use crate::wakers::Slot;
 
 /// A frame is sent when this much has come together, in bytes.
 const FRAGMENT_LEN: usize = 16 * 1024;
@@ -17,6 +18,7 @@ const FRAGMENT_LEN: usize = 16 * 1024;
 #[derive(Debug)]
 struct Fragments<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> {
     access: Access<'a, S, R>,
+    slot: Slot,
     kind: DataKind,
     buffer: Vec<u8>,
     /// A fragment of the message was taken.
@@ -27,6 +29,7 @@ struct Fragments<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> {
 impl<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> Fragments<'a, S, R> {
     const fn new(access: Access<'a, S, R>, kind: DataKind) -> Self {
         Self {
+            slot: access.slot(),
             access,
             kind,
             buffer: Vec::new(),
@@ -56,18 +59,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> Fragments<'a, S, R> {
 
     /// Waits for room, then sends what has come together as a fragment.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let has_begun = self.has_begun;
-        let ready = |cx: &mut Context<'_>, access: &mut Access<'a, S, R>| {
-            access.with(|engine, slot| engine.poll_ready_for_fragment(cx, slot, has_begun))
-        };
-        ready!(ready(cx, &mut self.access))?;
+        ready!(self.poll_ready(cx))?;
         Poll::Ready(self.send(false))
+    }
+
+    /// Waits for room. Before the message has begun, none may be in the midst of its fragments.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let (slot, has_begun) = (&mut self.slot, self.has_begun);
+        self.access
+            .with(|engine| engine.poll_ready_for_fragment(cx, slot, has_begun))
     }
 
     fn send(&mut self, fin: bool) -> Result<(), SendError> {
         let bytes = core::mem::take(&mut self.buffer).into();
         let kind = self.kind;
-        self.access.with(|engine, _| {
+        self.access.with(|engine| {
             engine.accept_fragment(kind, bytes, fin)?;
             engine.write_now();
             Ok::<_, SendError>(())
@@ -81,23 +87,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> Fragments<'a, S, R> {
         if !self.buffer.is_empty() {
             ready!(self.poll_send(cx))?;
         }
+        let slot = &mut self.slot;
         self.access
-            .with(|engine, slot| engine.poll_flush(cx, slot, false))
+            .with(|engine| engine.poll_flush(cx, slot, false))
     }
 
     /// Ends the message, then waits until it is written.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         if !self.is_finished {
             if !self.has_begun {
-                // No other message may be in the midst of its fragments.
-                let ready = self
-                    .access
-                    .with(|engine, slot| engine.poll_ready_for_fragment(cx, slot, false));
-                ready!(ready)?;
+                ready!(self.poll_ready(cx))?;
             }
             self.send(true)?;
         }
-        self.access.with(|engine, slot| match engine.defers() {
+        let slot = &mut self.slot;
+        self.access.with(|engine| match engine.defers() {
             true => Poll::Ready(Ok(())),
             false => engine.poll_flush(cx, slot, false),
         })
@@ -106,8 +110,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> Fragments<'a, S, R> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Drop for Fragments<'_, S, R> {
     fn drop(&mut self) {
+        self.access.forget(self.slot);
         if self.has_begun && !self.is_finished {
-            self.access.with(|engine, _| engine.abandon_message());
+            self.access.with(|engine| engine.abandon_message());
         }
     }
 }

@@ -206,21 +206,23 @@ async fn talk(client: &mut Reconnecting, fate: Fate, number: &mut usize) -> (Int
         other => panic!("{other:?}"),
     }
     // Nobody reads these. Each was taken, or comes back.
-    while fate == Fate::Lost {
-        let message = Message::from("0");
-        match client.send(message.clone()).await {
-            Ok(()) => sent += 1,
-            Err(NotSent::Unknown(_)) => {
-                sent += 1;
-                break;
+    if fate == Fate::Lost {
+        loop {
+            let message = Message::from("0");
+            match client.send(message.clone()).await {
+                Ok(()) => sent += 1,
+                Err(NotSent::Unknown(_)) => {
+                    sent += 1;
+                    break;
+                }
+                Err(NotSent::Unsent(back)) => {
+                    assert_eq!(back, message);
+                    break;
+                }
+                Err(other) => panic!("{other:?}"),
             }
-            Err(NotSent::Unsent(back)) => {
-                assert_eq!(back, message);
-                break;
-            }
-            Err(other) => panic!("{other:?}"),
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     }
     match client.next().await {
         Some(Update::Ended(interruption)) => (interruption, sent),

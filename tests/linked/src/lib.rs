@@ -76,6 +76,7 @@ pub mod machine {
     }
 
     /// A random number generator: a register that is not always ready.
+    #[derive(Clone, Copy, Debug)]
     pub struct Generator;
 
     impl Entropy for Generator {

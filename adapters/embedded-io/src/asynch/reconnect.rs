@@ -6,10 +6,11 @@ use core::pin::Pin;
 
 use embedded_io_async::{ErrorType, Read, Write};
 use motews::handshake::{Request, ResponseEvent};
-use motews::reconnect::{self, Backoff, Cause, Interruption, Retry};
+use motews::interruption;
+use motews::reconnect::{Backoff, Cause, Retry};
 use motews::{
-    Backlog, BacklogPolicy, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, Millis,
-    NoRoom, Reconnect, SendError,
+    Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, Millis, NoRoom,
+    Reconnection, SendError,
 };
 
 use super::WebSocket;
@@ -31,18 +32,13 @@ pub enum Task {
     Disconnect,
 }
 
-/// What [`Reconnecting::next`] returns.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Update<'m, E> {
-    /// A connection is open. What has to be said first, such as a subscription, is sent now, by
-    /// [`Reconnecting::send`]: what [waits](Reconnecting::queue) goes out behind it.
-    Opened,
-    /// A message has come.
-    Message(Message<'m>),
-    /// A connection has ended, or an attempt has failed; with the transport's error, if there was one.
-    Ended(Interruption, Option<E>),
-}
+/// What [`Reconnecting::next`] returns, over a transport whose error is `E`. With `Opened` comes the
+/// moment for what has to be said first, such as a subscription: by [`Reconnecting::send`], for what
+/// [waits](Reconnecting::queue) goes out behind it.
+pub type Update<'m, E> = interruption::Update<(), Message<'m>, Interruption<E>>;
+
+/// Why there is no connection any more, and when there is the next attempt.
+pub type Interruption<E> = interruption::Interruption<Cause, E>;
 
 /// The transport of a [`Reconnecting`], while it is not at `connect`.
 #[derive(Debug)]
@@ -125,9 +121,9 @@ impl<T: Write> Write for Socket<T> {
 ///     loop {
 ///         tokio::select! {
 ///             update = client.next(&mut messages) => match update {
-///                 Some(Update::Opened) => client.send(Message::Text("subscribe")).await?,
+///                 Some(Update::Opened(())) => client.send(Message::Text("subscribe")).await?,
 ///                 Some(Update::Message(message)) => { /* obey */ }
-///                 Some(Update::Ended(interruption, _)) => { /* log it */ }
+///                 Some(Update::Ended(interruption)) => { /* log it */ }
 ///                 Some(_) => {}
 ///                 None => return Ok(()),
 ///             },
@@ -148,12 +144,8 @@ pub struct Reconnecting<'a, T, E, K, C, F> {
 struct Course<'a, E, C, F> {
     connect: C,
     connecting: Pin<&'a mut Option<F>>,
-    entropy: E,
-    backlog: Backlog<&'a mut [u8]>,
-    reconnect: Reconnect,
+    kept: Reconnection<&'a mut [u8], E>,
     state: State,
-    /// What the response said, in milliseconds.
-    retry_after: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,11 +195,8 @@ where
             course: Course {
                 connect,
                 connecting: place,
-                entropy,
-                backlog: Backlog::new(&mut [], BacklogPolicy::DropNewest),
-                reconnect: Reconnect::new(Backoff::DEFAULT),
+                kept: Reconnection::new(entropy),
                 state: State::Waiting(now),
-                retry_after: None,
             },
         })
     }
@@ -222,14 +211,14 @@ where
     /// The same with other times between attempts.
     #[must_use]
     pub fn with_backoff(mut self, backoff: Backoff) -> Self {
-        self.course.reconnect = Reconnect::new(backoff);
+        self.course.kept.set_backoff(backoff);
         self
     }
 
     /// The same with room for messages that wait. There is none by default.
     #[must_use]
     pub fn with_backlog(mut self, backlog: Backlog<&'a mut [u8]>) -> Self {
-        self.course.backlog = backlog;
+        self.course.kept.backlog = backlog;
         self
     }
 
@@ -251,12 +240,12 @@ where
     /// # Errors
     /// [`NoRoom`] if it is not taken: see [`Backlog::push`].
     pub fn queue(&mut self, message: Message<'_>) -> Result<u32, NoRoom> {
-        self.course.backlog.push(message)
+        self.course.kept.backlog.push(message)
     }
 
     /// Returns the messages that wait.
     pub const fn backlog(&mut self) -> &mut Backlog<&'a mut [u8]> {
-        &mut self.course.backlog
+        &mut self.course.kept.backlog
     }
 
     /// Sends a message over the connection that is open now, past what waits: see
@@ -271,7 +260,7 @@ where
             return Err(Error::Send(SendError::NotOpen));
         }
         self.ws.send(message).await?;
-        self.course.reconnect.sent();
+        self.course.kept.sent();
         Ok(())
     }
 
@@ -286,7 +275,7 @@ where
             State::Disconnecting(retry) => *retry = Retry::At(now),
             _ => return,
         }
-        self.course.reconnect.reset();
+        self.course.kept.reset();
         self.is_closing = false;
     }
 
@@ -297,13 +286,8 @@ where
         match (&mut self.ws.reply.engine.phase, self.course.state) {
             (Phase::Open(session), State::Open | State::Closing) => session.lost(),
             (_, State::Waiting(_) | State::Disconnecting(Retry::At(_))) => {
-                self.course.reconnect.reset();
                 let now = self.ws.reply.engine.time.now();
-                let cause = Cause::Unreachable;
-                let retry = self
-                    .course
-                    .reconnect
-                    .ended(cause, None, now, &mut self.course.entropy);
+                let retry = self.course.kept.network_changed(now);
                 match (&mut self.course.state, retry) {
                     (State::Waiting(at), Retry::At(next)) => *at = next,
                     (State::Disconnecting(then), retry) => *then = retry,
@@ -334,7 +318,7 @@ where
             _ => Ok(()),
         };
         if let Ok(()) | Err(Error::Ended(_)) = closed {
-            self.course.reconnect.close();
+            self.course.kept.close();
             self.is_closing = true;
         }
         closed
@@ -381,10 +365,9 @@ where
                     .await
                 {
                     Ok(()) if !self.is_closing => {
-                        let (request, entropy) = (self.request, self.course.entropy);
+                        let (request, entropy) = (self.request, self.course.kept.entropy);
                         let WebSocket { input, reply } = &mut self.ws;
                         reply.engine.restart(input, request, entropy);
-                        self.course.retry_after = None;
                         self.course.state = State::Opening;
                         continue;
                     }
@@ -403,17 +386,13 @@ where
                     continue;
                 }
                 State::Opening => {
-                    let retry_after = &mut self.course.retry_after;
-                    let look = |event: ResponseEvent<'_>| {
-                        *retry_after = reconnect::retry_after(&event).or(*retry_after);
-                    };
+                    let kept = &mut self.course.kept;
+                    let look = |event: ResponseEvent<'_>| kept.response(&event);
                     match self.ws.connect_with(look).await {
                         Ok(()) => {
-                            self.course
-                                .reconnect
-                                .opened(self.ws.reply.engine.time.now());
+                            self.course.kept.opened(self.ws.reply.engine.time.now());
                             self.course.state = State::Open;
-                            return Some(Update::Opened);
+                            return Some(Update::Opened(()));
                         }
                         Err(error) => cause_of(error),
                     }
@@ -458,7 +437,7 @@ where
         &mut self,
         messages: &mut MessageBuffer<B>,
     ) -> Result<Option<crate::compression::Found>, Error<T::Error>> {
-        while let Some((kind, payload)) = self.course.backlog.first() {
+        while let Some((kind, payload)) = self.course.kept.first() {
             let whole = match Message::new(kind, payload) {
                 Ok(message) => self.ws.send(message).await.map(|()| payload.len()),
                 // A part of a text is cut anywhere.
@@ -473,9 +452,7 @@ where
             };
             match sent {
                 Ok(len) => {
-                    if self.course.backlog.taken(len) {
-                        self.course.reconnect.sent();
-                    }
+                    self.course.kept.taken(len);
                 }
                 Err(Error::Io(error)) => return Err(Error::Io(error)),
                 Err(_) => break, // Receiving finds out why.
@@ -527,14 +504,10 @@ impl<E: Entropy, C, F> Course<'_, E, C, F> {
     where
         C: FnMut(T, Task) -> F,
     {
-        self.backlog.interrupted();
-        let retry_after = self.retry_after.take();
-        let interruption = self
-            .reconnect
-            .interrupted(cause, retry_after, now, &mut self.entropy);
-        let after = State::Disconnecting(interruption.retry);
+        let (interruption, retry) = self.kept.ended(cause, error, now);
+        let after = State::Disconnecting(retry);
         self.begin(socket, Task::Disconnect, after);
-        Update::Ended(interruption, error)
+        Update::Ended(interruption)
     }
 }
 
@@ -548,12 +521,12 @@ fn cause_of<E>(error: Error<E>) -> (Cause, Option<E>) {
     }
 }
 
-impl<T, E, K, C, F> fmt::Debug for Reconnecting<'_, T, E, K, C, F> {
+impl<T, E: Entropy, K, C, F> fmt::Debug for Reconnecting<'_, T, E, K, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reconnecting")
             .field("state", &self.course.state)
-            .field("reconnect", &self.course.reconnect)
-            .field("backlog", &self.course.backlog.len())
+            .field("reconnect", self.course.kept.reconnect())
+            .field("backlog", &self.course.kept.backlog.len())
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ mod ends;
 mod handshake;
 mod limits;
 mod link;
+mod reconnect;
 mod slow;
 mod split;
 mod support;

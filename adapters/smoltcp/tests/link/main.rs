@@ -10,5 +10,6 @@ mod echo;
 mod faults;
 mod handshake;
 mod pace;
+#[cfg(feature = "dns")]
 mod reconnect;
 mod support;

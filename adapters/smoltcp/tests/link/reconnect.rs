@@ -2,11 +2,14 @@
 //! that its socket is usable again, and that no message is lost silently.
 
 use core::cell::RefCell;
+use core::ops::RangeInclusive;
 use motews::handshake::{Request, RequestEvent, Response};
-use motews::reconnect::{Backoff, Cause, Interrupted, Interruption, Retry};
+use motews::reconnect::Backoff;
 use motews::{Backlog, BacklogPolicy, CloseCode, Entropy, EntropyError, Event, Message};
-use motews_smoltcp::{Host, Reconnecting, ServerEvent, Update};
+use motews_smoltcp::{Host, Interruption, Reconnecting, ServerEvent, Update};
+use motews_testkit::outage::Table;
 use smoltcp::iface::SocketHandle;
+use smoltcp::socket::dns;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{IpAddress, IpCidr};
 use std::collections::BTreeSet;
@@ -61,8 +64,10 @@ impl Rig {
         policy: BacklogPolicy,
         room: usize,
         faults: Faults,
+        begin: Instant,
     ) -> Self {
         let mut net = Net::new(faults, 0xBAC);
+        net.now = begin;
         let listeners = (0..3)
             .map(|_| (net.server.listener(600, 600, 80), Server::new(&CONFIG)))
             .collect();
@@ -76,11 +81,12 @@ impl Rig {
             handle,
             (Host::Address(net.server.address), 80),
             Request::new("10.0.0.1", "/").unwrap(),
-            backoff,
-            Backlog::new(vec![0; room].leak(), policy),
             generator,
             net.now,
         );
+        let client = client
+            .with_backoff(backoff)
+            .with_backlog(Backlog::new(vec![0; room].leak(), policy));
         Self {
             net,
             listeners,
@@ -169,21 +175,23 @@ impl Rig {
         assert!(is_open, "{:?}", self.interruptions);
     }
 
-    /// Waits for the next interruption, and returns it with how long that took and how long it is to
-    /// the next attempt.
-    pub(crate) fn interrupted(&mut self) -> (Interruption, u64, Option<u64>) {
+    /// Waits for the next interruption, and returns it with how many milliseconds that took.
+    pub(crate) fn interrupted(&mut self) -> (Interruption, u64) {
         let (before, since) = (self.interruptions.len(), self.net.now);
         let ended = self.run(600_000, |rig| rig.interruptions.len() > before);
         assert!(ended, "the connection does not end");
         let (at, interruption) = self.interruptions[before];
-        let wait = match interruption.retry {
-            Retry::At(next) => {
-                let now = motews::Millis(at.total_millis() as u32);
-                Some(u64::from(next.since(now)))
+        (interruption, (at - since).total_millis())
+    }
+
+    /// The server resets what is open.
+    fn reset(&mut self) {
+        for (handle, _) in &self.listeners {
+            let tcp = self.net.server.tcp(*handle);
+            if tcp.is_active() {
+                tcp.abort();
             }
-            Retry::Never => None,
-        };
-        (interruption, (at - since).total_millis(), wait)
+        }
     }
 
     /// A message gets through, so the socket is usable again.
@@ -193,7 +201,6 @@ impl Rig {
         self.client.queue(Message::Text(&text)).unwrap();
         let through = self.run(60_000, |rig| rig.got.last() == Some(&text));
         assert!(through, "no message gets through: {:?}", self.interruptions);
-        assert_eq!(self.net.client.sockets.iter().count(), 1);
     }
 
     /// Nothing gets through in either direction, or everything again.
@@ -216,12 +223,15 @@ impl Rig {
     }
 }
 
-fn fresh() -> Rig {
+fn fresh(begin: i64) -> Rig {
+    let faults = Faults::default();
+    let begin = Instant::from_millis(begin);
     Rig::new(
         Backoff::DEFAULT,
         BacklogPolicy::DropOldest,
         256,
-        Faults::default(),
+        faults,
+        begin,
     )
 }
 
@@ -229,38 +239,27 @@ fn response(status: u16) -> Response<'static> {
     Response::new(status).unwrap()
 }
 
-/// One thing that goes wrong, from the time it does: what the device reports, after how many
-/// milliseconds, and when it tries again.
-struct Row {
-    what: &'static str,
-    report: String,
-    after: u64,
-    wait: Option<u64>,
-    then: &'static str,
-}
+const SOON: Option<RangeInclusive<u32>> = Some(0..=5_000);
+const RESTART: Option<RangeInclusive<u32>> = Some(5_000..=30_000);
 
-/// Makes one thing after the other go wrong, and has the client come back after each.
-fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
-    let mut row = |what, rig: &mut Rig, then| {
-        let (interruption, after, wait) = rig.interrupted();
-        let report = match interruption.reason {
-            Interrupted::Connection(ended) => ended.to_string(),
-            Interrupted::Attempt(Cause::Ended(ended)) => ended.to_string(),
-            Interrupted::Attempt(cause) => format!("{cause:?}"),
-            reason => format!("{reason:?}"),
-        };
-        rows.push(Row {
-            what,
-            report,
-            after,
-            wait,
-            then,
-        });
+/// Makes one thing after the other go wrong, with a clock that begins at this time, and has the client
+/// come back after each.
+fn table(begin: i64) -> Table {
+    let table = RefCell::new(Table::default());
+    let row = |what, rig: &mut Rig, wait: &Option<RangeInclusive<u32>>, note| {
+        let seen = rig.interrupted();
+        table.borrow_mut().row(what, seen, wait.clone(), note);
+    };
+    let fresh = || fresh(begin);
+    let stable = || {
+        let mut rig = fresh();
+        rig.open();
+        rig.run(31_000, |_| false);
+        rig.is_usable();
+        rig
     };
 
-    // The cable, for less time than any deadline: the connection lives on.
-    let mut rig = rig_that_is_open();
+    let mut rig = stable();
     rig.cut(true);
     rig.client.set_link(false);
     rig.run(10_000, |_| false);
@@ -268,14 +267,20 @@ fn rows() -> Vec<Row> {
     rig.client.set_link(true);
     rig.is_usable();
     assert_eq!((rig.opened, rig.interruptions.len()), (1, 0));
+    table.borrow_mut().line(&[
+        "the cable, for 10 s",
+        "nothing: the connection lives on",
+        "",
+        "",
+    ]);
 
-    // For longer.
     rig.cut(true);
     rig.client.set_link(false);
     row(
-        "cable pulled",
+        "the cable, for 10 minutes",
         &mut rig,
-        "waits for the link, then at most 5 s",
+        &SOON,
+        "once the link is back",
     );
     rig.run(600_000, |_| false);
     assert_eq!(rig.interruptions.len(), 1, "it tries without a link");
@@ -285,107 +290,124 @@ fn rows() -> Vec<Row> {
     assert!(back, "soon after the link has come back");
     rig.is_usable();
 
-    let mut rig = rig_that_is_open();
+    let mut rig = stable();
     rig.cut(true);
-    row("peer gone, link up", &mut rig, "backs off");
-    row("still gone: no answer to TCP", &mut rig, "backs off");
+    row("the peer vanishes, the link is up", &mut rig, &SOON, "");
+    row(
+        "and stays away: no answer to TCP",
+        &mut rig,
+        &Some(1_000..=11_000),
+        "doubling up to 74 s",
+    );
     rig.cut(false);
     rig.is_usable();
 
-    let mut rig = rig_that_is_open();
-    for (handle, _) in &rig.listeners {
-        rig.net
-            .server
-            .sockets
-            .get_mut::<smoltcp::socket::tcp::Socket<'_>>(*handle)
-            .abort();
+    let mut rig = stable();
+    rig.reset();
+    row("the peer restarts: a reset", &mut rig, &SOON, "");
+    rig.is_usable();
+
+    let mut rig = stable();
+    for (code, what, wait) in [
+        (
+            CloseCode::SERVICE_RESTART,
+            "Close with 1012, service restart",
+            &RESTART,
+        ),
+        (CloseCode::GOING_AWAY, "Close with 1001, going away", &SOON),
+    ] {
+        rig.closes = Some(code);
+        row(what, &mut rig, wait, "");
+        rig.is_usable();
+        rig.run(31_000, |_| false);
     }
-    row("peer restarted: a reset", &mut rig, "backs off");
-    rig.is_usable();
-
-    let mut rig = rig_that_is_open();
-    rig.closes = Some(CloseCode::SERVICE_RESTART);
-    row("1012, service restart", &mut rig, "after 5 to 30 s");
-    rig.is_usable();
-
-    rig.closes = Some(CloseCode::GOING_AWAY);
-    row("1001, going away", &mut rig, "backs off");
-    rig.is_usable();
-
     rig.closes = Some(CloseCode::NORMAL);
     row(
-        "1000, closed for good",
+        "Close with 1000",
         &mut rig,
-        "stops, unless it is to persist",
+        &None,
+        "until the request is set; `persist`: after 64 to 74 s",
     );
     assert!(rig.client.is_over());
     let request = Request::new("10.0.0.1", "/other").unwrap();
     rig.client.set_request(request, rig.net.now);
     rig.is_usable();
 
-    for (what, then, response) in [
-        (
-            "401, credentials refused",
-            "stops until they are changed, unless it is to persist",
-            response(401),
-        ),
-        (
-            "503 with Retry-After: 40",
-            "not before",
-            response(503).headers(&[("Retry-After", "40")]).unwrap(),
-        ),
-    ] {
-        let mut rig = fresh();
-        rig.serves = Serves::Refuses(response);
-        row(what, &mut rig, then);
-        rig.serves = Serves::Accepts;
-        if rig.client.is_over() {
-            rig.run(600_000, |_| false);
-            assert!(
-                !rig.tcp_is_open() && rig.opened == 0,
-                "it tries all the same"
-            );
-            let headers = &[("Authorization", "Basic bmV3")];
-            let request = Request::new("10.0.0.1", "/")
-                .unwrap()
-                .headers(headers)
-                .unwrap();
-            rig.client.set_request(request, rig.net.now);
-        }
-        rig.is_usable();
-    }
+    let mut rig = fresh();
+    rig.serves = Serves::Refuses(response(401));
+    row(
+        "401",
+        &mut rig,
+        &None,
+        "until the request is set; `persist`: after 64 to 74 s",
+    );
+    rig.serves = Serves::Accepts;
+    rig.run(600_000, |_| false);
+    assert!(
+        !rig.tcp_is_open() && rig.opened == 0,
+        "it tries all the same"
+    );
+    let headers = &[("Authorization", "Basic bmV3")];
+    let request = Request::new("10.0.0.1", "/")
+        .unwrap()
+        .headers(headers)
+        .unwrap();
+    rig.client.set_request(request, rig.net.now);
+    rig.is_usable();
+
+    let mut rig = fresh();
+    let later = response(503).headers(&[("Retry-After", "40")]).unwrap();
+    rig.serves = Serves::Refuses(later);
+    row(
+        "503 with `Retry-After: 40`",
+        &mut rig,
+        &Some(40_000..=45_000),
+        "",
+    );
+    rig.serves = Serves::Accepts;
+    rig.is_usable();
 
     let mut rig = fresh();
     rig.generator.borrow_mut().is_broken = true;
-    row("generator fails before the request", &mut rig, "backs off");
+    let longest = Some(5_000..=5_000);
+    row(
+        "the generator fails before the request",
+        &mut rig,
+        &longest,
+        "",
+    );
     rig.generator.borrow_mut().is_broken = false;
     rig.is_usable();
+    rig.run(31_000, |_| false);
     rig.generator.borrow_mut().is_broken = true;
     row(
-        "generator fails when a pong or ping is due",
+        "the generator fails, and a ping is due",
         &mut rig,
-        "backs off",
+        &longest,
+        "",
     );
     rig.generator.borrow_mut().is_broken = false;
     rig.is_usable();
 
-    let mut rig = rig_that_is_open();
+    let mut rig = stable();
     rig.set_address(Some(IpAddress::v4(10, 0, 0, 77)));
     row(
         "another address by DHCP",
         &mut rig,
-        "from the new one, within 5 s",
+        &SOON,
+        "from the new address",
     );
     rig.is_usable();
     let local = rig.net.client.tcp(rig.handle).local_endpoint().unwrap();
     assert_eq!(local.addr, IpAddress::v4(10, 0, 0, 77));
 
-    // No address at all, as a lease that has expired leaves it.
+    let mut rig = stable();
     rig.set_address(None);
     row(
-        "lease expired, no address",
+        "the lease expires: no address",
         &mut rig,
-        "waits for an address, then at most 5 s",
+        &SOON,
+        "once there is one",
     );
     rig.run(600_000, |_| false);
     let count = rig.interruptions.len();
@@ -393,25 +415,42 @@ fn rows() -> Vec<Row> {
     let back = rig.run(5_100, |rig| rig.client.is_open());
     assert!(back && rig.interruptions.len() == count);
     rig.is_usable();
-    rows
-}
 
-fn rig_that_is_open() -> Rig {
+    // A server of names that is not there, and then a name that is an address.
     let mut rig = fresh();
-    rig.open();
-    rig.run(31_000, |_| false); // It counts as stable.
+    let server = [IpAddress::v4(10, 0, 0, 3)];
+    let dns = rig
+        .net
+        .client
+        .sockets
+        .add(dns::Socket::new(&server, vec![None]));
+    let now = rig.net.now;
+    let by_name = (Host::Name("server.example", dns), 80);
+    rig.client
+        .set_server(&mut rig.net.client.sockets, by_name, now);
+    row("DNS does not answer", &mut rig, &SOON, "");
+    let by_address = (Host::Address(rig.net.server.address), 80);
+    rig.client
+        .set_server(&mut rig.net.client.sockets, by_address, rig.net.now);
     rig.is_usable();
-    rig
+    table.into_inner()
 }
 
 #[test]
-fn table() {
-    for row in rows() {
-        println!(
-            "{} | {} | {} | {:?} | {}",
-            row.what, row.report, row.after, row.wait, row.then
-        );
+fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
+    let mut seen = table(0);
+    // The clock passes 2^32 ms in one of the waits, whichever.
+    for before in [10, 5_000, 20_000, 33_000, 60_000, 300_000] {
+        assert_eq!(table((1 << 32) - before), seen);
     }
+    let cells = [
+        "the clock passes 2^32 ms",
+        "nothing: all that is above is the same",
+        "",
+        "",
+    ];
+    seen.line(&cells);
+    seen.check("smoltcp");
 }
 
 /// 10,000 ends of each kind, messages all the while: each one is read by the server once, or was
@@ -438,21 +477,14 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
             latency: 3,
             ..Faults::default()
         };
-        let mut rig = Rig::new(quick, policy, 2048, faults);
+        let mut rig = Rig::new(quick, policy, 2048, faults, Instant::ZERO);
         let mut random = Random(policy as u64 + 77);
         let (mut number, mut refused, mut taken) = (0_u32, 0_u32, 0_u32);
         while rig.interruptions.len() < 10_000 / policies.len() + 1 {
             match random.below(12) {
                 0 => rig.closes = Some(CloseCode::GOING_AWAY),
                 1 => rig.closes = Some(CloseCode::NORMAL),
-                2 => {
-                    for (handle, _) in &rig.listeners {
-                        let tcp = rig.net.server.tcp(*handle);
-                        if tcp.is_active() {
-                            tcp.abort();
-                        }
-                    }
-                }
+                2 => rig.reset(),
                 3 if random.below(50) == 0 => {
                     rig.cut(true);
                     rig.run(60_000, |_| false);
@@ -490,7 +522,7 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
         let different: BTreeSet<_> = numbers.into_iter().collect();
         assert_eq!(different.len() as u32, got, "some are sent twice");
         let dropped = rig.client.backlog().dropped();
-        let in_doubt: u32 = rig
+        let in_doubt: u64 = rig
             .interruptions
             .iter()
             .map(|(_, end)| end.unconfirmed)
@@ -503,7 +535,10 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
             taken - got - dropped,
             rig.net.now,
         );
-        assert!(taken - got - dropped <= in_doubt, "some are lost silently");
+        assert!(
+            u64::from(taken - got - dropped) <= in_doubt,
+            "some are lost silently"
+        );
         assert!(
             got > 1000 && (refused > 0) == (policy != BacklogPolicy::KeepNewest || refused > 0)
         );

@@ -20,6 +20,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, RecvError>>> {
+        if !self.owes
+            && self.inbox.len() == 0
+            && self.inbox.has_bytes()
+            && let Some(message) = self.pop_kept()
+        {
+            return Poll::Ready(Some(Ok(message)));
+        }
         self.take_whole();
         self.poll_next(cx, Self::pop)
     }
@@ -85,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message that is next, and whole, among the bytes that were kept: as [`Self::decode_kept`],
     /// without the queue. No message waits there.
+    #[inline]
     fn pop_kept(&mut self) -> Option<Message> {
         if self.discards || self.parts.is_some() || !self.is_plain() {
             return None;
@@ -212,8 +220,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             return Ok(self.inbox.push(kind, chunk.bytes)?);
         }
         let last = chunk.last;
-        let message = self.inbox.message(kind);
-        message.extend_from_slice(chunk.bytes);
+        if chunk.first {
+            let due = self.session.connection().payload_due();
+            self.inbox.begin(kind, chunk.bytes, due);
+        } else {
+            self.inbox.message(kind).extend_from_slice(chunk.bytes);
+        }
         if last {
             self.end_message(kind)?;
         }
@@ -248,10 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
         }
         let is_plain = self.is_plain();
+        let due = self.session.connection().payload_due();
         let Some(stream) = &mut self.stream else {
             return Poll::Pending;
         };
-        if is_plain && let Some(mut message) = self.inbox.take_message() {
+        if is_plain && let Some(mut message) = self.inbox.take_message(due) {
             let len = message.len();
             let read = inbox::poll_read(stream, cx, &mut message);
             let result = self.note_read(read);
@@ -265,12 +278,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut buffer = spare::take();
         let read = inbox::poll_read(stream, cx, &mut buffer);
         let result = self.note_read(read);
-        let used = match self.drains {
-            true => buffer.len(),
-            false => self.decode(&mut buffer, most),
-        };
-        self.inbox.keep(buffer, used);
+        if self.drains {
+            spare::give(buffer);
+        } else if is_plain && self.is_long_read(&buffer) {
+            self.decode_long(buffer, most);
+        } else if most == 1 && self.session.connection().begins_message(&buffer) {
+            self.inbox.keep(buffer, 0); // It is taken from there.
+        } else {
+            let used = self.decode(&mut buffer, most);
+            self.inbox.keep(buffer, used);
+        }
         result
+    }
+
+    /// Whether what was read fills so much of the buffer that a message may keep it.
+    fn is_long_read(&self, read: &[u8]) -> bool {
+        read.len() > spare::LEN / 2 && self.parts.is_none() && self.inbox.len() == 0
+    }
+
+    /// Decodes a long read. If that is a message, or the beginning of one, it stays where it is.
+    fn decode_long(&mut self, mut read: Vec<u8>, most: usize) {
+        let Ok(step) = self.session.step(&mut read) else {
+            return spare::give(read); // The Close that says so is owed now.
+        };
+        let (start, mut used) = (step.start(), step.consumed());
+        let is_all = used == read.len() && self.inbox.arrived() == 0;
+        match self.session.resolve(step, &mut read[..used]) {
+            Some(Event::Data(chunk)) if is_all && chunk.first => {
+                let (kind, last) = (chunk.kind, chunk.last);
+                self.inbox.begin_in(kind, read, start);
+                if last && let Err(violation) = self.end_message(kind) {
+                    self.session.fail(violation);
+                }
+                self.drop_unwanted();
+            }
+            event => {
+                self.take_event(event);
+                used += self.decode(&mut read[used..], most);
+                self.inbox.keep(read, used);
+            }
+        }
     }
 
     /// Decodes what was read behind the first `len` bytes of the message that is arriving: nearly

@@ -44,6 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
+        self.look_for_shutdown();
         self.poll_room(cx, slot, gives_up, Self::has_room)
     }
 
@@ -170,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message, whether there is room or not; or gives it back.
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
+        self.look_for_shutdown();
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
@@ -237,6 +239,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             self.write_now();
         }
         Ok(())
+    }
+
+    /// Waits for room for a ping, which may go between the fragments of a message.
+    pub(crate) fn poll_ready_to_ping(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
+        self.poll_room(cx, slot, gives_up, Self::has_room_for_fragment)
     }
 
     /// Appends a ping. There is room.
