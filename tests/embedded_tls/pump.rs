@@ -185,7 +185,7 @@ async fn tunnel_with_the_pump_in_another_task_serves_one_session_after_another()
     let talking = async {
         for number in 0..3_u8 {
             let (mut stream, pump) = tunnel.next_ends().await;
-            pumps.send(pump).await.ok().expect("it waits");
+            pumps.send(pump).await.expect("it waits");
             stream.write_all(&[number; 200]).await.expect("open");
             let mut bytes = [0; 200];
             stream.read_exact(&mut bytes).await.expect("open");
