@@ -112,7 +112,8 @@ impl Core {
         let rest = range.start + written..range.end;
         if written > 0 {
             let timeouts = &context.settings.timeouts;
-            self.session.sent(context.now, timeouts, written, rest.len());
+            self.session
+                .sent(context.now, timeouts, written, rest.len());
         }
         match held {
             Held::InCork(_) => {

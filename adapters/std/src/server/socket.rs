@@ -4,9 +4,9 @@
 //! Where the system guards its own returns against speculation, as on AMD's Zen, it leaves nothing to
 //! predict ours by: a function that returns after a system call costs as much as a fifth of the call.
 
+use std::io::{self, IoSlice};
 #[cfg(not(unix))]
 use std::io::{Read, Write};
-use std::io::{self, IoSlice};
 
 use mio::net::TcpStream;
 
