@@ -1,9 +1,10 @@
 //! motews-tokio for a long time: 20 seconds for each test, or as many as `MOTEWS_SOAK` says.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::env;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread;

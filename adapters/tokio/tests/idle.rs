@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+#[path = "support/certs.rs"]
 mod certs;
 
 const CONNECTIONS: usize = 1000;

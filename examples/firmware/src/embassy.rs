@@ -11,8 +11,10 @@ use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_time::Instant;
 use embassy_time_queue_utils::Queue;
-use motews::Millis;
-use motews_embedded_io::{Clock, Timer};
+use embedded_io_async::Write;
+use motews::{Chunk, Ended, Millis, Role};
+use motews_embedded_io::asynch::Reply;
+use motews_embedded_io::{Clock, Error, Timer};
 use portable_atomic::{AtomicBool, Ordering};
 use static_cell::StaticCell;
 
@@ -117,6 +119,27 @@ impl Clock for Time {
 impl Timer for Time {
     fn wait(&mut self, millis: u32) -> impl Future<Output = ()> {
         embassy_time::Timer::after_millis(millis.into())
+    }
+}
+
+/// Gives a part of a message back.
+///
+/// # Errors
+/// Why it cannot. After the peer's Close nothing is answered, and that is none.
+pub async fn echo<T: Write, R: Role>(
+    chunk: Chunk<'_>,
+    reply: &mut Reply<'_, T, R, Time>,
+) -> Result<(), Error<T::Error>> {
+    let mut rest = &*chunk.bytes;
+    loop {
+        match reply.send_fragment(chunk.kind, rest, chunk.last).await {
+            Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+            Err(Error::Ended(Ended::Closed { .. })) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
     }
 }
 

@@ -5,11 +5,26 @@
 
 use core::arch::asm;
 
+/// A comment in the assembler's language, which has a placeholder and makes no instruction.
+#[cfg(target_arch = "arm")]
+macro_rules! comment {
+    () => {
+        "@ {}"
+    };
+}
+/// The same.
+#[cfg(not(target_arch = "arm"))]
+macro_rules! comment {
+    () => {
+        "# {}"
+    };
+}
+
 #[inline(always)]
 fn register() -> usize {
     let value;
     // SAFETY: no instruction at all, but a comment.
-    unsafe { asm!("/* {} */", lateout(reg) value, options(nostack)) };
+    unsafe { asm!(comment!(), lateout(reg) value, options(nostack)) };
     value
 }
 

@@ -334,7 +334,10 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     used(place::<Upgrade>().answer(offers));
     let answer = place::<Answer<'_>>();
     used(answer.subprotocol());
-    used(any::<Answer<'_>>().select_subprotocol(any(), headers().into_iter().map(|(_, value)| value)));
+    used(
+        any::<Answer<'_>>()
+            .select_subprotocol(any(), headers().into_iter().map(|(_, value)| value)),
+    );
     used(any::<Answer<'_>>().extensions(any()));
     used(any::<Answer<'_>>().headers(any()));
     place::<Upgrade>().each_header(answer, |name, value| used((name, value)));
@@ -350,6 +353,7 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     used(place::<Response<'_>>().emit_from(any(), bytes()));
     used(any::<HandshakeError>().status());
     used(any::<HandshakeError>().response());
+    used(any::<ConfigError>().response());
 }
 
 /// `handshake`: what both sides have.
