@@ -217,6 +217,14 @@ fn python_client_is_served_compressed_over_http2() {
 }
 
 #[test]
+#[ignore = "needs Python's h2 and websockets: bash .ci/install"]
+fn python_client_without_extended_connect_falls_back_to_http1() {
+    let (server, address) = Server::start(false);
+    run("h2_client.py", address, &["--deflate"]);
+    check(&server.ended(2), Version::HTTP_11, true, true);
+}
+
+#[test]
 #[ignore = "needs undici: bash .ci/install"]
 fn undici_is_served_over_http2_with_its_key_answered() {
     let (server, address) = Server::start(true);

@@ -192,7 +192,7 @@ async fn open_peer_reads_nothing_a_dropped_stream_ends_the_pump_in_time() {
     };
     let serve = async {
         let stream = TlsAcceptor::from(server).accept(far).await;
-        std::future::pending::<()>().await;
+        core::future::pending::<()>().await;
         drop(stream);
     };
     let ((waits, dropped), end) = tokio::select! {

@@ -1,7 +1,7 @@
 """Python's h2 and websockets' protocol without I/O as a client over HTTP/2 (RFC 8441): h2_client.py URL [--deflate]
 
 Exchanges messages with the server of tests/http2.rs and exits with an error at the first difference.
-If the server does not offer extended CONNECT, it says so and opens nothing.
+If the server does not offer extended CONNECT, it opens its WebSockets over HTTP/1.1.
 """
 
 import socket
@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RemoteSettingsChanged, ResponseReceived, StreamEnded, StreamReset
+from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Opcode
 from websockets.headers import build_extension, parse_extension
 from websockets.protocol import Protocol, Side
+from websockets.sync.client import connect
 
 TEXTS = ["", "hello", "你好，世界", "👩‍👩‍👧‍👦🎉", "é" * 62 + "e", "x" * 126, "字" * 22000]
 LENGTHS = [0, 1, 125, 126, 65535, 65536, 1 << 20]
@@ -28,16 +30,24 @@ def expect(what, found, wanted):
         sys.exit(f"{what}: {str(found)[:80]!r} instead of {str(wanted)[:80]!r}")
 
 
+def tls(protocol):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+class NoExtendedConnect(Exception):
+    pass
+
+
 class WebSocket:
     """One WebSocket on a HTTP/2 connection of its own."""
 
     def __init__(self, url, deflate):
         url = urlsplit(url)
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
         tcp = socket.create_connection((url.hostname, url.port), timeout=20)
-        self.socket = context.wrap_socket(tcp, server_hostname="localhost")
+        self.socket = tls("h2").wrap_socket(tcp, server_hostname="localhost")
         expect("ALPN", self.socket.selected_alpn_protocol(), "h2")
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
@@ -45,8 +55,7 @@ class WebSocket:
         # RFC 8441 section 3: not before the server's settings.
         self.wait(RemoteSettingsChanged)
         if not self.h2.remote_settings.enable_connect_protocol:
-            print("no extended CONNECT")
-            sys.exit(0)
+            raise NoExtendedConnect
         offer = ClientPerMessageDeflateFactory(client_max_window_bits=True)
         headers = [
             (":method", "CONNECT"),
@@ -126,26 +135,62 @@ class WebSocket:
         else:
             self.ws.send_binary(message)
 
-    def expect_echo(self, what, message):
-        self.send(message)
-        expect(what, self.recv(), message)
+    def close(self, code, reason):
+        """Closes, and returns the peer's code and reason."""
+        self.ws.send_close(code, reason)
+        return self.closed()
+
+    def closed(self):
+        expect("the end", self.recv(), None)
+        return self.ws.close_rcvd.code, self.ws.close_rcvd.reason
+
+
+class FallBack:
+    """The same over HTTP/1.1."""
+
+    def __init__(self, url, deflate):
+        self.ws = connect(
+            url,
+            ssl=tls("http/1.1"),
+            server_hostname="localhost",
+            subprotocols=["unknown", "echo"],
+            compression="deflate" if deflate else None,
+            max_size=None,
+        )
+        expect("subprotocol", self.ws.subprotocol, "echo")
+        self.send, self.recv = self.ws.send, self.ws.recv
+
+    def close(self, code, reason):
+        self.ws.close(code, reason)
+        return self.ws.close_code, self.ws.close_reason
+
+    def closed(self):
+        try:
+            expect("the end", self.recv(), None)
+        except ConnectionClosed:
+            return self.ws.close_code, self.ws.close_reason
 
 
 def main(url, deflate):
-    ws = WebSocket(url, deflate)
-    for text in TEXTS:
-        ws.expect_echo(f"text of {len(text.encode())} bytes", text)
-    for length in LENGTHS:
-        ws.expect_echo(f"text of {length} bytes", ('{"v":42},' * (length // 9 + 1))[:length])
-        ws.expect_echo(f"binary of {length} bytes", (bytes(range(251)) * 4200)[:length])
-    ws.ws.send_close(*CLOSE_BY_CLIENT)
-    expect("the end", ws.recv(), None)
-    expect("echoed close", ws.ws.close_rcvd.code, CLOSE_BY_CLIENT[0])
+    try:
+        ws = WebSocket(url, deflate)
+    except NoExtendedConnect:
+        ws = FallBack(url, deflate)
 
-    ws = WebSocket(url, deflate)
+    def expect_echo(what, message):
+        ws.send(message)
+        expect(what, ws.recv(), message)
+
+    for text in TEXTS:
+        expect_echo(f"text of {len(text.encode())} bytes", text)
+    for length in LENGTHS:
+        expect_echo(f"text of {length} bytes", ('{"v":42},' * (length // 9 + 1))[:length])
+        expect_echo(f"binary of {length} bytes", (bytes(range(251)) * 4200)[:length])
+    expect("echoed close", ws.close(*CLOSE_BY_CLIENT)[0], CLOSE_BY_CLIENT[0])
+
+    ws = type(ws)(url, deflate)
     ws.send("!close")
-    expect("the end", ws.recv(), None)
-    expect("close by the server", (ws.ws.close_rcvd.code, ws.ws.close_rcvd.reason), CLOSE_BY_SERVER)
+    expect("close by the server", ws.closed(), CLOSE_BY_SERVER)
 
 
 main(sys.argv[1], "--deflate" in sys.argv)

@@ -1,8 +1,9 @@
 //! A client that comes back: from each kind of end, with the fate of each message, and other threads.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;

@@ -127,11 +127,12 @@ enum Turn {
     Over,
 }
 
-/// What is known of the end.
+/// What is known of the end, and who may bring it about.
 #[derive(Debug, Default)]
 struct End {
     reason: String,
     error: Option<Lost>,
+    registered: Option<Registered>,
 }
 
 /// A connection.
@@ -175,8 +176,6 @@ pub(crate) struct Engine<S, R> {
     parts: Option<Box<Parts>>,
     /// Messages that are not frames yet.
     behind: Option<Box<Behind>>,
-    /// Its server may shut it down.
-    registered: Option<Box<Registered>>,
     #[cfg(feature = "deflate")]
     deflate: Option<Box<Deflate>>,
 }
@@ -223,16 +222,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             end: None,
             parts: None,
             behind: None,
-            registered: None,
             #[cfg(feature = "deflate")]
             deflate: agreed.deflate.and_then(Deflate::new),
         }
     }
 
     /// Lets its server shut it down.
-    pub(crate) fn register(&mut self, mut registered: Box<Registered>) {
+    pub(crate) fn register(&mut self, mut registered: Registered) {
         registered.open(&self.wakers);
-        self.registered = Some(registered);
+        self.end.get_or_insert_default().registered = Some(registered);
     }
 
     // ---- look ----
@@ -343,11 +341,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Closes if its server is shutting down.
     pub(crate) fn look_for_shutdown(&mut self) {
-        let Some(end) = self.registered.as_mut().and_then(|known| known.take_end()) else {
+        let registered = self.end.as_mut().and_then(|end| end.registered.as_mut());
+        let Some(end) = registered.and_then(Registered::take_end) else {
             return;
         };
         // It may be closing already.
-        let _ = self.session.close(end.code, &end.reason);
+        let _ = self.close_behind(end.code, &end.reason);
         if let Some(by) = end.by {
             self.session.close_by(millis(by));
         }
@@ -367,7 +366,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// The session is over, and so is the stream.
     fn finish(&mut self) {
         self.stream = None;
-        self.registered = None;
+        if let Some(end) = &mut self.end {
+            end.registered = None;
+        }
         self.timer.disarm();
         self.inbox.clear_rest();
         self.is_cut |= self.out.left() > 0 || self.behind.is_some();
@@ -444,6 +445,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
 /// What an idle connection takes, beside its task: this, and its wakers and its deadline, some 130 bytes.
 const _: () = assert!(
-    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 256,
-    "a connection takes at most 256 bytes"
+    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
+    "a connection takes at most 248 bytes"
 );

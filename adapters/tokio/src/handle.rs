@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use motews::{CloseCode, Connection, Server};
+use motews::{CloseCode, ConnectionConfig, Millis, Server, Session};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -99,7 +99,6 @@ impl ServerHandle {
     ///
     /// # Panics
     /// Outside of a runtime of tokio's.
-    // [CL08]
     pub fn shutdown(&self, within: Duration) {
         self.begin(CloseCode::GOING_AWAY, "".into(), within);
     }
@@ -118,8 +117,8 @@ impl ServerHandle {
         within: Duration,
     ) -> Result<(), SendError> {
         // The rules are core's.
-        let mut connection: Connection<_> = Connection::new(Server);
-        connection.close(code, reason)?;
+        let mut session = Session::<Server>::new(Server, ConnectionConfig::default(), Millis(0));
+        session.close(code, reason)?;
         self.begin(code, reason.into(), within);
         Ok(())
     }

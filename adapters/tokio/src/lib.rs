@@ -12,6 +12,8 @@ mod engine;
 mod entropy;
 mod error;
 mod handle;
+#[cfg(all(feature = "http2", feature = "tls"))]
+mod http2;
 mod inbox;
 mod message;
 mod net;
@@ -49,6 +51,8 @@ pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use handle::ServerHandle;
+#[cfg(all(feature = "http2", feature = "tls"))]
+pub use http2::Http2Stream;
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};

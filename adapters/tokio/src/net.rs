@@ -147,16 +147,22 @@ pub enum NetStream {
     /// TLS over TCP.
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// HTTP/2 over TLS over TCP: see [`Connector::http2`](crate::Connector::http2).
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    Http2(Box<crate::http2::Http2Stream>),
 }
 
 impl NetStream {
-    /// Returns the stream of TCP: for its addresses and options.
+    /// Returns the stream of TCP: for its addresses and options. `None` over HTTP/2, where a task of its own
+    /// has it.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream) => Some(stream),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(_) => None,
         }
     }
 }
@@ -171,6 +177,11 @@ macro_rules! inside {
             }
             #[cfg(feature = "tls")]
             Self::Tls($inner) => {
+                let $inner = Pin::new(&mut **$inner);
+                $call
+            }
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2($inner) => {
                 let $inner = Pin::new(&mut **$inner);
                 $call
             }
@@ -210,6 +221,8 @@ impl AsyncWrite for NetStream {
             Self::Plain(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(stream) => stream.is_write_vectored(),
         }
     }
 

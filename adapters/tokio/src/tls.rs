@@ -19,9 +19,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// `protocols` are offered (ALPN), if there are any.
     pub(crate) async fn new(
         config: Option<&Arc<ClientConfig>>,
         host: &Host,
+        protocols: &[&[u8]],
     ) -> Result<Self, ConnectError> {
         // RFC 6455 §4.1: the name goes into the TLS handshake (SNI), and the certificate must be for
         // it [HC04]
@@ -30,10 +32,14 @@ impl Connection {
             Host::V4(address) => IpAddr::V4(*address).into(),
             Host::V6(address, _) => IpAddr::V6(*address).into(),
         };
-        let config = match config {
+        let mut config = match config {
             Some(config) => config.clone(),
             None => default_config().await?,
         };
+        if !protocols.is_empty() {
+            let offered = protocols.iter().map(|protocol| protocol.to_vec());
+            Arc::make_mut(&mut config).alpn_protocols = offered.collect();
+        }
         Ok(Self {
             connector: config.into(),
             name,

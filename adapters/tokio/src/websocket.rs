@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// Lets its server shut it down.
     pub(crate) fn registered(mut self, registered: Option<Registered>) -> Self {
         if let Some(registered) = registered {
-            self.engine.register(Box::new(registered));
+            self.engine.register(registered);
         }
         self
     }

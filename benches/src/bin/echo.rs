@@ -32,7 +32,7 @@ mod linux {
     use super::Failure;
 
     const HELP: &str = "echo [--tokio] [--starts N] [--rounds N] [--milliseconds N] [--text] \
-        [--csv FILE] [--beside PROGRAM] [SERVER ...] [WORKLOAD ...]
+        [--csv FILE] [--one-processor] [--limits] [--beside PROGRAM] [SERVER ...] [WORKLOAD ...]
 echo --chart FILE.csv FILE.svg";
 
     /// A server that can be started.
@@ -80,6 +80,7 @@ echo --chart FILE.csv FILE.svg";
             starts: option(&arguments, "--starts", 4)? as usize,
             rounds: option(&arguments, "--rounds", 50)? as usize,
             time: Duration::from_millis(option(&arguments, "--milliseconds", 20)?),
+            one_processor: words.contains(&"--one-processor"),
         };
         let kind = if words.contains(&"--text") {
             Kind::Text
@@ -99,12 +100,14 @@ echo --chart FILE.csv FILE.svg";
         let folder = std::env::temp_dir().join(format!("motews-echo-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let contestants = contestants(&words, &folder)?;
-        let [own, servers] = process::two_processors()?;
+        let [own, other] = process::two_processors()?;
+        let servers = if plan.one_processor { own } else { other };
         process::pin(own)?;
         let Plan {
             starts,
             rounds,
             time,
+            ..
         } = plan;
         println!(
             "{kind:?} messages; {starts} starts of {rounds} rounds of {} ms.",
@@ -133,6 +136,8 @@ echo --chart FILE.csv FILE.svg";
         starts: usize,
         rounds: usize,
         time: Duration,
+        /// Whether client and server share a processor, by turns.
+        one_processor: bool,
     }
 
     /// The servers that are asked for: all if none is. A raw echo always runs, for the figures of
@@ -152,12 +157,19 @@ echo --chart FILE.csv FILE.svg";
                     }));
                 }
             }
-            false => all.extend(Entry::all().iter().map(|entry| Contestant {
-                name: entry.name.to_owned(),
-                arguments: vec![entry.name],
-                program: program.clone(),
-                protocol: entry.protocol,
-            })),
+            false => {
+                let mut entries = Entry::all();
+                if words.contains(&"--limits") {
+                    // Behind the raw echo, which they are measured against.
+                    entries.splice(1..1, Entry::limits());
+                }
+                all.extend(entries.iter().map(|entry| Contestant {
+                    name: entry.name.to_owned(),
+                    arguments: vec![entry.name],
+                    program: program.clone(),
+                    protocol: entry.protocol,
+                }));
+            }
         }
         if !is_on_tokio && let Some(program) = uws::build(folder)? {
             all.push(Contestant {
@@ -170,7 +182,12 @@ echo --chart FILE.csv FILE.svg";
         let is_asked_for =
             |name: &str| (words.iter()).any(|word| !word.is_empty() && name.starts_with(word));
         if all.iter().any(|each| is_asked_for(&each.name)) {
-            all.retain(|each| each.protocol == Protocol::Tcp || is_asked_for(&each.name));
+            let limits = Entry::limits().map(|entry| entry.name);
+            all.retain(|each| {
+                each.protocol == Protocol::Tcp
+                    || is_asked_for(&each.name)
+                    || limits.contains(&&*each.name)
+            });
         }
         if let Some(at) = words.iter().position(|word| *word == "--beside") {
             let other = words.get(at + 1).ok_or("--beside takes a program")?;
@@ -212,6 +229,7 @@ echo --chart FILE.csv FILE.svg";
                     Running::start_of(&each.program, &each.arguments, processor).map_err(failed)?;
                 let client = Client::connect(server.address, workload, kind, each.protocol);
                 let mut client = client.map_err(failed)?;
+                client.sleeps = plan.one_processor;
                 client.run(plan.time).map_err(failed)?;
                 up.push((server, client));
             }
@@ -249,7 +267,7 @@ echo --chart FILE.csv FILE.svg";
         let mut rows = Vec::new();
         let mut raw = &Lane::default();
         for (each, lane) in contestants.iter().zip(lanes) {
-            if each.protocol == Protocol::Tcp {
+            if each.name.starts_with("raw ") {
                 raw = lane;
             }
             let row = Row {

@@ -64,7 +64,7 @@ impl Entry {
         let own = [
             Self::tcp(
                 "raw TCP",
-                Serve::Loop(|tell| Ok(raw::serve(&listen(tell)?)?)),
+                Serve::Loop(|tell| Ok(raw::serve::<raw::Raw>(&listen(tell)?)?)),
             ),
             Self::web_socket("motews", Serve::Loop(motews)),
         ];
@@ -92,6 +92,21 @@ impl Entry {
         all.collect()
     }
 
+    /// What lies between the raw echo and a server.
+    #[must_use]
+    pub fn limits() -> [Self; 2] {
+        [
+            Self::tcp(
+                "returning TCP",
+                Serve::Loop(|tell| Ok(raw::serve::<raw::Returning>(&listen(tell)?)?)),
+            ),
+            Self::web_socket(
+                "only unmasking",
+                Serve::Loop(|tell| Ok(raw::serve::<raw::Unmasking>(&listen(tell)?)?)),
+            ),
+        ]
+    }
+
     #[cfg(feature = "peers")]
     fn peers_on_tokio() -> impl Iterator<Item = Self> {
         let all = peers::ON_TOKIO.into_iter();
@@ -101,7 +116,8 @@ impl Entry {
     /// The one called `name`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let mut all = Self::all().into_iter().chain(Self::on_tokio());
+        let all = Self::all().into_iter().chain(Self::on_tokio());
+        let mut all = all.chain(Self::limits());
         all.find(|entry| entry.name == name)
     }
 

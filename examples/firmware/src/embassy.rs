@@ -10,6 +10,10 @@ use embassy_executor::{Spawner, raw};
 use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
 use embassy_time_queue_utils::Queue;
+use embedded_io_async::Write;
+use motews::{Chunk, Ended, Role};
+use motews_embedded_io::asynch::Reply;
+use motews_embedded_io::{EmbassyClock, Error};
 use portable_atomic::{AtomicBool, Ordering};
 use static_cell::StaticCell;
 
@@ -99,6 +103,27 @@ fn ring() {
         let mut queue = TIMERS.0.borrow_ref_mut(cs);
         board::set_alarm(queue.next_expiration(board::millis()), ring);
     });
+}
+
+/// Gives a part of a message back.
+///
+/// # Errors
+/// Why it cannot. After the peer's Close nothing is answered, and that is none.
+pub async fn echo<T: Write, R: Role>(
+    chunk: Chunk<'_>,
+    reply: &mut Reply<'_, T, R, EmbassyClock>,
+) -> Result<(), Error<T::Error>> {
+    let mut rest = &*chunk.bytes;
+    loop {
+        match reply.send_fragment(chunk.kind, rest, chunk.last).await {
+            Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+            Err(Error::Ended(Ended::Closed { .. })) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether a task has something to do.

@@ -9,6 +9,7 @@ use core::cell::{Cell, RefCell};
 use embedded_io::{Error, ErrorKind};
 use embedded_io_async::{ErrorType, Read, Write};
 
+use super::ring::yield_once;
 use crate::Duplex;
 
 const HEADER: usize = 5;
@@ -60,6 +61,11 @@ impl<Rd, Wr> Shared<Rd, Wr> {
     /// Whether a record came that must not come.
     pub(super) const fn is_broken(&self) -> bool {
         self.is_broken.get()
+    }
+
+    /// Whether a record of the handshake is through, and no other has begun.
+    fn is_between(&self) -> bool {
+        self.stage.get() == Stage::Handshake && self.body.get() == 0 && self.header.get().1 == 0
     }
 
     /// How much may be read before the record or its header is whole.
@@ -133,6 +139,10 @@ impl<Rd: Read, Wr> Read for Guard<'_, Rd, Wr> {
         reason = "one half of TLS reads, and nobody else"
     )]
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+        if self.0.is_between() {
+            // Each record of the handshake takes its time, and all may be there at once.
+            yield_once().await;
+        }
         let due = self.0.due().min(buffer.len());
         let buffer = buffer.get_mut(..due).unwrap_or_default();
         let len = self.0.reader.borrow_mut().read(buffer).await?;

@@ -13,5 +13,5 @@ mod verifier;
 pub use config::{Identity, TlsConfig, TlsTime, Trust};
 pub use error::TlsError;
 pub use provider::TlsProvider;
-pub use pump::{MAX_RECORD, MIN_RECORD, Pump, TlsBuffers};
+pub use pump::{Custom, MAX_RECORD, MIN_RECORD, Pump, TlsBuffers};
 pub use tunnel::{TlsReader, TlsStream, TlsWriter, Tunnel};

@@ -1,7 +1,8 @@
 //! [`Pump`]: the one place where the futures of embedded-tls are polled, and never dropped in between.
 
+use core::fmt;
 use core::future::poll_fn;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::Poll;
 
 use embedded_io_async::{BufRead, Read, Write};
@@ -15,6 +16,7 @@ use super::config::TlsConfig;
 use super::error::TlsError;
 use super::guard::{Guard, Shared};
 use super::provider::TlsProvider;
+use super::ring::yield_once;
 use super::tunnel::{Sending, Tunnel};
 use crate::Duplex;
 use crate::time::AsyncTime;
@@ -37,6 +39,29 @@ pub struct TlsBuffers<'a> {
     /// Holds one record that is sent, and before that each message of the handshake. Of it, 128 bytes
     /// are for TLS.
     pub write: &'a mut [u8],
+}
+
+/// A provider of the caller's own, in place of a [`TlsConfig`]: for RSA, a pre-shared key, or a key in
+/// hardware.
+///
+/// **Who the server is, is then for its verifier to check.** embedded-tls goes on without a word if the
+/// server sends no certificate, or no signature, and does not ask the verifier then.
+pub struct Custom<'a, P, V> {
+    /// embedded-tls's settings.
+    pub settings: &'a Settings<'a>,
+    /// Random numbers, the verifier, and the client's certificate.
+    pub provider: &'a mut P,
+    /// Asked when the handshake is over, before anything is sent, with what embedded-tls says: whether
+    /// the server has proven who it is.
+    pub verdict: V,
+    /// As [`TlsConfig::close`].
+    pub close: u32,
+}
+
+impl<P, V> fmt::Debug for Custom<'_, P, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custom").finish_non_exhaustive()
+    }
 }
 
 /// Moves the bytes of a [`Tunnel`], and keeps the TLS session: await [`run`](Self::run).
@@ -65,25 +90,26 @@ impl Pump<'_> {
     /// # Errors
     /// How TLS ended unless in good order, as the stream is told. [`TlsError::TimedOut`] if its end could
     /// not be sent within [`TlsConfig::close`].
-    pub async fn run<Rd, Wr, E, K>(
+    pub fn run<Rd, Wr, E, K>(
         self,
         transport: Duplex<Rd, Wr>,
         buffers: TlsBuffers<'_>,
         config: &TlsConfig<'_>,
-        mut entropy: E,
+        entropy: E,
         time: K,
-    ) -> Result<(), TlsError>
+    ) -> impl Future<Output = Result<(), TlsError>>
     where
         Rd: Read,
         Wr: Write<Error = Rd::Error>,
         E: Entropy,
         K: AsyncTime,
     {
-        let mut provider = match TlsProvider::new(config, &mut entropy) {
-            Ok(provider) => provider,
-            Err(error) => return self.ended(Err(error)),
-        };
-        let mut settings = provider.settings();
+        // Now, for the future would keep the entropy.
+        let mut provider = TlsProvider::new(config, entropy);
+        let mut settings = provider
+            .as_ref()
+            .map(TlsProvider::settings)
+            .unwrap_or_default();
         match buffers.read.len() {
             MAX_RECORD.. => {}
             4352.. => settings = settings.with_max_fragment_length(MaxFragmentLength::Bits12),
@@ -91,36 +117,34 @@ impl Pump<'_> {
             1280.. => settings = settings.with_max_fragment_length(MaxFragmentLength::Bits10),
             _ => settings = settings.with_max_fragment_length(MaxFragmentLength::Bits9),
         }
-        let end = self
-            .carry(
-                transport,
-                buffers,
-                (&settings, &mut provider),
-                TlsProvider::verdict,
-                config.close,
-                time,
-            )
-            .await;
-        self.ended(end)
+        let close = config.close;
+        async move {
+            let end = match &mut provider {
+                Ok(provider) => {
+                    let verdict = TlsProvider::verdict;
+                    let custom = Custom {
+                        settings: &settings,
+                        provider,
+                        verdict,
+                        close,
+                    };
+                    self.carry(transport, buffers, custom, time).await
+                }
+                Err(error) => Err(*error),
+            };
+            self.ended(end)
+        }
     }
 
-    /// As [`run`](Self::run), but with a provider of your own: for RSA, a pre-shared key, or a key in
-    /// hardware. `close` is [`TlsConfig::close`].
-    ///
-    /// **Who the server is, is then for the provider's verifier to check.** embedded-tls goes on without
-    /// a word if the server sends no certificate, or no signature, and does not ask the verifier then:
-    /// note in it what it has seen. With what is lent, look when `run_with` comes back; nothing was
-    /// sent before the handshake was over, but afterwards it was.
+    /// As [`run`](Self::run), but with a provider of your own.
     ///
     /// # Errors
-    /// The same.
-    pub async fn run_with<Rd, Wr, P, K>(
+    /// The same, and what [`Custom::verdict`] returns.
+    pub async fn run_with<Rd, Wr, P, V, K>(
         self,
         transport: Duplex<Rd, Wr>,
         buffers: TlsBuffers<'_>,
-        settings: &Settings<'_>,
-        mut provider: P,
-        close: u32,
+        custom: Custom<'_, P, V>,
         time: K,
     ) -> Result<(), TlsError>
     where
@@ -128,20 +152,10 @@ impl Pump<'_> {
         Wr: Write<Error = Rd::Error>,
         P: CryptoProvider,
         P::CipherSuite: 'static,
+        V: Fn(&P, Result<(), Inner>) -> Result<(), TlsError>,
         K: AsyncTime,
     {
-        let verdict =
-            |_: &P, opened: Result<(), Inner>| opened.map_err(|error| TlsError::of(&error, true));
-        let end = self
-            .carry(
-                transport,
-                buffers,
-                (settings, &mut provider),
-                verdict,
-                close,
-                time,
-            )
-            .await;
+        let end = self.carry(transport, buffers, custom, time).await;
         self.ended(end)
     }
 
@@ -151,102 +165,100 @@ impl Pump<'_> {
         end
     }
 
-    async fn carry<Rd, Wr, P, K>(
+    /// Opens TLS, moves bytes until it has ended or the stream is dropped, and ends it.
+    ///
+    /// One future, for each that is handed an argument keeps it twice.
+    fn carry<Rd, Wr, P, V, K>(
         &self,
         transport: Duplex<Rd, Wr>,
         buffers: TlsBuffers<'_>,
-        (settings, provider): (&Settings<'_>, &mut P),
-        verdict: impl Fn(&P, Result<(), Inner>) -> Result<(), TlsError>,
-        close: u32,
-        time: K,
-    ) -> Result<(), TlsError>
+        custom: Custom<'_, P, V>,
+        mut time: K,
+    ) -> impl Future<Output = Result<(), TlsError>>
     where
         Rd: Read,
         Wr: Write<Error = Rd::Error>,
         P: CryptoProvider,
         P::CipherSuite: 'static,
-        K: AsyncTime,
-    {
-        let rooms = [buffers.read.len(), buffers.write.len()];
-        let rings = [&self.tunnel.incoming, &self.tunnel.outgoing];
-        if rooms.iter().any(|room| *room < MIN_RECORD)
-            || rings.iter().any(|ring| ring.capacity() == 0)
-        {
-            return Err(TlsError::NoRoom);
-        }
-        let shared = Shared::new(transport);
-        let mut tls = TlsConnection::new(Guard(&shared), buffers.read, buffers.write);
-        // A record is flushed when the stream asks for it.
-        tls.set_flush_policy(FlushPolicy::Relaxed);
-        let open = tls.open(TlsContext::new(settings, &mut *provider));
-        let Some(opened) = self.tunnel.unless_dropped(open).await else {
-            return Ok(());
-        };
-        match verdict(provider, opened) {
-            Err(TlsError::Truncated) if shared.is_broken() => return Err(TlsError::Protocol),
-            verdict => verdict?,
-        }
-        shared.open();
-        self.transfer(tls, &shared, close, time).await
-    }
-
-    /// Moves bytes until TLS has ended, or the stream is dropped; then ends TLS.
-    async fn transfer<Rd, Wr, C, K>(
-        &self,
-        mut tls: TlsConnection<'_, Guard<'_, Rd, Wr>, C>,
-        shared: &Shared<Rd, Wr>,
-        close: u32,
-        mut time: K,
-    ) -> Result<(), TlsError>
-    where
-        Rd: Read,
-        Wr: Write<Error = Rd::Error>,
-        C: TlsCipherSuite + 'static,
+        V: Fn(&P, Result<(), Inner>) -> Result<(), TlsError>,
         K: AsyncTime,
     {
         let tunnel = self.tunnel;
-        let by;
-        let sent = {
-            let (reader, writer) = tls.split();
-            let mut receive = pin!(receive(tunnel, reader, shared));
-            let mut send = pin!(send(tunnel, writer, shared));
-            let (mut received, mut sent) = (None, None);
-            let both = poll_fn(|context| {
-                if received.is_none()
-                    && let Poll::Ready(end) = receive.as_mut().poll(context)
-                {
-                    received = Some(end);
-                    tunnel.end_with(end);
-                }
-                if sent.is_none()
-                    && let Poll::Ready(end) = send.as_mut().poll(context)
-                {
-                    sent = Some(end);
-                    if let Err(error) = end {
-                        tunnel.refuse(error);
+        let rooms = [buffers.read.len(), buffers.write.len()];
+        let rings = [&tunnel.incoming, &tunnel.outgoing];
+        let is_room = rooms.iter().all(|room| *room >= MIN_RECORD)
+            && rings.iter().all(|ring| ring.capacity() > 0);
+        let shared = Shared::new(transport);
+        async move {
+            if !is_room {
+                return Err(TlsError::NoRoom);
+            }
+            let Custom {
+                settings,
+                provider,
+                verdict,
+                close,
+            } = custom;
+            let mut tls = TlsConnection::new(Guard(&shared), buffers.read, buffers.write);
+            // The transport is flushed when the stream asks for it.
+            tls.set_flush_policy(FlushPolicy::Relaxed);
+            let opened = {
+                let open = pin!(tls.open(TlsContext::new(settings, &mut *provider)));
+                tunnel.unless_dropped(open).await
+            };
+            let Some(opened) = opened else {
+                return Ok(());
+            };
+            match verdict(provider, opened) {
+                Err(TlsError::Truncated) if shared.is_broken() => return Err(TlsError::Protocol),
+                verdict => verdict?,
+            }
+            shared.open();
+
+            let by;
+            let sent = {
+                let (reader, writer) = tls.split();
+                let mut receive = pin!(receive(tunnel, reader, &shared));
+                let mut send = pin!(send(tunnel, writer, &shared));
+                let (mut received, mut sent) = (None, None);
+                let both = pin!(poll_fn(|context| {
+                    if received.is_none()
+                        && let Poll::Ready(end) = receive.as_mut().poll(context)
+                    {
+                        received = Some(end);
+                        tunnel.end_with(end);
                     }
+                    if sent.is_none()
+                        && let Poll::Ready(end) = send.as_mut().poll(context)
+                    {
+                        sent = Some(end);
+                        if let Err(error) = end {
+                            tunnel.refuse(error);
+                        }
+                    }
+                    match received.is_some() && sent.is_some() {
+                        true => Poll::Ready(()),
+                        false => Poll::Pending,
+                    }
+                }));
+                tunnel.unless_dropped(both).await;
+                if let Some(end) = received {
+                    // After the server's end embedded-tls cannot send its own.
+                    return end;
                 }
-                match received.is_some() && sent.is_some() {
-                    true => Poll::Ready(()),
-                    false => Poll::Pending,
+                by = time.time().after(close);
+                match sent {
+                    Some(sent) => Some(sent),
+                    None => in_time(&mut time, by, send.as_mut()).await,
                 }
-            });
-            tunnel.unless_dropped(both).await;
-            if let Some(end) = received {
-                // After the server's end embedded-tls cannot send its own.
-                return end;
+            };
+            sent.ok_or(TlsError::TimedOut)??;
+            let close = pin!(tls.close());
+            match in_time(&mut time, by, close).await {
+                Some(Ok(_)) => Ok(()),
+                Some(Err((_, error))) => Err(shared.call(&error, false)),
+                None => Err(TlsError::TimedOut),
             }
-            by = time.time().after(close);
-            match sent {
-                Some(sent) => Some(sent),
-                None => in_time(&mut time, by, send).await,
-            }
-        };
-        sent.ok_or(TlsError::TimedOut)??;
-        match in_time(&mut time, by, tls.close()).await {
-            Some(Ok(_)) => Ok(()),
-            Some(Err((_, error))) => Err(shared.call(&error, false)),
-            None => Err(TlsError::TimedOut),
         }
     }
 }
@@ -347,28 +359,12 @@ where
     }
 }
 
-/// Has others polled in between.
-async fn yield_once() {
-    let mut is_polled = false;
-    poll_fn(
-        move |context| match core::mem::replace(&mut is_polled, true) {
-            true => Poll::Ready(()),
-            false => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        },
-    )
-    .await;
-}
-
 /// Awaits `future` until that time. Without a source of time it gets one attempt.
 async fn in_time<V, K: AsyncTime>(
     time: &mut K,
     by: Millis,
-    future: impl Future<Output = V>,
+    mut future: Pin<&mut impl Future<Output = V>>,
 ) -> Option<V> {
-    let mut future = pin!(future);
     let mut timer = pin!(time.wait_until(Some(by)));
     poll_fn(move |context| match future.as_mut().poll(context) {
         Poll::Ready(value) => Poll::Ready(Some(value)),

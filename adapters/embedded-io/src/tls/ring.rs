@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::future::poll_fn;
+use core::mem;
 use core::task::{Poll, Waker};
 
 /// One direction of a tunnel. One side puts bytes in, the other takes them out, and each can wait for
@@ -110,4 +111,17 @@ fn wake(waker: &Cell<Option<Waker>>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }
+}
+
+/// Has others polled in between.
+pub(super) async fn yield_once() {
+    let mut is_polled = false;
+    poll_fn(move |context| match mem::replace(&mut is_polled, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }

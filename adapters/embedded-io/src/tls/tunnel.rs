@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::pin;
+use core::pin::Pin;
 use core::task::{Poll, Waker};
 
 use embedded_io_async::{ErrorType, Read, Write};
@@ -131,8 +131,10 @@ impl<'a> Tunnel<'a> {
     }
 
     /// Awaits `future`, unless the stream is dropped before.
-    pub(super) async fn unless_dropped<V>(&self, future: impl Future<Output = V>) -> Option<V> {
-        let mut future = pin!(future);
+    pub(super) async fn unless_dropped<V>(
+        &self,
+        mut future: Pin<&mut impl Future<Output = V>>,
+    ) -> Option<V> {
         poll_fn(move |context| {
             if let Poll::Ready(value) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(value));

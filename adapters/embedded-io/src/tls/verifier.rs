@@ -8,8 +8,8 @@ use core::array;
 use core::time::Duration;
 
 use embedded_tls::{
-    Aes128GcmSha256, CertificateEntryRef, CertificateRef, CertificateVerifyRef, SignatureScheme,
-    TlsError as Inner, TlsVerifier,
+    Aes128GcmSha256, CertificateEntryRef, CertificateRef, CertificateVerifyRef, TlsError as Inner,
+    TlsVerifier,
 };
 use pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
@@ -155,7 +155,7 @@ impl<'a> Verifier<'a> {
         // Once for each certificate whose beginning moves the time.
         for _ in 0..=MAX_INTERMEDIATES.saturating_add(1) {
             let path = certificate.verify_for_usage(
-                &ALGORITHMS,
+                ALGORITHMS,
                 array::from_ref(&anchor),
                 others,
                 time,
@@ -199,11 +199,7 @@ impl<'a> Verifier<'a> {
         let Progress::Certificate(key, hash) = &self.progress else {
             return Err(TlsError::Protocol);
         };
-        let scheme = match key {
-            Key::P256(_) => SignatureScheme::EcdsaSecp256r1Sha256,
-            Key::P384(_) => SignatureScheme::EcdsaSecp384r1Sha384,
-        };
-        if verify.signature_scheme.as_u16() != scheme.as_u16() {
+        if verify.signature_scheme.as_u16() != key.scheme().as_u16() {
             return Err(TlsError::UnsupportedKey);
         }
         let message: [&[u8]; 3] = [&[b' '; 64], b"TLS 1.3, server CertificateVerify\0", hash];

@@ -4,6 +4,7 @@
 
 mod closing;
 mod conformance;
+mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;

@@ -44,7 +44,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
-        self.look_for_shutdown();
         self.poll_room(cx, slot, gives_up, Self::has_room)
     }
 
@@ -56,6 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         gives_up: bool,
         has_room: impl Fn(&Self) -> bool,
     ) -> Poll<Result<(), SendError>> {
+        self.look_for_shutdown();
         self.check_open()?;
         match has_room(self) {
             true => Poll::Ready(Ok(())),
@@ -279,7 +279,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Ok(())
     }
 
-    fn close_behind(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+    /// The same, and writes nothing.
+    pub(super) fn close_behind(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         if !self.streams {
             self.accept_newest();
         }

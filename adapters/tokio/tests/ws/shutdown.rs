@@ -37,7 +37,6 @@ fn drained(mut ws: ServerWs) -> JoinHandle<(usize, Option<RecvError>, Ended)> {
     })
 }
 
-/// CL08
 #[tokio::test(start_paused = true)]
 async fn open_shut_down_is_closed_with_1001_and_waited_for() {
     let handle = ServerHandle::new();

@@ -44,6 +44,7 @@ const BACKOFF: Backoff = Backoff {
     minimum: 250,
     doublings: 3,
     range: 250,
+    stable: 0,
     persist: true,
     ..Backoff::DEFAULT
 };
@@ -69,7 +70,11 @@ fn main() -> ! {
     let tcp = sockets.add(tcp);
     let mut queries = [None];
     let dns = sockets.add(dns::Socket::new(&[], &mut queries[..]));
-    let mut dhcp = Dhcp::new(sockets.add(dhcpv4::Socket::new()));
+    let mut lease = dhcpv4::Socket::new();
+    // The MAC does not say whether the cable is in, and behind it may be another network now: so the
+    // board asks every five seconds.
+    lease.set_max_lease_duration(Some(Duration::from_secs(10)));
+    let mut dhcp = Dhcp::new(sockets.add(lease));
 
     let Ok(request) = Request::new(HOST, "/device") else {
         board::exit(2)

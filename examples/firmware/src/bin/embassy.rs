@@ -206,21 +206,7 @@ fn visit<'s>(
                     break;
                 }
             };
-            let mut rest = &*chunk.bytes;
-            loop {
-                match reply.send_fragment(chunk.kind, rest, chunk.last).await {
-                    Ok(len) => rest = rest.get(len..).unwrap_or_default(),
-                    // After the peer's Close nothing is answered.
-                    Err(Error::Ended(Ended::Closed { .. })) => break,
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-                if rest.is_empty() {
-                    break;
-                }
-            }
+            result = embassy::echo(chunk, reply).await;
         }
         // RFC 6455 §7.1.1: the server ends TCP first.
         let ended = socket.ended();

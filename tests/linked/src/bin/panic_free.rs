@@ -353,6 +353,7 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     used(place::<Response<'_>>().emit_from(any(), bytes()));
     used(any::<HandshakeError>().status());
     used(any::<HandshakeError>().response());
+    used(any::<ConfigError>().response());
 }
 
 /// `handshake`: what both sides have.
