@@ -337,10 +337,10 @@ async fn peer_that_never_stops_sending_is_told_and_given_up_in_time() {
     let (mut ws, peer) = connection(&handle, 4096);
     let (mut read, mut write) = tokio::io::split(peer.stream);
     let flood = tokio::spawn(async move {
-        let frames = encode(&vec![frame::text("flood"); 100]);
+        let frames = encode(&vec![frame::binary(payload(1_000)); 100]);
         while write.write_all(&frames).await.is_ok() {}
     });
-    assert_eq!(ws.recv().await.unwrap(), Some("flood".into()));
+    assert_eq!(ws.recv().await.unwrap(), Some(payload(1_000).into()));
     let ws = drained(ws);
     let start = Instant::now();
     handle.shutdown(Duration::from_millis(300));
