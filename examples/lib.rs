@@ -24,3 +24,4 @@ pub mod ffmpeg;
 pub mod film;
 pub mod run;
 pub mod site;
+pub mod talk;

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use motews_tests::{ServerProcess, example, wait_until};
+use motews_tests::browser::Browser;
+use motews_tests::{ServerProcess, example, example_with, wait_until};
+use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocketConfig};
 
@@ -219,4 +221,63 @@ fn tokio_client_refused_for_good_says_why_and_what_was_not_sent() {
     client.expect_error("no further attempt");
     server.join().expect("no panic");
     assert_eq!(client.end(), 1);
+}
+
+// ---- chat ----
+
+/// Runs a script in the page.
+fn run(browser: &Browser, script: &str) -> serde_json::Value {
+    browser.run(script, json!([]))
+}
+
+/// Enters the room that the page's URL names.
+fn enter(browser: &Browser, name: &str) {
+    browser.expect_text("status", |text| text == "open");
+    browser.fill("name", name);
+    browser.click("join");
+}
+
+#[test]
+#[ignore = "needs Chromium and chromedriver: bash .ci/install"]
+fn tokio_chat_two_tabs_over_http_2_talk_and_whoever_goes_is_removed() {
+    let mut server = Command::new(example_with(
+        "motews-examples",
+        "embedded-io,tls,tokio,tokio-chat",
+        "tokio_chat",
+    ));
+    server.args(["--deflate", "127.0.0.1:0"]);
+    let server = ServerProcess::start("tokio_chat", &mut server, folder());
+    let flags = ["--ignore-certificate-errors"];
+    let browser = Browser::start_with("tokio-chat", folder(), &flags);
+    let page = format!("https://localhost:{}/#厨房", server.address.port());
+    browser.open(&page);
+    enter(&browser, "Ada");
+    let ada = browser.window();
+    let ming = browser.new_window();
+    browser.switch_to(&ming);
+    browser.open(&page);
+    enter(&browser, "小明");
+    browser.fill("message", "你好 👩‍👩‍👧‍👦");
+    browser.click("send");
+    browser.expect("one's own words", |browser| {
+        browser.entries("out:not(.pending)").len() == 1
+    });
+    let protocol = "return performance.getEntriesByType('navigation')[0].nextHopProtocol";
+    assert_eq!(run(&browser, protocol), "h2", "the page");
+    browser.expect_text("extension", |text| text.starts_with("permessage-deflate"));
+    browser.switch_to(&ada);
+    browser.expect("what the other says", |browser| {
+        let heard = browser.entries("in");
+        heard.len() == 1 && heard[0].contains("你好 👩‍👩‍👧‍👦")
+    });
+    let log = server.process.log();
+    assert_eq!(log.matches("a WebSocket over HTTP/2.0").count(), 2, "{log}");
+
+    browser.switch_to(&ming);
+    browser.close_window();
+    browser.switch_to(&ada);
+    browser.expect("that the other left", |browser| {
+        browser.entries("note").concat().contains("小明")
+    });
+    assert_eq!(browser.console_errors(), Vec::<String>::new());
 }

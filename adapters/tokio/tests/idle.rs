@@ -4,8 +4,10 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::convert::Infallible;
+use core::future::{Future as _, poll_fn};
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::task::Poll;
 use core::time::Duration;
 use std::alloc::System;
 use std::sync::{Arc, mpsc};
@@ -18,11 +20,12 @@ use hyper::{Request, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{Acceptor, Connector, WebSocketStream};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+#[path = "support/certs.rs"]
 mod certs;
 
 const CONNECTIONS: usize = 1000;
@@ -335,4 +338,27 @@ fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
     let [raw, whole, ..] = taken;
     assert!(whole <= 1200, "{whole}");
     assert!(whole <= raw + 370, "{whole}, raw {raw}");
+}
+
+#[test]
+fn thousand_senders_who_wait_for_slow_peers_keep_no_buffer_each() {
+    IS_SERVER.set(true);
+    runtime().block_on(async {
+        let mut waiting = Vec::new();
+        let mut before = 0;
+        for number in 0..=CONNECTIONS {
+            if number == 1 {
+                before = HELD.load(Relaxed); // with what all share
+            }
+            let (own, peer) = duplex(16);
+            let mut ws = Acceptor::new().from_upgraded(own, b"");
+            let mut sending = Box::pin(async move { ws.send(vec![7; 500]).await });
+            let is_sent = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_ready())).await;
+            assert!(!is_sent, "the peer reads nothing");
+            waiting.push((sending, peer));
+        }
+        let each = HELD.load(Relaxed).wrapping_sub(before) / CONNECTIONS;
+        assert!((500..4096).contains(&each), "{each} bytes");
+    });
+    IS_SERVER.set(false);
 }

@@ -1,5 +1,6 @@
 //! Thousands of reconnects, from every kind of end, in constant memory.
 
+#[path = "support/certs.rs"]
 mod certs;
 
 use core::net::SocketAddr;

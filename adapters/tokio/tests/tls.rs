@@ -1,5 +1,6 @@
 //! TLS on both sides, proxies and redirects, over loopback.
 
+#[path = "support/certs.rs"]
 mod certs;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A server's TLS: what it agrees on, whom it lets in, and what it makes of peers that do not speak it.
 
-#[path = "certs.rs"]
+#[path = "support/certs.rs"]
 mod certs;
 
 use core::time::Duration;
