@@ -23,6 +23,10 @@
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
 )]
+#![cfg_attr(
+    feature = "tls",
+    doc = "| [`tls`] | `wss://` for clients, with the feature of that name |"
+)]
 //!
 //! A WebSocket has three types to name: its transport, its role, and its source of time if there is
 //! one. In a struct: `WebSocket<'a, TcpSocket<'a>, Client<Rng>, EmbassyClock>`.
