@@ -59,6 +59,8 @@ pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
 pub use rustls;
 pub use settings::DEFAULT_LIMITS;
 pub use split::{Receiver, SendPermit, Sender};
+#[cfg(motews_shuttle)]
+pub use sync::seeded;
 #[cfg(feature = "hyper")]
 pub use upgrade::{UpgradeError, UpgradedStream, Upgrading};
 pub use websocket::{Permit, WebSocketStream};

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
 use std::alloc::System;
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
 use hyper::body::Incoming;
@@ -110,8 +110,14 @@ async fn small_echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     }
 }
 
+/// The settings, which all connections share.
+fn acceptor() -> &'static Acceptor {
+    static ACCEPTOR: LazyLock<Acceptor> = LazyLock::new(Acceptor::new);
+    &ACCEPTOR
+}
+
 async fn whole<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
-    let Ok(ws) = Acceptor::new().accept(stream).await else {
+    let Ok(ws) = acceptor().accept(stream).await else {
         return;
     };
     echo(ws).await;
@@ -126,20 +132,14 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<S>) {
 }
 
 async fn split(stream: TcpStream) {
-    let Ok(ws) = Acceptor::new().accept(stream).await else {
+    let Ok(ws) = acceptor().accept(stream).await else {
         return;
     };
     let (sender, mut receiver) = ws.split();
-    let (queue, mut queued) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(message) = queued.recv().await {
-            if sender.send(message).await.is_err() {
-                return;
-            }
-        }
-    });
+    let other = sender.clone();
+    tokio::spawn(async move { other.closed().await });
     while let Ok(Some(message)) = receiver.recv().await {
-        if queue.send(message).await.is_err() {
+        if sender.send(message).await.is_err() {
             return;
         }
     }
@@ -148,7 +148,7 @@ async fn split(stream: TcpStream) {
 async fn http2(stream: TcpStream) {
     let answer = service_fn(async |request: Request<Incoming>| {
         let (mut parts, _) = request.into_parts();
-        let (response, upgrading) = Acceptor::new().upgrade(&mut parts).expect("a WebSocket");
+        let (response, upgrading) = acceptor().upgrade(&mut parts).expect("a WebSocket");
         tokio::spawn(async move {
             if let Ok(ws) = upgrading.open().await {
                 echo(ws).await;
@@ -294,27 +294,6 @@ fn measure(kind: Kind) -> usize {
 #[test]
 #[ignore = "a figure, of a release build: it opens 1,000 connections, six times"]
 fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let runtime = runtime();
-    let guard = runtime.enter();
-    let stream = || {
-        TcpStream::from_std({
-            let s = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            s.set_nonblocking(true).unwrap();
-            s
-        })
-        .unwrap()
-    };
-    println!(
-        "raw {} whole {} echo {} ws {}",
-        size_of_val(&raw_echo(stream())),
-        size_of_val(&whole(stream())),
-        size_of_val(&echo(Acceptor::new().from_upgraded(stream(), b""))),
-        size_of::<WebSocketStream<TcpStream>>()
-    );
-    let b = Acceptor::new();
-    println!("accept {}", size_of_val(&b.accept(stream())));
-    drop(guard);
     let kinds = [
         Kind::Raw,
         Kind::Whole,
