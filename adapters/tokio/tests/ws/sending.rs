@@ -115,7 +115,7 @@ async fn peers_that_both_send_first_finish_when_the_one_that_is_told_receives() 
         }
         ws.flush().await;
     };
-    let limit = core::time::Duration::from_secs(25); // less than the time for writing
+    let limit = Duration::from_secs(25); // less than the time for writing
     let talks = async { tokio::join!(talk(&mut server), talk(&mut client)) };
     tokio::time::timeout(limit, talks)
         .await
@@ -129,7 +129,7 @@ trait Talk {
     fn flush(&mut self) -> Pinned<'_, ()>;
 }
 
-type Pinned<'a, T> = core::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
+type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 macro_rules! talk {
     ($type:ty) => {
