@@ -11,3 +11,7 @@ pub struct Compression;
 #[cfg(doctest)]
 #[doc = include_str!("dwebsocket.md")]
 pub struct GuideForUsersOfDwebsocket;
+
+#[cfg(all(doctest, feature = "migration"))]
+#[doc = include_str!("migration.md")]
+pub struct Migration;

@@ -78,7 +78,7 @@ impl Handler for Echo {
             site::full()
         } else {
             // From the pages of any site: there is nothing here to be guarded.
-            Response::accept()
+            Response::accepted()
         }
     }
 

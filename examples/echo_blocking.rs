@@ -149,7 +149,7 @@ fn answer(request: &Request, accounts: &Accounts, is_full: bool) -> Response {
     } else if is_full {
         site::full()
     } else {
-        Response::accept()
+        Response::accepted()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use embedded_io_adapters::std::FromStd;
 use embedded_io_adapters::tokio_1::FromTokio;
+use embedded_io_async::{Read, Write};
 use motews::Millis;
 use motews::deflate::{DeflateConfig, Deflater, Level};
 use motews::{Chunk, Ended, Entropy, EntropyError, NoRoom, Role};
@@ -150,9 +151,9 @@ pub fn echo(ws: &mut Threaded<'_, impl Role, impl Time>) -> Result<(), Error<std
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn echo_async(
-    ws: &mut Tokio<'_, impl Role, impl AsyncTime>,
-) -> Result<(), Error<std::io::Error>> {
+pub async fn echo_async<T: Read + Write>(
+    ws: &mut asynch::WebSocket<'_, T, impl Role, impl AsyncTime>,
+) -> Result<(), Error<T::Error>> {
     let mut parts = Vec::new();
     while let Some((chunk, reply)) = ws.next_chunk().await? {
         let Some(mut rest) = whole(&mut parts, &chunk) else {

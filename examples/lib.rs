@@ -9,10 +9,11 @@
 //!   the feature it has no `wss://`
 //! - `cargo run --release --example autobahn_client -- URL`: the client that the Autobahn test
 //!   suite tests
-//! - with `--features tokio`: `tokio_echo`, and `tokio_autobahn_client` for the suite
-//! - with `--features embedded-io`, over that adapter: `embedded_io_tokio_echo`,
-//!   `embedded_io_tokio_client` and `embedded_io_threads_echo`; for the suite
-//!   `embedded_io_tokio_autobahn_client` and `embedded_io_threads_autobahn_client`
+//! - with `--features tokio`: `tokio_echo`, `tokio_client`, which comes back, and
+//!   `tokio_autobahn_client` for the suite
+//! - with `--features embedded-io`, over that adapter: `embedded_io_threads_echo`, and
+//!   `embedded_io_threads_autobahn_client` for the suite; over TLS
+//!   `embedded_io_tls_autobahn_client`, with `--features embedded-io-tls`
 //!
 //! This library is what they share.
 
@@ -23,3 +24,4 @@ pub mod ffmpeg;
 pub mod film;
 pub mod run;
 pub mod site;
+pub mod talk;

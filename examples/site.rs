@@ -6,12 +6,24 @@ use crate::run::Places;
 
 /// The files that the pages share: their paths, their types and what is in them.
 const SHARED: [(&str, &str, &str); 4] = [
-    ("/base.css", "text/css", include_str!("web/base.css")),
-    ("/link.js", "text/javascript", include_str!("web/link.js")),
-    ("/screen.css", "text/css", include_str!("web/screen.css")),
+    (
+        "/base.css",
+        "text/css; charset=utf-8",
+        include_str!("web/base.css"),
+    ),
+    (
+        "/link.js",
+        "text/javascript; charset=utf-8",
+        include_str!("web/link.js"),
+    ),
+    (
+        "/screen.css",
+        "text/css; charset=utf-8",
+        include_str!("web/screen.css"),
+    ),
     (
         "/screen.js",
-        "text/javascript",
+        "text/javascript; charset=utf-8",
         include_str!("web/screen.js"),
     ),
 ];
@@ -19,23 +31,27 @@ const SHARED: [(&str, &str, &str); 4] = [
 /// The answer to an ordinary request: `page` at `/`, the shared files at their paths.
 #[must_use]
 pub fn answer(request: &Request, page: &'static str) -> Response {
-    let file = |kind: &str, body: &'static str| {
-        Response::new(200)
-            .header("Content-Type", format!("{kind}; charset=utf-8"))
-            .header("Cache-Control", "no-store")
-            .body(body)
-    };
     if request.method() != "GET" {
         return refuse(405, "GET only").header("Allow", "GET");
     }
-    if request.path() == "/" {
-        return file("text/html", page);
-    }
-    let shared = SHARED.iter().find(|(path, ..)| *path == request.path());
-    match shared {
-        Some((_, kind, body)) => file(kind, body),
+    match file(request.path(), page) {
+        Some((kind, body)) => Response::new(200)
+            .header("Content-Type", kind)
+            .header("Cache-Control", "no-store")
+            .body(body),
         None => refuse(404, "The page is at /"),
     }
+}
+
+/// The type and the content of what is at `path`: `page` at `/`, the shared files at their paths.
+#[must_use]
+pub fn file(path: &str, page: &'static str) -> Option<(&'static str, &'static str)> {
+    if path == "/" {
+        return Some(("text/html; charset=utf-8", page));
+    }
+    let mut shared = SHARED.iter();
+    let (_, kind, body) = shared.find(|(shared, ..)| *shared == path)?;
+    Some((kind, body))
 }
 
 /// The answer to any request: a WebSocket for this server's own pages, and for what is no browser,
@@ -49,7 +65,7 @@ pub fn welcome(request: &Request, page: &'static str, places: &Places) -> Respon
     } else if places.are_full() {
         full()
     } else {
-        Response::accept()
+        Response::accepted()
     }
 }
 
@@ -72,9 +88,15 @@ pub fn refuse(status: u16, why: &str) -> Response {
 /// A browser lets the pages of any site open a WebSocket to any server, and says in `Origin` which
 /// page it was (RFC 6455 §10.2). What is no browser need not send one.
 fn is_own_page(request: &Request) -> bool {
-    let Some(origin) = request.origin() else {
+    is_own(request.origin(), request.host())
+}
+
+/// The same, by the request's `Origin` and `Host`.
+#[must_use]
+pub fn is_own(origin: Option<&str>, host: Option<&str>) -> bool {
+    let Some(origin) = origin else {
         return true;
     };
-    let host = origin.split_once("://").map(|(_, host)| host);
-    host.is_some() && host == request.host()
+    let own = origin.split_once("://").map(|(_, host)| host);
+    own.is_some() && own == host
 }

@@ -1,4 +1,5 @@
-//! An echo server on tokio. Replies to what came in one read leave in one write.
+//! An echo server on tokio: whole messages, of up to 64 MiB. Replies to what came in one read leave in
+//! one write.
 
 use core::error::Error;
 use std::sync::Arc;
@@ -18,15 +19,25 @@ struct Options {
     /// Compress messages for clients that can inflate them. Each connection takes 62 KB more.
     #[arg(long)]
     deflate: bool,
+
+    /// How much a client may send without reading what comes back, in MiB; one message more is always
+    /// possible.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    inbound: usize,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let Options { address, deflate } = Options::parse();
-    let acceptor = match deflate {
-        true => Acceptor::new().deflate(DeflateConfig::DEFAULT),
-        false => Acceptor::new(),
-    };
+    let Options {
+        address,
+        deflate,
+        inbound,
+    } = Options::parse();
+    // A client may write all it has before it reads. What it sends while it does not read waits here.
+    let mut acceptor = Acceptor::new().max_inbound(inbound * 1024 * 1024);
+    if deflate {
+        acceptor = acceptor.deflate(DeflateConfig::DEFAULT);
+    }
     let acceptor = Arc::new(acceptor);
     let listener = TcpListener::bind(address).await?;
     println!("ws://{}", listener.local_addr()?);

@@ -170,7 +170,7 @@ fn pattern(hub: &Hub, fps: u8, size: Size, quality: u8) {
     let mut film = Film::new(size);
     let start = Instant::now();
     for number in 0_u32.. {
-        let due = Duration::from_secs(number.into()) / fps.into();
+        let due = Duration::from_secs(number.into()) / u32::from(fps);
         let Some(wait) = due.checked_sub(start.elapsed()) else {
             // This machine is too slow for so many: the number is left out.
             continue;

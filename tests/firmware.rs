@@ -14,7 +14,7 @@ use std::time::Instant;
 use motews_testkit::head::{Head, read as read_head};
 use motews_tests::browser::Browser;
 use motews_tests::deflate::{Deflater, Inflater};
-use motews_tests::firmware::{self, DASHBOARD, EMBASSY};
+use motews_tests::firmware::{self, Board, DASHBOARD, EMBASSY};
 use motews_tests::raw::RawPeer;
 use motews_tests::{ServerProcess, wait_until};
 use serde_json::{Value, json};
@@ -31,13 +31,44 @@ const COMPRESSED: &str = "permessage-deflate; client_max_window_bits=10";
 /// A port with nothing behind it, for the board's calls.
 const NOWHERE: u16 = 9;
 
-#[test]
-#[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
-fn dashboard_shows_readings_and_controls_the_board() {
-    let folder = folder("dashboard");
-    let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
+/// Each of these on both boards.
+macro_rules! on_each_board {
+    ($($name:ident $needs:literal)*) => {
+        mod cortex_m3 {
+            $(
+                #[test]
+                #[ignore = $needs]
+                fn $name() {
+                    super::$name(super::Board::CortexM3);
+                }
+            )*
+        }
+
+        mod riscv32 {
+            $(
+                #[test]
+                #[ignore = $needs]
+                fn $name() {
+                    super::$name(super::Board::RiscV32);
+                }
+            )*
+        }
+    };
+}
+
+on_each_board! {
+    dashboard_shows_readings_and_controls_the_board "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"
+    two_of_four_connections_compress_at_once "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"
+    board_calls_an_echo_server "needs QEMU and defmt-print: bash .ci/install"
+    message_larger_than_the_memory_comes_back_while_others_are_served "needs QEMU and defmt-print: bash .ci/install"
+    embassy_echoes_on_all_connections_at_once "needs QEMU and defmt-print: bash .ci/install"
+}
+
+fn dashboard_shows_readings_and_controls_the_board(board: Board) {
+    let folder = folder_of(board, "dashboard");
+    let firmware = firmware::boot(board, DASHBOARD, &folder, NOWHERE);
     let browser = Browser::start("firmware", &folder);
-    browser.open(&format!("http://{}/", board.address));
+    browser.open(&format!("http://{}/", firmware.address));
     browser.expect_text("status", |text| text == "live");
     let chart = || {
         text(
@@ -96,7 +127,7 @@ fn dashboard_shows_readings_and_controls_the_board() {
 #[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
 fn four_are_served_and_a_fifth_is_refused() {
     let folder = folder("four");
-    let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
+    let board = firmware::boot(Board::CortexM3, DASHBOARD, &folder, NOWHERE);
     let url = format!("http://{}/", board.address);
     let browser = Browser::start("four", &folder);
     let mut windows = Vec::new();
@@ -147,7 +178,7 @@ fn four_are_served_and_a_fifth_is_refused() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn fat_request_passes_a_small_ring() {
-    let board = firmware::boot(DASHBOARD, &folder("fat"), NOWHERE);
+    let board = firmware::boot(Board::CortexM3, DASHBOARD, &folder("fat"), NOWHERE);
     let cookie = format!("Cookie: fat={}\r\n", "x".repeat(16 * 1024));
     let (head, body) = get(board.address, "/", &cookie);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -168,7 +199,7 @@ fn fat_request_passes_a_small_ring() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn foreign_page_does_not_control_the_board() {
-    let board = firmware::boot(DASHBOARD, &folder("foreign"), NOWHERE);
+    let board = firmware::boot(Board::CortexM3, DASHBOARD, &folder("foreign"), NOWHERE);
     for (origin, is_own) in [
         ("http://elsewhere.example".to_owned(), false),
         ("null".to_owned(), false),
@@ -184,25 +215,21 @@ fn foreign_page_does_not_control_the_board() {
     }
 }
 
-#[test]
-#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
-fn message_larger_than_the_memory_comes_back_while_others_are_served() {
-    let board = firmware::boot(DASHBOARD, &folder("large"), NOWHERE);
-    let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
-    let mut echo = connect(board.address, "/echo", None).expect("an open WebSocket");
+fn message_larger_than_the_memory_comes_back_while_others_are_served(board: Board) {
+    let firmware = firmware::boot(board, DASHBOARD, &folder_of(board, "large"), NOWHERE);
+    let mut readings = connect(firmware.address, "/readings", None).expect("an open WebSocket");
+    let mut echo = connect(firmware.address, "/echo", None).expect("an open WebSocket");
     let start = Instant::now();
     echo_streamed(&mut echo, 16 * 1024 * 1024);
     println!("16 MiB through 64 KiB: {:.1?}", start.elapsed());
     assert!(reading(&mut readings)["celsius"].is_number());
 }
 
-#[test]
-#[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
-fn two_of_four_connections_compress_at_once() {
-    let folder = folder("compression");
-    let board = firmware::boot(DASHBOARD, &folder, NOWHERE);
+fn two_of_four_connections_compress_at_once(board: Board) {
+    let folder = folder_of(board, "compression");
+    let firmware = firmware::boot(board, DASHBOARD, &folder, NOWHERE);
     let browser = Browser::start("compression", &folder);
-    browser.open(&format!("http://{}/", board.address));
+    browser.open(&format!("http://{}/", firmware.address));
     browser.expect_text("extension", |text| text == COMPRESSED);
     // The page leaves, and four come at once. Those that find no memory go on without; and when
     // all have left, the next one compresses again.
@@ -250,7 +277,7 @@ fn two_of_four_connections_compress_at_once() {
     let expected = ["none", "none", COMPRESSED, COMPRESSED, COMPRESSED];
     assert_eq!(outcome, expected.join(" | "));
 
-    let mut readings = connect(board.address, "/readings", None).expect("an open WebSocket");
+    let mut readings = connect(firmware.address, "/readings", None).expect("an open WebSocket");
     let free = reading(&mut readings)["free"].as_u64();
     assert!(free > Some(1024), "bytes that the stack has left: {free:?}");
 }
@@ -261,7 +288,7 @@ fn offers_are_accepted_as_far_as_the_memory_goes() {
     const WITH: &str = "; client_max_window_bits";
     const WITHOUT_TAKEOVER: &str = "; server_no_context_takeover; client_no_context_takeover";
 
-    let board = firmware::boot(DASHBOARD, &folder("offers"), NOWHERE);
+    let board = firmware::boot(Board::CortexM3, DASHBOARD, &folder("offers"), NOWHERE);
     // What is offered, and what is answered; `None`: it goes on without compression.
     let mut offers = vec![
         // A client whose window cannot be limited would need 32 KiB.
@@ -341,13 +368,11 @@ fn offers_are_accepted_as_far_as_the_memory_goes() {
     }
 }
 
-#[test]
-#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
-fn board_calls_an_echo_server() {
-    let folder = folder("call");
+fn board_calls_an_echo_server(board: Board) {
+    let folder = folder_of(board, "call");
     let echo = ServerProcess::example("echo", &folder);
-    let board = firmware::boot(DASHBOARD, &folder, echo.address.port());
-    let mut visitor = connect(board.address, "/readings", None).expect("an open WebSocket");
+    let firmware = firmware::boot(board, DASHBOARD, &folder, echo.address.port());
+    let mut visitor = connect(firmware.address, "/readings", None).expect("an open WebSocket");
     for _ in 0..2 {
         let call = call(&mut visitor);
         println!("{call}");
@@ -361,18 +386,16 @@ fn board_calls_an_echo_server() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn board_calls_and_no_one_answers() {
-    let board = firmware::boot(DASHBOARD, &folder("no-answer"), NOWHERE);
+    let board = firmware::boot(Board::CortexM3, DASHBOARD, &folder("no-answer"), NOWHERE);
     let mut visitor = connect(board.address, "/readings", None).expect("an open WebSocket");
     assert_eq!(call(&mut visitor), "the host does not answer");
 }
 
-#[test]
-#[ignore = "needs QEMU and defmt-print: bash .ci/install"]
-fn embassy_echoes_on_all_connections_at_once() {
+fn embassy_echoes_on_all_connections_at_once(board: Board) {
     const CONNECTIONS: usize = 8;
 
-    let board = firmware::boot(EMBASSY, &folder("embassy"), NOWHERE);
-    let open = || connect(board.address, "/echo", None);
+    let firmware = firmware::boot(board, EMBASSY, &folder_of(board, "embassy"), NOWHERE);
+    let open = || connect(firmware.address, "/echo", None);
     let all: Vec<_> = (0..CONNECTIONS)
         .map(|number| open().unwrap_or_else(|error| panic!("connection {number}: {error}")))
         .collect();
@@ -435,7 +458,7 @@ fn embassy_echoes_on_all_connections_at_once() {
 #[test]
 #[ignore = "needs QEMU and defmt-print: bash .ci/install"]
 fn embassy_silent_connections_give_way_to_whoever_speaks() {
-    let board = firmware::boot(EMBASSY, &folder("embassy-silent"), NOWHERE);
+    let board = firmware::boot(Board::CortexM3, EMBASSY, &folder("embassy-silent"), NOWHERE);
     let silent: Vec<_> = (0..8)
         .map(|_| TcpStream::connect(board.address).expect("the board listens"))
         .collect();
@@ -458,7 +481,7 @@ fn embassy_silent_connections_give_way_to_whoever_speaks() {
 #[ignore = "needs QEMU, defmt-print, Chromium and chromedriver: bash .ci/install"]
 fn embassy_serves_its_page() {
     let folder = folder("embassy-page");
-    let board = firmware::boot(EMBASSY, &folder, NOWHERE);
+    let board = firmware::boot(Board::CortexM3, EMBASSY, &folder, NOWHERE);
     let cookie = format!("Cookie: fat={}\r\n", "x".repeat(16 * 1024));
     let (head, body) = get(board.address, "/", &cookie);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -575,6 +598,11 @@ fn saved_percent(text: &str) -> u32 {
 fn readings(browser: &Browser) -> String {
     let script = "return document.getElementById('count').textContent";
     text(browser, script)
+}
+
+/// The same for a test on several boards.
+fn folder_of(board: Board, name: &str) -> PathBuf {
+    folder(&format!("{name}-{board:?}"))
 }
 
 /// A folder for logs and screenshots.

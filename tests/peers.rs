@@ -28,7 +28,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -42,7 +42,7 @@ use motews_std::{
     Handler, Message, MessageRef, Request, SendError, ServerHandle, Share, Traffic, WebSocket,
     WindowBits,
 };
-use motews_tests::{Process, ServerProcess, cached_tool, wait_until};
+use motews_tests::{ServerProcess, script, wait_until};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -763,22 +763,6 @@ fn folder() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// The command that runs one of the scripts beside this file.
-fn script(name: &str) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("peers")
-        .join(name);
-    let mut command = if name.ends_with(".py") {
-        Command::new(cached_tool("python/bin/python"))
-    } else {
-        let mut command = Command::new("node");
-        command.env("NODE_MODULES", cached_tool("node/node_modules"));
-        command
-    };
-    command.arg(path);
-    command
-}
-
 /// Runs a client's script to its end.
 fn run_client(name: &str, address: SocketAddr, commands: bool) {
     let mut command = script(name);
@@ -789,13 +773,7 @@ fn run_client(name: &str, address: SocketAddr, commands: bool) {
 }
 
 fn run_to_end(name: &str, command: &mut Command) {
-    let mut client = Process::start(name, command.stdout(Stdio::null()), folder());
-    let status = client.wait(LIMIT);
-    assert!(
-        status.success(),
-        "{name} ends with {status}\n{}",
-        client.log()
-    );
+    motews_tests::run_to_end(name, command, LIMIT, folder());
 }
 
 /// Runs a client's script against the event-driven server behind TLS, with two loops.

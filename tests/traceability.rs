@@ -109,9 +109,9 @@ fn tests(source: &str) -> BTreeSet<&str> {
     let mut under_test = false;
     let mut names = BTreeSet::new();
     for line in source.lines().map(str::trim) {
-        if line.starts_with("#[test]") {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             under_test = true;
-        } else if let Some(rest) = line.strip_prefix("fn ") {
+        } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ") {
             if under_test {
                 names.extend(rest.split('(').next());
             }

@@ -958,12 +958,34 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         if self.in_message || !self.is_between_frames() {
             return false;
         }
+        // By far the commonest: a message of less than 64 KiB in one frame.
+        if let [0x81 | 0x82, second, rest @ ..] = input {
+            let key_len = 4 * usize::from(second >> 7);
+            match (second & 0x7F, rest) {
+                (126, [high, low, rest @ ..]) => {
+                    let len = usize::from(u16::from_be_bytes([*high, *low]));
+                    return len > 125 && rest.len() >= key_len + len;
+                }
+                (len @ ..126, rest) => return rest.len() >= key_len + usize::from(len),
+                _ => {}
+            }
+        }
         match FrameHeader::parse(input) {
             Ok(Some((header, len))) => {
                 let rest = input.len().saturating_sub(len) as u64;
                 header.fin && !header.opcode.is_control() && header.payload_len <= rest
             }
             _ => false,
+        }
+    }
+
+    /// Returns how many bytes of payload are still to come of the frame that is arriving; 0 between frames,
+    /// and within a header. A caller that collects messages makes room for them.
+    #[must_use]
+    pub const fn payload_due(&self) -> u64 {
+        match self.receiving {
+            Receiving::Data => self.frame.remaining,
+            _ => 0,
         }
     }
 

@@ -18,6 +18,7 @@
 //! | assemble messages in a fixed buffer | [`MessageBuffer`], [`Window`] | §5.6 |
 //! | bound what a peer may send | [`Limits`] | §10.4 |
 //! | decide when a client comes back | [`Reconnect`] | §7.2.3 |
+//! | keep what is to be sent across connections, and count what is in doubt | [`Backlog`], [`Reconnection`] | |
 //! | compress | `deflate`, with the feature of that name | RFC 7692 |
 //! | build your own | [`frame`], [`mask`], [`utf8`], [`close`], [`control`], [`event`], [`role`] | §5.2, §5.3, §8.1 |
 //! | write an adapter | [`guide`] | |
@@ -85,6 +86,7 @@
 #[cfg(target_pointer_width = "16")]
 compile_error!("motews needs a `usize` of at least 32 bits: it masks by words of that size");
 
+pub mod backlog;
 pub mod close;
 pub mod close_code;
 pub mod connection;
@@ -97,17 +99,20 @@ pub mod event;
 pub mod frame;
 pub mod guide;
 pub mod handshake;
+pub mod interruption;
 pub mod limits;
 mod log;
 pub mod mask;
 pub mod message;
 pub mod pace;
 pub mod reconnect;
+pub mod reconnection;
 pub mod role;
 pub mod session;
 pub mod utf8;
 pub mod window;
 
+pub use backlog::{Backlog, BacklogPolicy};
 pub use close::CloseFrame;
 pub use close_code::{CloseCode, Side};
 pub use connection::{Connection, ConnectionConfig, MAX_CONTROL_LEN, State};
@@ -121,6 +126,7 @@ pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
 pub use pace::{Deadline, Millis, Pace, Timeouts};
 pub use reconnect::Reconnect;
+pub use reconnection::Reconnection;
 #[cfg(feature = "rand_core_0_9")]
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]

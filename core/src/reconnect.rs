@@ -34,8 +34,11 @@
 //!
 //! An application that closes a connection because it wants none does not ask.
 
+use core::fmt;
+
 use crate::close_code::{CloseCode, Side};
 use crate::ended::Ended;
+use crate::handshake::{ConfigError, ResponseEvent};
 use crate::pace::{Millis, Timeouts};
 use crate::role::Entropy;
 
@@ -122,9 +125,29 @@ pub enum Cause {
     Local,
 }
 
+impl From<ConfigError> for Cause {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Entropy => Self::Ended(Ended::NoEntropy),
+            _ => Self::Local,
+        }
+    }
+}
+
 impl From<Ended> for Cause {
     fn from(ended: Ended) -> Self {
         Self::Ended(ended)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(ended) => ended.fmt(f),
+            Self::Unreachable => f.write_str("the server cannot be reached"),
+            Self::Tls => f.write_str("the TLS handshake failed"),
+            Self::Local => f.write_str("a mistake on this side"),
+        }
     }
 }
 
@@ -136,6 +159,29 @@ pub enum Retry {
     At(Millis),
     /// Not until something has changed: a URL, credentials, or the application's mind.
     Never,
+}
+
+/// Returns the value of a `Retry-After` header in milliseconds, as [`Reconnect::ended`] takes it. `None`
+/// if the event is another one, or the value is no number of seconds. **A date is not understood**, for
+/// it takes a clock that knows the date.
+#[must_use]
+pub fn retry_after(event: &ResponseEvent<'_>) -> Option<u32> {
+    let header = match event {
+        ResponseEvent::Header(header) if header.is("Retry-After") => header,
+        _ => return None,
+    };
+    if !header.first || !header.last || header.value.is_empty() {
+        return None;
+    }
+    let mut seconds: u32 = 0;
+    for digit in header.value {
+        let digit = u32::from(digit.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        seconds = seconds.saturating_mul(10).saturating_add(digit);
+    }
+    Some(seconds.saturating_mul(1000))
 }
 
 /// What a [`Cause`] means for the next attempt.
@@ -161,6 +207,8 @@ pub struct Reconnect {
     backoff: Backoff,
     /// Attempts that failed since the last success.
     failures: u8,
+    /// There is to be no other attempt.
+    is_closing: bool,
     opened: Option<Millis>,
 }
 
@@ -171,6 +219,7 @@ impl Reconnect {
         Self {
             backoff,
             failures: 0,
+            is_closing: false,
             opened: None,
         }
     }
@@ -178,6 +227,12 @@ impl Reconnect {
     /// Notes that a connection is open.
     pub const fn opened(&mut self, now: Millis) {
         self.opened = Some(now);
+    }
+
+    /// Notes that the application closes the connection, and wants none after it: however it ends,
+    /// [`ended`](Self::ended) returns [`Retry::Never`].
+    pub const fn close(&mut self) {
+        self.is_closing = true;
     }
 
     /// Returns how many attempts have failed since the last connection that was
@@ -216,6 +271,7 @@ impl Reconnect {
         let longest = (backoff.wait(backoff.doublings), backoff.range);
         // [HC23]
         let (least, random) = match advice(cause.into()) {
+            _ if self.is_closing => return Retry::Never,
             Advice::Wanted => return Retry::Never,
             Advice::Hopeless if !backoff.persist => return Retry::Never,
             Advice::Hopeless | Advice::Longest => longest,

@@ -3,6 +3,8 @@
 //! A role decides one thing on the wire: a client masks each frame it sends, a server none (§5.1).
 //! So a [`Client`] cannot exist without an [`Entropy`] to draw its masking keys from.
 
+use core::cell::RefCell;
+
 pub use crate::error::EntropyError;
 
 /// A source of unpredictable bytes, for masking keys (§5.3) and for the nonce of the opening
@@ -38,6 +40,15 @@ pub trait Entropy {
 impl<E: Entropy + ?Sized> Entropy for &mut E {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         (**self).fill(bytes)
+    }
+}
+
+/// A generator that several clients share, or a client that comes back and its
+/// [`Reconnect`](crate::Reconnect).
+impl<E: Entropy> Entropy for &RefCell<E> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        let mut shared = self.try_borrow_mut().map_err(|_| EntropyError)?;
+        shared.fill(bytes)
     }
 }
 

@@ -112,8 +112,13 @@ struct Accepted<'a> {
 }
 
 impl<'a> Accepted<'a> {
-    fn select_subprotocol(self, subprotocol: Option<&'a str>) -> Result<Self, ConfigError> {
-        let answer = self.answer.select_subprotocol(subprotocol)?;
+    fn select_subprotocol(
+        self,
+        subprotocol: Option<&'a str>,
+        offered: &[&str],
+    ) -> Result<Self, ConfigError> {
+        let offered = offered.iter().map(|value| value.as_bytes());
+        let answer = self.answer.select_subprotocol(subprotocol, offered)?;
         Ok(Self { answer, ..self })
     }
 
@@ -1175,35 +1180,46 @@ fn application_selects_a_subprotocol_of_those_offered() {
             .expect("right")
             .expect("whole")
     };
-    let offered = upgrade(&[("Sec-WebSocket-Protocol", "v1.chat, v2.chat")]);
+    // Two headers are one list.
+    let values = ["v1.chat, v1:compact", "v2.chat"];
+    let offered = upgrade(&values.map(|value| ("Sec-WebSocket-Protocol", value)));
     let chosen = offered
-        .select_subprotocol(Some("v2.chat"))
+        .select_subprotocol(Some("v2.chat"), &values)
         .expect("offered");
     assert_eq!(chosen.answer.subprotocol(), Some("v2.chat"));
     let response = emitted(|offset, out| chosen.emit_from(offset, out));
     assert!(response.ends_with("\r\nSec-WebSocket-Protocol: v2.chat\r\n\r\n"));
     assert_eq!(
         chosen
-            .select_subprotocol(None)
+            .select_subprotocol(None, &[])
             .expect("right")
             .answer
             .subprotocol(),
         None
     );
     // A client that offered what is no token may have it.
-    assert!(offered.select_subprotocol(Some("v1:compact")).is_ok());
+    assert!(
+        offered
+            .select_subprotocol(Some("v1:compact"), &values)
+            .is_ok()
+    );
+    // It is one of them as a whole, and by its case.
+    for other in ["v3.chat", "v2", "v2.chat2", "V2.chat"] {
+        let error = offered.select_subprotocol(Some(other), &values);
+        assert_eq!(error, Err(ConfigError::NotOffered), "{other}");
+    }
     for bad in ["", "a b", "a\r\nb", "a,b", "\u{e9}"] {
         let error = offered
-            .select_subprotocol(Some(bad))
+            .select_subprotocol(Some(bad), &[bad])
             .expect_err("no element");
         assert_eq!(error, ConfigError::Subprotocol);
     }
     let bare = upgrade(&[]);
     assert_eq!(
-        bare.select_subprotocol(Some("chat")),
+        bare.select_subprotocol(Some("chat"), &["chat"]),
         Err(ConfigError::NotOffered)
     );
-    assert_eq!(bare.select_subprotocol(None), Ok(bare));
+    assert_eq!(bare.select_subprotocol(None, &[]), Ok(bare));
 }
 
 /// HS15

@@ -1,8 +1,11 @@
 //! When a client comes back, by the table of `motews::reconnect`.
 #![expect(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
-use motews::handshake::HandshakeError;
-use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
+use core::time::Duration;
+
+use motews::handshake::{ClientHandshake, HandshakeError, Key, Offers};
+use motews::interruption;
+use motews::reconnect::{Backoff, Cause, Reconnect, Retry, retry_after};
 use motews::{
     CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
 };
@@ -13,7 +16,9 @@ struct Always(u32);
 
 impl Entropy for Always {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.copy_from_slice(&self.0.to_be_bytes());
+        for (to, from) in bytes.iter_mut().zip(self.0.to_be_bytes().iter().cycle()) {
+            *to = *from;
+        }
         Ok(())
     }
 }
@@ -257,5 +262,64 @@ proptest! {
             let wait = wait(&mut reconnect, Ended::Refused(status), Always(random)).unwrap();
             prop_assert!(wait <= bound.saturating_add(1_000));
         }
+    }
+}
+
+#[test]
+fn client_that_has_closed_never_comes_back_however_it_ends() {
+    let mut reconnect = Reconnect::new(Backoff {
+        persist: true,
+        ..Backoff::DEFAULT
+    });
+    reconnect.close();
+    for cause in [Cause::Unreachable, Ended::Lost.into(), Cause::Tls] {
+        assert_eq!(wait(&mut reconnect, cause, LEAST), None);
+    }
+    reconnect.reset();
+    assert_eq!(wait(&mut reconnect, Ended::Lost, LEAST), None);
+}
+
+/// Only a clean end that this side began says that the peer has read everything.
+#[test]
+fn messages_count_as_lost_unless_the_peer_has_answered_this_sides_close() {
+    let ends = [
+        (closed_by_this_side(CloseCode::NORMAL), 0),
+        (closed_by_this_side(CloseCode::GOING_AWAY), 0),
+        (closed(CloseCode::NORMAL), 3),
+        (Ended::Lost, 3),
+        (Ended::Aborted, 3),
+        (Ended::TimedOut(Deadline::Close), 3),
+    ];
+    for (ended, unconfirmed) in ends {
+        let reason = interruption::Interrupted::<(), ()>::Connection(ended, None);
+        let interruption = interruption::Interruption::new(reason, Retry::At(NOW), NOW, 3);
+        assert_eq!(interruption.unconfirmed, unconfirmed, "{ended:?}");
+        assert_eq!(interruption.retry_in, Some(Duration::ZERO));
+    }
+    let reason = interruption::Interrupted::<(), ()>::Attempt(());
+    let interruption = interruption::Interruption::new(reason, Retry::Never, NOW, 3);
+    assert_eq!((interruption.unconfirmed, interruption.retry_in), (0, None));
+}
+
+#[test]
+fn retry_after_that_is_no_number_of_seconds_is_none() {
+    for (line, millis) in [
+        ("Retry-After: 0", Some(0)),
+        ("retry-after:  120 ", Some(120_000)),
+        ("Retry-After: 99999999999999999999", Some(u32::MAX)),
+        ("Retry-After:", None),
+        ("Retry-After: -1", None),
+        ("Retry-After: 1.5", None),
+        ("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT", None),
+        ("Retry-Before: 7", None),
+    ] {
+        let key = Key::new(&mut Always(7)).expect("it never fails");
+        let mut client = ClientHandshake::new(&key, [0; 128]);
+        let response = format!("HTTP/1.1 503 Later\r\n{line}\r\n\r\n");
+        let (mut input, mut found) = (response.as_bytes(), None);
+        while let Ok(Some(event)) = client.next_event(&mut input, &Offers::new()) {
+            found = retry_after(&event).or(found);
+        }
+        assert_eq!(found, millis, "{line}");
     }
 }

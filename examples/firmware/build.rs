@@ -3,10 +3,14 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 fn main() {
+    let memory = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("riscv32") => "virt.x",
+        _ => "lm3s6965.x",
+    };
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=memory.x");
+    println!("cargo:rerun-if-changed={memory}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names it"));
-    fs::copy("memory.x", out.join("memory.x")).expect("cargo's folder is writable");
+    fs::copy(memory, out.join("memory.x")).expect("cargo's folder is writable");
     println!("cargo:rustc-link-search={}", out.display());
     for script in ["-Tlink.x", "-Tdefmt.x"] {
         println!("cargo:rustc-link-arg-bins={script}");

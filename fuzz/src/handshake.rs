@@ -636,11 +636,11 @@ impl Strings {
         ];
         if !chosen.is_empty() {
             answer = answer
-                .select_subprotocol(Some(chosen))
+                .select_subprotocol(Some(chosen), [chosen.as_bytes()])
                 .expect("it was offered");
             expected.push(header("Sec-WebSocket-Protocol", chosen));
         } else {
-            let refused = answer.select_subprotocol(Some("chat"));
+            let refused = answer.select_subprotocol(Some("chat"), [&b"chat"[..]]);
             assert_eq!(refused, Err(ConfigError::NotOffered));
         }
         if has_extensions {

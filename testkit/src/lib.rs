@@ -6,13 +6,15 @@
 //! | [`head`] | requests and responses of the opening handshake, right and wrong |
 //! | [`transport`] | streams in memory: scripted, joined in pairs, trickling, with windows that close |
 //! | [`link`] | two sessions over a wire in simulated time |
+//! | [`outage`] | a table of what goes wrong and what a client does, checked |
 //! | [`mod@conformance`] | what each transport and each mode of an adapter has to do |
 //!
-//! Only the last two use motews: with the others a mistake cannot be made at both ends.
+//! Only the last three use motews: with the others a mistake cannot be made at both ends.
 #![forbid(unsafe_code)]
 
 pub mod conformance;
 pub mod frame;
 pub mod head;
 pub mod link;
+pub mod outage;
 pub mod transport;

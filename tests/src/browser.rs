@@ -32,6 +32,15 @@ impl Browser {
     /// browser cannot do what they say.
     #[must_use]
     pub fn start(name: &str, folder: &Path) -> Self {
+        Self::start_with(name, folder, &[])
+    }
+
+    /// The same, with further flags.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start) does.
+    #[must_use]
+    pub fn start_with(name: &str, folder: &Path, flags: &[&str]) -> Self {
         let missing = "is missing: run `bash .ci/install`";
         let chromedriver = find_program("chromedriver");
         let chromedriver = chromedriver.unwrap_or_else(|| panic!("chromedriver {missing}"));
@@ -53,6 +62,21 @@ impl Browser {
             session: String::new(),
             folder: folder.to_owned(),
         };
+        let profile = format!("--user-data-dir={}", profile.display());
+        let mut arguments = vec![
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--window-size=1100,900",
+            &profile,
+        ];
+        arguments.extend(flags);
         let created = browser.command(
             "POST",
             "",
@@ -60,19 +84,7 @@ impl Browser {
                 "goog:loggingPrefs": { "browser": "ALL" },
                 "goog:chromeOptions": {
                     "binary": chromium,
-                    "args": [
-                        "--headless",
-                        "--no-sandbox",
-                        "--disable-gpu",
-                        "--disable-quic",
-                        "--no-first-run",
-                        "--disable-background-networking",
-                        "--disable-component-update",
-                        "--disable-sync",
-                        "--disable-dev-shm-usage",
-                        "--window-size=1100,900",
-                        format!("--user-data-dir={}", profile.display()),
-                    ],
+                    "args": arguments,
                 },
             } } }),
         );

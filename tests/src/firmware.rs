@@ -1,28 +1,61 @@
 //! The images of `examples/firmware`, in QEMU.
 
-use std::env;
+use core::time::Duration;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
-use crate::{ServerProcess, free_port};
+use crate::namespace::Namespace;
+use crate::{Process, ServerProcess, free_port, wait_until};
 
 /// The dashboard, on smoltcp.
 pub const DASHBOARD: &str = "motews-firmware";
 /// The echo on Embassy.
 pub const EMBASSY: &str = "embassy";
 
-/// Builds an image, and returns its path. `MOTEWS_FIRMWARE` names a folder that has them.
+/// The client that stays connected, on smoltcp.
+pub const CLIENT: &str = "client";
+/// The client over TLS.
+pub const WSS: &str = "wss";
+
+/// The machine that an image is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Board {
+    /// The LM3S6965 evaluation board.
+    CortexM3,
+    /// The `virt` machine, as a microcontroller.
+    RiscV32,
+}
+
+impl Board {
+    /// The target of its processor.
+    #[must_use]
+    pub const fn target(self) -> &'static str {
+        match self {
+            Self::CortexM3 => "thumbv7m-none-eabi",
+            Self::RiscV32 => "riscv32imc-unknown-none-elf",
+        }
+    }
+}
+
+/// Builds an image for a board, and returns its path. `MOTEWS_FIRMWARE` names a build folder that has
+/// them already.
 ///
 /// # Panics
 /// If it does not build.
 #[must_use]
-pub fn image(name: &str) -> PathBuf {
+pub fn image(board: Board, name: &str) -> PathBuf {
     if let Some(folder) = env::var_os("MOTEWS_FIRMWARE") {
-        return Path::new(&folder).join(name);
+        let folder = Path::new(&folder).join(board.target());
+        return folder.join("release").join(name);
     }
-    let output = Command::new(root().join(".ci/thumb"))
-        .args(["--in", "examples/firmware", "build", "--release"])
-        .args(["--bin", name])
+    let output = Command::new(root().join(".ci/embedded"))
+        .args([board.target(), "--in", "examples/firmware"])
+        .args(["build", "--release"])
+        .args(["--bin", name, "--features", features(name)])
         .args(["--message-format", "json-render-diagnostics"])
         // What cargo sets for this test is not meant for that other build.
         .env_remove("CARGO")
@@ -39,20 +72,120 @@ pub fn image(name: &str) -> PathBuf {
         .expect("cargo names the image")
 }
 
-/// Boots an image. The board's calls go to the port `echo_port` of this machine.
+/// Boots an image on its board. The board's calls go to the port `echo_port` of this machine.
 ///
 /// # Panics
 /// If it does not say that it listens.
 #[must_use]
-pub fn boot(name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
+pub fn boot(board: Board, name: &str, folder: &Path, echo_port: u16) -> ServerProcess {
+    ServerProcess::start("firmware", &mut run(board, name, echo_port), folder)
+}
+
+/// Boots an image that does not listen. What it logs is in the file `client.txt` of `folder`, and the
+/// files that it reads are there.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn boot_client(board: Board, name: &str, folder: &Path, echo_port: u16) -> Process {
+    let log = File::create(folder.join("client.txt")).expect("the folder is writable");
+    let mut command = run(board, name, echo_port);
+    Process::start(name, command.current_dir(folder).stdout(log), folder)
+}
+
+/// The command that boots an image on its board.
+fn run(board: Board, name: &str, echo_port: u16) -> Command {
     let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
     command
-        .arg(image(name))
+        .arg(image(board, name))
         .env("MOTEWS_PORT", free_port().to_string())
         .env("MOTEWS_ECHO_PORT", echo_port.to_string());
-    ServerProcess::start("firmware", &mut command, folder)
+    command
+}
+
+/// Boots an image in a namespace with a TAP device, where the network is what the test has made of it.
+/// Its log goes to `board.txt` in the folder, and it is controlled by the socket that is returned.
+///
+/// # Panics
+/// If it does not build, or QEMU does not start.
+#[must_use]
+pub fn boot_on_tap(
+    board: Board,
+    name: &str,
+    folder: &Path,
+    namespace: &Namespace,
+) -> (Process, Qmp) {
+    let socket = folder.join("qmp");
+    _ = fs::remove_file(&socket);
+    let log = File::create(folder.join("board.txt")).expect("the folder for logs is writable");
+    let mut command = namespace.command(root().join("examples/firmware/run-in-qemu"));
+    command
+        .arg(image(board, name))
+        .env(
+            "MOTEWS_NETDEV",
+            "tap,id=net,ifname=tap0,script=no,downscript=no",
+        )
+        .env("MOTEWS_QMP", &socket)
+        .stdout(log);
+    let process = Process::start("firmware", &mut command, folder);
+    (process, Qmp::connect(&socket))
+}
+
+/// QEMU's control of its machine.
+#[derive(Debug)]
+pub struct Qmp(BufReader<UnixStream>);
+
+impl Qmp {
+    fn connect(socket: &Path) -> Self {
+        let mut stream = None;
+        let connected = wait_until(Duration::from_secs(20), || {
+            stream = UnixStream::connect(socket).ok();
+            stream.is_some()
+        });
+        assert!(connected, "QEMU does not start");
+        let mut qmp = Self(BufReader::new(stream.expect("it is connected")));
+        qmp.line();
+        qmp.execute(r#"{"execute":"qmp_capabilities"}"#);
+        qmp
+    }
+
+    /// Pulls the cable, or puts it back.
+    ///
+    /// # Panics
+    /// If QEMU does not do so.
+    pub fn set_link(&mut self, is_up: bool) {
+        self.execute(&format!(
+            r#"{{"execute":"set_link","arguments":{{"name":"net","up":{is_up}}}}}"#
+        ));
+    }
+
+    fn execute(&mut self, command: &str) {
+        writeln!(self.0.get_mut(), "{command}").expect("QEMU reads");
+        // Between command and answer there may be events.
+        while !self.line().contains("\"return\"") {}
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("QEMU answers");
+        assert!(
+            !line.is_empty() && !line.contains("\"error\""),
+            "QEMU: {line}"
+        );
+        line
+    }
+}
+
+/// The features that an image needs.
+fn features(name: &str) -> &'static str {
+    match name {
+        CLIENT => "client",
+        WSS => "tls",
+        _ => "default",
+    }
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
 }

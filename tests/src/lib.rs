@@ -230,6 +230,37 @@ impl Drop for Process {
     }
 }
 
+/// The command that runs a script of `tests/peers`, with the tools that `.ci/install` has got for it.
+///
+/// # Panics
+/// If they are missing.
+#[must_use]
+pub fn script(name: &str) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(name);
+    let mut command = if name.ends_with(".py") {
+        Command::new(cached_tool("python/bin/python"))
+    } else {
+        let mut command = Command::new("node");
+        command.env("NODE_MODULES", cached_tool("node/node_modules"));
+        command
+    };
+    command.arg(path);
+    command
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// If it fails, or is still running after `limit`.
+pub fn run_to_end(name: &str, command: &mut Command, limit: Duration, folder: &Path) {
+    let mut process = Process::start(name, command.stdout(Stdio::null()), folder);
+    let status = process.wait(limit);
+    let log = process.log();
+    assert!(status.success(), "{name} ends with {status}\n{log}");
+}
+
 /// A server as a child process.
 #[derive(Debug)]
 pub struct ServerProcess {

@@ -17,6 +17,8 @@
     reason = "an async fn keeps its arguments twice, and these futures lie in RAM"
 )]
 
+mod reconnect;
+
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
@@ -26,6 +28,8 @@ use embedded_io_async::{ErrorType, Read, Write};
 use crate::face::prelude::*;
 use crate::output::Io;
 use crate::time::AsyncTime;
+
+pub use reconnect::{Interruption, Reconnecting, Socket, Task, Update};
 
 macro_rules! out {
     ($value:ty) => {

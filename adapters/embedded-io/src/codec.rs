@@ -277,6 +277,16 @@ impl<'a> Input<'a> {
         false
     }
 
+    /// Nothing was received yet, over another connection.
+    pub(crate) fn restart(&mut self) {
+        self.window().take(usize::MAX);
+        if let Self::Inflating(inflating) = self {
+            inflating.is_agreed = false;
+            inflating.discarding = false;
+            inflating.held = None;
+        }
+    }
+
     /// Messages are received in parts from now on, or whole.
     pub(crate) const fn begin(&mut self, parts: bool) -> Result<(), NoRoom> {
         if let Self::Inflating(inflating) = self {
@@ -546,6 +556,15 @@ impl<'a> Outgoing<'a> {
         match self {
             Self::Plain(window) => window.len(),
             Self::Deflating(deflating) => deflating.window.len(),
+        }
+    }
+
+    /// Nothing was sent yet, over another connection.
+    pub(crate) fn restart(&mut self) {
+        self.window().take(usize::MAX);
+        if let Self::Deflating(deflating) = self {
+            deflating.agreed = None;
+            deflating.sending = Sending::Nothing;
         }
     }
 

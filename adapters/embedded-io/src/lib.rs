@@ -15,12 +15,16 @@
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
 //! | [`Clock`], [`Timer`] | the time, from the caller; without it no deadline is kept, and none is linked |
 #![cfg_attr(
+    feature = "embassy-time",
+    doc = "| [`EmbassyClock`] | that of `embassy-time`, with the feature of that name |"
+)]
+#![cfg_attr(
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
 )]
 //!
 //! A WebSocket has three types to name: its transport, its role, and its source of time if there is
-//! one. In a struct: `WebSocket<'a, TcpSocket<'a>, Client<Rng>, MyTimer>`.
+//! one. In a struct: `WebSocket<'a, TcpSocket<'a>, Client<Rng>, EmbassyClock>`.
 //!
 //! # An echo server
 //! It copies nothing but its reply. What answers one read leaves in one write.
@@ -114,6 +118,8 @@ use codec as compression;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+#[cfg(feature = "embassy-time")]
+mod embassy;
 mod engine;
 mod error;
 mod face;
@@ -126,8 +132,12 @@ mod plain;
 use plain as compression;
 mod split;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use config::{Buffers, Config, Decision, MIN_BUFFER};
+#[cfg(feature = "embassy-time")]
+pub use embassy::EmbassyClock;
 pub use error::Error;
 pub use split::{Duplex, Halves, Receiver, Sender};
 pub use time::{AsyncTime, Clock, Time, Timer, Untimed};

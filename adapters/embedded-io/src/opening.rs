@@ -59,14 +59,19 @@ impl<'a, T, E: Entropy> Engine<'a, T, Client<E>, Untimed> {
         transport: T,
         transmit: &'a mut [u8],
         request: Request<'a>,
-        mut entropy: E,
+        entropy: E,
     ) -> Self {
-        let pace = Pace::new(Millis(0));
-        let phase = match Key::new(&mut entropy) {
-            Ok(key) => Phase::Opening(pace, Opening::Ask(request, key, 0, Client::new(entropy))),
-            Err(_) => Phase::Over(pace, Ended::NoEntropy),
-        };
+        let phase = ask(request, entropy, Millis(0));
         Self::new(transport, transmit, phase)
+    }
+}
+
+/// The beginning of a client's opening handshake.
+fn ask<E: Entropy>(request: Request<'_>, mut entropy: E, now: Millis) -> Phase<'_, Client<E>> {
+    let pace = Pace::new(now);
+    match Key::new(&mut entropy) {
+        Ok(key) => Phase::Opening(pace, Opening::Ask(request, key, 0, Client::new(entropy))),
+        Err(_) => Phase::Over(pace, Ended::NoEntropy),
     }
 }
 
@@ -221,6 +226,14 @@ impl<'a, T, K: Time> Engine<'a, T, Server, K> {
 }
 
 impl<'a, T, E: Entropy, K: Time> Engine<'a, T, Client<E>, K> {
+    /// Begins anew, over another connection.
+    pub(crate) fn restart(&mut self, input: &mut Input<'a>, request: Request<'a>, entropy: E) {
+        input.restart();
+        self.output.restart();
+        self.subprotocol = None;
+        self.phase = ask(request, entropy, self.time.time());
+    }
+
     /// What is left to do until the connection is open.
     pub(crate) fn next_connect(
         &mut self,

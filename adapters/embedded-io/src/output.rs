@@ -71,6 +71,15 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Nothing was sent yet, over another connection.
+    pub(crate) fn restart(&mut self) {
+        self.outgoing.restart();
+        (self.start, self.end) = (0, 0);
+        self.unflushed = false;
+        self.late = Late::No;
+        self.at_eof = false;
+    }
+
     /// What is to be written next.
     pub(crate) fn unwritten(&mut self) -> &[u8] {
         self.outgoing.window().unread()

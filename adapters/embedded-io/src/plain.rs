@@ -45,6 +45,11 @@ impl<'a> Input<'a> {
         false
     }
 
+    /// Nothing was received yet, over another connection.
+    pub(crate) fn restart(&mut self) {
+        self.discard_all();
+    }
+
     /// Messages are received in parts from now on, or whole.
     pub(crate) const fn begin(&mut self, _: bool) -> Result<(), NoRoom> {
         Ok(())
@@ -116,6 +121,11 @@ impl<'a> Outgoing<'a> {
 
     pub(crate) const fn len(&self) -> usize {
         self.window.len()
+    }
+
+    /// Nothing was sent yet, over another connection.
+    pub(crate) fn restart(&mut self) {
+        self.window.take(usize::MAX);
     }
 
     pub(crate) const fn offers<'o>(&self, offers: Offers<'o>) -> Offers<'o> {

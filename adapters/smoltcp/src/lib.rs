@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`ServerSocket`] | a listening socket: handshake, pages and refusals, the connection, and the next one |
 //! | [`ClientSocket`] | a connecting socket: handshake and one connection |
+//! | [`Reconnecting`] | a client that comes back: name, TCP, handshake, stay, wait, and again |
 //! | [`WebSocket`] | what both have: `send`, `send_fragment`, `ping`, `close` |
 //! | [`Config`] | deadlines, limits, subprotocols, compression: once, for all sockets |
 //! | `deflate` | compression (RFC 7692), a feature, in memory that is the caller's |
@@ -82,11 +83,17 @@
 mod client;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+#[cfg(feature = "dhcpv4")]
+mod dhcp;
 mod log;
+mod reconnect;
 mod ring;
 mod server;
 mod socket;
 
 pub use client::{ClientEvent, ClientSocket, Connecting};
+#[cfg(feature = "dhcpv4")]
+pub use dhcp::Dhcp;
+pub use reconnect::{Host, Interruption, Reconnecting, Update};
 pub use server::{Accepting, ServerEvent, ServerSocket, gives_way};
 pub use socket::{Config, WebSocket};

@@ -203,11 +203,21 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
 
     /// Resets the connection of a peer that has sent nothing, so that the socket listens again: the
     /// next [`poll`](Self::poll) returns [`Ended::Aborted`], and the first one after the interface has
-    /// sent the reset has the socket listen. Of no effect if the peer has sent something by now. See
-    /// [`gives_way`], which finds the socket.
+    /// sent the reset has the socket listen. A peer that has not answered the SYN yet, and may not even be
+    /// where it says, is dropped without a word: the socket listens at once. Of no effect if the peer has
+    /// sent something by now. See [`gives_way`], which finds the socket.
     pub fn give_way(&mut self, socket: &mut Socket<'_>) {
-        if self.silent_since().is_some() && !socket.can_recv() {
-            socket.abort();
+        if self.silent_since().is_none() || socket.can_recv() {
+            return;
+        }
+        let is_half_open = socket.state() == Tcp::SynReceived;
+        socket.abort();
+        if is_half_open
+            && socket.listen(socket.listen_endpoint()).is_ok()
+            && let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase
+        {
+            *stage = Stage::Listening;
+        } else {
             self.end(socket, Ended::Aborted);
         }
     }
@@ -324,6 +334,11 @@ const SILENCE: u32 = 1_000;
 ///
 /// To be called after all have been polled. The only one that is silent has a second, for it may be the
 /// newcomer whose request is on its way; [`ServerSocket::poll_at`] knows of that.
+///
+/// So with `n` sockets, while fewer than `n - 1` are in use by peers that have sent something, one who
+/// comes and sends its request is served within 2 s, if it tries again when it is refused: whatever
+/// others do that only connect, or only send a SYN. The last socket is one for all: there it is a
+/// matter of luck, as long as silent ones keep coming.
 ///
 /// ```
 /// # use motews_smoltcp::{ServerSocket, gives_way};

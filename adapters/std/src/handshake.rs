@@ -17,6 +17,9 @@ use crate::error::AcceptError;
 /// The longest line that is needed whole, in bytes: the request line above all.
 const MAX_LINE: usize = 8 * 1024;
 
+/// The header that offers subprotocols.
+const PROTOCOL: &str = "Sec-WebSocket-Protocol";
+
 /// What this side says in the opening handshake, and what it takes from the peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Handshake {
@@ -193,7 +196,7 @@ impl Request {
 
     /// The subprotocols that the client offers, the one it likes best first (§1.9).
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.values("Sec-WebSocket-Protocol")
+        self.values(PROTOCOL)
             .flat_map(motews::handshake::subprotocols)
             .map(|name| name.as_str())
     }
@@ -206,7 +209,7 @@ impl Request {
 ///
 /// fn answer(request: &Request) -> Response {
 ///     match request.path() {
-///         "/chat" if request.is_websocket() => Response::accept(),
+///         "/chat" if request.is_websocket() => Response::accepted(),
 ///         "/chat" => Response::new(200)
 ///             .header("Content-Type", "text/html")
 ///             .body("<script>socket = new WebSocket(location)</script>"),
@@ -226,7 +229,7 @@ pub struct Response {
 impl Response {
     /// Accepts the WebSocket. A request for none is answered with 426 then (Upgrade Required).
     #[must_use]
-    pub const fn accept() -> Self {
+    pub const fn accepted() -> Self {
         Self::new(101)
     }
 
@@ -369,19 +372,13 @@ fn accept(
     config: &Handshake,
     out: &mut Vec<u8>,
 ) -> Answer {
-    // RFC 6455 §4.2.2: one of those that the client offers [HS14]
     let chosen = response.subprotocol.as_deref();
-    if chosen.is_some_and(|name| !request.subprotocols().any(|offered| offered == name)) {
-        let body = "The client does not offer the subprotocol that this server wants here.\n";
-        answer(false, &Response::new(400).body(body), out);
-        return Answer::Last(AcceptError::Config(ConfigError::NotOffered));
-    }
     let headers = [config.headers.as_slice(), &response.headers].concat();
     let headers = pairs(&headers);
     let accepted = config.with_offers(|offers| {
         let mut answer = upgrade.answer(offers).headers(&headers)?;
         if chosen.is_some() {
-            answer = answer.select_subprotocol(chosen)?;
+            answer = answer.select_subprotocol(chosen, request.values(PROTOCOL))?;
         }
         let subprotocol = answer.subprotocol().map(str::to_owned);
         let head = written(|offset, piece| upgrade.emit_from(offset, piece, &answer));
@@ -428,6 +425,7 @@ pub(crate) const SERVER_ERROR: &[u8] =
 
 /// The application's response cannot be written.
 fn broken(error: ConfigError, out: &mut Vec<u8>) -> Answer {
-    *out = SERVER_ERROR.to_vec();
+    let response = error.response();
+    *out = written(|offset, piece| response.emit_from(offset, piece));
     Answer::Last(AcceptError::Config(error))
 }

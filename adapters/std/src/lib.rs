@@ -20,6 +20,7 @@
 //! | [`accept`], [`accept_with`], [`Acceptor`] | a server's connection, and who may have one |
 //! | [`WebSocket`] | what both of them return: `recv`, `send`, `close` and the rest |
 //! | [`Sender`] | sends from other threads |
+//! | [`Reconnecting`] | a client that comes back after the end, with the fate of each message |
 //! | [`Aborter`] | ends a connect, or a connection, from another thread |
 //! | [`Transport`] | what all of it runs over: TCP, Unix sockets, TLS, any stream |
 //!
@@ -77,9 +78,7 @@
 //!
 //! # What is not here
 //! **No `async`**: take motews-tokio. **No web server**: an ordinary request gets one answer, and the
-//! connection is closed. **No TLS to a proxy**, no SOCKS4, no HTTP/2. **No reconnecting by itself**:
-//! [`Reconnect`] says when, and [`connect`] has
-//! the loop.
+//! connection is closed. **No TLS to a proxy**, no SOCKS4, no HTTP/2.
 #![forbid(unsafe_code)]
 
 mod blocking;
@@ -90,6 +89,7 @@ mod entropy;
 mod error;
 mod handshake;
 mod message;
+mod reconnect;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "tls")]
@@ -128,6 +128,7 @@ pub use motews_net::{
     BodyError, Credentials, Proxy, ProxyError, ReasonPhrase, RedirectError, RedirectPolicy,
     SocksReply, TunnelError, UrlError, http,
 };
+pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, ReconnectingSender, Update};
 #[cfg(feature = "server")]
 pub use server::{
     Broadcast, Handler, Hub, Membership, MessageRef, Peer, PeerId, PeerSender, Peers, Server,
@@ -163,35 +164,7 @@ pub use rustls;
 ///
 /// # To connect again
 /// A client that comes back waits a random time first, and longer after each failure (§7.2.3):
-/// [`Reconnect`] computes how long, by the table of [`motews::reconnect`].
-///
-/// ```no_run
-/// use std::time::{Duration, Instant};
-/// use motews_std::{Backoff, Cause, Ended, Millis, OsEntropy, Reconnect, Retry};
-///
-/// let start = Instant::now();
-/// let now = || Millis(start.elapsed().as_millis() as u32); // it may wrap
-/// let mut reconnect = Reconnect::new(Backoff::DEFAULT);
-/// loop {
-///     let (cause, retry_after): (Cause, _) = match motews_std::connect("ws://127.0.0.1:9001/") {
-///         Ok(mut ws) => {
-///             reconnect.opened(now());
-///             while let Ok(Some(message)) = ws.recv() {
-///                 println!("{message:?}");
-///             }
-///             (ws.ended().unwrap_or(Ended::Lost).into(), None)
-///         }
-///         Err(error) => {
-///             eprintln!("{error}");
-///             (error.cause(), error.retry_after())
-///         }
-///     };
-///     match reconnect.ended(cause, retry_after, now(), &mut OsEntropy::new()) {
-///         Retry::At(at) => std::thread::sleep(Duration::from_millis(at.since(now()).into())),
-///         Retry::Never => break, // the same would happen again
-///     }
-/// }
-/// ```
+/// [`Reconnecting`] does. Whoever connects by other means asks [`Reconnect`].
 // [HC03] [HC23]
 pub fn connect(url: &str) -> Result<WebSocket, ConnectError> {
     Connector::new().connect(url)
@@ -221,7 +194,7 @@ pub fn accept<S: Transport>(stream: S) -> Result<WebSocket<S, role::Server>, Acc
 ///
 /// fn answer(request: &Request) -> Response {
 ///     match (request.path(), request.is_websocket()) {
-///         ("/chat", true) if request.origin() == Some("http://example.com") => Response::accept(),
+///         ("/chat", true) if request.origin() == Some("http://example.com") => Response::accepted(),
 ///         ("/chat", true) => Response::new(403).body("Not from this origin\n"),
 ///         ("/chat", false) => Response::new(200)
 ///             .header("Content-Type", "text/html")

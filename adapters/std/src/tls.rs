@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 use std::io::{self, IoSlice, Read, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use motews_net::UrlError;
 use rustls::pki_types::ServerName;
@@ -383,11 +383,16 @@ pub(crate) fn client_connection(
     ClientConnection::new(config, name).map_err(ConnectError::Tls)
 }
 
-/// A configuration that trusts the roots of the features that are on.
+/// Returns a configuration that trusts the roots of the features that are on: one for the whole process,
+/// so sessions are resumed. The roots are loaded with the first call.
 ///
 /// # Errors
-/// [`ConnectError::Tls`] if there are none.
+/// [`ConnectError::Tls`] if there are none. The next call tries again.
 pub fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
+    }
     #[cfg_attr(
         not(any(feature = "webpki-roots", feature = "native-roots")),
         expect(unused_mut, reason = "the features add roots")
@@ -397,7 +402,8 @@ pub fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     #[cfg(feature = "native-roots")]
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    config_with_roots(roots)
+    let config = config_with_roots(roots)?;
+    Ok(CONFIG.get_or_init(|| config).clone())
 }
 
 /// A configuration that trusts `roots`, and no others.

@@ -787,3 +787,117 @@ mod tls {
         assert!(text.contains("is for another host"), "{text}");
     }
 }
+
+#[test]
+fn names_are_resolved_by_the_given_resolver_and_addresses_are_not() {
+    let (address, serving) = respond(vec![accept_with(""), accept_with("")]);
+    let (asks, asked) = mpsc::channel();
+    let connector = Connector::new().resolver(move |host, port| {
+        asks.send((host.to_owned(), port)).unwrap();
+        match host {
+            "sensor.internal" => Ok(vec![address]),
+            "nowhere.internal" => Ok(Vec::new()),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    });
+    connector.connect("ws://sensor.internal:7/").unwrap();
+    connector.connect(&format!("ws://{address}/")).unwrap();
+    serving.join().unwrap();
+    for (name, kind) in [
+        ("nowhere.internal", io::ErrorKind::NotFound),
+        ("secret.internal", io::ErrorKind::PermissionDenied),
+    ] {
+        let error = connector.connect(&format!("ws://{name}/")).unwrap_err();
+        assert_eq!(error.cause(), Cause::Unreachable);
+        assert!(
+            matches!(&error, ConnectError::Io(error) if error.kind() == kind),
+            "{error:?}"
+        );
+    }
+    let asked: Vec<_> = asked.try_iter().collect();
+    let expected = [
+        ("sensor.internal", 7),
+        ("nowhere.internal", 80),
+        ("secret.internal", 80),
+    ];
+    assert_eq!(asked, expected.map(|(name, port)| (name.to_owned(), port)));
+}
+
+#[test]
+fn resolver_that_never_answers_costs_the_connect_timeout() {
+    let (end, never) = mpsc::channel::<()>();
+    let never = std::sync::Mutex::new(never);
+    let timeout = Duration::from_millis(50);
+    let connector = Connector::new()
+        .connect_timeout(Some(timeout))
+        .resolver(move |_, _| Err(io::Error::other(never.lock().unwrap().recv().unwrap_err())));
+    let start = Instant::now();
+    let error = connector.connect("ws://sensor.internal/").unwrap_err();
+    assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+    assert!(start.elapsed() >= timeout && start.elapsed() < PATIENCE);
+    drop(end);
+}
+
+#[test]
+fn connect_timeout_of_nothing_is_over_at_once_and_the_longest_is_none() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", silent.local_addr().unwrap());
+    // The kernel answers for the listener; so it is a name that takes for ever.
+    let (end, never) = mpsc::channel::<()>();
+    let never = std::sync::Mutex::new(never);
+    let endless = Connector::new()
+        .connect_timeout(Some(Duration::ZERO))
+        .resolver(move |_, _| Err(io::Error::other(never.lock().unwrap().recv().unwrap_err())));
+    let error = endless.connect("ws://sensor.internal/").unwrap_err();
+    assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+    drop(end);
+    let (address, serving) = respond(vec![accept_with("")]);
+    let longest = Connector::new()
+        .connect_timeout(Some(Duration::MAX))
+        .resolver(move |_, _| Ok(vec![address]));
+    longest.connect("ws://sensor.internal/").unwrap();
+    serving.join().unwrap();
+    // A handshake of no time is over at once as well.
+    let none = Timeouts {
+        handshake: Some(0),
+        ..Timeouts::NONE
+    };
+    let error = Connector::new().timeouts(none).connect(&url).unwrap_err();
+    assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+}
+
+/// The head of the response is as long as it is: the limits are exact.
+#[test]
+fn response_is_read_up_to_its_limits_and_not_a_byte_or_a_header_beyond() {
+    let request = "GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let len = accepting(request, "").len();
+    let (len, headers) = (u32::try_from(len).unwrap(), 3);
+    for (head, headers, opens) in [
+        (0, headers, false),
+        (1, headers, false),
+        (len - 1, headers, false),
+        (len, headers, true),
+        (u32::MAX, headers, true),
+        (len, 0, false),
+        (len, 1, false),
+        (len, headers - 1, false),
+        (len, u16::MAX, true),
+    ] {
+        let (address, serving) = respond(vec![accept_with("")]);
+        let limits = Limits {
+            head,
+            headers,
+            ..DEFAULT_LIMITS
+        };
+        let connected = Connector::new()
+            .limits(limits)
+            .connect(&format!("ws://{address}/"))
+            .map(drop);
+        match connected {
+            Ok(()) => assert!(opens, "{limits:?}"),
+            Err(ConnectError::Handshake(_)) => assert!(!opens, "{limits:?}"),
+            Err(error) => panic!("{error:?}"),
+        }
+        serving.join().unwrap();
+    }
+}

@@ -47,7 +47,7 @@ fn ask(
 }
 
 fn ask_plainly(request: &[u8]) -> (String, Accepted) {
-    ask(request, Acceptor::new(), |_| Response::accept())
+    ask(request, Acceptor::new(), |_| Response::accepted())
 }
 
 // ---- server ----
@@ -67,7 +67,7 @@ fn accepting_sample_request_gets_the_sample_response() {
         assert_eq!(request.origin(), Some("http://example.com"));
         let offered: Vec<_> = request.subprotocols().collect();
         assert_eq!(offered, ["chat", "superchat"]);
-        Response::accept().header("Set-Cookie", "a=b")
+        Response::accepted().header("Set-Cookie", "a=b")
     });
     assert_eq!(
         response,
@@ -117,7 +117,7 @@ fn accepting_callback_sees_everything() {
             ["1", "2"]
         );
         assert_eq!(request.headers().count(), 10);
-        Response::accept()
+        Response::accepted()
     });
     assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
     accepted.unwrap();
@@ -260,7 +260,7 @@ fn accepting_requests_of_deployed_clients_open() {
     ];
     for request in requests {
         let builder = Acceptor::new().subprotocols(["superchat"]);
-        let (response, accepted) = ask(request.as_bytes(), builder, |_| Response::accept());
+        let (response, accepted) = ask(request.as_bytes(), builder, |_| Response::accepted());
         assert!(response.starts_with("HTTP/1.1 101 "), "{request}{response}");
         let offered = request.contains("superchat");
         let chosen = offered.then_some("superchat");
@@ -270,7 +270,7 @@ fn accepting_requests_of_deployed_clients_open() {
     let request = sample.replace("chat, superchat", "ogmios.v1:compact");
     let choose = |name: &'static str| {
         ask(request.as_bytes(), Acceptor::new(), move |_| {
-            Response::accept().subprotocol(name)
+            Response::accepted().subprotocol(name)
         })
     };
     let (response, _) = choose("ogmios.v1:compact");
@@ -373,11 +373,11 @@ fn accepting_limits_are_exact() {
             ..DEFAULT_LIMITS
         })
     };
-    ask(REQUEST, limit(len, 5), |_| Response::accept())
+    ask(REQUEST, limit(len, 5), |_| Response::accepted())
         .1
         .unwrap();
     for builder in [limit(len - 1, 5), limit(0, 5), limit(len, 4), limit(len, 0)] {
-        let (response, accepted) = ask(REQUEST, builder, |_| Response::accept());
+        let (response, accepted) = ask(REQUEST, builder, |_| Response::accepted());
         let status = &response[..12];
         assert!(
             ["HTTP/1.1 431", "HTTP/1.1 414"].contains(&status),
@@ -393,15 +393,15 @@ fn accepting_response_with_a_line_break_is_not_sent() {
     type Callback = fn() -> Response;
     let cases: [(Callback, ConfigError); 5] = [
         (
-            || Response::accept().header("X", "a\r\nY: b"),
+            || Response::accepted().header("X", "a\r\nY: b"),
             ConfigError::HeaderValue,
         ),
         (
-            || Response::accept().header("X\r\nY", "b"),
+            || Response::accepted().header("X\r\nY", "b"),
             ConfigError::HeaderName,
         ),
         (
-            || Response::accept().header("Upgrade", "h2c"),
+            || Response::accepted().header("Upgrade", "h2c"),
             ConfigError::ReservedHeader,
         ),
         (
@@ -791,7 +791,7 @@ fn connecting_over_ipv6_works_where_there_is_ipv6() {
         let (stream, _) = listener.accept().unwrap();
         let mut server = motews_std::accept_with(stream, |request| {
             assert_eq!(request.host(), Some(format!("[::1]:{port}").as_str()));
-            Response::accept()
+            Response::accepted()
         });
         server.as_mut().unwrap().recv().unwrap()
     });

@@ -28,7 +28,7 @@ fn handshake(trickling: bool) -> (MemoryClient, MemoryServer) {
     let acceptor = Acceptor::new().subprotocols(["chat"]);
     let mut accepting = acceptor.accepting(b, |request| {
         assert_eq!(request.target(), "/x?y");
-        Response::accept()
+        Response::accepted()
     });
     let (mut client, mut server) = (None, None);
     for _ in 0..STEPS {

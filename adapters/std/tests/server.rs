@@ -173,14 +173,14 @@ impl Handler for Site {
 
     fn on_request(&mut self, request: &Request) -> Response {
         match (request.path(), request.is_websocket()) {
-            ("/chat", true) => Response::accept()
+            ("/chat", true) => Response::accepted()
                 .subprotocol("superchat")
                 .header("X-Room", "1"),
             ("/chat", false) => Response::new(200)
                 .header("Content-Type", "text/html")
                 .body("<p>a page</p>"),
-            ("/any", _) => Response::accept(),
-            ("/broken", _) => Response::accept().subprotocol("not offered"),
+            ("/any", _) => Response::accepted(),
+            ("/broken", _) => Response::accepted().subprotocol("not offered"),
             _ => Response::new(403).body("Not here\n"),
         }
     }

@@ -42,9 +42,9 @@ impl Handler for Failing {
     fn on_request(&mut self, request: &Request) -> Response {
         match request.path() {
             "/panic" => panic!("as it was told"),
-            "/wrong" => Response::accept().subprotocol("not offered"),
+            "/wrong" => Response::accepted().subprotocol("not offered"),
             "/no" => Response::new(403),
-            _ => Response::accept(),
+            _ => Response::accepted(),
         }
     }
 

@@ -147,7 +147,7 @@ impl Handler for Told {
 
     fn on_request(&mut self, request: &Request) -> Response {
         match request.is_websocket() {
-            true => Response::accept(),
+            true => Response::accepted(),
             false => Response::new(200).body(noise(LEN)),
         }
     }

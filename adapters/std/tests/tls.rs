@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use motews_std::Share as _;
 use motews_std::role::Server;
-use motews_std::rustls;
+use motews_std::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use motews_std::rustls::server::WebPkiClientVerifier;
+use motews_std::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use motews_std::tls::TlsStream;
 use motews_std::{
     AcceptError, Acceptor, CloseCode, ConnectError, Connector, Deadline, Ended, Interest, Message,
@@ -338,7 +340,7 @@ fn config_with_no_roots_is_refused() {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     let pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
@@ -513,7 +515,7 @@ fn wss_over_a_trickling_stream_resumes() {
     let mut connecting = Connector::new()
         .connecting(client, "wss://localhost/")
         .unwrap();
-    let mut accepting = Acceptor::new().accepting(server, |_| motews_std::Response::accept());
+    let mut accepting = Acceptor::new().accepting(server, |_| motews_std::Response::accepted());
     let (mut client, mut server) = (None, None);
     for _ in 0..1_000_000 {
         client = client.or_else(|| connecting.advance().ok());
@@ -612,4 +614,67 @@ fn wss_without_roots_says_so() {
     }
     let result = motews_std::connect("wss://a b/");
     assert!(matches!(result, Err(ConnectError::Url(UrlError::Host))));
+}
+
+/// A certificate that is its own authority, and its key.
+fn own_certificate(
+    name: &str,
+) -> (
+    RootCertStore,
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    (roots, vec![certificate], key.into())
+}
+
+/// A server that demands a certificate of its clients, as a station of OCPP's security profile 3 has one.
+#[test]
+fn wss_server_that_demands_a_certificate_accepts_who_has_one_and_no_others() {
+    let provider = || Arc::new(rustls::crypto::ring::default_provider());
+    let (trusted, chain, key) = own_certificate("localhost");
+    let (clients, own, own_key) = own_certificate("client");
+    let (_, other, other_key) = own_certificate("client");
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider());
+    let server = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(chain, key)
+        .unwrap();
+    let server = Arc::new(server);
+    let connect = |identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>| {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(trusted.clone());
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+        };
+        let server = server.clone();
+        let (addr, serving) = serve(move |stream| {
+            let stream = TlsStream::server(stream, server).unwrap();
+            motews_std::accept(stream).map(|mut ws| ws.recv().ok().flatten())
+        });
+        let url = format!("wss://localhost:{}/", addr.port());
+        let connected = Connector::new().tls(Arc::new(config)).connect(&url);
+        let sent = connected.map(|mut ws| ws.send("Hello").unwrap());
+        (sent, serving.join().unwrap())
+    };
+    let (sent, received) = connect(Some((own, own_key)));
+    sent.unwrap();
+    assert_eq!(received.unwrap(), Some("Hello".into()));
+    for identity in [None, Some((other, other_key))] {
+        let (sent, received) = connect(identity);
+        assert!(received.is_err(), "{received:?}");
+        let error = sent.unwrap_err();
+        assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.starts_with("TLS: the server refused"), "{text}");
+    }
 }

@@ -1,35 +1,30 @@
 //! The server's side of the opening handshake (RFC 6455 §4.2).
 
+use core::future::Future;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use motews::handshake::{
-    ConfigError, HandshakeError, RequestEvent, Response as CoreResponse, ServerHandshake, Upgrade,
-    subprotocols,
-};
+use motews::handshake::{ConfigError, HandshakeError, Response as CoreResponse, Upgrade};
 use motews::{Limits, Server, Timeouts};
 use motews_net::http::header::SEC_WEBSOCKET_PROTOCOL;
-use motews_net::http::{self, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use motews_net::http::{self, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::engine::{Agreement, Engine, now};
 use crate::error::AcceptError;
-use crate::pipe::{Headers, Pipe, line, pairs, written};
+use crate::handle::{Registered, ServerHandle};
+use crate::pipe::{Pipe, pairs, written};
+use crate::request::{Reading, Request, protocol_headers};
 use crate::settings::{Common, setters};
 use crate::websocket::WebSocketStream;
 
-/// A client's request to open a WebSocket.
-///
-/// A browser sends the cookies of *its* user along with a request that *another* site made: whoever
-/// trusts cookies compares `Origin` with `Host` (RFC 6455 §10.2).
-// [HS12]
-pub type Request = http::Request<()>;
-
-/// The answer to a [`Request`]. The status 101 accepts it: see [`accepted`]. Any other one refuses.
+/// The answer to a [`Request`]. The status 101 accepts it: see [`accepted`]. Any other one refuses, or is
+/// the page that an ordinary request has asked for.
 pub type Response = http::Response<Bytes>;
 
-/// Returns the response that accepts.
+/// Returns the response that accepts. A request for no WebSocket is answered with 426 then (Upgrade
+/// Required).
 ///
 /// `Sec-WebSocket-Protocol` chooses one of the subprotocols that the client offers (§4.2.2). Without
 /// it, it is the first of the [`Acceptor`]'s that the client offers, if there is one.
@@ -67,6 +62,7 @@ pub fn accepted() -> Response {
 #[must_use]
 pub struct Acceptor {
     pub(crate) common: Common,
+    handle: Option<ServerHandle>,
 }
 
 impl Default for Acceptor {
@@ -80,7 +76,14 @@ impl Acceptor {
     pub fn new() -> Self {
         Self {
             common: Common::new(),
+            handle: None,
         }
+    }
+
+    /// Lets this handle close the connections that are accepted from now on.
+    pub fn handle(mut self, handle: &ServerHandle) -> Self {
+        self.handle = Some(handle.clone());
+        self
     }
 
     setters!();
@@ -99,8 +102,8 @@ impl Acceptor {
             .await
     }
 
-    /// Accepts or refuses a WebSocket: as `decide` answers a request that is correct. What it does may
-    /// take its time, but no longer than [`Timeouts::handshake`] altogether.
+    /// Accepts or refuses a WebSocket, or answers an ordinary HTTP request: as `decide` says. What it
+    /// does may take its time, but no longer than [`Timeouts::handshake`] altogether.
     ///
     /// ```no_run
     /// use motews_tokio::http::StatusCode;
@@ -108,11 +111,17 @@ impl Acceptor {
     /// # async fn look_up(_: &str) -> bool { true }
     ///
     /// async fn decide(request: &Request) -> Response {
-    ///     let mut response = accepted();
-    ///     if !look_up(request.uri().path()).await {
-    ///         *response.status_mut() = StatusCode::NOT_FOUND;
+    ///     match request.uri().path() {
+    ///         "/chat" if request.is_websocket() => accepted(),
+    ///         "/" => Response::new("This server speaks WebSocket at /chat.\n".into()),
+    ///         path => {
+    ///             let mut response = accepted();
+    ///             if !look_up(path).await {
+    ///                 *response.status_mut() = StatusCode::NOT_FOUND;
+    ///             }
+    ///             response
+    ///         }
     ///     }
-    ///     response
     /// }
     ///
     /// # async fn run(stream: tokio::net::TcpStream) -> Result<(), motews_tokio::AcceptError> {
@@ -131,14 +140,11 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
         F: AsyncFnOnce(&Request) -> Response,
     {
-        // The task that awaits this is small, as long as the connection is open.
-        let opened = Box::pin(self.open(stream, decide)).await;
-        opened.map_err(|error| match error {
-            AcceptError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-                AcceptError::TimedOut
-            }
-            error => error,
+        let pipe = Pipe::new(stream, self.common.timeouts());
+        self.open(pipe, self.register(), async |request: &mut Request| {
+            decide(request).await
         })
+        .await
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
@@ -149,19 +155,48 @@ impl Acceptor {
     {
         let agreed = self.common.agreement();
         WebSocketStream::adopt(stream, Server, agreed, &self.common, leftover)
+            .registered(self.register())
     }
 
-    async fn open<S, F>(
+    /// A connection that begins, for the server's handle.
+    pub(crate) fn register(&self) -> Option<Registered> {
+        self.handle.as_ref().map(ServerHandle::register)
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        let handle = self.handle.as_ref();
+        handle.is_some_and(ServerHandle::is_shutting_down)
+    }
+
+    /// Lets a step of the opening handshake go on until the server is shut down.
+    pub(crate) async fn unless_shut_down<T>(
         &self,
-        stream: S,
+        step: impl Future<Output = T>,
+    ) -> Result<T, AcceptError> {
+        match &self.handle {
+            None => Ok(step.await),
+            Some(handle) => {
+                let done = handle.unless_shut_down(step).await;
+                done.ok_or(AcceptError::ShuttingDown)
+            }
+        }
+    }
+
+    /// Makes the opening handshake over a stream.
+    pub(crate) async fn open<S, F>(
+        &self,
+        mut pipe: Pipe<S>,
+        registered: Option<Registered>,
         decide: F,
     ) -> Result<WebSocketStream<S, Server>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
-        F: AsyncFnOnce(&Request) -> Response,
+        F: AsyncFnOnce(&mut Request) -> Response,
     {
-        let mut pipe = Pipe::new(stream, self.common.timeouts());
-        let (agreed, subprotocol) = self.run(&mut pipe, decide).await?;
+        // The task that awaits this is small, as long as the connection is open.
+        let (agreed, subprotocol) = Box::pin(self.run(&mut pipe, decide))
+            .await
+            .map_err(AcceptError::timed_out)?;
         let settings = self.common.settings.clone();
         let engine = Engine::new(
             pipe.stream,
@@ -171,7 +206,7 @@ impl Acceptor {
             &pipe.input,
             pipe.pace,
         );
-        Ok(WebSocketStream::new(engine, subprotocol))
+        Ok(WebSocketStream::new(engine, subprotocol).registered(registered))
     }
 
     /// Reads the request, and answers it.
@@ -182,42 +217,13 @@ impl Acceptor {
     ) -> Result<(Agreement, Option<String>), AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
-        F: AsyncFnOnce(&Request) -> Response,
+        F: AsyncFnOnce(&mut Request) -> Response,
     {
         let mut reading = Reading::new(self.common.limits);
-        let judged = loop {
-            let mut input = pipe.input.as_slice();
-            let judged = reading.read(&mut input, &self.common);
-            let taken = pipe.input.len() - input.len();
-            pipe.input.drain(..taken);
-            if let Some(judged) = judged {
-                break judged;
-            }
-            if pipe.read().await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        };
-        let is_head = reading.handshake.is_head();
-        let answer = match judged.and_then(|upgrade| Ok((upgrade, reading.request()?))) {
-            // [HS01] [HS20]
-            Err(error) => {
-                let response = error.response().head(is_head);
-                let head = written(|offset, piece| response.emit_from(offset, piece));
-                Err((head, AcceptError::Handshake(error)))
-            }
-            Ok((upgrade, request)) => {
-                let response = pipe.limit(decide(&request)).await?;
-                match response.status() {
-                    StatusCode::SWITCHING_PROTOCOLS => {
-                        self.accept_head(&upgrade, &request, response)
-                    }
-                    _ => refusal(is_head, &response),
-                }
-                .map(|(head, subprotocol)| {
-                    let agreed = Agreement::new(&upgrade.agreed(), self.common.limits);
-                    (head, agreed, subprotocol)
-                })
-            }
+        let answer = match self.unless_shut_down(self.read(pipe, &mut reading)).await {
+            Ok(head) => self.decide(pipe, &mut reading, head?, decide).await?,
+            // Whatever it was going to ask for.
+            Err(error) => Err((shutting_down(), error)),
         };
         pipe.pace.responding(now());
         match answer {
@@ -234,6 +240,60 @@ impl Acceptor {
         }
     }
 
+    /// Reads the request.
+    async fn read<S>(&self, pipe: &mut Pipe<S>, reading: &mut Reading) -> io::Result<Head>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let mut input = pipe.input.as_slice();
+            let head = reading.read(&mut input, &self.common);
+            let taken = pipe.input.len() - input.len();
+            pipe.input.drain(..taken);
+            if let Some(head) = head {
+                return Ok(head);
+            }
+            if pipe.read().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Writes the answer.
+    async fn decide<S, F>(
+        &self,
+        pipe: &Pipe<S>,
+        reading: &mut Reading,
+        head: Head,
+        decide: F,
+    ) -> io::Result<Answer>
+    where
+        F: AsyncFnOnce(&mut Request) -> Response,
+    {
+        let is_head = reading.is_head();
+        let (head, request) = match head {
+            Ok(upgrade) => (Ok(upgrade), reading.request(true)),
+            // Seen by the application, so that it can serve plain HTTP here as well.
+            Err(error @ HandshakeError::NotUpgrade) => (Err(error), reading.request(false)),
+            Err(error) => return Ok(refuse(error, is_head)),
+        };
+        let mut request = match request {
+            Ok(request) => request,
+            Err(error) => return Ok(refuse(error, is_head)),
+        };
+        let response = pipe.limit(decide(&mut request)).await?;
+        if self.is_shutting_down() {
+            return Ok(Err((shutting_down(), AcceptError::ShuttingDown)));
+        }
+        Ok(match (response.status(), head) {
+            (StatusCode::SWITCHING_PROTOCOLS, Ok(upgrade)) => {
+                self.accept_head(&upgrade, &request, response)
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, Err(error)) => refuse(error, is_head),
+            _ => answer(is_head, &response),
+        })
+    }
+
     /// Writes the response that accepts.
     fn accept_head(&self, upgrade: &Upgrade, request: &Request, response: Response) -> Answer {
         let (response, _) = response.into_parts();
@@ -243,35 +303,41 @@ impl Acceptor {
         };
         headers.extend(response.headers);
         let chosen = headers.remove(SEC_WEBSOCKET_PROTOCOL);
-        // RFC 6455 §4.2.2: one of those that the client offers [HS14]
-        let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-        let mut offers = offers.flat_map(|list| subprotocols(list.as_bytes()));
-        let chosen = match &chosen {
-            None => None,
-            Some(name) => match offers.find(|offer| offer.as_str().as_bytes() == name.as_bytes()) {
-                None => return broken(ConfigError::NotOffered),
-                offer => offer.map(|offer| offer.as_str()),
-            },
-        };
+        // What is no text is none that a client offers.
+        let chosen = chosen
+            .as_ref()
+            .map(|name| name.to_str().unwrap_or_default());
         let headers = pairs(&headers);
         let accepted = self.common.with_offers(|offers| {
             let mut answer = upgrade.answer(offers).headers(&headers)?;
             if chosen.is_some() {
-                answer = answer.select_subprotocol(chosen)?;
+                answer = answer.select_subprotocol(chosen, protocol_headers(request.headers()))?;
             }
             let subprotocol = answer.subprotocol().map(str::to_owned);
             let head = written(|offset, piece| upgrade.emit_from(offset, piece, &answer));
-            Ok((head, subprotocol))
+            let agreed = Agreement::new(&upgrade.agreed(), self.common.limits);
+            Ok((head, agreed, subprotocol))
         });
         accepted.or_else(broken)
     }
 }
 
-/// The head that accepts, and the subprotocol; or the response that does not, and what comes of it.
-type Answer = Result<(Vec<u8>, Option<String>), (Vec<u8>, AcceptError)>;
+/// What the head of a request has come to.
+type Head = Result<Upgrade, HandshakeError>;
+
+/// The head that accepts, and what both agree on; or the response that does not, and what comes of it.
+type Answer = Result<(Vec<u8>, Agreement, Option<String>), (Vec<u8>, AcceptError)>;
+
+/// Writes the response to an incorrect request.
+// [HS01] [HS20]
+fn refuse(error: HandshakeError, is_head: bool) -> Answer {
+    let response = error.response().head(is_head);
+    let head = written(|offset, piece| response.emit_from(offset, piece));
+    Err((head, AcceptError::Handshake(error)))
+}
 
 /// Writes a response of the application's that does not accept.
-fn refusal(is_head: bool, response: &Response) -> Answer {
+fn answer(is_head: bool, response: &Response) -> Answer {
     let status = response.status();
     let headers = pairs(response.headers());
     let head = CoreResponse::new(status.as_u16())
@@ -287,61 +353,16 @@ fn refusal(is_head: bool, response: &Response) -> Answer {
     }
 }
 
+/// The response to a request that comes too late.
+fn shutting_down() -> Vec<u8> {
+    const HEAD: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    HEAD.to_vec()
+}
+
 /// The application's response cannot be written.
 fn broken(error: ConfigError) -> Answer {
-    const HEAD: &[u8] =
-        b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    Err((HEAD.to_vec(), AcceptError::Config(error)))
-}
-
-/// A request that is being read.
-struct Reading {
-    handshake: ServerHandshake<Vec<u8>>,
-    method: String,
-    target: String,
-    headers: Headers,
-}
-
-impl Reading {
-    fn new(limits: Limits) -> Self {
-        Self {
-            handshake: ServerHandshake::with_limits(line(limits), limits),
-            method: String::new(),
-            target: String::new(),
-            headers: Headers::default(),
-        }
-    }
-
-    /// Takes events until the head ends; `None` wants more input.
-    fn read(
-        &mut self,
-        input: &mut &[u8],
-        common: &Common,
-    ) -> Option<Result<Upgrade, HandshakeError>> {
-        common.with_offers(|offers| {
-            loop {
-                match self.handshake.next_event(input, offers) {
-                    Ok(None) => return None,
-                    Ok(Some(RequestEvent::RequestLine { method, target, .. })) => {
-                        method.as_str().clone_into(&mut self.method);
-                        target.as_str().clone_into(&mut self.target);
-                    }
-                    Ok(Some(RequestEvent::Header(part))) => self.headers.push(&part),
-                    Ok(Some(RequestEvent::Done(upgrade))) => return Some(Ok(upgrade)),
-                    Ok(Some(_)) => {}
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-        })
-    }
-
-    /// The request, as the application sees it.
-    fn request(&mut self) -> Result<Request, HandshakeError> {
-        let mut request = Request::new(());
-        *request.method_mut() =
-            Method::from_bytes(self.method.as_bytes()).map_err(|_| HandshakeError::Method)?;
-        *request.uri_mut() = Uri::try_from(&*self.target).map_err(|_| HandshakeError::Target)?;
-        *request.headers_mut() = self.headers.take();
-        Ok(request)
-    }
+    let response = error.response();
+    let head = written(|offset, piece| response.emit_from(offset, piece));
+    Err((head, AcceptError::Config(error)))
 }

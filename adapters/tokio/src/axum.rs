@@ -11,7 +11,8 @@ use motews::Server;
 use motews_net::http::request::Parts;
 
 use crate::accept::Acceptor;
-use crate::upgrade::{UpgradeError, UpgradedStream, Upgrading};
+use crate::upgrade::{UpgradeError, Upgrading};
+use crate::upgraded::UpgradedStream;
 use crate::websocket::WebSocketStream;
 
 /// An extractor for axum: a request to open a WebSocket.

@@ -1,5 +1,7 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1), and the way to the server.
 
+use core::future::Future;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::borrow::Cow;
 use std::io;
@@ -25,6 +27,7 @@ use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
 use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
+use crate::resolve::Resolver;
 use crate::settings::{Common, setters};
 use crate::websocket::WebSocketStream;
 
@@ -63,8 +66,11 @@ pub struct Connector {
     connect_timeout: Option<Duration>,
     proxy: ProxyChoice,
     redirects: RedirectPolicy,
+    resolver: Resolver,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    http2: bool,
 }
 
 impl Default for Connector {
@@ -81,8 +87,11 @@ impl Connector {
             connect_timeout: Some(Duration::from_secs(10)),
             proxy: ProxyChoice::Direct,
             redirects: RedirectPolicy::NONE,
+            resolver: Resolver::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            http2: false,
         }
     }
 
@@ -120,11 +129,45 @@ impl Connector {
         self
     }
 
-    /// Sets how `wss://` is encrypted, and who is trusted. Without it, the roots of the features
-    /// `webpki-roots` and `native-roots` are trusted, which are loaded with each attempt.
+    /// Resolves names of hosts with this function in place of the operating system's resolver, which takes
+    /// a thread of tokio's until it answers and cannot be cancelled. It is called with the name and the
+    /// port, and returns addresses in the order in which they are to be tried. Dropping its future, when
+    /// the [time](Self::connect_timeout) is over for example, cancels it. It is not called for addresses.
+    ///
+    /// ```
+    /// use motews_tokio::Connector;
+    ///
+    /// let connector = Connector::new().resolver(async |host: String, port| match host.as_str() {
+    ///     "sensor.internal" => Ok(vec![([10, 0, 0, 7], port).into()]),
+    ///     _ => Err(std::io::ErrorKind::NotFound.into()),
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// Its errors are returned as [`ConnectError::Io`]; no addresses are [`NotFound`](io::ErrorKind::NotFound).
+    pub fn resolver<F>(mut self, resolve: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.resolver = Resolver::new(resolve);
+        self
+    }
+
+    /// Sets how `wss://` is encrypted, who is trusted, and with which certificate this side proves who it
+    /// is. Without it, the roots of the features `webpki-roots` and `native-roots` are trusted. They are
+    /// loaded once for the process, with the first attempt.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);
+        self
+    }
+
+    /// Takes HTTP/2 for `wss://`, if the server offers it and takes WebSockets there (RFC 8441): one that
+    /// does not is asked over HTTP/1.1, by a further connection if need be. Off by default, since it costs
+    /// a round trip more and a task, and each WebSocket has a connection of its own all the same.
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    pub const fn http2(mut self) -> Self {
+        self.http2 = true;
         self
     }
 
@@ -154,7 +197,7 @@ impl Connector {
             // The task that awaits this is small, as long as the connection is open.
             let mut response = match Box::pin(connector.hop(&url)).await {
                 Err(ConnectError::Refused(response)) => response,
-                opened => return opened.map_err(timed_out),
+                opened => return opened.map_err(found),
             };
             match redirects.follow(&url, response.status(), response.headers()) {
                 Ok(next) => url = next,
@@ -183,30 +226,102 @@ impl Connector {
     ) -> Result<(ClientStream<NetStream>, http::Response<()>), ConnectError> {
         // What is wrong with the request is found before anything is opened [HC02].
         self.request(url)?;
+        #[cfg(all(feature = "http2", feature = "tls"))]
+        if self.http2 && url.is_secure() {
+            let stream = match self.reach(url, &[b"h2", b"http/1.1"]).await? {
+                NetStream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    match Box::pin(self.open_http2(stream, url)).await? {
+                        Some(opened) => return Ok(opened),
+                        None => self.reach(url, &[b"http/1.1"]).await?,
+                    }
+                }
+                stream => stream,
+            };
+            return self.open(stream, url).await;
+        }
+        let stream = self.reach(url, &[]).await?;
+        self.open(stream, url).await
+    }
+
+    /// Opens a stream to the server, encrypted if the URL says so, and offers these protocols then.
+    async fn reach(&self, url: &Url, protocols: &[&[u8]]) -> Result<NetStream, ConnectError> {
         #[cfg(feature = "tls")]
         let tls = match url.is_secure() {
-            true => Some(crate::tls::Connection::new(self.tls.as_ref(), url.host())?),
+            true => {
+                let config = self.tls.as_ref();
+                Some(crate::tls::Connection::new(config, url.host(), protocols).await?)
+            }
             false => None,
         };
         #[cfg(not(feature = "tls"))]
-        if url.is_secure() {
+        if url.is_secure() || !protocols.is_empty() {
             return Err(ConnectError::TlsNotEnabled);
         }
         let way = async {
-            let stream = net::reach(url, &self.proxy).await?;
+            let stream = net::reach(url, &self.proxy, &self.resolver).await?;
             #[cfg(feature = "tls")]
             if let Some(tls) = tls {
                 return Ok(NetStream::Tls(Box::new(tls.open(stream).await?)));
             }
             Ok::<_, ConnectError>(NetStream::Plain(stream))
         };
-        let stream = match self.connect_timeout {
+        match self.connect_timeout {
             Some(limit) => timeout(limit, way)
                 .await
                 .map_err(|_| ConnectError::TimedOut)?,
             None => way.await,
-        }?;
-        self.open(stream, url).await
+        }
+    }
+
+    /// Asks a server over HTTP/2. `None` if it takes no WebSockets there.
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    async fn open_http2<S>(
+        &self,
+        stream: S,
+        url: &Url,
+    ) -> Result<Option<(ClientStream<NetStream>, http::Response<()>)>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        use crate::http2::{Answer, Http2};
+        let limits = self.common.limits;
+        // The time of the opening handshake, whatever it is over.
+        let time = Pipe::new(tokio::io::empty(), self.common.timeouts());
+        let asked = time.limit(async {
+            let Some(connection) = Http2::open(stream, limits.head).await? else {
+                return Ok(None);
+            };
+            match connection.connect(self.request_http2(url)?).await? {
+                Answer::Response(head, stream) => Ok(Some((head, stream))),
+                Answer::Fallback => Ok::<_, ConnectError>(None),
+            }
+        });
+        let Some((head, stream)) = asked.await?? else {
+            return Ok(None);
+        };
+        let judged = self.common.with_offers(|offers| {
+            let (status, headers) = (head.status().as_u16(), head.headers().iter());
+            let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let agreed = Agreed::from_headers(status, (2, 0), None, headers, offers, limits)?;
+            let name = agreed
+                .subprotocol
+                .and_then(|index| offers.subprotocol(index));
+            Ok((agreed, name.map(str::to_owned)))
+        });
+        let (agreed, subprotocol) = match judged {
+            Ok(judged) => judged,
+            Err(HandshakeError::UnexpectedStatus(_)) => {
+                let mut pipe = Pipe::new(stream, self.common.timeouts());
+                let body = body(&mut pipe, Framing::UntilEnd).await;
+                return Err(ConnectError::Refused(Box::new(head.map(|()| body))));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let agreed = Agreement::new(&agreed, limits);
+        let stream = NetStream::Http2(Box::new(stream));
+        let role = Client::new(OsEntropy);
+        let ws = WebSocketStream::adopt(stream, role, agreed, &self.common, b"");
+        Ok(Some((ws.with_subprotocol(subprotocol), head)))
     }
 
     /// Opens a WebSocket over a stream that leads to the server already: a Unix socket, a tunnel, TLS
@@ -240,7 +355,7 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let url = Url::parse(url)?;
-        Box::pin(self.open(stream, &url)).await.map_err(timed_out)
+        Box::pin(self.open(stream, &url)).await.map_err(found)
     }
 
     /// Adopts a stream after an opening handshake that was made elsewhere. `leftover` are bytes that
@@ -256,6 +371,42 @@ impl Connector {
 
     /// Writes the request.
     fn request(&self, url: &Url) -> Result<(Vec<u8>, Key), ConnectError> {
+        let key = Key::new(&mut OsEntropy).map_err(ConfigError::from)?;
+        let head = self.with_request(url, |_, request| {
+            let emit = |offset, piece: &mut [u8]| request.emit_from(offset, piece, &key);
+            Ok(written(emit))
+        })?;
+        Ok((head, key))
+    }
+
+    /// The same for HTTP/2, which needs no key (RFC 8441 §5).
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    fn request_http2(&self, url: &Url) -> Result<http::Request<()>, ConnectError> {
+        self.with_request(url, |host, request| {
+            let uri = http::Uri::builder()
+                .scheme("https")
+                .authority(host)
+                .path_and_query(url.target())
+                .build();
+            let mut head = http::Request::new(());
+            *head.uri_mut() = uri.map_err(|_| ConfigError::Host)?;
+            request.each_header((2, 0), None, |name, value| {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+                    // It has room for 32,768.
+                    let _ = head.headers_mut().try_append(name, value);
+                }
+            });
+            Ok(head)
+        })
+    }
+
+    /// Lends the host and the request to `f`.
+    fn with_request<T>(
+        &self,
+        url: &Url,
+        f: impl FnOnce(&str, &CoreRequest<'_>) -> Result<T, ConfigError>,
+    ) -> Result<T, ConnectError> {
         let mut headers = self.common.headers()?;
         if let (Some(credentials), None) = (url.credentials(), headers.get(AUTHORIZATION)) {
             headers.insert(AUTHORIZATION, credentials.basic()?);
@@ -272,18 +423,15 @@ impl Connector {
         let origin = origin.as_ref().map(HeaderValue::to_str).transpose();
         let origin = origin.map_err(|_| ConfigError::HeaderValue)?;
         let headers = pairs(&headers);
-        let key = Key::new(&mut OsEntropy).map_err(ConfigError::from)?;
-        let head = self.common.with_offers(|offers| {
+        Ok(self.common.with_offers(|offers| {
             let mut request = CoreRequest::new(&host, url.target())?
                 .offers(offers)?
                 .headers(&headers)?;
             if let Some(origin) = origin {
                 request = request.origin(origin)?;
             }
-            let emit = |offset, piece: &mut [u8]| request.emit_from(offset, piece, &key);
-            Ok::<_, ConfigError>(written(emit))
-        })?;
-        Ok((head, key))
+            f(&host, &request)
+        })?)
     }
 
     /// Asks a server.
@@ -357,7 +505,9 @@ impl Connector {
                 // RFC 6455 §4.1: another status is handled as HTTP has it [HC13]
                 Err(HandshakeError::UnexpectedStatus(status)) => {
                     let head = response(status, &mut headers, ());
-                    let body = body(pipe, &head).await;
+                    let headers = head.headers();
+                    let framing = Framing::of_response(&Method::GET, head.status(), headers);
+                    let body = body(pipe, framing.unwrap_or(Framing::Empty)).await;
                     return Err(ConnectError::Refused(Box::new(head.map(|()| body))));
                 }
                 Err(error) => return Err(error.into()),
@@ -377,38 +527,31 @@ fn response<T>(status: u16, headers: &mut Headers, body: T) -> http::Response<T>
 }
 
 /// Reads the body of a refusal, as far as it comes in time.
-async fn body<S: AsyncRead + AsyncWrite + Unpin>(
-    pipe: &mut Pipe<S>,
-    head: &http::Response<()>,
-) -> Bytes {
+async fn body<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>, framing: Framing) -> Bytes {
     let mut kept = Vec::new();
-    let framing = Framing::of_response(&Method::GET, head.status(), head.headers());
-    if let Ok(framing) = framing {
-        let mut body = Body::new(framing, BODY_MAX);
-        let until = Instant::now() + BODY_TIMEOUT;
-        loop {
-            let mut input = pipe.input.as_slice();
-            while let Ok(Some(content)) = body.next_content(&mut input) {
-                kept.extend_from_slice(content);
-            }
-            pipe.input.clear();
-            if body.is_complete() {
-                break;
-            }
-            match timeout_at(until, pipe.read()).await {
-                Ok(Ok(1..)) => {}
-                _ => break,
-            }
+    let mut body = Body::new(framing, BODY_MAX);
+    let until = Instant::now() + BODY_TIMEOUT;
+    loop {
+        let mut input = pipe.input.as_slice();
+        while let Ok(Some(content)) = body.next_content(&mut input) {
+            kept.extend_from_slice(content);
+        }
+        pipe.input.clear();
+        if body.is_complete() {
+            break;
+        }
+        match timeout_at(until, pipe.read()).await {
+            Ok(Ok(1..)) => {}
+            _ => break,
         }
     }
     kept.into()
 }
 
-fn timed_out(error: ConnectError) -> ConnectError {
+/// Finds the errors of deadlines and of TLS among those of the transport.
+fn found(error: ConnectError) -> ConnectError {
     match error {
-        ConnectError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
-            ConnectError::TimedOut
-        }
+        ConnectError::Io(error) => ConnectError::from_io(error),
         error => error,
     }
 }

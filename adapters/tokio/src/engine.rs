@@ -19,7 +19,7 @@ use motews::deflate::DeflateParams;
 use motews::handshake::Agreed;
 use motews::{
     ConnectionConfig, ControlSlots, ControlStorage, Deadline, Ended, Limits, MAX_CONTROL_LEN,
-    Millis, Pace, Role, Session, Timeouts,
+    Millis, Pace, Role, Session, State, Timeouts,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -27,6 +27,7 @@ use tokio::time::Instant;
 #[cfg(feature = "deflate")]
 use crate::deflate::Deflate;
 use crate::error::Lost;
+use crate::handle::Registered;
 use crate::inbox::Inbox;
 use crate::out::Out;
 use crate::timer::Timer;
@@ -75,10 +76,18 @@ impl Agreement {
 /// clock is paused may be before it.
 pub(crate) fn millis(instant: Instant) -> Millis {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let after = instant.saturating_duration_since(*EPOCH).as_millis() as u32;
-    let before = EPOCH.saturating_duration_since(instant).as_millis() as u32;
-    // It wraps, as `Millis` may.
-    Millis(after.wrapping_sub(before))
+    match instant.checked_duration_since(*EPOCH) {
+        Some(after) => Millis(whole_millis(after)),
+        None => Millis(0u32.wrapping_sub(whole_millis(EPOCH.saturating_duration_since(instant)))),
+    }
+}
+
+/// It wraps, as [`Millis`] may. `Duration::as_millis` divides 128 bits.
+const fn whole_millis(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() as u32;
+    seconds
+        .wrapping_mul(1000)
+        .wrapping_add(duration.subsec_millis())
 }
 
 pub(crate) fn now() -> Millis {
@@ -118,11 +127,12 @@ enum Turn {
     Over,
 }
 
-/// What is known of the end.
+/// What is known of the end, and who may bring it about.
 #[derive(Debug, Default)]
 struct End {
     reason: String,
     error: Option<Lost>,
+    registered: Option<Registered>,
 }
 
 /// A connection.
@@ -187,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         pace: Pace,
     ) -> Self {
         let mut inbox = Inbox::default();
-        inbox.keep_bytes(leftover);
+        inbox.keep(leftover.to_vec(), 0);
         Self {
             session: Session::with_pace(role, agreed.config, pace, now()),
             stream: Some(stream),
@@ -215,6 +225,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             #[cfg(feature = "deflate")]
             deflate: agreed.deflate.and_then(Deflate::new),
         }
+    }
+
+    /// Lets its server shut it down.
+    pub(crate) fn register(&mut self, mut registered: Registered) {
+        registered.open(&self.wakers);
+        self.end.get_or_insert_default().registered = Some(registered);
     }
 
     // ---- look ----
@@ -257,8 +273,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if self.stream.is_none() {
             return Turn::Over;
         }
+        self.look_for_shutdown();
         self.write(cx);
         let came = self.read(cx, most).is_ready();
+        if self.is_quiet() {
+            if came && self.inbox.has_some() {
+                return Turn::Again; // Nothing is due that does not wait for the next turn.
+            }
+            let at = self.session.poll_at(&self.settings.timeouts);
+            if !came
+                && self.reads
+                && !self.inbox.has_some()
+                && self.timer.is_armed(at, &self.wakers)
+            {
+                return Turn::Pending;
+            }
+        }
         let now = Instant::now();
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
             return Turn::Again; // What is waited for may lie there.
@@ -298,9 +328,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
         if let Some(at) = self.session.poll_at(&self.settings.timeouts) {
             let left = Duration::from_millis(at.since(millis).into());
-            self.timer.arm(now + left, now, cx.waker());
+            self.timer.arm(now + left, at, now, &self.wakers);
         }
         Turn::Pending
+    }
+
+    /// Whether the session waits for nothing but the peer's messages. If something has just come, no
+    /// deadline can have passed.
+    fn is_quiet(&self) -> bool {
+        self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
+    }
+
+    /// Closes if its server is shutting down.
+    pub(crate) fn look_for_shutdown(&mut self) {
+        let registered = self.end.as_mut().and_then(|end| end.registered.as_mut());
+        let Some(end) = registered.and_then(Registered::take_end) else {
+            return;
+        };
+        // It may be closing already.
+        let _ = self.close_behind(end.code, &end.reason);
+        if let Some(by) = end.by {
+            self.session.close_by(millis(by));
+        }
     }
 
     /// Whether the end of the connection is due already, and may wait for what has come before. That
@@ -317,6 +366,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// The session is over, and so is the stream.
     fn finish(&mut self) {
         self.stream = None;
+        if let Some(end) = &mut self.end {
+            end.registered = None;
+        }
         self.timer.disarm();
         self.inbox.clear_rest();
         self.is_cut |= self.out.left() > 0 || self.behind.is_some();
@@ -331,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// peer that does not read gets no more than the newest pong.
     // [CT07]
     fn transmit(&mut self) {
-        while !self.is_lost && self.out.waiting() < OWED_MAX {
+        while self.session.wants_transmit() && !self.is_lost && self.out.waiting() < OWED_MAX {
             let mut frame = [0; MAX_CONTROL_LEN];
             // Without a key the session ends, which the next poll finds.
             let len = self.session.poll_transmit(&mut frame).unwrap_or(0);
@@ -393,6 +445,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
 /// What an idle connection takes, beside its task: this, its wakers and its deadline, some 110 bytes.
 const _: () = assert!(
-    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 232,
-    "a connection takes at most 232 bytes"
+    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
+    "a connection takes at most 248 bytes"
 );

@@ -87,6 +87,11 @@ pub enum AcceptError {
     /// The client did not finish its request in time
     /// ([`Timeouts::handshake`](crate::Timeouts::handshake)), or did not read the response.
     TimedOut,
+    /// The server is [shutting down](crate::ServerHandle::shutdown). The client was sent a 503.
+    ShuttingDown,
+    /// TLS with the client failed: see [`Acceptor::tls`](crate::Acceptor::tls).
+    #[cfg(feature = "tls")]
+    Tls(rustls::Error),
 }
 
 /// Why a connection could not be opened.
@@ -206,6 +211,9 @@ impl fmt::Display for AcceptError {
             Self::Answered(status) => write!(f, "the request was answered with {status}"),
             Self::Config(error) => write!(f, "the response is not valid: {error}"),
             Self::TimedOut => f.write_str("the client did not finish its request in time"),
+            Self::ShuttingDown => f.write_str("the server is shutting down"),
+            #[cfg(feature = "tls")]
+            Self::Tls(error) => crate::tls_error::explain_client(error, f),
         }
     }
 }
@@ -305,6 +313,16 @@ impl core::error::Error for TrySendError {
     }
 }
 
+impl AcceptError {
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn timed_out(self) -> Self {
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            error => error,
+        }
+    }
+}
+
 impl ConnectError {
     /// Returns what the failure means for the next attempt: pass it to
     /// [`Reconnect::ended`](crate::Reconnect::ended).
@@ -319,6 +337,18 @@ impl ConnectError {
             Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
             Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
         }
+    }
+
+    /// Finds the errors of deadlines and of TLS among those of the transport.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Self::TimedOut;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Tls(rustls::Error::clone(tls));
+        }
+        Self::Io(error)
     }
 
     /// Returns the `Retry-After` of the server's response, in milliseconds from now, if it has one.

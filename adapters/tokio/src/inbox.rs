@@ -11,32 +11,10 @@ use motews::{DataKind, MessageError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::message::Message;
-
-/// How much is read at once, in bytes: small enough for the cache.
-const READ_BUFFER: usize = 64 * 1024;
+use crate::spare;
 
 /// From this length on, the rest of a message is read to where it is collected, in bytes.
 const DIRECT: usize = 16 * 1024;
-
-thread_local! {
-    /// The read buffer of all connections of a thread.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Takes the read buffer of this thread, or a new one if a stream that is read into it has itself
-/// taken it.
-pub(crate) fn take_buffer() -> Vec<u8> {
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    buffer.clear();
-    buffer.reserve_exact(READ_BUFFER);
-    buffer
-}
-
-/// Gives it back.
-pub(crate) fn give_buffer(buffer: Vec<u8>) {
-    // A thread that ends needs none.
-    let _ = BUFFER.try_with(|cell| cell.set(buffer));
-}
 
 /// Reads behind what is in `buffer`.
 pub(crate) fn poll_read(
@@ -48,6 +26,18 @@ pub(crate) fn poll_read(
     pin!(stream.read_buf(buffer)).poll(cx)
 }
 
+/// Fewer bytes than this are copied out of the buffer that they were read to, which then serves another
+/// connection; with more of them, the buffer stays until they are decoded.
+const SMALL: usize = 4 * 1024;
+
+/// A queue with room for more messages than this is freed.
+const FEW: usize = 16;
+
+thread_local! {
+    /// An empty one: for whichever connection of the thread has something next.
+    static SPARE: Cell<Option<Box<Held>>> = const { Cell::new(None) };
+}
+
 /// What was read. It takes room only as long as there is something in it.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Option<Box<Held>>);
@@ -57,8 +47,9 @@ struct Held {
     /// Not decoded, from `start` on.
     bytes: Vec<u8>,
     start: usize,
-    /// The message that is arriving, and what it is.
+    /// The message that is arriving, from `message_start` on, and what it is.
     message: Vec<u8>,
+    message_start: usize,
     kind: Option<DataKind>,
     /// Whole messages, and what they cost.
     queue: VecDeque<Message>,
@@ -67,13 +58,22 @@ struct Held {
 
 impl Inbox {
     fn held(&mut self) -> &mut Held {
-        self.0.get_or_insert_default()
+        self.0.get_or_insert_with(|| {
+            let spare = SPARE.try_with(Cell::take).ok().flatten();
+            spare.unwrap_or_default()
+        })
     }
 
     // ---- bytes ----
 
     pub(crate) fn has_bytes(&self) -> bool {
         self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
+    }
+
+    /// Whether there are bytes, or messages.
+    pub(crate) fn has_some(&self) -> bool {
+        let held = self.0.as_ref();
+        held.is_some_and(|held| !held.queue.is_empty() || !held.bytes.is_empty())
     }
 
     /// The bytes that were kept.
@@ -83,38 +83,55 @@ impl Inbox {
             .unwrap_or_default()
     }
 
-    /// Keeps bytes for later. There are none now.
-    pub(crate) fn keep_bytes(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.held().bytes.extend_from_slice(bytes);
+    /// Keeps what was read for later, from `start` on. There is nothing else now.
+    pub(crate) fn keep(&mut self, read: Vec<u8>, start: usize) {
+        let rest = read.get(start..).unwrap_or_default();
+        if (1..SMALL).contains(&rest.len()) {
+            self.held().bytes.extend_from_slice(rest);
+        } else if !rest.is_empty() {
+            let held = self.held();
+            (held.bytes, held.start) = (read, start);
+            return;
         }
+        spare::give(read);
     }
 
     /// Takes the bytes that were kept, and where they begin. [`Self::put_bytes`] puts back what is left.
+    #[inline]
     pub(crate) fn take_bytes(&mut self) -> (Vec<u8>, usize) {
-        let held = self.held();
-        (
-            core::mem::take(&mut held.bytes),
-            core::mem::take(&mut held.start),
-        )
-    }
-
-    pub(crate) fn put_bytes(&mut self, bytes: Vec<u8>, start: usize) {
-        if start < bytes.len() {
-            let held = self.held();
-            (held.bytes, held.start) = (bytes, start);
+        match &mut self.0 {
+            Some(held) => (
+                core::mem::take(&mut held.bytes),
+                core::mem::take(&mut held.start),
+            ),
+            None => (Vec::new(), 0),
         }
     }
 
-    /// Takes the message that is arriving, if the rest of it is to be read right behind.
-    /// [`Self::put_message`] puts it back.
-    pub(crate) fn take_message(&mut self) -> Option<Vec<u8>> {
+    #[inline]
+    pub(crate) fn put_bytes(&mut self, mut bytes: Vec<u8>, mut start: usize) {
+        if start >= bytes.len() {
+            start = 0;
+            if bytes.capacity() > SMALL {
+                spare::give(core::mem::take(&mut bytes));
+            }
+            bytes.clear();
+        }
+        let held = self.held();
+        (held.bytes, held.start) = (bytes, start);
+    }
+
+    /// Takes the message that is arriving, with room for the rest of it to be read right behind: of its
+    /// frame so many bytes are still to come. [`Self::put_message`] puts it back.
+    pub(crate) fn take_message(&mut self, due: u64) -> Option<Vec<u8>> {
         let message = &mut self.0.as_mut()?.message;
         if message.len() < DIRECT {
             return None;
         }
-        // Grows by what has arrived [FR17].
-        message.reserve(DIRECT);
+        let room = rest_len(message.len(), due);
+        if message.capacity() - message.len() < room {
+            message.reserve_exact(room);
+        }
         Some(core::mem::take(message))
     }
 
@@ -131,9 +148,23 @@ impl Inbox {
         &mut held.message
     }
 
+    /// The message that is arriving begins with this, of which so many bytes are still to come.
+    pub(crate) fn begin(&mut self, kind: DataKind, bytes: &[u8], due: u64) {
+        let message = self.message(kind);
+        message.reserve_exact(bytes.len() + rest_len(bytes.len(), due));
+        message.extend_from_slice(bytes);
+    }
+
+    /// The same for what lies in `read` from `start` on, where it stays.
+    pub(crate) fn begin_in(&mut self, kind: DataKind, read: Vec<u8>, start: usize) {
+        let held = self.held();
+        held.kind = Some(kind);
+        (held.message, held.message_start) = (read, start);
+    }
+
     /// How much has come of the message that is arriving, in bytes.
     pub(crate) fn arrived(&self) -> usize {
-        self.0.as_ref().map_or(0, |held| held.message.len())
+        (self.0.as_ref()).map_or(0, |held| held.message.len() - held.message_start)
     }
 
     /// Takes what has come of the message that is arriving, if that is anything.
@@ -142,8 +173,8 @@ impl Inbox {
         if held.message.is_empty() {
             return None;
         }
-        let bytes = core::mem::take(&mut held.message);
-        Some((held.kind?, exact(bytes)))
+        let bytes = held.take_message();
+        Some((held.kind?, bytes))
     }
 
     /// Adds a whole message.
@@ -153,11 +184,16 @@ impl Inbox {
 
     /// The message that was arriving is whole.
     pub(crate) fn finish(&mut self, kind: DataKind) -> Result<(), MessageError> {
-        let bytes = core::mem::take(&mut self.held().message);
-        self.push_message(kind, exact(bytes))
+        let bytes = self.held().take_message();
+        self.push_message(kind, bytes)
     }
 
-    fn push_message(&mut self, kind: DataKind, bytes: Bytes) -> Result<(), MessageError> {
+    /// Adds a whole message.
+    pub(crate) fn push_message(
+        &mut self,
+        kind: DataKind,
+        bytes: Bytes,
+    ) -> Result<(), MessageError> {
         let message = Message::new(kind, bytes)?;
         let held = self.held();
         held.cost += message.cost();
@@ -195,8 +231,14 @@ impl Inbox {
             && held.queue.is_empty()
             && held.message.is_empty()
             && held.bytes.is_empty()
+            && let Some(mut held) = self.0.take()
         {
-            self.0 = None;
+            held.kind = None;
+            held.message = Vec::new();
+            if held.queue.capacity() <= FEW {
+                // A thread that ends needs none.
+                let _ = SPARE.try_with(|spare| spare.set(Some(held)));
+            }
         }
     }
 
@@ -214,10 +256,16 @@ impl Inbox {
     }
 }
 
-/// Whoever keeps it keeps no more than twice that, and 64 bytes.
-fn exact(mut bytes: Vec<u8>) -> Bytes {
-    if bytes.capacity() > 2 * bytes.len() + 64 {
-        bytes.shrink_to_fit();
+impl Held {
+    fn take_message(&mut self) -> Bytes {
+        let message = core::mem::take(&mut self.message);
+        spare::share(message, core::mem::take(&mut self.message_start))
     }
-    bytes.into()
+}
+
+/// How much room to make for the rest of a message: at most for as much as has arrived [FR17]. A read
+/// that does not fill it has emptied the stream.
+fn rest_len(arrived: usize, due: u64) -> usize {
+    let due = usize::try_from(due).unwrap_or(usize::MAX);
+    due.min(arrived.max(DIRECT)).saturating_add(1)
 }

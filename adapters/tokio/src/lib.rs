@@ -11,6 +11,9 @@ mod deflate;
 mod engine;
 mod entropy;
 mod error;
+mod handle;
+#[cfg(all(feature = "http2", feature = "tls"))]
+mod http2;
 mod inbox;
 mod message;
 mod net;
@@ -18,28 +21,38 @@ mod out;
 mod pipe;
 mod reader;
 mod reconnect;
+mod request;
+mod resolve;
 mod settings;
 mod shared;
+mod spare;
 mod split;
 mod sync;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_acceptor;
+#[cfg(feature = "tls")]
 mod tls_error;
 #[cfg(feature = "hyper")]
 mod upgrade;
+#[cfg(feature = "hyper")]
+mod upgraded;
 mod wakers;
 mod websocket;
 mod writer;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::WebSocketUpgrade;
-pub use accept::{Acceptor, Request, Response, accepted};
+pub use accept::{Acceptor, Response, accepted};
 pub use chunk::Chunk;
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
+pub use handle::ServerHandle;
+#[cfg(all(feature = "http2", feature = "tls"))]
+pub use http2::Http2Stream;
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};
@@ -55,14 +68,19 @@ pub use motews_net::{
 pub use net::NetStream;
 pub use reader::MessageReader;
 pub use reconnect::{Interrupted, Interruption, NotSent, Reconnecting, Update};
+pub use request::Request;
 #[cfg(feature = "tls")]
 pub use rustls;
 pub use settings::DEFAULT_LIMITS;
 pub use split::{Receiver, SendPermit, Sender};
 #[cfg(motews_shuttle)]
 pub use sync::seeded;
+#[cfg(feature = "tls")]
+pub use tls_acceptor::{TlsAcceptor, TlsStream};
 #[cfg(feature = "hyper")]
-pub use upgrade::{UpgradeError, UpgradedStream, Upgrading};
+pub use upgrade::{UpgradeError, Upgrading};
+#[cfg(feature = "hyper")]
+pub use upgraded::UpgradedStream;
 pub use websocket::{Permit, WebSocketStream};
 pub use writer::{BinaryWriter, TextWriter};
 

@@ -8,25 +8,30 @@ use std::io::{self, IoSlice};
 
 use motews_net::{Dial, DialPlan, Host, ProxyChoice, Tunnel, Url};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ConnectError;
+use crate::resolve::Resolver;
 
 /// How long a proxy that has refused may take to say why.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Opens a stream to the server of `url`, directly or through a proxy.
-pub(crate) async fn reach(url: &Url, proxy: &ProxyChoice) -> Result<TcpStream, ConnectError> {
+pub(crate) async fn reach(
+    url: &Url,
+    proxy: &ProxyChoice,
+    resolver: &Resolver,
+) -> Result<TcpStream, ConnectError> {
     let Some(proxy) = proxy.proxy_for(url).map_err(ConnectError::Proxy)? else {
-        return Ok(dial(resolve(url.host(), url.port()).await?).await?);
+        return Ok(dial(resolver.resolve(url.host(), url.port()).await?).await?);
     };
-    let addresses = resolve(proxy.host(), proxy.port()).await?;
+    let addresses = resolver.resolve(proxy.host(), proxy.port()).await?;
     // The server's host as the proxy is told it; each of its addresses if this side resolves the name.
     let hosts = match url.host() {
         Host::Name(_) if !proxy.resolves_names() => {
-            let addresses = resolve(url.host(), url.port()).await?;
+            let addresses = resolver.resolve(url.host(), url.port()).await?;
             let hosts = addresses.iter().map(|address| match address {
                 SocketAddr::V4(address) => Host::V4(*address.ip()),
                 SocketAddr::V6(address) => Host::V6(*address.ip(), None),
@@ -87,20 +92,6 @@ async fn open(mut tunnel: Tunnel, stream: &mut TcpStream) -> Result<(), ConnectE
     Ok(())
 }
 
-async fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok(match host {
-        Host::V4(address) => vec![SocketAddr::from((*address, port))],
-        Host::V6(address, None) => vec![SocketAddr::from((*address, port))],
-        host => {
-            let name = host.to_string();
-            let found = lookup_host((name.as_str(), port)).await;
-            // Which name it was, since a proxy has one, too.
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-            found.map_err(named)?.collect()
-        }
-    })
-}
-
 fn no_address() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the host has no address")
 }
@@ -156,16 +147,22 @@ pub enum NetStream {
     /// TLS over TCP.
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// HTTP/2 over TLS over TCP: see [`Connector::http2`](crate::Connector::http2).
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    Http2(Box<crate::http2::Http2Stream>),
 }
 
 impl NetStream {
-    /// Returns the stream of TCP: for its addresses and options.
+    /// Returns the stream of TCP: for its addresses and options. `None` over HTTP/2, where a task of its own
+    /// has it.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream) => Some(stream),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(_) => None,
         }
     }
 }
@@ -180,6 +177,11 @@ macro_rules! inside {
             }
             #[cfg(feature = "tls")]
             Self::Tls($inner) => {
+                let $inner = Pin::new(&mut **$inner);
+                $call
+            }
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2($inner) => {
                 let $inner = Pin::new(&mut **$inner);
                 $call
             }
@@ -219,6 +221,8 @@ impl AsyncWrite for NetStream {
             Self::Plain(stream) => stream.is_write_vectored(),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(stream) => stream.is_write_vectored(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The bytes that wait to be written.
 
+use core::cell::Cell;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSlice};
@@ -8,9 +9,16 @@ use bytes::{Buf, Bytes};
 use motews::{FrameHeader, Mask};
 use tokio::io::AsyncWrite;
 
+use crate::spare;
+
 /// Payloads of at least this length are written from where they are, and not copied behind their
 /// header; unless they have to be masked. In bytes.
 const LARGE: usize = 16 * 1024;
+
+thread_local! {
+    /// An empty one: for whichever connection of the thread writes next.
+    static SPARE: Cell<Option<Box<Frames>>> = const { Cell::new(None) };
+}
 
 /// Whole frames that wait to be written. They take room only as long as there are any.
 #[derive(Debug, Default)]
@@ -47,13 +55,12 @@ impl Out {
 
     /// Appends a frame that is written already.
     pub(crate) fn push(&mut self, frame: &[u8]) {
-        let frames = self.0.get_or_insert_default();
-        frames.end().extend_from_slice(frame);
+        self.frames().end().extend_from_slice(frame);
     }
 
     /// Appends a data frame.
     pub(crate) fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
-        self.0.get_or_insert_default().push_frame(header, payload);
+        self.frames().push_frame(header, payload);
     }
 
     /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
@@ -63,19 +70,33 @@ impl Out {
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> (usize, Poll<io::Result<()>>) {
-        self.0.get_or_insert_default().poll_write(stream, cx)
+        self.frames().poll_write(stream, cx)
     }
 
-    /// Gives back the memory that nothing waits in.
+    /// Gives back the memory that nothing waits in: all of it, or what the connection need not keep
+    /// while its peer takes its time.
     pub(crate) fn release(&mut self) {
-        if self.left() == 0 {
-            self.0 = None;
+        match &mut self.0 {
+            Some(frames) if frames.waiting() > 0 || frames.is_held => frames.shrink(),
+            _ => self.clear(),
         }
     }
 
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
-        self.0 = None;
+        if let Some(mut frames) = self.0.take() {
+            spare::give(core::mem::take(&mut frames.bytes));
+            *frames = Frames::default();
+            // A thread that ends needs none.
+            let _ = SPARE.try_with(|spare| spare.set(Some(frames)));
+        }
+    }
+
+    fn frames(&mut self) -> &mut Frames {
+        self.0.get_or_insert_with(|| {
+            let spare = SPARE.try_with(Cell::take).ok().flatten();
+            spare.unwrap_or_default()
+        })
     }
 }
 
@@ -97,8 +118,21 @@ impl Frames {
                     self.bytes.drain(..self.start);
                     self.start = 0;
                 }
+                if self.bytes.capacity() == 0 {
+                    self.bytes = spare::take();
+                }
                 &mut self.bytes
             }
+        }
+    }
+
+    /// Keeps no buffer of a thread's for a few bytes.
+    fn shrink(&mut self) {
+        let waiting = &self.bytes[self.start..];
+        if self.bytes.capacity() >= spare::LEN && waiting.len() < spare::LEN / 2 {
+            let bytes = waiting.to_vec();
+            spare::give(core::mem::replace(&mut self.bytes, bytes));
+            self.start = 0;
         }
     }
 
@@ -109,7 +143,7 @@ impl Frames {
         let len = header.emit(&mut head).unwrap_or_default();
         match header.mask {
             None if payload.len() >= LARGE && self.large.is_none() => {
-                self.bytes.extend_from_slice(&head[..len]);
+                self.end().extend_from_slice(&head[..len]);
                 let behind = Vec::new();
                 self.large = Some(Box::new(Large { payload, behind }));
             }
@@ -180,7 +214,8 @@ impl Frames {
             let of_payload = rest.min(large.payload.len());
             large.payload.advance(of_payload);
             if large.payload.is_empty() {
-                self.bytes = core::mem::take(&mut large.behind);
+                let behind = core::mem::take(&mut large.behind);
+                spare::give(core::mem::replace(&mut self.bytes, behind));
                 self.start = rest - of_payload;
                 self.large = None;
             }

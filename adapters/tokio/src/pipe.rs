@@ -23,13 +23,24 @@ pub(crate) struct Pipe<S> {
     timeouts: Timeouts,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
+impl<S> Pipe<S> {
     pub(crate) fn new(stream: S, timeouts: Timeouts) -> Self {
         Self {
             stream,
             pace: Pace::new(now()),
             input: Vec::new(),
             timeouts,
+        }
+    }
+
+    /// The same over another stream.
+    #[cfg(feature = "tls")]
+    pub(crate) fn over<T>(self, stream: T) -> Pipe<T> {
+        Pipe {
+            stream,
+            pace: self.pace,
+            input: self.input,
+            timeouts: self.timeouts,
         }
     }
 
@@ -52,7 +63,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     pub(crate) async fn limit<T>(&self, future: impl Future<Output = T>) -> io::Result<T> {
         limited(self.due()?, async { Ok(future.await) }).await
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     /// Writes all of it.
     pub(crate) async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut taken = 0;

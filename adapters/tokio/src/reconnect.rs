@@ -3,12 +3,12 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::time::Duration;
 use std::sync::Arc;
 
-use motews::reconnect::{Backoff, Cause, Reconnect, Retry};
+use motews::interruption;
+use motews::reconnect::{Backoff, Cause, Reconnect};
 use motews::role::Client;
-use motews::{CloseCode, Ended, Side};
+use motews::{CloseCode, Ended};
 use motews_net::http::Response;
 use tokio::time::{Instant, sleep_until};
 
@@ -50,8 +50,6 @@ pub struct Reconnecting {
     state: State,
     /// Messages that were sent over this connection.
     sent: u64,
-    /// The application has closed: there is no other attempt, however this connection ends.
-    is_closing: bool,
 }
 
 enum State {
@@ -62,52 +60,16 @@ enum State {
 }
 
 /// What [`Reconnecting::next`] returns.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Update {
-    /// A connection is open, with this response.
-    Opened(Response<()>),
-    /// A message has come.
-    Message(Message),
-    /// A connection has ended, or an attempt has failed.
-    Ended(Interruption),
-}
+pub type Update = interruption::Update<Response<()>, Message, Interruption>;
 
 /// Why there is no connection any more, and when there is the next attempt.
-#[derive(Debug)]
-pub struct Interruption {
-    /// What has ended it.
-    pub reason: Interrupted,
-    /// How long it is to the next attempt; `None`: there is none, for it is likely to fail as well, or
-    /// this side has closed.
-    pub retry_in: Option<Duration>,
-    /// How many messages were sent over this connection whose fate is unknown. 0 after a clean end that
-    /// this side began: then the peer has read them all.
-    pub unconfirmed: u64,
-}
+pub type Interruption = interruption::Interruption<ConnectError, RecvError>;
 
 /// What has ended a connection or an attempt.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Interrupted {
-    /// The connection was open: how it ended, and the error if there was one.
-    Connection(Ended, Option<RecvError>),
-    /// There was none.
-    Attempt(ConnectError),
-}
+pub type Interrupted = interruption::Interrupted<ConnectError, RecvError>;
 
-/// Why a message was not sent.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum NotSent {
-    /// There is no connection, and nothing of it has left: here it is.
-    Unsent(Message),
-    /// The connection is open, and nothing of it has left: the peer does not read, and what it has sent
-    /// takes all the room there is ([`SendError::InboundFull`]). Call [`Reconnecting::next`] first.
-    InboundFull(Message),
-    /// It was taken, and the connection has ended while it was being written: the peer may have it.
-    Unknown(SendError),
-}
+/// Why a message was not sent. After `InboundFull`, call [`Reconnecting::next`] first.
+pub type NotSent = interruption::NotSent<Message, SendError>;
 
 impl Reconnecting {
     /// Returns a client that connects as soon as [`next`](Self::next) is called.
@@ -119,7 +81,6 @@ impl Reconnecting {
             reconnect: Reconnect::new(backoff),
             state: State::Waiting(Instant::now()),
             sent: 0,
-            is_closing: false,
         }
     }
 
@@ -146,7 +107,7 @@ impl Reconnecting {
                     Err(error) => {
                         let (cause, retry_after) = (error.cause(), error.retry_after());
                         let reason = Interrupted::Attempt(error);
-                        return Some(self.end(cause, retry_after, reason, 0));
+                        return Some(self.end(cause, retry_after, reason));
                     }
                 },
                 State::Open(ws) => {
@@ -155,47 +116,31 @@ impl Reconnecting {
                         received => received.err(),
                     };
                     let ended = ws.ended().unwrap_or(Ended::Lost);
-                    let is_read = ended.is_clean()
-                        && matches!(
-                            ended,
-                            Ended::Closed {
-                                by: Side::Local,
-                                ..
-                            }
-                        );
-                    let unconfirmed = if is_read { 0 } else { self.sent };
                     let reason = Interrupted::Connection(ended, error);
-                    return Some(self.end(ended.into(), None, reason, unconfirmed));
+                    return Some(self.end(ended.into(), None, reason));
                 }
                 State::Over => return None,
             }
         }
     }
 
-    fn end(
-        &mut self,
-        cause: Cause,
-        retry_after: Option<u32>,
-        reason: Interrupted,
-        unconfirmed: u64,
-    ) -> Update {
+    fn end(&mut self, cause: Cause, retry_after: Option<u32>, reason: Interrupted) -> Update {
         let now = Instant::now();
         let at = millis(now);
-        let cause = match self.is_closing {
-            true => Ended::Aborted.into(),
-            false => cause,
-        };
         let retry = self.reconnect.ended(cause, retry_after, at, &mut OsEntropy);
-        let retry_in = match retry {
-            Retry::At(next) => Some(Duration::from_millis(next.since(at).into())),
-            Retry::Never => None,
-        };
+        let interruption = Interruption::new(reason, retry, at, self.sent);
+        let retry_in = interruption.retry_in;
         self.state = retry_in.map_or(State::Over, |wait| State::Waiting(now + wait));
-        Update::Ended(Interruption {
-            reason,
-            retry_in,
-            unconfirmed,
-        })
+        Update::Ended(interruption)
+    }
+
+    /// Ends the wait for the next attempt, and forgets all failures: for a link that came up. Does nothing
+    /// while a connection is open, or after the last one.
+    pub fn reset(&mut self) {
+        self.reconnect.reset();
+        if let State::Waiting(at) = &mut self.state {
+            *at = Instant::now();
+        }
     }
 
     /// Sends a message over the connection that is open now: see [`WebSocketStream::send`].
@@ -240,7 +185,9 @@ impl Reconnecting {
         match &mut self.state {
             State::Open(ws) => {
                 let closed = ws.close(code, reason);
-                self.is_closing |= !matches!(closed, Err(SendError::Invalid(_)));
+                if !matches!(closed, Err(SendError::Invalid(_))) {
+                    self.reconnect.close();
+                }
                 closed
             }
             state => {
@@ -258,38 +205,5 @@ impl fmt::Debug for Reconnecting {
             .field("url", &self.url)
             .field("is_open", &self.is_open());
         debug.finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for Interruption {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.reason {
-            Interrupted::Connection(_, Some(error)) => error.fmt(f)?,
-            Interrupted::Connection(ended, None) => ended.fmt(f)?,
-            Interrupted::Attempt(error) => error.fmt(f)?,
-        }
-        match self.retry_in {
-            Some(wait) => write!(f, "; next attempt in {wait:.1?}"),
-            None => f.write_str("; no further attempt"),
-        }
-    }
-}
-
-impl fmt::Display for NotSent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsent(_) => f.write_str("there is no connection"),
-            Self::InboundFull(_) => SendError::InboundFull.fmt(f),
-            Self::Unknown(error) => write!(f, "the peer may have it or not: {error}"),
-        }
-    }
-}
-
-impl core::error::Error for NotSent {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Unknown(error) => Some(error),
-            Self::Unsent(_) | Self::InboundFull(_) => None,
-        }
     }
 }

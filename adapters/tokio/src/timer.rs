@@ -8,14 +8,16 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::Waker;
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use motews::Millis;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::wakers::Wakers;
 
 /// The deadlines of a runtime.
 struct Timers {
@@ -30,13 +32,13 @@ struct Timers {
 
 #[derive(Default)]
 struct State {
-    deadlines: BTreeMap<Key, Waker>,
+    deadlines: BTreeMap<Key, Arc<Wakers>>,
     /// How many were ever registered.
     count: u64,
 }
 
-/// A deadline, in milliseconds, and a number that makes it the only one of its kind: in one word, for
-/// most of what an idle connection takes here is its key.
+/// A deadline, in milliseconds, and a number that makes it the only one of its kind: in one word, for it
+/// is half of what each idle connection takes here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u64);
 
@@ -130,7 +132,8 @@ async fn drive(timers: Over) {
             let next = next.map(|key| timers.base + Duration::from_millis(key.millis()));
             (due, next)
         };
-        due.into_values().for_each(Waker::wake);
+        due.into_values()
+            .for_each(|wakers| wakers.wake_for_deadline());
         match next {
             None => changed.await,
             // What is earlier of both.
@@ -146,7 +149,9 @@ impl Drop for Over {
     fn drop(&mut self) {
         self.0.is_over.store(true, Ordering::Release);
         let deadlines = core::mem::take(&mut self.0.lock().deadlines);
-        deadlines.into_values().for_each(Waker::wake);
+        deadlines
+            .into_values()
+            .for_each(|wakers| wakers.wake_for_deadline());
     }
 }
 
@@ -157,15 +162,28 @@ pub(crate) struct Timer(Option<Armed>);
 struct Armed {
     timers: Arc<Timers>,
     key: Key,
+    /// The same, as the session counts.
+    millis: Millis,
 }
 
 impl Timer {
-    /// Sees to it that the connection is woken at `at` or before. `waker` is the connection's own,
-    /// the same each time.
+    /// Whether the connection is woken at `at` or before: that takes no clock to know.
+    pub(crate) fn is_armed(&self, at: Option<Millis>, wakers: &Wakers) -> bool {
+        match (at, &self.0) {
+            (None, _) => true,
+            (Some(at), Some(armed)) => {
+                at.has_reached(armed.millis) && !wakers.is_due() && !armed.timers.is_over()
+            }
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Sees to it that the connection is woken at `at` or before; `millis` is the same, as the session
+    /// counts. `wakers` are the connection's own, the same each time.
     ///
     /// # Panics
     /// If it is called outside of a runtime, or in one without a clock.
-    pub(crate) fn arm(&mut self, at: Instant, now: Instant, waker: &Waker) {
+    pub(crate) fn arm(&mut self, at: Instant, millis: Millis, now: Instant, wakers: &Arc<Wakers>) {
         let armed = match &mut self.0 {
             Some(armed) if armed.is_in_time(at, now) => return,
             Some(armed) => {
@@ -178,8 +196,10 @@ impl Timer {
             none => none.insert(Armed {
                 timers: Timers::current(),
                 key: Key::first(0),
+                millis,
             }),
         };
+        armed.millis = millis;
         let millis = armed.timers.millis_up(at);
         let mut state = armed.timers.lock();
         loop {
@@ -189,8 +209,9 @@ impl Timer {
                 break;
             }
         }
+        wakers.set_deadline();
         let first = state.deadlines.keys().next().map(|first| first.millis());
-        state.deadlines.insert(armed.key, waker.clone());
+        state.deadlines.insert(armed.key, wakers.clone());
         drop(state);
         if first.is_none_or(|first| millis < first) {
             armed.timers.changed.notify_one();
@@ -223,7 +244,7 @@ impl Drop for Timer {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Timer")
-            .field(&self.0.as_ref().map(|armed| armed.key.millis()))
+            .field(&self.0.as_ref().map(|armed| armed.millis))
             .finish()
     }
 }

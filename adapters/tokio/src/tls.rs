@@ -2,7 +2,7 @@
 // [EX04]
 
 use core::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use motews_net::{Host, UrlError};
 use rustls::pki_types::ServerName;
@@ -19,9 +19,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
+    /// `protocols` are offered (ALPN), if there are any.
+    pub(crate) async fn new(
         config: Option<&Arc<ClientConfig>>,
         host: &Host,
+        protocols: &[&[u8]],
     ) -> Result<Self, ConnectError> {
         // RFC 6455 §4.1: the name goes into the TLS handshake (SNI), and the certificate must be for
         // it [HC04]
@@ -30,10 +32,14 @@ impl Connection {
             Host::V4(address) => IpAddr::V4(*address).into(),
             Host::V6(address, _) => IpAddr::V6(*address).into(),
         };
-        let config = match config {
+        let mut config = match config {
             Some(config) => config.clone(),
-            None => default_config()?,
+            None => default_config().await?,
         };
+        if !protocols.is_empty() {
+            let offered = protocols.iter().map(|protocol| protocol.to_vec());
+            Arc::make_mut(&mut config).alpn_protocols = offered.collect();
+        }
         Ok(Self {
             connector: config.into(),
             name,
@@ -45,17 +51,28 @@ impl Connection {
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
         let opened = self.connector.connect(self.name, stream).await;
-        opened.map_err(
-            |error| match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(tls) => ConnectError::Tls(rustls::Error::clone(tls)),
-                None => ConnectError::Io(error),
-            },
-        )
+        opened.map_err(ConnectError::from_io)
     }
 }
 
-/// Trusts the roots of the features that are on.
-fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
+/// Trusts the roots of the features that are on: one configuration for the whole process, so sessions are
+/// resumed. What fails is tried again the next time.
+async fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
+    }
+    // The operating system's are read from files, which takes its time.
+    #[cfg(feature = "native-roots")]
+    let config = tokio::task::spawn_blocking(load).await;
+    #[cfg(feature = "native-roots")]
+    let config = config.map_err(std::io::Error::other)??;
+    #[cfg(not(feature = "native-roots"))]
+    let config = load()?;
+    Ok(CONFIG.get_or_init(|| config).clone())
+}
+
+fn load() -> Result<Arc<ClientConfig>, ConnectError> {
     #[cfg_attr(
         not(any(feature = "webpki-roots", feature = "native-roots")),
         expect(unused_mut, reason = "the features add roots")
@@ -66,8 +83,8 @@ fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
     #[cfg(feature = "native-roots")]
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        let message = "no roots to trust: enable `webpki-roots` or `native-roots`, \
-            or give a configuration";
+        let message = "there are no roots to trust: neither of the features `webpki-roots` and \
+            `native-roots` is on, or the operating system has none; or give a configuration";
         return Err(ConnectError::Tls(rustls::Error::General(message.into())));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

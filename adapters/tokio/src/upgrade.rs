@@ -3,22 +3,18 @@
 use core::fmt;
 
 use bytes::Bytes;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 use motews::handshake::{Answer, ConfigError, HandshakeError, Offers, Upgrade};
 use motews::{Limits, Server};
-#[cfg(feature = "axum")]
-use motews_net::http::header::SEC_WEBSOCKET_PROTOCOL;
 use motews_net::http::request::Parts;
 use motews_net::http::{HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::accept::{Acceptor, Response};
 use crate::engine::Agreement;
+use crate::handle::Registered;
 use crate::settings::Common;
+use crate::upgraded::UpgradedStream;
 use crate::websocket::WebSocketStream;
-
-/// The stream of a WebSocket inside a server on hyper.
-pub type UpgradedStream = TokioIo<Upgraded>;
 
 /// Why a request is not upgraded.
 #[derive(Debug)]
@@ -31,6 +27,8 @@ pub enum UpgradeError {
     /// The server does not let go of this connection: the request has no
     /// [`OnUpgrade`](hyper::upgrade::OnUpgrade).
     NotUpgradable,
+    /// The server is [shutting down](crate::ServerHandle::shutdown).
+    ShuttingDown,
 }
 
 impl UpgradeError {
@@ -39,7 +37,8 @@ impl UpgradeError {
     pub fn response(&self) -> Response {
         let status = match self {
             Self::Handshake(error) => error.status(),
-            _ => 500,
+            Self::ShuttingDown => 503,
+            Self::Config(_) | Self::NotUpgradable => 500,
         };
         let mut response = Response::new(Bytes::from(format!("{self}\n")));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
@@ -62,6 +61,7 @@ impl fmt::Display for UpgradeError {
             Self::Handshake(error) => error.fmt(f),
             Self::Config(error) => write!(f, "the response is not valid: {error}"),
             Self::NotUpgradable => f.write_str("this connection cannot be upgraded"),
+            Self::ShuttingDown => f.write_str("the server is shutting down"),
         }
     }
 }
@@ -71,7 +71,7 @@ impl core::error::Error for UpgradeError {
         match self {
             Self::Handshake(error) => Some(error),
             Self::Config(error) => Some(error),
-            Self::NotUpgradable => None,
+            Self::NotUpgradable | Self::ShuttingDown => None,
         }
     }
 }
@@ -80,9 +80,11 @@ impl core::error::Error for UpgradeError {
 #[derive(Debug)]
 pub struct Upgrading {
     on_upgrade: OnUpgrade,
+    version: Version,
     agreed: Agreement,
     common: Common,
     subprotocol: Option<String>,
+    registered: Option<Registered>,
 }
 
 impl Upgrading {
@@ -91,9 +93,10 @@ impl Upgrading {
     /// # Errors
     /// If the connection has ended before.
     pub async fn open(self) -> Result<WebSocketStream<UpgradedStream, Server>, hyper::Error> {
-        let stream = TokioIo::new(self.on_upgrade.await?);
+        let stream = UpgradedStream::new(self.on_upgrade.await?, self.version);
         let ws = WebSocketStream::adopt(stream, Server, self.agreed, &self.common, b"");
-        Ok(ws.with_subprotocol(self.subprotocol))
+        let ws = ws.with_subprotocol(self.subprotocol);
+        Ok(ws.registered(self.registered))
     }
 
     /// Returns the subprotocol that both sides agreed on.
@@ -136,6 +139,11 @@ impl Acceptor {
     /// # Errors
     /// See [`UpgradeError`], which has a response.
     pub fn upgrade(&self, parts: &mut Parts) -> Result<(Response, Upgrading), UpgradeError> {
+        // Before the look, so that one of both is seen.
+        let registered = self.register();
+        if self.is_shutting_down() {
+            return Err(UpgradeError::ShuttingDown);
+        }
         let limits = self.common.limits;
         let (upgrade, response, subprotocol) = self.common.with_offers(|offers| {
             let upgrade = judge(parts, offers, limits)?;
@@ -149,9 +157,11 @@ impl Acceptor {
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
         let upgrading = Upgrading {
             on_upgrade: on_upgrade.ok_or(UpgradeError::NotUpgradable)?,
+            version: parts.version,
             agreed: Agreement::new(&upgrade.agreed(), limits),
             common: self.common.clone(),
             subprotocol,
+            registered,
         };
         Ok((response, upgrading))
     }
@@ -167,9 +177,7 @@ impl Acceptor {
     /// The subprotocols that the client offers.
     #[cfg(feature = "axum")]
     pub(crate) fn offered(parts: &Parts) -> impl Iterator<Item = &str> {
-        let lists = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-        let names = lists.flat_map(|list| motews::handshake::subprotocols(list.as_bytes()));
-        names.map(|name| name.as_str())
+        crate::request::offered(&parts.headers)
     }
 }
 

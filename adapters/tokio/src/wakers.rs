@@ -1,5 +1,6 @@
 //! Who waits for a connection.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use std::sync::Arc;
 use std::task::Wake;
@@ -16,7 +17,11 @@ use crate::sync::{Mutex, MutexGuard, lock, wakes_reader_only};
 /// Whoever stops waiting to send takes its waker back: else a loop of cancelled sends would fill
 /// the memory while the peer does not read.
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Mutex<Waiting>);
+pub(crate) struct Wakers {
+    waiting: Mutex<Waiting>,
+    /// The deadline that was set has passed.
+    is_due: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -49,7 +54,23 @@ pub(crate) enum Side<'a> {
 
 impl Wakers {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        lock(&self.0)
+        lock(&self.waiting)
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn wake_for_deadline(&self) {
+        self.is_due.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Whether the deadline that was set has passed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due.load(Ordering::Acquire)
+    }
+
+    /// A new deadline is set.
+    pub(crate) fn set_deadline(&self) {
+        self.is_due.store(false, Ordering::Release);
     }
 
     pub(crate) fn register(&self, side: Side<'_>, waker: &Waker) {
@@ -94,8 +115,11 @@ impl Wakers {
     }
 
     pub(crate) fn wake_all(&self) {
-        self.wake_reader();
-        self.wake_writers();
+        let mut waiting = self.lock();
+        let (reader, writers) = (waiting.reader.take(), core::mem::take(&mut waiting.writers));
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+        writers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 

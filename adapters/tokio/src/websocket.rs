@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::chunk::Chunk;
 use crate::engine::{Agreement, Engine, now};
 use crate::error::{RecvError, SendError, TrySendError};
+use crate::handle::Registered;
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::settings::Common;
@@ -77,6 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
             Engine::new(stream, role, agreed, settings, leftover, pace),
             None,
         )
+    }
+
+    /// Lets its server shut it down.
+    pub(crate) fn registered(mut self, registered: Option<Registered>) -> Self {
+        if let Some(registered) = registered {
+            self.engine.register(registered);
+        }
+        self
     }
 
     #[cfg(feature = "hyper")]

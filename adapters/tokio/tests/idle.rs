@@ -4,10 +4,12 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::convert::Infallible;
+use core::future::{Future as _, poll_fn};
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::task::Poll;
 use core::time::Duration;
 use std::alloc::System;
-use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
@@ -18,12 +20,13 @@ use hyper::{Request, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{Acceptor, Connector, WebSocketStream};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-mod certificates;
+#[path = "support/certs.rs"]
+mod certs;
 
 const CONNECTIONS: usize = 1000;
 
@@ -256,7 +259,11 @@ async fn settled() -> usize {
 
 /// What each of the connections takes at the server, in bytes.
 fn measure(kind: Kind) -> usize {
-    let (server, client) = certificates::configs();
+    let authority = certs::Authority::new();
+    let (server, client) = (
+        Arc::new(authority.server("localhost", None)),
+        authority.client(None),
+    );
     let (port, listens) = mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = thread::spawn(move || {
@@ -294,6 +301,27 @@ fn measure(kind: Kind) -> usize {
 #[test]
 #[ignore = "a figure, of a release build: it opens 1,000 connections, six times"]
 fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let runtime = runtime();
+    let guard = runtime.enter();
+    let stream = || {
+        TcpStream::from_std({
+            let s = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            s.set_nonblocking(true).unwrap();
+            s
+        })
+        .unwrap()
+    };
+    println!(
+        "raw {} whole {} echo {} ws {}",
+        size_of_val(&raw_echo(stream())),
+        size_of_val(&whole(stream())),
+        size_of_val(&echo(Acceptor::new().from_upgraded(stream(), b""))),
+        size_of::<WebSocketStream<TcpStream>>()
+    );
+    let b = Acceptor::new();
+    println!("accept {}", size_of_val(&b.accept(stream())));
+    drop(guard);
     let kinds = [
         Kind::Raw,
         Kind::Whole,
@@ -310,4 +338,27 @@ fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
     let [raw, whole, ..] = taken;
     assert!(whole <= 1200, "{whole}");
     assert!(whole <= raw + 370, "{whole}, raw {raw}");
+}
+
+#[test]
+fn thousand_senders_who_wait_for_slow_peers_keep_no_buffer_each() {
+    IS_SERVER.set(true);
+    runtime().block_on(async {
+        let mut waiting = Vec::new();
+        let mut before = 0;
+        for number in 0..=CONNECTIONS {
+            if number == 1 {
+                before = HELD.load(Relaxed); // with what all share
+            }
+            let (own, peer) = duplex(16);
+            let mut ws = Acceptor::new().from_upgraded(own, b"");
+            let mut sending = Box::pin(async move { ws.send(vec![7; 500]).await });
+            let is_sent = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_ready())).await;
+            assert!(!is_sent, "the peer reads nothing");
+            waiting.push((sending, peer));
+        }
+        let each = HELD.load(Relaxed).wrapping_sub(before) / CONNECTIONS;
+        assert!((500..4096).contains(&each), "{each} bytes");
+    });
+    IS_SERVER.set(false);
 }

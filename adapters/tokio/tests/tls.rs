@@ -1,20 +1,27 @@
 //! TLS on both sides, proxies and redirects, over loopback.
 
+#[path = "support/certs.rs"]
+mod certs;
+
 use std::sync::Arc;
 
+use certs::Authority;
 use motews_tokio::http::{HeaderValue, StatusCode, header};
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{
-    Acceptor, CloseCode, ConnectError, Connector, Message, NetStream, Proxy, RedirectPolicy,
+    Acceptor, Cause, CloseCode, ConnectError, Connector, Message, NetStream, Proxy, RedirectPolicy,
     Request, Response, accepted,
 };
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use certificates::configs;
-
-mod certificates;
+/// A server's configuration for `localhost`, and a client's that trusts its authority alone.
+fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let authority = Authority::new();
+    let server = authority.server("localhost", None);
+    (Arc::new(server), authority.client(None))
+}
 
 /// An echo over TLS; each connection in halves in two tasks.
 async fn tls_echo(config: Arc<ServerConfig>) -> u16 {
@@ -27,7 +34,10 @@ async fn tls_echo(config: Arc<ServerConfig>) -> u16 {
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };
-                let ws = Acceptor::new().accept(stream).await.unwrap();
+                // A client may find that it is not wanted, or go.
+                let Ok(ws) = Acceptor::new().accept(stream).await else {
+                    return;
+                };
                 let (sender, mut receiver) = ws.split();
                 let (queue, mut queued) = tokio::sync::mpsc::unbounded_channel::<Message>();
                 tokio::spawn(async move {
@@ -180,4 +190,62 @@ async fn redirect_to_another_host_is_followed_without_credentials() {
         .await
         .unwrap();
     serving.await.unwrap();
+}
+
+/// A server that demands a certificate of its clients, as a station of OCPP's security profile 3 has one.
+#[tokio::test]
+async fn server_that_demands_a_certificate_accepts_who_has_one_and_no_others() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let config = servers.server("localhost", Some(&clients));
+    let port = tls_echo(Arc::new(config)).await;
+    let url = format!("wss://localhost:{port}/");
+    talk(&Connector::new().tls(servers.client(Some(&clients))), &url).await;
+    for config in [servers.client(None), servers.client(Some(&servers))] {
+        let connected = Connector::new().tls(config).connect(&url).await;
+        let error = connected.map(drop).unwrap_err();
+        // With TLS 1.3 the alert comes after this side's part of the handshake.
+        assert!(matches!(error, ConnectError::Tls(_)), "{error:?}");
+        assert_eq!(error.cause(), Cause::Tls);
+        let text = error.to_string();
+        assert!(text.starts_with("TLS: the server refused"), "{text}");
+    }
+}
+
+/// The operating system's roots are a file that is not there, then is, and then is not.
+#[cfg(feature = "native-roots")]
+#[test]
+fn roots_of_the_system_are_loaded_once_and_failures_are_not_kept() {
+    const CHILD: &str = "MOTEWS_ROOTS_CHILD";
+    let file = std::env::temp_dir().join(format!("motews-roots-{}.pem", std::process::id()));
+    if std::env::var_os(CHILD).is_none() {
+        // The variable is read by the roots' crate, so it needs a process of its own.
+        let test = std::env::current_exe().unwrap();
+        let name = "roots_of_the_system_are_loaded_once_and_failures_are_not_kept";
+        let child = std::process::Command::new(test)
+            .args(["--exact", name])
+            .env("SSL_CERT_FILE", &file)
+            .env_remove("SSL_CERT_DIR")
+            .env(CHILD, &file)
+            .output()
+            .unwrap();
+        let _ = std::fs::remove_file(&file);
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{text}");
+        return;
+    }
+    let file = std::env::var_os(CHILD).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let authority = Authority::new();
+        let port = tls_echo(Arc::new(authority.server("localhost", None))).await;
+        let url = format!("wss://localhost:{port}/");
+        let connector = Connector::new();
+        let error = connector.connect(&url).await.map(drop).unwrap_err();
+        assert!(error.to_string().contains("no roots"), "{error}");
+        std::fs::write(&file, authority.certificate.pem()).unwrap();
+        talk(&connector, &url).await;
+        std::fs::remove_file(&file).unwrap();
+        talk(&Connector::new(), &url).await;
+    });
 }

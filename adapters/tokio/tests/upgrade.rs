@@ -1,16 +1,20 @@
 //! Inside of servers: hyper and axum, with clients of this crate.
 
+use core::time::Duration;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Extension;
 use axum::response::Response;
 use axum::routing::any;
 use motews_testkit::head::REQUEST;
 use motews_tokio::{
-    Acceptor, CloseCode, Connector, Limits, Message, UpgradedStream, WebSocketStream,
-    WebSocketUpgrade,
+    Acceptor, CloseCode, ConnectError, Connector, Ended, Limits, Message, ServerHandle,
+    UpgradedStream, WebSocketStream, WebSocketUpgrade,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 async fn echo(mut ws: WebSocketStream<UpgradedStream>) {
     while let Ok(Some(message)) = ws.recv().await {
@@ -139,4 +143,220 @@ async fn hyper_upgrade_echoes_with_the_headers_of_the_acceptor() {
     assert_eq!(ws.recv().await.unwrap(), Some("Hello".into()));
     ws.close(CloseCode::NORMAL, "").unwrap();
     assert!(ws.closed().await.is_clean());
+}
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// axum's own graceful shutdown ends while WebSockets are open.
+#[tokio::test]
+async fn axum_websockets_shut_down_are_closed_and_waited_for() {
+    async fn route(
+        upgrade: WebSocketUpgrade,
+        Extension(handle): Extension<ServerHandle>,
+        Extension(ended): Extension<mpsc::UnboundedSender<Ended>>,
+    ) -> Response {
+        upgrade
+            .acceptor(&Acceptor::new().handle(&handle))
+            .on_upgrade(async move |mut ws| {
+                while let Ok(Some(message)) = ws.recv().await {
+                    ws.send(message).await.unwrap();
+                }
+                ended.send(ws.ended().unwrap()).unwrap();
+            })
+    }
+    let handle = ServerHandle::new();
+    let (tell, mut ended) = mpsc::unbounded_channel::<Ended>();
+    let app = Router::new()
+        .route("/", any(route))
+        .layer(Extension(handle.clone()))
+        .layer(Extension(tell));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(
+        axum::serve(listener, app)
+            .with_graceful_shutdown(async { drop(stopped.await) })
+            .into_future(),
+    );
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut ws = motews_tokio::connect(&url).await.unwrap();
+        ws.send("Hello").await.unwrap();
+        assert_eq!(ws.recv().await.unwrap(), Some("Hello".into()));
+        clients.push(ws);
+    }
+    assert_eq!(handle.connections(), 5);
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    assert_eq!(handle.connections(), 5);
+
+    handle.shutdown(WITHIN);
+    for mut ws in clients {
+        assert_eq!(ws.recv().await.unwrap(), None);
+        let end = ws.ended().unwrap();
+        assert!(end.is_clean(), "{end}");
+        assert_eq!(end.code(), CloseCode::GOING_AWAY);
+        assert!(ended.recv().await.unwrap().is_clean());
+    }
+    assert_eq!(handle.closed().await, 0);
+}
+
+/// A request that was judged before, and answered after the server began to shut down; and one that
+/// comes later.
+#[tokio::test]
+async fn hyper_request_being_upgraded_is_closed_when_it_opens_and_a_later_one_gets_503() {
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+
+    let handle = ServerHandle::new();
+    let acceptor = Acceptor::new().handle(&handle);
+    let (upgraded, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let (has_upgraded, may_answer) = (upgraded.clone(), answer.clone());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            let (upgraded, answer) = (has_upgraded.clone(), may_answer.clone());
+            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let acceptor = acceptor.clone();
+                let (upgraded, answer) = (upgraded.clone(), answer.clone());
+                async move {
+                    let (mut parts, _) = request.into_parts();
+                    let response = match acceptor.upgrade(&mut parts) {
+                        Ok((response, upgrading)) => {
+                            tokio::spawn(
+                                async move { echo(upgrading.open().await.unwrap()).await },
+                            );
+                            upgraded.notify_one();
+                            answer.notified().await;
+                            response
+                        }
+                        Err(error) => error.response(),
+                    };
+                    Ok::<_, core::convert::Infallible>(response.map(axum::body::Body::from))
+                }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            tokio::spawn(connection);
+        }
+    });
+    let connecting = tokio::spawn({
+        let url = url.clone();
+        async move { motews_tokio::connect(&url).await }
+    });
+    upgraded.notified().await;
+    assert_eq!(handle.connections(), 1);
+    handle.shutdown(WITHIN);
+
+    let late = motews_tokio::connect(&url).await.map(drop).unwrap_err();
+    assert!(
+        matches!(&late, ConnectError::Refused(response) if response.status() == 503),
+        "{late}"
+    );
+    assert_eq!(handle.connections(), 1);
+    answer.notify_one();
+    let mut ws = connecting.await.unwrap().unwrap();
+    assert_eq!(ws.recv().await.unwrap(), None);
+    assert_eq!(ws.ended().unwrap().code(), CloseCode::GOING_AWAY);
+    assert_eq!(handle.closed().await, 0);
+}
+
+/// Whoever asks for an upgrade and does not wait for the response.
+#[tokio::test]
+async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
+    async fn route(
+        upgrade: WebSocketUpgrade,
+        Extension(handle): Extension<ServerHandle>,
+        Extension(steps): Extension<mpsc::UnboundedSender<String>>,
+    ) -> Response {
+        let failed = steps.clone();
+        let response = upgrade
+            .acceptor(&Acceptor::new().handle(&handle))
+            .on_failed_upgrade(move |error| failed.send(error.to_string()).unwrap())
+            .on_upgrade(async |_| panic!("nobody is there"));
+        steps.send("upgraded".to_owned()).unwrap();
+        // The client goes meanwhile.
+        core::future::pending::<()>().await;
+        response
+    }
+    let handle = ServerHandle::new();
+    let (tell, mut steps) = mpsc::unbounded_channel::<String>();
+    let app = Router::new()
+        .route("/chat", any(route))
+        .layer(Extension(handle.clone()))
+        .layer(Extension(tell));
+    let address = serve(app).await.replace("ws://", "");
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    stream.write_all(REQUEST.as_bytes()).await.unwrap();
+    assert_eq!(steps.recv().await.unwrap(), "upgraded");
+    assert_eq!(handle.connections(), 1);
+    drop(stream);
+    assert_ne!(steps.recv().await.unwrap(), "");
+    handle.shutdown(WITHIN);
+    assert_eq!(handle.closed().await, 0);
+}
+
+/// axum serves HTTP/2 with extended CONNECT by itself.
+#[cfg(feature = "http2")]
+#[tokio::test]
+async fn axum_upgrade_over_http2_echoes_with_subprotocol_and_is_shut_down() {
+    use hyper::ext::Protocol;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    async fn route(
+        upgrade: WebSocketUpgrade,
+        Extension(handle): Extension<ServerHandle>,
+    ) -> Response {
+        let upgrade = upgrade
+            .acceptor(&Acceptor::new().handle(&handle))
+            .protocols(["v2", "v1"]);
+        assert_eq!(upgrade.selected_protocol(), Some("v1"));
+        upgrade.on_upgrade(echo)
+    }
+    let handle = ServerHandle::new();
+    let app = Router::new()
+        .route("/chat", any(route))
+        .layer(Extension(handle.clone()));
+    let address = serve(app).await.replace("ws://", "");
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = |method: &str| {
+        hyper::Request::builder()
+            .method(method)
+            .uri(format!("http://{address}/chat"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "v0, v1")
+    };
+    let connect = request("CONNECT").extension(Protocol::from_static("websocket"));
+    let body = axum::body::Body::empty();
+    let response = sender.send_request(connect.body(body).unwrap()).await;
+    let response = response.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.version(), hyper::Version::HTTP_2);
+    assert_eq!(response.headers()["sec-websocket-protocol"], "v1");
+    let stream = hyper::upgrade::on(response).await.unwrap();
+    let mut ws = Connector::new().from_upgraded(TokioIo::new(stream), b"");
+    for len in [0, 125, 70_000] {
+        let message = Message::from(vec![7; len]);
+        ws.send(message.clone()).await.unwrap();
+        assert_eq!(ws.recv().await.unwrap(), Some(message));
+    }
+    // A GET is no WebSocket over HTTP/2, and a CONNECT for something else neither.
+    let other = request("CONNECT").extension(Protocol::from_static("connect-udp"));
+    for request in [request("GET"), other] {
+        let body = axum::body::Body::empty();
+        let response = sender.send_request(request.body(body).unwrap()).await;
+        assert_eq!(response.unwrap().status(), 426);
+    }
+    handle.shutdown(WITHIN);
+    assert_eq!(ws.recv().await.unwrap(), None);
+    assert_eq!(ws.ended().unwrap().code(), CloseCode::GOING_AWAY);
+    assert_eq!(handle.closed().await, 0);
 }

@@ -23,6 +23,7 @@ mod linux {
 
     use motews_bench::echo::chart::Row;
     use motews_bench::echo::client::{Client, Kind, Protocol};
+    use motews_bench::echo::on_tokio::{Runtime, WORKERS};
     use motews_bench::echo::process::{self, Running};
     use motews_bench::echo::servers::Entry;
     use motews_bench::echo::{Workload, chart, uws};
@@ -30,15 +31,15 @@ mod linux {
 
     use super::Failure;
 
-    const HELP: &str = "echo [--starts N] [--rounds N] [--milliseconds N] [--text] [--csv FILE] \
-        [--beside PROGRAM] [SERVER ...] [WORKLOAD ...]
+    const HELP: &str = "echo [--tokio] [--starts N] [--rounds N] [--milliseconds N] [--text] \
+        [--csv FILE] [--one-processor] [--limits] [--beside PROGRAM] [SERVER ...] [WORKLOAD ...]
 echo --chart FILE.csv FILE.svg";
 
     /// A server that can be started.
     struct Contestant {
         name: String,
         /// What it is called where it is served, and by which program.
-        argument: &'static str,
+        arguments: Vec<&'static str>,
         program: PathBuf,
         protocol: Protocol,
     }
@@ -62,7 +63,11 @@ echo --chart FILE.csv FILE.svg";
             }
             ["--serve", name, processor] => {
                 let entry = Entry::named(name).ok_or("no such server")?;
-                return entry.serve(processor.parse()?);
+                return entry.serve(Runtime::CurrentThread, processor.parse()?);
+            }
+            ["--serve", name, runtime, processor] => {
+                let entry = Entry::named(name).ok_or("no such server")?;
+                return entry.serve(runtime.parse()?, processor.parse()?);
             }
             ["--chart", csv, svg] => {
                 let rows = chart::read(&fs::read_to_string(csv)?)?;
@@ -75,6 +80,7 @@ echo --chart FILE.csv FILE.svg";
             starts: option(&arguments, "--starts", 4)? as usize,
             rounds: option(&arguments, "--rounds", 50)? as usize,
             time: Duration::from_millis(option(&arguments, "--milliseconds", 20)?),
+            one_processor: words.contains(&"--one-processor"),
         };
         let kind = if words.contains(&"--text") {
             Kind::Text
@@ -94,18 +100,23 @@ echo --chart FILE.csv FILE.svg";
         let folder = std::env::temp_dir().join(format!("motews-echo-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let contestants = contestants(&words, &folder)?;
-        let [own, servers] = process::two_processors()?;
+        let [own, other] = process::two_processors()?;
+        let servers = if plan.one_processor { own } else { other };
         process::pin(own)?;
         let Plan {
             starts,
             rounds,
             time,
+            ..
         } = plan;
         println!(
             "{kind:?} messages; {starts} starts of {rounds} rounds of {} ms.",
             time.as_millis()
         );
-        if std::env::var_os("MOTEWS_UWS").is_none() {
+        let is_on_tokio = words.contains(&"--tokio");
+        if is_on_tokio {
+            println!("multi-thread: {WORKERS} workers, on the server's processor.");
+        } else if std::env::var_os("MOTEWS_UWS").is_none() {
             println!("{}: not there.", uws::NAME);
         }
         let mut rows = Vec::new();
@@ -125,25 +136,45 @@ echo --chart FILE.csv FILE.svg";
         starts: usize,
         rounds: usize,
         time: Duration,
+        /// Whether client and server share a processor, by turns.
+        one_processor: bool,
     }
 
-    /// The servers that are asked for: all if none is. The raw echo always runs, for all figures are
-    /// against it.
+    /// The servers that are asked for: all if none is. A raw echo always runs, for the figures of
+    /// those behind it are against it.
     fn contestants(words: &[&str], folder: &Path) -> Result<Vec<Contestant>, Failure> {
         let program = std::env::current_exe()?;
-        let mut all: Vec<_> = Entry::all()
-            .iter()
-            .map(|entry| Contestant {
-                name: entry.name.to_owned(),
-                argument: entry.name,
-                program: program.clone(),
-                protocol: entry.protocol,
-            })
-            .collect();
-        if let Some(program) = uws::build(folder)? {
+        let is_on_tokio = words.contains(&"--tokio");
+        let mut all = Vec::new();
+        match is_on_tokio {
+            true => {
+                for runtime in Runtime::ALL {
+                    all.extend(Entry::on_tokio().iter().map(|entry| Contestant {
+                        name: format!("{}, {runtime}", entry.name),
+                        arguments: vec![entry.name, runtime.name()],
+                        program: program.clone(),
+                        protocol: entry.protocol,
+                    }));
+                }
+            }
+            false => {
+                let mut entries = Entry::all();
+                if words.contains(&"--limits") {
+                    // Behind the raw echo, which they are measured against.
+                    entries.splice(1..1, Entry::limits());
+                }
+                all.extend(entries.iter().map(|entry| Contestant {
+                    name: entry.name.to_owned(),
+                    arguments: vec![entry.name],
+                    program: program.clone(),
+                    protocol: entry.protocol,
+                }));
+            }
+        }
+        if !is_on_tokio && let Some(program) = uws::build(folder)? {
             all.push(Contestant {
                 name: uws::NAME.to_owned(),
-                argument: uws::NAME,
+                arguments: vec![uws::NAME],
                 program,
                 protocol: Protocol::WebSocket,
             });
@@ -151,16 +182,29 @@ echo --chart FILE.csv FILE.svg";
         let is_asked_for =
             |name: &str| (words.iter()).any(|word| !word.is_empty() && name.starts_with(word));
         if all.iter().any(|each| is_asked_for(&each.name)) {
-            all.retain(|each| each.protocol == Protocol::Tcp || is_asked_for(&each.name));
+            let limits = Entry::limits().map(|entry| entry.name);
+            all.retain(|each| {
+                each.protocol == Protocol::Tcp
+                    || is_asked_for(&each.name)
+                    || limits.contains(&&*each.name)
+            });
         }
         if let Some(at) = words.iter().position(|word| *word == "--beside") {
             let other = words.get(at + 1).ok_or("--beside takes a program")?;
-            all.push(Contestant {
-                name: "motews, beside".to_owned(),
-                argument: "motews",
-                program: other.into(),
-                protocol: Protocol::WebSocket,
-            });
+            let own = all.iter().filter(|each| each.name.starts_with("motews"));
+            let beside: Vec<_> = own
+                .map(|each| Contestant {
+                    name: format!("{}, beside", each.name),
+                    arguments: each.arguments.clone(),
+                    program: other.into(),
+                    protocol: each.protocol,
+                })
+                .collect();
+            for each in beside {
+                let own = |one: &Contestant| one.arguments == each.arguments;
+                let at = all.iter().position(own).map_or(all.len(), |at| at + 1);
+                all.insert(at, each);
+            }
         }
         Ok(all)
     }
@@ -181,10 +225,11 @@ echo --chart FILE.csv FILE.svg";
             let mut up = Vec::new();
             for each in contestants {
                 let failed = |error| format!("{}, {workload}: {error}", each.name);
-                let server = Running::start_of(&each.program, &[each.argument], processor)
-                    .map_err(failed)?;
+                let server =
+                    Running::start_of(&each.program, &each.arguments, processor).map_err(failed)?;
                 let client = Client::connect(server.address, workload, kind, each.protocol);
                 let mut client = client.map_err(failed)?;
+                client.sleeps = plan.one_processor;
                 client.run(plan.time).map_err(failed)?;
                 up.push((server, client));
             }
@@ -216,14 +261,15 @@ echo --chart FILE.csv FILE.svg";
         lanes: &[Lane],
         rounds: usize,
     ) -> Vec<Row> {
-        let Some(raw) = lanes.first() else {
-            return Vec::new();
-        };
         println!("\n### {workload}\n");
         println!("| | µs/message | best | figure | by start | of its processor |");
         println!("|---|--:|--:|--:|--:|--:|");
         let mut rows = Vec::new();
+        let mut raw = &Lane::default();
         for (each, lane) in contestants.iter().zip(lanes) {
+            if each.name.starts_with("raw ") {
+                raw = lane;
+            }
             let row = Row {
                 workload,
                 server: each.name.clone(),

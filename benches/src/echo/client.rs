@@ -1,7 +1,7 @@
 //! The load client: it sends frames that were masked beforehand, and looks at every byte of what
 //! comes back.
 //!
-//! It never sleeps while it measures, so that waking it is in no server's time.
+//! It never sleeps while it measures, so that waking it is in no server's time, unless it is told to.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -155,6 +155,9 @@ pub struct Client<T = Blocks> {
     poll: std::os::fd::OwnedFd,
     scratch: Vec<u8>,
     received: u64,
+    /// Whether it sleeps until there is something to do, so that a server on the same processor has its
+    /// turn.
+    pub sleeps: bool,
 }
 
 impl Client {
@@ -198,6 +201,7 @@ impl<T: Talk> Client<T> {
             poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             scratch: vec![0; longest],
             received: 0,
+            sleeps: false,
         })
     }
 
@@ -235,6 +239,10 @@ impl<T: Talk> Client<T> {
         let mut busy = self.lanes.len();
         let mut running = true;
         let mut news = start;
+        let timeout = Timespec {
+            tv_sec: self.sleeps.into(),
+            tv_nsec: 0,
+        };
         for number in 0..self.lanes.len() {
             self.send(number)?;
         }
@@ -243,7 +251,7 @@ impl<T: Talk> Client<T> {
             data: epoll::EventData::new_u64(0),
         }; 256];
         while busy > 0 {
-            let count = epoll::wait(&self.poll, &mut events, Some(&Timespec::default()))?;
+            let count = epoll::wait(&self.poll, &mut events, Some(&timeout))?;
             let now = Instant::now();
             running = running && now.duration_since(start) < time;
             if count > 0 {
@@ -364,6 +372,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::echo::on_tokio::Runtime;
     use crate::echo::servers::Entry;
 
     const TIME: Duration = Duration::from_millis(20);
@@ -373,27 +382,42 @@ mod tests {
 
     #[test]
     fn each_server_echoes_every_octet() {
-        for entry in Entry::all() {
-            let (sender, address) = mpsc::channel();
-            thread::spawn(move || entry.run(&mut |address| sender.send(address).unwrap_or(())));
-            let address = address.recv().expect("it listens");
-            for kind in [Kind::Binary, Kind::Text] {
-                for workload in [
-                    (3, 0, 2),
-                    (3, 125, 5),
-                    (2, 126, 3),
-                    (1, 65_535, 2),
-                    (2, 65_536, 1),
-                ] {
-                    let workload = Workload::new(workload.0, workload.1, workload.2);
-                    let mut client = Client::connect(address, workload, kind, entry.protocol)
-                        .unwrap_or_else(|error| panic!("{}, {workload}: {error}", entry.name));
-                    for _ in 0..2 {
-                        let messages = client.run(TIME);
-                        let messages = messages
-                            .unwrap_or_else(|error| panic!("{}, {workload}: {error}", entry.name));
-                        assert!(messages > 0, "{}, {workload}", entry.name);
-                    }
+        for entry in Entry::all().into_iter().chain(Entry::limits()) {
+            check(entry, Runtime::CurrentThread);
+        }
+    }
+
+    #[test]
+    fn each_server_on_each_runtime_of_tokio_echoes_every_octet() {
+        for entry in Entry::on_tokio() {
+            for runtime in Runtime::ALL {
+                check(entry, runtime);
+            }
+        }
+    }
+
+    fn check(entry: Entry, runtime: Runtime) {
+        let (sender, address) = mpsc::channel();
+        thread::spawn(move || {
+            entry.run(runtime, &mut |address| sender.send(address).unwrap_or(()))
+        });
+        let address = address.recv().expect("it listens");
+        for kind in [Kind::Binary, Kind::Text] {
+            for workload in [
+                (3, 0, 2),
+                (3, 125, 5),
+                (2, 126, 3),
+                (1, 65_535, 2),
+                (2, 65_536, 1),
+            ] {
+                let workload = Workload::new(workload.0, workload.1, workload.2);
+                let of = format!("{}, {runtime}, {workload}", entry.name);
+                let mut client = Client::connect(address, workload, kind, entry.protocol)
+                    .unwrap_or_else(|error| panic!("{of}: {error}"));
+                for _ in 0..2 {
+                    let messages = client.run(TIME);
+                    let messages = messages.unwrap_or_else(|error| panic!("{of}: {error}"));
+                    assert!(messages > 0, "{of}");
                 }
             }
         }

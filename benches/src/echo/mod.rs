@@ -7,6 +7,7 @@ pub mod chart;
 pub mod client;
 #[cfg(feature = "deflate")]
 pub mod compressed;
+pub mod on_tokio;
 #[cfg(feature = "peers")]
 mod peers;
 pub mod process;

@@ -12,20 +12,32 @@ use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use rustix::event::epoll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 
-use super::servers::listen;
+use super::on_tokio::{Runtime, tasks};
+use super::servers::{Loop, OnTokio, listen};
 
 type Failure = Box<dyn Error + Send + Sync>;
-type Serve = fn(&mut dyn FnMut(SocketAddr)) -> Result<(), Failure>;
 
-pub(super) const ALL: [(&str, Serve); 7] = [
-    ("fastwebsockets 0.10", |tell| each(tell, fastwebsockets)),
-    ("tokio-websockets 0.13", |tell| each(tell, tokio_websockets)),
-    ("tungstenite 0.30", tungstenite),
-    ("wtx 0.46", |tell| each(tell, wtx)),
-    ("web-socket 0.7", |tell| each(tell, web_socket)),
-    ("yawc 0.5", |tell| each(tell, yawc)),
-    ("sockudo-ws 3.1", |tell| each(tell, sockudo_ws)),
+/// Those on tokio.
+pub(super) const ON_TOKIO: [(&str, OnTokio); 7] = [
+    ("fastwebsockets 0.10", |on, tell| {
+        each(on, tell, fastwebsockets)
+    }),
+    ("tokio-websockets 0.13", |on, tell| {
+        each(on, tell, tokio_websockets)
+    }),
+    ("wtx 0.46", |on, tell| each(on, tell, wtx)),
+    ("web-socket 0.7", |on, tell| each(on, tell, web_socket)),
+    ("yawc 0.5", |on, tell| each(on, tell, yawc)),
+    ("sockudo-ws 3.1", |on, tell| each(on, tell, sockudo_ws)),
+    (TOKIO_TUNGSTENITE, |on, tell| {
+        each(on, tell, tokio_tungstenite)
+    }),
 ];
+
+/// The same as tungstenite, which has an event loop of its own here.
+pub(super) const TOKIO_TUNGSTENITE: &str = "tokio-tungstenite 0.30";
+
+pub(super) const TUNGSTENITE: (&str, Loop) = ("tungstenite 0.30", tungstenite);
 
 /// The smaller of the two that its documentation names, in bytes: it clears the buffer before each
 /// read, so that with 128 KiB it is three times as slow.
@@ -43,42 +55,17 @@ const REQUEST_LEN: usize = 1024;
 /// The buffers of those that ask how long theirs are to be, in bytes.
 pub(super) const BUFFER_LEN: usize = 128 * 1024;
 
-/// Serves each connection with a task of its own, on this thread.
+/// Serves each connection with a task of its own.
 fn each<F>(
+    runtime: Runtime,
     tell: &mut dyn FnMut(SocketAddr),
     serve: fn(tokio::net::TcpStream) -> F,
 ) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    tasks(tell, move |stream| async move {
+    tasks(runtime, tell, move |stream| async move {
         serve(accept(stream, ACCEPTED).await?).await
-    })
-}
-
-/// A task for each connection, on this thread.
-pub(super) fn tasks<F>(
-    tell: &mut dyn FnMut(SocketAddr),
-    serve: impl Fn(tokio::net::TcpStream) -> F,
-) -> Result<(), Failure>
-where
-    F: Future<Output = Result<(), Failure>> + Send + 'static,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let listener = listen(tell)?;
-    listener.set_nonblocking(true)?;
-    runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let task = serve(stream);
-            tokio::spawn(tokio::task::unconstrained(async move {
-                let _ = task.await; // The client ends it.
-            }));
-        }
     })
 }
 
@@ -216,14 +203,35 @@ async fn yawc(stream: tokio::net::TcpStream) -> Result<(), Failure> {
 async fn sockudo_ws(stream: tokio::net::TcpStream) -> Result<(), Failure> {
     use sockudo_ws::{Config, Message, WebSocketStream};
 
-    let socket = WebSocketStream::server(stream, Config::default());
-    batches(socket, |item| {
-        item.map(|message| match message {
-            Message::Text(_) | Message::Binary(_) => Some(message),
-            _ => None,
-        })
-    })
-    .await
+    let mut socket = WebSocketStream::server(stream, Config::default());
+    while let Some(message) = socket.next().await {
+        // `next` writes what was fed before it reads more.
+        if let message @ (Message::Text(_) | Message::Binary(_)) = message? {
+            socket.feed(message).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn tokio_tungstenite(stream: tokio::net::TcpStream) -> Result<(), Failure> {
+    use tokio_tungstenite::WebSocketStream;
+
+    let role = tungstenite::protocol::Role::Server;
+    let config = tungstenite::protocol::WebSocketConfig::default();
+    let config = config.read_buffer_size(TUNGSTENITE_READ);
+    let mut socket = WebSocketStream::from_raw_socket(stream, role, Some(config)).await;
+    while let Some(item) = socket.next().await {
+        let mut next = Some(item);
+        while let Some(item) = next {
+            let message = item?;
+            if message.is_text() || message.is_binary() {
+                socket.feed(message).await?;
+            }
+            next = socket.next().now_or_never().flatten();
+        }
+        socket.flush().await?;
+    }
+    Ok(())
 }
 
 /// It knows no event loop: this one is like the raw echo's, with a socket of its own for each

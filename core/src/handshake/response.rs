@@ -204,6 +204,30 @@ impl HandshakeError {
     }
 }
 
+impl ConfigError {
+    /// The response that a server sends if its application's own cannot be sent, because this is wrong
+    /// with it: 400 with a short body if the client does not offer what was chosen, and 500 otherwise.
+    #[must_use]
+    pub const fn response(self) -> Response<'static> {
+        let (status, reason, body): (_, &'static [u8], &'static [u8]) = match self {
+            Self::NotOffered => (
+                400,
+                b"Bad Request",
+                b"The client does not offer the subprotocol that this server wants here.\n",
+            ),
+            _ => (500, b"Internal Server Error", b""),
+        };
+        Response {
+            status,
+            reason,
+            headers: &[],
+            body,
+            is_head: false,
+            says_version: false,
+        }
+    }
+}
+
 /// The words for 400, 414, 426 and 431.
 static REASONS: &[u8] =
     b"Bad Request,URI Too Long,Upgrade Required,Request Header Fields Too Large";

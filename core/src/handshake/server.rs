@@ -6,7 +6,7 @@ use super::head::{
     HeadEvent, Header, KEY, METHOD, OTHER_VERSION, PROTOCOL, Rules, STREAM, Set, TARGET,
     TRANSFER_ENCODING, UPGRADE, VERSION, Writer, check_headers, field_name,
 };
-use super::lists::List;
+use super::lists::{List, subprotocols};
 use super::offers::{Agreed, Choice, Offers};
 use super::tokens::{HeadText, is_token, is_visible, split};
 use super::{ConfigError, Extensions, HandshakeError};
@@ -549,13 +549,18 @@ impl<'a> Answer<'a> {
         self.subprotocol
     }
 
-    /// Answers with this subprotocol, or with none. For an application that checked the
-    /// `Sec-WebSocket-Protocol` headers itself: it must be one that they offer.
+    /// Answers with this subprotocol, or with none. `offered` are the values of the client's
+    /// `Sec-WebSocket-Protocol` headers, as the application has kept them: those that it looked at to
+    /// choose. For no subprotocol they are not looked at.
     ///
     /// # Errors
     /// [`ConfigError::Subprotocol`] if it is no element of a list, [`ConfigError::NotOffered`] if the
-    /// client offered no subprotocol at all.
-    pub fn select_subprotocol(self, subprotocol: Option<&'a str>) -> Result<Self, ConfigError> {
+    /// client does not offer it.
+    pub fn select_subprotocol<'h>(
+        self,
+        subprotocol: Option<&'a str>,
+        offered: impl IntoIterator<Item = &'h [u8]>,
+    ) -> Result<Self, ConfigError> {
         // RFC 6455 §4.2.2: one that was offered [HS14] [HT04]
         if let Some(name) = subprotocol {
             if self.seen & PROTOCOL == 0 {
@@ -565,6 +570,10 @@ impl<'a> Answer<'a> {
             let is_element = |byte| matches!(byte, b'!'..=b'~') && byte != b',';
             if name.is_empty() || !name.bytes().all(is_element) {
                 return Err(ConfigError::Subprotocol);
+            }
+            let mut offered = offered.into_iter().flat_map(subprotocols);
+            if !offered.any(|offer| offer == name) {
+                return Err(ConfigError::NotOffered);
             }
         }
         Ok(Self {

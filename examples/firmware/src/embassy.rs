@@ -3,17 +3,18 @@
 
 use core::cell::RefCell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Waker};
 
 use critical_section::Mutex;
 use embassy_executor::{Spawner, raw};
 use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
-use embassy_time::Instant;
 use embassy_time_queue_utils::Queue;
-use motews::Millis;
-use motews_embedded_io::{Clock, Timer};
+use embedded_io_async::Write;
+use motews::{Chunk, Ended, Role};
+use motews_embedded_io::asynch::Reply;
+use motews_embedded_io::{EmbassyClock, Error};
+use portable_atomic::{AtomicBool, Ordering};
 use static_cell::StaticCell;
 
 use crate::board::{self, Ethernet};
@@ -104,19 +105,24 @@ fn ring() {
     });
 }
 
-/// Embassy's time, for the deadlines of a WebSocket.
-#[derive(Clone, Copy, Debug)]
-pub struct Time;
-
-impl Clock for Time {
-    fn now(&mut self) -> Millis {
-        Millis(Instant::now().as_millis() as u32)
-    }
-}
-
-impl Timer for Time {
-    fn wait(&mut self, millis: u32) -> impl Future<Output = ()> {
-        embassy_time::Timer::after_millis(millis.into())
+/// Gives a part of a message back.
+///
+/// # Errors
+/// Why it cannot. After the peer's Close nothing is answered, and that is none.
+pub async fn echo<T: Write, R: Role>(
+    chunk: Chunk<'_>,
+    reply: &mut Reply<'_, T, R, EmbassyClock>,
+) -> Result<(), Error<T::Error>> {
+    let mut rest = &*chunk.bytes;
+    loop {
+        match reply.send_fragment(chunk.kind, rest, chunk.last).await {
+            Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+            Err(Error::Ended(Ended::Closed { .. })) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! What the programs for this board share.
+//! What the programs for these boards share.
 //!
-//! Everything that knows the hardware is in one module, [`board`]; for another board write another
-//! one with the same names. The rest is the same on any Cortex-M: [`network`] for smoltcp,
-//! [`embassy`] for Embassy, [`stack`], [`entropy`]. The applications are `main.rs` and
+//! Everything that knows the hardware is in one module, [`board`]: there is one for each of two
+//! boards, with the same names. The rest is the same on any: [`network`] for smoltcp, [`embassy`] for
+//! Embassy, [`stack`], [`entropy`]. The applications are `main.rs` and
 //! `bin/embassy.rs`.
 #![no_std]
 
-#[path = "lm3s6965.rs"]
+#[cfg_attr(target_arch = "arm", path = "lm3s6965.rs")]
+#[cfg_attr(target_arch = "riscv32", path = "virt.rs")]
 pub mod board;
 pub mod embassy;
 pub mod entropy;

@@ -1,9 +1,9 @@
 //! The board: TI's LM3S6965 evaluation board, as QEMU runs it (`-machine lm3s6965evb`).
 //!
 //! A Cortex-M3 at 50 MHz with 256 KiB of flash, 64 KiB of RAM and an Ethernet MAC. This is the only
-//! module that knows so, and it knows nothing of any network stack or executor. A second board needs
-//! one with the same names: [`Board`] with its three parts, [`RxToken`] and [`TxToken`], [`millis`],
-//! [`set_alarm`], [`sleep`], [`seed`] and [`exit`].
+//! module that knows so, and it knows nothing of any network stack or executor. Another board needs
+//! one with the same names: [`entry`], [`Board`] with its three parts, [`RxToken`] and [`TxToken`],
+//! [`millis`], [`set_alarm`], [`sleep`], [`seed`] and [`exit`].
 //!
 //! Registers and their bits are named as in the data sheet.
 
@@ -20,6 +20,8 @@ use defmt_semihosting as _;
 use semihosting::fs::File;
 use semihosting::io::Read;
 use static_cell::ConstStaticCell;
+
+pub use cortex_m_rt::entry;
 
 /// Cycles of the clock in a second.
 const CLOCK_HZ: u32 = 50_000_000;
@@ -199,7 +201,7 @@ impl Ethernet {
 
     /// Whether there is room for a frame to send. There soon is: a frame takes 120 microseconds.
     #[must_use]
-    pub fn is_transmitter_free(&self) -> bool {
+    pub fn is_transmitter_free(&mut self) -> bool {
         read(EMAC + TR) & NEWTX == 0
     }
 

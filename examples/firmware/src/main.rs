@@ -20,8 +20,7 @@ mod visitor;
 
 use core::fmt::Write;
 
-use cortex_m_rt::entry;
-use firmware::board::{self, Board};
+use firmware::board::{self, Board, entry};
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use heapless::{String, Vec};

@@ -8,6 +8,21 @@ use core::panic::PanicInfo;
 
 use motews::{CloseCode, Connection, ConnectionConfig, Event, Message, Role};
 
+/// A comment in the assembler's language, which has a placeholder and makes no instruction.
+#[cfg(target_arch = "arm")]
+macro_rules! comment {
+    () => {
+        "@ {}"
+    };
+}
+/// The same.
+#[cfg(not(target_arch = "arm"))]
+macro_rules! comment {
+    () => {
+        "# {}"
+    };
+}
+
 unsafe extern "C" {
     /// Exists nowhere: a program that can come here does not link.
     safe fn motews_panic_path_survives() -> !;
@@ -31,7 +46,7 @@ pub mod machine {
     fn register() -> usize {
         let value;
         // SAFETY: no instruction at all, but a comment.
-        unsafe { asm!("@ {}", lateout(reg) value, options(nostack)) };
+        unsafe { asm!(comment!(), lateout(reg) value, options(nostack)) };
         value
     }
 
@@ -72,10 +87,11 @@ pub mod machine {
     #[inline(always)]
     pub fn hand(number: usize) {
         // SAFETY: no instruction at all, but a comment.
-        unsafe { asm!("@ {}", in(reg) number, options(nostack)) };
+        unsafe { asm!(comment!(), in(reg) number, options(nostack)) };
     }
 
     /// A random number generator: a register that is not always ready.
+    #[derive(Clone, Copy, Debug)]
     pub struct Generator;
 
     impl Entropy for Generator {

@@ -146,7 +146,7 @@ impl Handler for Echo {
 
     fn on_request(&mut self, request: &Request) -> Response {
         assert_ne!(request.path(), "/on_request", "as you wish");
-        Response::accept()
+        Response::accepted()
     }
 
     fn on_open(&mut self, peer: &mut Peer<'_>, request: &Request) -> Result<Seat, SendError> {

@@ -136,7 +136,7 @@ fn server_accepts_with_headers_and_a_subprotocol() {
         Ok(RequestEvent::Done(upgrade)) => {
             let answer = upgrade.answer(&Offers::new());
             let answer = answer
-                .select_subprotocol(Some("chat"))
+                .select_subprotocol(Some("chat"), [&b"chat"[..]])
                 .expect("it is offered");
             let answer = answer
                 .headers(&[("Set-Cookie", "session=1")])

@@ -7,10 +7,13 @@ mod deadlines;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;
+#[cfg(feature = "embassy-time")]
+mod embassy;
 mod ends;
 mod handshake;
 mod limits;
 mod link;
+mod reconnect;
 mod slow;
 mod split;
 mod support;

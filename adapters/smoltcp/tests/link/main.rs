@@ -4,10 +4,13 @@
 
 mod closing;
 mod conformance;
+mod crowd;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;
 mod faults;
 mod handshake;
 mod pace;
+#[cfg(feature = "dns")]
+mod reconnect;
 mod support;

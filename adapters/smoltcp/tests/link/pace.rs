@@ -407,14 +407,14 @@ fn clock_that_wraps_changes_nothing() {
 }
 
 /// Several sockets at one port, as a board has them.
-struct Board {
-    net: Net,
-    servers: Vec<(SocketHandle, Server<'static>)>,
+pub(crate) struct Board {
+    pub(crate) net: Net,
+    pub(crate) servers: Vec<(SocketHandle, Server<'static>)>,
     ends: Vec<Ended>,
 }
 
 impl Board {
-    fn new(sockets: usize) -> Self {
+    pub(crate) fn new(sockets: usize) -> Self {
         let mut net = Net::new(Faults::default(), 11);
         let servers = (0..sockets)
             .map(|_| (net.server.listener(300, 300, 80), Server::new(&CONFIG)))
@@ -423,7 +423,7 @@ impl Board {
         Self { net, servers, ends }
     }
 
-    fn poll(&mut self, raws: &mut [Raw]) {
+    pub(crate) fn poll(&mut self, raws: &mut [Raw]) {
         let now = self.net.now;
         for (handle, server) in &mut self.servers {
             let tcp = self.net.server.tcp(*handle);
@@ -445,14 +445,14 @@ impl Board {
         self.net.step();
     }
 
-    fn run(&mut self, raws: &mut [Raw], time: Duration) {
+    pub(crate) fn run(&mut self, raws: &mut [Raw], time: Duration) {
         let until = self.net.now + time;
         while self.net.now < until {
             self.poll(raws);
         }
     }
 
-    fn is_connected(&mut self, raw: &Raw) -> bool {
+    pub(crate) fn is_connected(&mut self, raw: &Raw) -> bool {
         self.net.client.tcp(raw.handle).state() == State::Established
     }
 }

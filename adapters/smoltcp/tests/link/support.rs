@@ -166,7 +166,7 @@ impl Host {
     }
 
     pub(crate) fn connect(&mut self, handle: SocketHandle, to: IpAddress, port: u16) {
-        self.next_port += 1;
+        self.next_port = self.next_port.checked_add(1).unwrap_or(1024);
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         socket
             .connect(self.interface.context(), (to, port), self.next_port)
@@ -184,6 +184,8 @@ pub(crate) struct Net {
     pub(crate) server: Host,
     pub(crate) client: Host,
     wires: [Packets; 2],
+    /// How far the clock jumps at most.
+    pub(crate) longest_step: Duration,
 }
 
 impl Net {
@@ -208,6 +210,7 @@ impl Net {
             server,
             client: Host::new(wire(&two, &one, seed ^ 0xABCD | 1), 2, seed + 1),
             wires: [one, two],
+            longest_step: Duration::from_millis(100),
         }
     }
 
@@ -223,10 +226,16 @@ impl Net {
         false
     }
 
+    /// Has the server receive this packet now, wherever it may come from.
+    pub(crate) fn inject(&mut self, packet: Vec<u8>) {
+        let [incoming, _] = &self.wires;
+        incoming.borrow_mut().push_front((self.now, packet));
+    }
+
     /// Moves packets, and jumps to the next time at which something happens.
     pub(crate) fn step(&mut self) {
         let now = self.now;
-        let mut next = now + Duration::from_millis(100);
+        let mut next = now + self.longest_step;
         for host in [&mut self.server, &mut self.client] {
             let result = host
                 .interface

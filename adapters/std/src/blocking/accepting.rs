@@ -20,7 +20,7 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptError`].
     pub fn accept<S: Transport>(&self, stream: S) -> Result<WebSocket<S, Server>, AcceptError> {
-        self.accept_with(stream, |_| Response::accept())
+        self.accept_with(stream, |_| Response::accepted())
     }
 
     /// Accepts or refuses a connection: see [`accept_with`](crate::accept_with).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use motews::{Client, CloseCode, DataKind, Role, State};
 
+use super::sending::Failure;
 use super::shared::{Handle, SendMode, Shared};
 use crate::connect::net::NetStream;
 use crate::entropy::OsEntropy;
@@ -75,10 +76,15 @@ impl<S: Share, R: Role> Sender<S, R> {
     /// [`InboundFull`](SendError::InboundFull).
     pub fn send(&self, message: impl AsMessage) -> Result<(), SendError> {
         let message = message.as_message();
+        Ok(self.send_data(message.kind(), message.as_bytes(), SendMode::default())?)
+    }
+
+    /// The same, and says whether it was taken.
+    pub(crate) fn deliver(&self, message: &Message) -> Result<(), Failure> {
         self.send_data(message.kind(), message.as_bytes(), SendMode::default())
     }
 
-    fn send_data(&self, kind: DataKind, bytes: &[u8], mode: SendMode) -> Result<(), SendError> {
+    fn send_data(&self, kind: DataKind, bytes: &[u8], mode: SendMode) -> Result<(), Failure> {
         let mut writer = Handle(&*self.stream);
         let sent = self.shared.send(&mut writer, kind, bytes, true, mode);
         self.shared.leave();
@@ -97,7 +103,7 @@ impl<S: Share, R: Role> Sender<S, R> {
             plain: true,
             ..SendMode::default()
         };
-        self.send_data(message.kind(), message.as_bytes(), mode)
+        Ok(self.send_data(message.kind(), message.as_bytes(), mode)?)
     }
 
     /// Sends a message if there is room, without waiting.
@@ -113,8 +119,10 @@ impl<S: Share, R: Role> Sender<S, R> {
         };
         match self.send_data(message.kind(), message.as_bytes(), mode) {
             Ok(()) => Ok(()),
-            Err(error) if error.is_would_block() => Err(TrySendError::Full(message)),
-            Err(error) => Err(TrySendError::Failed(message, error)),
+            Err(Failure { error, .. }) if error.is_would_block() => {
+                Err(TrySendError::Full(message))
+            }
+            Err(Failure { error, .. }) => Err(TrySendError::Failed(message, error)),
         }
     }
 

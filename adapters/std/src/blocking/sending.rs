@@ -11,6 +11,27 @@ use super::shared::{
 };
 use crate::error::SendError;
 
+/// Why a frame was not sent.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: SendError,
+    /// Whether the connection had taken it: the peer may have it.
+    pub(crate) was_taken: bool,
+}
+
+impl From<Failure> for SendError {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
+}
+
+fn not_taken(error: impl Into<SendError>) -> Failure {
+    Failure {
+        error: error.into(),
+        was_taken: false,
+    }
+}
+
 impl<R: Role> Shared<R> {
     /// Sends a data frame.
     pub(super) fn send(
@@ -20,7 +41,7 @@ impl<R: Role> Shared<R> {
         payload: &[u8],
         fin: bool,
         mode: SendMode,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), Failure> {
         let frame = |payload: &[u8], compressed| DataFrame {
             kind,
             fin,
@@ -28,7 +49,9 @@ impl<R: Role> Shared<R> {
             payload_len: payload.len() as u64,
         };
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "to compress"))]
-        let mut inner = self.wait_for_room(writer, payload.len(), mode)?;
+        let mut inner = self
+            .wait_for_room(writer, payload.len(), mode)
+            .map_err(not_taken)?;
         #[cfg(feature = "deflate")]
         if let Some(packing) = &mut inner.packing {
             let packs = fin && !mode.streaming && !mode.plain;
@@ -50,14 +73,15 @@ impl<R: Role> Shared<R> {
         frame: DataFrame,
         payload: &[u8],
         mode: SendMode,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), Failure> {
         let fin = frame.fin;
-        let header = inner.session.start_frame(frame).inspect_err(|_| {
+        let header = inner.session.start_frame(frame).map_err(|error| {
             // The peer will never have what later messages could refer to.
             #[cfg(feature = "deflate")]
             if let Some(packing) = &mut inner.packing {
                 packing.compress.reset();
             }
+            not_taken(error)
         })?;
         inner.message_open = !fin;
         if !writer.reads() {
@@ -66,7 +90,8 @@ impl<R: Role> Shared<R> {
             self.wake_owner(&mut inner);
         }
         let mut head = [0; FrameHeader::MAX_LEN];
-        let len = header.emit(&mut head).map_err(motews::SendError::from)?;
+        let emitted = header.emit(&mut head).map_err(motews::SendError::from);
+        let len = emitted.map_err(not_taken)?;
         inner.out.extend_from_slice(&head[..len]);
 
         // A stream that cannot be waited for takes the message whole, or not at all.
@@ -86,7 +111,10 @@ impl<R: Role> Shared<R> {
         match written {
             // It was taken, and is written by the calls that follow.
             Err(SendError::InboundFull) => Ok(()),
-            written => written,
+            written => written.map_err(|error| Failure {
+                error,
+                was_taken: true,
+            }),
         }
     }
 

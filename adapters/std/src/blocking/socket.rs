@@ -12,6 +12,7 @@ use motews::{Client, CloseCode, DataKind, Ended, Role, State};
 use super::receive::{Reader, Until};
 use super::received::Received;
 use super::sender::Sender;
+use super::sending::Failure;
 use super::settings::Settings;
 use super::shared::{SendMode, Shared};
 use crate::connect::net::NetStream;
@@ -268,14 +269,25 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     /// [`SendError::TimedOut`] if the peer does not read, [`SendError::InboundFull`] if it sends
     /// and does not read, [`SendError::Io`].
     pub fn send(&mut self, message: impl AsMessage) -> Result<(), SendError> {
-        let mode = SendMode {
-            hold: core::mem::take(&mut self.cork),
-            ..SendMode::default()
-        };
+        let mode = self.mode();
+        Ok(self.send_data(message.as_message(), mode)?)
+    }
+
+    /// The same, and says whether it was taken.
+    pub(crate) fn deliver(&mut self, message: &Message) -> Result<(), Failure> {
+        let mode = self.mode();
         self.send_data(message.as_message(), mode)
     }
 
-    fn send_data(&mut self, message: motews::Message<'_>, mode: SendMode) -> Result<(), SendError> {
+    /// How a whole message is sent.
+    fn mode(&mut self) -> SendMode {
+        SendMode {
+            hold: core::mem::take(&mut self.cork),
+            ..SendMode::default()
+        }
+    }
+
+    fn send_data(&mut self, message: motews::Message<'_>, mode: SendMode) -> Result<(), Failure> {
         let (kind, bytes) = (message.kind(), message.as_bytes());
         self.shared
             .send(&mut self.reader, kind, bytes, true, mode)?;
@@ -292,11 +304,10 @@ impl<S: Transport, R: Role> WebSocket<S, R> {
     #[cfg(feature = "deflate")]
     pub fn send_uncompressed(&mut self, message: impl AsMessage) -> Result<(), SendError> {
         let mode = SendMode {
-            hold: core::mem::take(&mut self.cork),
             plain: true,
-            ..SendMode::default()
+            ..self.mode()
         };
-        self.send_data(message.as_message(), mode)
+        Ok(self.send_data(message.as_message(), mode)?)
     }
 
     pub(super) fn send_fragment(

@@ -1,5 +1,6 @@
 //! Ending a connect, or a connection, from another thread.
 
+use core::fmt;
 use std::collections::BTreeMap;
 use std::io;
 #[cfg(unix)]
@@ -31,8 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// ```
 ///
 /// **The operating system's resolver cannot be interrupted.** A connect that is looking up a name
-/// returns at once all the same, and leaves a thread behind that ends when the resolver has. Outside
-/// of Unix it returns only then.
+/// returns at once all the same, and leaves a thread behind that ends when the resolver has.
 ///
 /// ```
 /// use motews_std::{Aborter, Connector, ConnectError};
@@ -52,7 +52,7 @@ pub struct Aborter(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    sockets: Mutex<Sockets>,
+    known: Mutex<Known>,
     /// Readable once it has been aborted, to end a `poll`.
     #[cfg(unix)]
     wake: PipeReader,
@@ -60,12 +60,22 @@ struct Shared {
     waker: PipeWriter,
 }
 
-/// The sockets that are open.
-#[derive(Debug, Default)]
-struct Sockets {
+/// What is to be ended.
+#[derive(Default)]
+struct Known {
     aborted: bool,
     next: u64,
-    open: BTreeMap<u64, TcpStream>,
+    ends: BTreeMap<u64, Box<dyn Fn() + Send>>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Known");
+        debug
+            .field("aborted", &self.aborted)
+            .field("ends", &self.ends.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Aborter {
@@ -77,7 +87,7 @@ impl Aborter {
         #[cfg(unix)]
         let (wake, waker) = io::pipe()?;
         Ok(Self(Arc::new(Shared {
-            sockets: Mutex::default(),
+            known: Mutex::default(),
             #[cfg(unix)]
             wake,
             #[cfg(unix)]
@@ -87,16 +97,15 @@ impl Aborter {
 
     /// Ends all that was connected with it, or will be.
     pub fn abort(&self) {
-        let mut sockets = self.lock();
-        if sockets.aborted {
+        let mut known = self.lock();
+        if known.aborted {
             return;
         }
-        sockets.aborted = true;
-        for socket in sockets.open.values() {
-            // It may have ended by itself.
-            let _ = socket.shutdown(Shutdown::Both);
+        known.aborted = true;
+        for end in known.ends.values() {
+            end();
         }
-        drop(sockets);
+        drop(known);
         // The one byte that is ever written here: it has room.
         #[cfg(unix)]
         let _ = (&self.0.waker).write(&[0]);
@@ -117,30 +126,35 @@ impl Aborter {
     /// Will abort `socket`, until what is returned is dropped.
     pub(super) fn register(&self, socket: &TcpStream) -> io::Result<Registered> {
         let socket = socket.try_clone()?;
-        let mut sockets = self.lock();
-        if sockets.aborted {
+        self.on_abort(move || {
+            // It may have ended by itself.
+            let _ = socket.shutdown(Shutdown::Both);
+        })
+    }
+
+    /// Will call `end`, which must not call the aborter, until what is returned is dropped.
+    pub(crate) fn on_abort(&self, end: impl Fn() + Send + 'static) -> io::Result<Registered> {
+        let mut known = self.lock();
+        if known.aborted {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        let id = sockets.next;
-        sockets.next = id.wrapping_add(1);
-        sockets.open.insert(id, socket);
-        drop(sockets);
+        let id = known.next;
+        known.next = id.wrapping_add(1);
+        known.ends.insert(id, Box::new(end));
+        drop(known);
         Ok(Registered {
             aborter: self.clone(),
             id,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Sockets> {
-        lock(&self.0.sockets)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        let known = &self.0.known;
+        known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock(sockets: &Mutex<Sockets>) -> MutexGuard<'_, Sockets> {
-    sockets.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A socket that an [`Aborter`] knows. It has a handle of it, which would keep the connection open.
+/// What an [`Aborter`] knows. Of a socket it has a handle, which would keep the connection open.
 #[derive(Debug)]
 pub(crate) struct Registered {
     aborter: Aborter,
@@ -155,7 +169,7 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let socket = self.aborter.lock().open.remove(&self.id);
-        drop(socket);
+        let end = self.aborter.lock().ends.remove(&self.id);
+        drop(end);
     }
 }

@@ -1,10 +1,13 @@
 //! A client's settings: [`Connector`].
 
+use core::net::SocketAddr;
 use core::time::Duration;
+use std::io;
 
 use motews_net::{Proxy, ProxyChoice, RedirectPolicy};
 
 use super::abort::Aborter;
+use super::resolve::Resolver;
 use crate::blocking::settings::{Settings, setters};
 
 /// The settings of a client's connection, and the ways to open it.
@@ -35,7 +38,8 @@ pub struct Connector {
     pub(super) origin: Option<String>,
     pub(super) proxy: ProxyChoice,
     pub(super) redirects: RedirectPolicy,
-    pub(super) aborter: Option<Aborter>,
+    pub(super) resolver: Resolver,
+    pub(crate) aborter: Option<Aborter>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<std::sync::Arc<rustls::ClientConfig>>,
 }
@@ -55,6 +59,7 @@ impl Connector {
             origin: None,
             proxy: ProxyChoice::Direct,
             redirects: RedirectPolicy::NONE,
+            resolver: Resolver::SYSTEM,
             aborter: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -67,14 +72,39 @@ impl Connector {
         self
     }
 
-    /// How long it may take to connect, to all addresses of the host together, and through the
-    /// proxy if there is one. `None`: as long as the operating system lets it. To resolve the host's
-    /// name takes as long as the operating system's resolver does, and has no limit here.
+    /// Sets how long it may take to resolve the host's name and to connect, to all of its addresses
+    /// together, and through the proxy if there is one. `None`: as long as the operating system lets it.
+    /// A resolver that does not answer in time is left behind in a thread of its own.
     ///
     /// An address that does not answer costs a quarter of a second before the next one is tried as
     /// well (RFC 8305).
     pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// Resolves names of hosts with this function in place of the operating system's resolver. It is
+    /// called with the name and the port, and returns addresses in the order in which they are to be
+    /// tried; in a thread of its own, if there is a [time limit](Self::connect_timeout) or an
+    /// [`Aborter`]. It is not called for addresses.
+    ///
+    /// ```
+    /// use motews_std::Connector;
+    ///
+    /// let connector = Connector::new().resolver(|host, port| match host {
+    ///     "sensor.internal" => Ok(vec![([10, 0, 0, 7], port).into()]),
+    ///     _ => Err(std::io::ErrorKind::NotFound.into()),
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// Its errors are returned as [`ConnectError::Io`](crate::ConnectError::Io); no addresses are
+    /// [`NotFound`](io::ErrorKind::NotFound).
+    pub fn resolver(
+        mut self,
+        resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        self.resolver = Resolver::new(resolve);
         self
     }
 

@@ -4,71 +4,13 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::Instant;
 
-use motews_net::{Dial, DialPlan, Host};
+use motews_net::{Dial, DialPlan};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::abort::Aborter;
-
-/// The addresses of a host. The operating system's resolver takes its time.
-pub(super) fn resolve(
-    host: &Host,
-    port: u16,
-    aborter: Option<&Aborter>,
-) -> io::Result<Vec<SocketAddr>> {
-    Ok(match host {
-        Host::V4(address) => vec![SocketAddr::from((*address, port))],
-        Host::V6(address, None) => vec![SocketAddr::from((*address, port))],
-        host => {
-            let name = host.to_string();
-            let look_up = move || match (name.as_str(), port).to_socket_addrs() {
-                Ok(found) => Ok(found.collect()),
-                // Which name it was, since a proxy has one, too.
-                Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-            };
-            match aborter {
-                Some(aborter) => interruptible(aborter, look_up)?,
-                None => look_up()?,
-            }
-        }
-    })
-}
-
-/// What `f` returns, unless that is aborted: then its thread is left behind.
-#[cfg(unix)]
-fn interruptible<T: Send + 'static>(
-    aborter: &Aborter,
-    f: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let (waits, done) = io::pipe()?;
-    let (sender, result) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name("motews-resolve".to_owned());
-    thread.spawn(move || {
-        // Nobody may want it any more.
-        let _ = sender.send(f());
-        drop(done);
-    })?;
-    let fds = &mut [
-        PollFd::new(&waits, PollFlags::IN),
-        PollFd::new(aborter.wake(), PollFlags::IN),
-    ];
-    loop {
-        match poll(fds, None) {
-            Ok(_) if aborter.is_aborted() => return Err(io::ErrorKind::ConnectionAborted.into()),
-            Ok(_) => return result.recv().map_err(io::Error::other)?,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn interruptible<T>(_aborter: &Aborter, f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    f()
-}
 
 /// Connects to one of the addresses by the rules of [`DialPlan`], without a thread.
 pub(super) fn dial(
@@ -381,30 +323,6 @@ mod tests {
                 (silent.address, io::ErrorKind::TimedOut)
             ]
         );
-    }
-
-    #[test]
-    fn look_up_that_never_ends_is_aborted_at_once() {
-        let aborter = Aborter::new().unwrap();
-        let (ends, never) = std::sync::mpsc::channel::<()>();
-        let (begins, begun) = std::sync::mpsc::channel();
-        let looking = thread::spawn({
-            let aborter = aborter.clone();
-            move || {
-                let look_up = move || {
-                    begins.send(()).unwrap();
-                    never.recv().map_err(io::Error::other)
-                };
-                interruptible(&aborter, look_up).map_err(|error| error.kind())
-            }
-        });
-        begun.recv().unwrap();
-        aborter.abort();
-        let aborted = Err(io::ErrorKind::ConnectionAborted);
-        assert_eq!(looking.join().unwrap(), aborted);
-        drop(ends);
-        let found = interruptible(&Aborter::new().unwrap(), || Ok(5));
-        assert_eq!(found.unwrap(), 5);
     }
 
     #[test]

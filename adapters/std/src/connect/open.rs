@@ -98,14 +98,18 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
         Some(proxy) => (proxy.host(), proxy.port()),
         None => (url.host(), url.port()),
     };
-    let addresses = dial::resolve(host, port, aborter)?;
-    let seen = match &proxy {
-        Some(proxy) => seen_by(proxy, url, aborter)?,
-        None => Vec::new(),
-    };
-    // The resolver has no time limit, and does not use this one up.
+    // To resolve names takes of the same time.
     let timeout = connector.connect_timeout;
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let resolve = |host: &Host, port| {
+        let found = connector.resolver.resolve(host, port, until, aborter);
+        found.map_err(ConnectError::from_io)
+    };
+    let addresses = resolve(host, port)?;
+    let seen = match &proxy {
+        Some(proxy) => seen_by(proxy, url, resolve)?,
+        None => Vec::new(),
+    };
     let through = proxy.as_ref().map(|proxy| (proxy, seen, url.port()));
     let (socket, registered) = reach(&addresses, through, until, aborter)?;
     let stream = NetStream::new(
@@ -165,11 +169,15 @@ fn reach(
 }
 
 /// The server's host as the proxy is told it; each of its addresses if this side resolves the name.
-fn seen_by(proxy: &Proxy, url: &Url, aborter: Option<&Aborter>) -> Result<Vec<Host>, ConnectError> {
+fn seen_by(
+    proxy: &Proxy,
+    url: &Url,
+    resolve: impl Fn(&Host, u16) -> Result<Vec<SocketAddr>, ConnectError>,
+) -> Result<Vec<Host>, ConnectError> {
     if proxy.resolves_names() || !matches!(url.host(), Host::Name(_)) {
         return Ok(vec![url.host().clone()]);
     }
-    let addresses = dial::resolve(url.host(), url.port(), aborter)?;
+    let addresses = resolve(url.host(), url.port())?;
     let hosts = addresses.iter().map(|address| match address {
         SocketAddr::V4(address) => Host::V4(*address.ip()),
         SocketAddr::V6(address) => Host::V6(*address.ip(), None),

@@ -38,6 +38,8 @@ pub(super) struct Context {
     pub(super) used: usize,
     /// Whether it may: not for a connection that does more in this round.
     pub(super) may_hold: bool,
+    /// Something of it is long, and is written at once.
+    pub(super) holds_long: bool,
     pub(super) now: Millis,
     pub(super) turn: Turn,
     /// Buffers for messages that come in parts.
@@ -63,6 +65,7 @@ impl Context {
             held: Vec::new(),
             used: 0,
             may_hold: false,
+            holds_long: false,
             now: Millis(0),
             turn: Turn::default(),
             spare: Vec::new(),

@@ -65,6 +65,12 @@ impl Cork {
 
     // ---- what is held ----
 
+    /// What is held there.
+    #[inline]
+    pub(super) fn held(&self, held: &Range<usize>) -> &[u8] {
+        &self.bytes[held.clone()]
+    }
+
     /// Has what is gathered wait, and begins anew behind it. Returns where it is.
     #[inline]
     pub(super) const fn hold(&mut self) -> Range<usize> {

@@ -227,6 +227,7 @@ impl<H: Handler> EventLoop<H> {
 
     // ---- connections ----
 
+    #[inline(always)] // See `socket`.
     fn handle(&mut self, key: usize, event: &Event) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;
@@ -260,6 +261,9 @@ impl<H: Handler> EventLoop<H> {
         if held == 0 {
             return false;
         }
+        if self.context.holds_long {
+            return true;
+        }
         let time = self.epoch.elapsed();
         let since = *self.held_since.get_or_insert(time);
         let context = &self.context;
@@ -272,6 +276,7 @@ impl<H: Handler> EventLoop<H> {
 
     /// Writes what is held. To read several connections and then to write to all of them keeps the code
     /// of the kernel in the cache.
+    #[inline(always)] // See `socket`.
     fn write_held(&mut self) {
         let context = &mut self.context;
         let mut held = core::mem::take(&mut context.held);
@@ -280,16 +285,22 @@ impl<H: Handler> EventLoop<H> {
             let Some(slot) = slot.filter(|slot| slot.core.id == id) else {
                 continue;
             };
-            match held {
-                Held::InCork(range) => {
-                    context.cork.go_back(range);
-                    slot.core.flush(context);
+            let bytes = match &held {
+                Held::InCork(range) => context.cork.held(range),
+                Held::InBuffer(range) => &self.buffer[range.clone()],
+            };
+            let len = bytes.len();
+            match slot.core.write_held(bytes) {
+                Ok(written) if written == len => {
+                    let timeouts = &context.settings.timeouts;
+                    slot.core.session.sent(context.now, timeouts, len, 0);
                 }
-                Held::InBuffer(range) => slot.core.write_replies(context, &self.buffer[range]),
+                written => (slot.core).write_rest_of_held(context, &self.buffer, held, written),
             }
         }
         context.held = held;
         context.used = 0;
+        context.holds_long = false;
         self.held_since = None;
         context.cork.go_back(0..0);
     }

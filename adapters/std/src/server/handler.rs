@@ -75,7 +75,7 @@ pub trait Handler {
     /// matters, check the [`Request::origin`] (§10.2).
     fn on_request(&mut self, request: &Request) -> Response {
         let _ = request;
-        Response::accept()
+        Response::accepted()
     }
 
     /// A connection is open. Returns what the application keeps for it. What is sent here comes

@@ -1,5 +1,7 @@
 //! Sends replies from where the messages lie, and has short ones wait for those of other connections.
 
+use std::io;
+
 use motews::{DataFrame, Message};
 
 use super::connection::Core;
@@ -8,7 +10,7 @@ use super::outgoing::Tail;
 use super::reply::Delivered;
 use crate::error::SendError;
 
-/// Longer replies are written at once, in bytes: while they are in the nearest cache.
+/// Longer replies wait for nothing, in bytes: they are written while they are in the nearest cache.
 const MAX_HELD: usize = 4 * 1024;
 
 impl Core {
@@ -56,9 +58,8 @@ impl Core {
     /// Whether what it sends may wait for the end of this round: there is nothing else to do.
     #[inline]
     pub(super) fn may_hold(&mut self, context: &Context) -> bool {
-        let len = context.replies.len() + context.cork.len();
         context.may_hold
-            && (1..=MAX_HELD).contains(&len)
+            && context.replies.len() + context.cork.len() > 0
             && self.is_plain()
             && self.is_quiet()
             && !self.is_lost()
@@ -69,6 +70,7 @@ impl Core {
     /// Has what it sends wait for the end of this round.
     #[inline]
     pub(super) fn hold(&mut self, context: &mut Context) {
+        context.holds_long |= context.replies.len() + context.cork.len() > MAX_HELD;
         // One of them is empty.
         let held = if context.cork.len() > 0 {
             Held::InCork(context.cork.hold())
@@ -79,5 +81,46 @@ impl Core {
             Held::InBuffer(range)
         };
         context.held.push((self.id, held));
+    }
+
+    /// Writes what was held, if nothing has come between.
+    #[inline(always)] // See `socket`.
+    pub(super) fn write_held(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_plain() && self.is_quiet() && !self.is_lost() {
+            self.stream().write_plain(bytes)
+        } else {
+            Ok(0)
+        }
+    }
+
+    /// Writes, or keeps, what is left when so much was written.
+    #[cold]
+    pub(super) fn write_rest_of_held(
+        &mut self,
+        context: &mut Context,
+        buffer: &[u8],
+        held: Held,
+        written: io::Result<usize>,
+    ) {
+        let written = match written {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return self.lose_output(context, error),
+        };
+        let (Held::InCork(range) | Held::InBuffer(range)) = &held;
+        let rest = range.start + written..range.end;
+        if written > 0 {
+            let timeouts = &context.settings.timeouts;
+            self.session
+                .sent(context.now, timeouts, written, rest.len());
+        }
+        match held {
+            Held::InCork(_) => {
+                context.cork.go_back(rest);
+                self.flush(context);
+            }
+            Held::InBuffer(_) => self.write_replies(context, &buffer[rest]),
+        }
     }
 }

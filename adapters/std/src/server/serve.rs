@@ -34,6 +34,7 @@ impl<D> Slot<D> {
     // ---- what happens to it ----
 
     /// There is something to read. `ended`: the peer's half has ended, behind what is there.
+    #[inline(always)] // See `socket`.
     pub(super) fn readable<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -48,7 +49,7 @@ impl<D> Slot<D> {
     }
 
     /// Reads until nothing is left, or the others have their turn.
-    #[inline]
+    #[inline(always)] // See `socket`.
     fn read<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,
@@ -375,6 +376,7 @@ impl<D> Slot<D> {
     }
 
     /// Reads a request, and returns how much comes after it.
+    #[inline(never)]
     fn receive_request<H: Handler<Data = D>>(
         &mut self,
         handler: &mut H,

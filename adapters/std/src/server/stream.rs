@@ -1,11 +1,11 @@
 //! What a connection runs over: TCP, or TLS over TCP.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
-use super::socket::{Turn, write_to};
+use super::socket::{Turn, read_from, write_one_to, write_to};
 #[cfg(feature = "tls")]
 use super::tls::TlsSession;
 
@@ -53,15 +53,25 @@ impl<'a> Stream<'a> {
 
     /// Reads the socket once. Returns 0 bytes at the end, and `None` if there was something to
     /// read, but nothing of it is content: records of TLS's own.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&mut self, buffer: &mut [u8], turn: &mut Turn) -> io::Result<Option<usize>> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
             return tls.read(self.socket, buffer, turn);
         }
         let _ = turn;
-        let mut socket = self.socket;
-        socket.read(buffer).map(Some)
+        read_from(self.socket, buffer).map(Some)
+    }
+
+    /// Takes some bytes if there is no TLS, and returns how many: as [`write`](Self::write), for what is
+    /// written most.
+    #[inline(always)]
+    pub(super) fn write_plain(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return Ok(0);
+        }
+        write_one_to(self.socket, bytes)
     }
 
     /// Takes some bytes, and returns how many. TLS may hold them: see [`held`](Self::held).

@@ -178,7 +178,7 @@ impl Handler for Recorder {
 
     fn on_request(&mut self, request: &Request) -> Response {
         assert_ne!(request.path(), "/panic", "as it was told");
-        Response::accept()
+        Response::accepted()
     }
 
     fn on_open(&mut self, peer: &mut Peer, request: &Request) -> Result<(), SendError> {

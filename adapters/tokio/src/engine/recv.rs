@@ -3,13 +3,15 @@
 use core::task::{Context, Poll, Waker};
 use std::io;
 
-use motews::{Chunk, DataKind, Ended, Event, ProtocolViolation, Role, State, Step};
+use bytes::Bytes;
+use motews::{Chunk, DataKind, Ended, Event, ProtocolViolation, Role, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Engine, Turn, now};
 use crate::error::{Lost, RecvError};
 use crate::inbox;
 use crate::message::Message;
+use crate::spare;
 use crate::wakers::Side;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
@@ -18,6 +20,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, RecvError>>> {
+        if !self.owes
+            && self.inbox.len() == 0
+            && self.inbox.has_bytes()
+            && let Some(message) = self.pop_kept()
+        {
+            return Poll::Ready(Some(Ok(message)));
+        }
         self.take_whole();
         self.poll_next(cx, Self::pop)
     }
@@ -70,12 +79,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     pub(super) fn pop(&mut self) -> Option<Message> {
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
+            if let Some(message) = self.pop_kept() {
+                return Some(message);
+            }
             self.decode_kept(1);
         }
         let was_full = self.is_full();
         let message = self.inbox.pop()?;
         self.taken(was_full, message.cost());
         Some(message)
+    }
+
+    /// Takes a message that is next, and whole, among the bytes that were kept: as [`Self::decode_kept`],
+    /// without the queue. No message waits there.
+    #[inline]
+    fn pop_kept(&mut self) -> Option<Message> {
+        if self.discards || self.parts.is_some() || !self.is_plain() {
+            return None;
+        }
+        let (mut bytes, mut start) = self.inbox.take_bytes();
+        let rest = bytes.get_mut(start..).unwrap_or_default();
+        let mut message = None;
+        match self.session.step(rest) {
+            Ok(step) => {
+                let consumed = step.consumed();
+                start += consumed;
+                match self.session.resolve(step, &mut rest[..consumed]) {
+                    Some(Event::Data(chunk)) if chunk.first && chunk.last => {
+                        let payload = Bytes::copy_from_slice(chunk.bytes);
+                        match Message::new(chunk.kind, payload) {
+                            Ok(whole) => message = Some(whole),
+                            Err(error) => self.session.fail(error.into()),
+                        }
+                    }
+                    event => self.take_event(event),
+                }
+            }
+            // The Close that says so is owed now.
+            Err(_) => start = bytes.len(),
+        }
+        self.inbox.put_bytes(bytes, start);
+        if let Some(message) = &message {
+            self.taken(false, message.cost());
+        }
+        message
     }
 
     /// The application has taken something that costs so much.
@@ -132,7 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             match self.session.step(rest) {
                 Ok(step) => {
                     let consumed = step.consumed();
-                    self.take_event(step, &mut rest[..consumed]);
+                    let event = self.session.resolve(step, &mut rest[..consumed]);
+                    self.take_event(event);
                     used += consumed;
                 }
                 // The Close that says so is owed now.
@@ -142,8 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         used
     }
 
-    fn take_event(&mut self, step: Step, bytes: &mut [u8]) {
-        match self.session.resolve(step, bytes) {
+    fn take_event(&mut self, event: Option<Event<'_>>) {
+        match event {
             Some(Event::Data(chunk)) => {
                 if let Err(violation) = self.take_chunk(chunk) {
                     self.session.fail(violation);
@@ -172,8 +220,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             return Ok(self.inbox.push(kind, chunk.bytes)?);
         }
         let last = chunk.last;
-        let message = self.inbox.message(kind);
-        message.extend_from_slice(chunk.bytes);
+        if chunk.first {
+            let due = self.session.connection().payload_due();
+            self.inbox.begin(kind, chunk.bytes, due);
+        } else {
+            self.inbox.message(kind).extend_from_slice(chunk.bytes);
+        }
         if last {
             self.end_message(kind)?;
         }
@@ -208,10 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
         }
         let is_plain = self.is_plain();
+        let due = self.session.connection().payload_due();
         let Some(stream) = &mut self.stream else {
             return Poll::Pending;
         };
-        if is_plain && let Some(mut message) = self.inbox.take_message() {
+        if is_plain && let Some(mut message) = self.inbox.take_message(due) {
             let len = message.len();
             let read = inbox::poll_read(stream, cx, &mut message);
             let result = self.note_read(read);
@@ -222,15 +275,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
             return result;
         }
-        let mut buffer = inbox::take_buffer();
+        let mut buffer = spare::take();
         let read = inbox::poll_read(stream, cx, &mut buffer);
         let result = self.note_read(read);
-        if !self.drains {
+        if self.drains {
+            spare::give(buffer);
+        } else if is_plain && self.is_long_read(&buffer) {
+            self.decode_long(buffer, most);
+        } else if most == 1 && self.session.connection().begins_message(&buffer) {
+            self.inbox.keep(buffer, 0); // It is taken from there.
+        } else {
             let used = self.decode(&mut buffer, most);
-            self.inbox.keep_bytes(&buffer[used..]);
+            self.inbox.keep(buffer, used);
         }
-        inbox::give_buffer(buffer);
         result
+    }
+
+    /// Whether what was read fills so much of the buffer that a message may keep it.
+    fn is_long_read(&self, read: &[u8]) -> bool {
+        read.len() > spare::LEN / 2 && self.parts.is_none() && self.inbox.len() == 0
+    }
+
+    /// Decodes a long read. If that is a message, or the beginning of one, it stays where it is.
+    fn decode_long(&mut self, mut read: Vec<u8>, most: usize) {
+        let Ok(step) = self.session.step(&mut read) else {
+            return spare::give(read); // The Close that says so is owed now.
+        };
+        let (start, mut used) = (step.start(), step.consumed());
+        let is_all = used == read.len() && self.inbox.arrived() == 0;
+        match self.session.resolve(step, &mut read[..used]) {
+            Some(Event::Data(chunk)) if is_all && chunk.first => {
+                let (kind, last) = (chunk.kind, chunk.last);
+                self.inbox.begin_in(kind, read, start);
+                if last && let Err(violation) = self.end_message(kind) {
+                    self.session.fail(violation);
+                }
+                self.drop_unwanted();
+            }
+            event => {
+                self.take_event(event);
+                used += self.decode(&mut read[used..], most);
+                self.inbox.keep(read, used);
+            }
+        }
     }
 
     /// Decodes what was read behind the first `len` bytes of the message that is arriving: nearly
@@ -259,9 +346,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut read = message.split_off(len);
         self.inbox.put_message(message);
         let mut used = step.consumed();
-        self.take_event(step, &mut read[..used]);
+        let event = self.session.resolve(step, &mut read[..used]);
+        self.take_event(event);
         used += self.decode(&mut read[used..], most);
-        self.inbox.keep_bytes(&read[used..]);
+        self.inbox.keep(read, used);
     }
 
     /// The message that was arriving is whole.

@@ -55,6 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         gives_up: bool,
         has_room: impl Fn(&Self) -> bool,
     ) -> Poll<Result<(), SendError>> {
+        self.look_for_shutdown();
         self.check_open()?;
         match has_room(self) {
             true => Poll::Ready(Ok(())),
@@ -144,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             // nothing else wakes this task.
             let is_over = self.is_lost || self.is_cut || is_done(self);
             if turn == Turn::Pending && !is_over {
+                self.out.release();
                 return Poll::Pending;
             }
         }
@@ -172,6 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message, whether there is room or not; or gives it back.
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
+        self.look_for_shutdown();
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
@@ -279,7 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Ok(())
     }
 
-    fn close_behind(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+    /// The same, and writes nothing.
+    pub(super) fn close_behind(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         if !self.streams {
             self.accept_newest();
         }

@@ -1,10 +1,13 @@
 //! Opening handshakes, between both roles and with heads that are given.
 
 use motews_testkit::head::{REQUEST, RESPONSE};
-use motews_tokio::http::header::{COOKIE, LOCATION, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE};
+use motews_tokio::http::header::{
+    CONTENT_TYPE, COOKIE, LOCATION, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE,
+};
 use motews_tokio::http::{HeaderValue, StatusCode};
 use motews_tokio::{
-    AcceptError, Acceptor, CloseCode, ConnectError, Connector, Limits, Request, Response, accepted,
+    AcceptError, Acceptor, CloseCode, ConnectError, Connector, HandshakeError, Limits, Request,
+    Response, accepted,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::TcpListener;
@@ -98,7 +101,7 @@ async fn request_is_answered_as_the_application_decides() {
     assert!(head.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{head}");
     assert!(head.ends_with("\r\n\r\nwhy"), "{head}");
 
-    // One that was not offered.
+    // One that was not offered. HS14
     let choose = async |_: &Request| {
         let mut response = accepted();
         let name = HeaderValue::from_static("chat");
@@ -107,7 +110,8 @@ async fn request_is_answered_as_the_application_decides() {
     };
     let (opened, head) = answer(&acceptor, REQUEST, choose).await;
     assert!(matches!(opened, Err(AcceptError::Config(_))), "{opened:?}");
-    assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert!(head.contains("does not offer"), "{head}");
     let offers = REQUEST.replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: talk, chat\r\n\r\n");
     let (opened, _) = answer(&acceptor, &offers, choose).await;
     assert_eq!(opened.unwrap().as_deref(), Some("chat"));
@@ -117,7 +121,6 @@ async fn request_is_answered_as_the_application_decides() {
 async fn request_that_is_wrong_is_refused_without_the_application() {
     let never = async |_: &Request| panic!("it is not asked");
     for (request, status) in [
-        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 426),
         (
             REQUEST.replace("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8"),
             426,
@@ -148,6 +151,86 @@ async fn request_that_is_wrong_is_refused_without_the_application() {
         matches!(opened, Err(AcceptError::Handshake(_))),
         "{opened:?}"
     );
+}
+
+const PAGE: &str = "GET /page?x HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn ordinary_request_is_answered_by_the_application() {
+    let acceptor = Acceptor::new();
+    let page = async |request: &Request| {
+        assert!(!request.is_websocket());
+        assert_eq!(request.uri(), "/page?x");
+        assert_eq!(request.headers()[COOKIE], "a=1");
+        let mut response = Response::new("a page".into());
+        let html = HeaderValue::from_static("text/html");
+        response.headers_mut().insert(CONTENT_TYPE, html);
+        response
+    };
+    let (opened, head) = answer(&acceptor, PAGE, page).await;
+    assert!(
+        matches!(opened, Err(AcceptError::Answered(200))),
+        "{opened:?}"
+    );
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("\r\ncontent-type: text/html\r\n"), "{head}");
+    assert!(head.ends_with("\r\n\r\na page"), "{head}");
+
+    // Its length, without it.
+    let (opened, head) = answer(&acceptor, &PAGE.replace("GET", "HEAD"), page).await;
+    assert!(
+        matches!(opened, Err(AcceptError::Answered(200))),
+        "{opened:?}"
+    );
+    assert!(head.contains("\r\nContent-Length: 6\r\n"), "{head}");
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
+
+    // It cannot be accepted.
+    let (opened, head) = answer(&acceptor, PAGE, async |_| accepted()).await;
+    assert!(
+        matches!(
+            opened,
+            Err(AcceptError::Handshake(HandshakeError::NotUpgrade))
+        ),
+        "{opened:?}"
+    );
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+
+    let (opened, _) = answer(&acceptor, REQUEST, async |request: &Request| {
+        assert!(request.is_websocket());
+        assert_eq!(request.subprotocols().next(), None);
+        accepted()
+    })
+    .await;
+    opened.unwrap();
+}
+
+/// A stream that is no TCP.
+#[cfg(unix)]
+#[tokio::test]
+async fn websocket_over_a_unix_socket_talks() {
+    let path = std::env::temp_dir().join(format!("motews-tokio-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut ws = motews_tokio::accept(stream).await.unwrap();
+        while let Some(message) = ws.recv().await.unwrap() {
+            ws.send(message).await.unwrap();
+        }
+        ws.ended().unwrap()
+    });
+    let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let connector = Connector::new();
+    let mut ws = connector.connect_over(stream, "ws://h/").await.unwrap();
+    for len in [0, 125, 65_536, 300_000] {
+        ws.send(payload(len)).await.unwrap();
+        assert_eq!(ws.recv().await.unwrap(), Some(payload(len).into()));
+    }
+    ws.close(CloseCode::NORMAL, "").unwrap();
+    assert!(ws.closed().await.is_clean());
+    assert!(serving.await.unwrap().is_clean());
 }
 
 /// What a client makes of these bytes.

@@ -3,13 +3,14 @@
 mod cancel;
 mod cancel_streams;
 #[cfg(feature = "tls")]
-#[path = "../certificates.rs"]
-mod certificates;
+#[path = "../support/certs.rs"]
+mod certs;
 mod dropped;
 mod ends;
 mod handshake;
 mod parts;
 mod sending;
+mod shutdown;
 mod split;
 mod support;
 mod time;

@@ -232,7 +232,7 @@ async fn cancelled_sends_to_a_peer_that_does_not_read_leave_no_waker_behind() {
         let mut other = sender.clone();
         match round % 5 {
             0 => poll(pin!(async { sender.send("x").await.unwrap() })),
-            1 => poll(pin!(async { drop(sender.reserve().await.unwrap()) })),
+            1 => poll(pin!(async { _ = sender.reserve().await.unwrap() })),
             2 => poll(pin!(async { sender.flush().await.unwrap() })),
             3 => poll(pin!(async {
                 let _ = sender.closed().await;

@@ -6,7 +6,8 @@ use motews_testkit::head::Head;
 
 use super::servers::Entry;
 use super::{LEVEL, Terms};
-use crate::echo::peers::{BUFFER_LEN, accept, batches, tasks};
+use crate::echo::on_tokio::{Runtime, tasks};
+use crate::echo::peers::{BUFFER_LEN, accept, batches};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -19,19 +20,29 @@ pub(super) const ALL: [Entry; 3] = [
         serve: |terms, tell| {
             // Shared by those that take no context over.
             let pool = yawc::DeflatePool::new(1);
-            tasks(tell, move |stream| yawc(stream, terms, pool.clone()))
+            tasks(Runtime::CurrentThread, tell, move |stream| {
+                yawc(stream, terms, pool.clone())
+            })
         },
     },
     Entry {
         name: "sockudo-ws 3.1",
         terms: ANY_TERMS,
-        serve: |terms, tell| tasks(tell, move |stream| sockudo_ws(stream, terms)),
+        serve: |terms, tell| {
+            tasks(Runtime::CurrentThread, tell, move |stream| {
+                sockudo_ws(stream, terms)
+            })
+        },
     },
     Entry {
         name: "wtx 0.46",
         // It takes no context over.
         terms: &[Terms::Alone],
-        serve: |terms, tell| tasks(tell, move |stream| wtx(stream, terms)),
+        serve: |terms, tell| {
+            tasks(Runtime::CurrentThread, tell, move |stream| {
+                wtx(stream, terms)
+            })
+        },
     },
 ];
 

@@ -7,14 +7,18 @@ use tokio::io::{BufReader, BufWriter};
 
 use super::servers::Entry;
 use super::{LEVEL, Terms};
-use crate::echo::peers::tasks;
+use crate::echo::on_tokio::{Runtime, tasks};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 pub(super) const ALL: [Entry; 1] = [Entry {
     name: "ratchet_rs 1.2",
     terms: &[Terms::Alone, Terms::Takeover12, Terms::Takeover15],
-    serve: |terms, tell| tasks(tell, move |stream| ratchet(stream, terms)),
+    serve: |terms, tell| {
+        tasks(Runtime::CurrentThread, tell, move |stream| {
+            ratchet(stream, terms)
+        })
+    },
 }];
 
 async fn ratchet(stream: tokio::net::TcpStream, terms: Terms) -> Result<(), Failure> {

@@ -10,21 +10,19 @@
 #![no_std]
 #![no_main]
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
-use cortex_m_rt::entry;
 use embassy_net::tcp::{self, TcpSocket};
 use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
-use firmware::board::{self, Board, Ethernet};
-use firmware::embassy::{self, Time};
+use firmware::board::{self, Board, Ethernet, entry};
+use firmware::embassy;
 use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use motews::Timeouts;
 use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
 use motews::{Ended, NoRoom, Server};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::{Buffers, Config, Decision, Error};
+use motews_embedded_io::{Buffers, Config, Decision, EmbassyClock, Error};
+use portable_atomic::{AtomicUsize, Ordering};
 use static_cell::{ConstStaticCell, StaticCell};
 
 /// Connections at once, and so many tasks.
@@ -183,7 +181,7 @@ fn visit<'s>(
     buffers: Buffers<'s>,
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
     let socket = WebSocket::server(tcp, buffers);
-    let mut socket = socket.map(|socket| socket.with_config(&CONFIG).with_clock(Time));
+    let mut socket = socket.map(|socket| socket.with_config(&CONFIG).with_clock(EmbassyClock));
     async move {
         let Ok(socket) = &mut socket else {
             return Err(NoRoom.into());
@@ -208,21 +206,7 @@ fn visit<'s>(
                     break;
                 }
             };
-            let mut rest = &*chunk.bytes;
-            loop {
-                match reply.send_fragment(chunk.kind, rest, chunk.last).await {
-                    Ok(len) => rest = rest.get(len..).unwrap_or_default(),
-                    // After the peer's Close nothing is answered.
-                    Err(Error::Ended(Ended::Closed { .. })) => break,
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-                if rest.is_empty() {
-                    break;
-                }
-            }
+            result = embassy::echo(chunk, reply).await;
         }
         // RFC 6455 §7.1.1: the server ends TCP first.
         let ended = socket.ended();
@@ -247,7 +231,7 @@ fn gives_way() -> bool {
     listening.is_ok()
 }
 
-type Socket<'s> = WebSocket<'s, TcpSocket<'s>, Server, Time>;
+type Socket<'s> = WebSocket<'s, TcpSocket<'s>, Server, EmbassyClock>;
 
 /// The handshake: accepts an upgrade, and gives the page to whoever wants none. `file` is what is
 /// asked for.

@@ -2,8 +2,7 @@
 #![no_std]
 #![no_main]
 
-use cortex_m_rt::entry;
-use firmware::board::{self, Board};
+use firmware::board::{self, Board, entry};
 use firmware::network;
 use motews::Event;
 use motews::handshake::RequestEvent;

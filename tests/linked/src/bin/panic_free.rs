@@ -14,12 +14,14 @@ use motews::handshake::{
     Header, Key, Offers, Param, Request, RequestEvent, Response, ResponseEvent, ServerHandshake,
     Upgrade, path_and_query, subprotocols,
 };
-use motews::reconnect::{Backoff, Cause, Reconnect};
+use motews::interruption::{Interrupted, Interruption};
+use motews::reconnect::{Backoff, Cause, Reconnect, retry_after};
 use motews::{
-    Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
+    Backlog, Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
-    ProtocolViolation, Role, SendError, Server, Session, State, Timeouts, Utf8Validator, Window,
+    ProtocolViolation, Reconnection, Role, SendError, Server, Session, State, Timeouts,
+    Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
 
@@ -208,6 +210,35 @@ fn reconnect() {
     used(reconnect.failures());
     used(reconnect.ended(any::<Cause>(), any(), any(), place::<Generator>()));
     reconnect.reset();
+    reconnect.close();
+    used(retry_after(&any::<ResponseEvent<'_>>()));
+    let interrupted = any::<Interrupted<Cause, Cause>>();
+    used(Interruption::new(interrupted, any(), any(), any()));
+
+    let mut backlog = Backlog::new(bytes(), any());
+    used(backlog.push(any()));
+    used(backlog.first());
+    used(backlog.taken(any()));
+    used(backlog.interrupted());
+    used(backlog.clear());
+    used(backlog.len());
+    used(backlog.is_empty());
+    used(backlog.dropped());
+
+    *place() = Reconnection::<&'static mut [u8], _>::new(Generator);
+    let kept = place::<Reconnection<&'static mut [u8], Generator>>();
+    kept.backlog = backlog;
+    kept.set_backoff(any());
+    used(kept.reconnect().failures());
+    kept.response(&any::<ResponseEvent<'_>>());
+    kept.opened(any());
+    kept.sent();
+    used(kept.first());
+    kept.taken(any());
+    used(kept.ended(any(), any::<Option<Cause>>(), any()));
+    used(kept.network_changed(any()));
+    kept.reset();
+    kept.close();
 }
 
 /// `session`, in any state.
@@ -303,7 +334,10 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     used(place::<Upgrade>().answer(offers));
     let answer = place::<Answer<'_>>();
     used(answer.subprotocol());
-    used(any::<Answer<'_>>().select_subprotocol(any()));
+    used(
+        any::<Answer<'_>>()
+            .select_subprotocol(any(), headers().into_iter().map(|(_, value)| value)),
+    );
     used(any::<Answer<'_>>().extensions(any()));
     used(any::<Answer<'_>>().headers(any()));
     place::<Upgrade>().each_header(answer, |name, value| used((name, value)));
@@ -319,6 +353,7 @@ fn server_handshake<B: AsMut<[u8]> + 'static>() {
     used(place::<Response<'_>>().emit_from(any(), bytes()));
     used(any::<HandshakeError>().status());
     used(any::<HandshakeError>().response());
+    used(any::<ConfigError>().response());
 }
 
 /// `handshake`: what both sides have.

@@ -7,10 +7,11 @@
 
 use core::future::Future;
 use core::hint::black_box;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Waker};
 
 use motews::handshake::{HandshakeError, RequestEvent, ResponseEvent};
+use motews::reconnect::Cause;
 use motews::{Client, MessageBuffer, Role, Server};
 use motews_embedded_io::deflate::Deflate;
 use motews_embedded_io::{AsyncTime, Buffers, Config, Decision, Duplex, Time, Untimed, asynch};
@@ -28,6 +29,7 @@ fn main() {
     run(async_server());
     run(async_client());
     run(halves());
+    run(reconnecting());
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
     }
@@ -137,6 +139,51 @@ async fn talk<R: Role + 'static, K: Time + AsyncTime + 'static>(ws: &mut WebSock
     used(reply.ping(bytes()).await);
     used(reply.close(any(), any()));
     used(reply.flush().await);
+}
+
+/// A client that comes back.
+async fn reconnecting() {
+    let connect = |wire: Wire, task: asynch::Task| async move {
+        used(task);
+        happens().await;
+        (wire, any::<Result<(), Cause>>())
+    };
+    let new = asynch::Reconnecting::new(
+        pinned(),
+        Wire::any(),
+        connect,
+        buffers(),
+        any(),
+        Generator,
+        Watch,
+    );
+    let Ok(new) = new else {
+        return;
+    };
+    let new = new.with_config(place()).with_backoff(any());
+    let mut client = new.with_backlog(any()).with_deflate(place());
+    while happened() {
+        used(client.queue(any()));
+        used(client.backlog() as *mut _);
+        used(client.send(any()).await);
+        client.set_request(any());
+        client.network_changed();
+        used(client.close(any(), any()));
+        used(client.is_open());
+        used(client.subprotocol());
+        used(client.next(place::<MessageBuffer<Buffer>>()).await);
+    }
+}
+
+/// Where a future may lie.
+fn pinned<F>() -> Pin<&'static mut Option<F>> {
+    // SAFETY: never run, and nothing moves what is there.
+    unsafe { Pin::new_unchecked(place()) }
+}
+
+/// Waits as long as it likes.
+async fn happens() {
+    core::future::poll_fn(|_| any::<core::task::Poll<()>>()).await;
 }
 
 /// Both halves of a client, the one with the more to do.

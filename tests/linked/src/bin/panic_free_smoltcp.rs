@@ -7,7 +7,9 @@ use motews::Client;
 use motews::deflate::Compressor;
 use motews::handshake::{Answer, Request, Response, Upgrade};
 use motews_linked::machine::{Generator, any, bytes, place, used};
-use motews_smoltcp::{ClientSocket, Config, ServerSocket, WebSocket, gives_way};
+use motews_smoltcp::{
+    ClientSocket, Config, Dhcp, Host, Reconnecting, ServerSocket, WebSocket, gives_way,
+};
 use smoltcp::socket::tcp::Socket;
 use smoltcp::time::Instant;
 
@@ -32,6 +34,9 @@ fn main() {
     used(client.poll(socket(), any::<Instant>(), any()));
     used(client.poll_at(any()));
     open::<Client<Generator>, _>(client);
+    reconnecting();
+    used(any::<Dhcp>().poll(place(), place(), any(), any()));
+    used(Dhcp::new(any()));
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
     }
@@ -49,6 +54,25 @@ fn open<R: motews::Role, H>(websocket: &mut WebSocket<'static, R, H>) {
     websocket.fail(any());
     used(websocket.is_open());
     used(websocket.agreed());
+}
+
+/// A client that comes back.
+fn reconnecting() {
+    let server = (any::<Host<'_>>(), any());
+    let new = Reconnecting::new(place(), any(), server, any(), Generator, any());
+    let client = place::<Reconnecting<'_, Generator>>();
+    *client = new.with_backoff(any()).with_backlog(any());
+    used(client.poll(place(), place(), any(), any()));
+    used(client.poll_at(any()));
+    used(client.queue(any()));
+    used(client.backlog() as *mut _);
+    used(client.socket(place()).is_some());
+    client.set_request(any(), any());
+    client.set_server(place(), (any(), any()), any());
+    client.set_link(any());
+    used(client.close(place(), any(), any()));
+    used(client.is_open());
+    used(client.is_over());
 }
 
 fn socket() -> &'static mut Socket<'static> {

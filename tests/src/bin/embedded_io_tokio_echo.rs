@@ -3,7 +3,6 @@
 
 use std::io;
 
-use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::deflate::DeflateConfig;
 use motews_embedded_io::asynch::WebSocket;
@@ -12,37 +11,22 @@ use motews_examples::embedded_io::{MAX_MESSAGE_LEN, Owned, OwnedDeflate, TokioTi
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-/// A WebSocket server that sends back what it receives, on tokio.
-#[derive(Parser)]
-#[command(name = "embedded_io_tokio_echo")]
-struct Options {
-    /// Where to listen.
-    #[arg(default_value = "127.0.0.1:9001")]
-    address: String,
+/// Bytes of each connection's receive buffer, and of its transmit buffer.
+const BUFFER_LEN: usize = 16 * 1024;
 
-    /// Bytes of each connection's receive buffer, and of its transmit buffer.
-    #[arg(long, default_value_t = 16 * 1024)]
-    buffer: usize,
-
-    /// Compress messages for clients that can inflate them. Each connection takes 69 KiB more.
-    #[arg(long)]
-    deflate: bool,
-}
-
+/// `embedded_io_tokio_echo [--deflate] HOST:PORT`
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let Options {
-        address,
-        buffer,
-        deflate,
-    } = Options::parse();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let deflate = arguments.iter().any(|argument| argument == "--deflate");
+    let address = arguments.pop().unwrap_or_default();
     let listener = TcpListener::bind(address).await?;
     println!("ws://{}", listener.local_addr()?);
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, buffer, deflate).await {
+            if let Err(error) = serve(stream, deflate).await {
                 eprintln!("{peer}: {error}");
             }
         });
@@ -57,8 +41,8 @@ static CONFIG: Config<'static> = Config {
     ..Config::DEFAULT
 };
 
-async fn serve(stream: TcpStream, buffer: usize, deflate: bool) -> Result<(), Error<io::Error>> {
-    let mut buffers = Owned::new(buffer);
+async fn serve(stream: TcpStream, deflate: bool) -> Result<(), Error<io::Error>> {
+    let mut buffers = Owned::new(BUFFER_LEN);
     let mut memory = deflate.then(|| OwnedDeflate::new(DeflateConfig::default()));
     let mut deflate = memory.as_mut().map(OwnedDeflate::lend).transpose()?;
     let ws = WebSocket::server(FromTokio::new(stream), buffers.lend())?;

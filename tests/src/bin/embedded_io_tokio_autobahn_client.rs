@@ -3,7 +3,6 @@
 
 use core::error::Error as StdError;
 
-use clap::Parser;
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::deflate::DeflateConfig;
 use motews::handshake::Request;
@@ -15,21 +14,14 @@ use tokio::net::TcpStream;
 type Fallible<T> = Result<T, Box<dyn StdError>>;
 type Ws<'a> = Tokio<'a, Client<Os>>;
 
-/// Runs all cases of a fuzzingserver.
-#[derive(Parser)]
-#[command(name = "embedded_io_tokio_autobahn_client")]
-struct Options {
-    /// Where the suite is: ws://127.0.0.1:9001
-    url: String,
-
-    /// Offer compression.
-    #[arg(long)]
-    deflate: bool,
-}
-
+/// Runs all cases of a fuzzingserver: `embedded_io_tokio_autobahn_client [--deflate] ws://HOST:PORT`
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Fallible<()> {
-    let Options { url, deflate } = Options::parse();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let deflate = arguments.iter().any(|argument| argument == "--deflate");
+    // The suite's test puts the URL before the options.
+    arguments.retain(|argument| argument != "--deflate");
+    let url = arguments.pop().unwrap_or_default();
     let address = url.trim_start_matches("ws://");
     let mut buffers = Owned::new(16 * 1024);
     let mut messages = MessageBuffer::new([0; 16]);

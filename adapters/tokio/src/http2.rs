@@ -1,0 +1,232 @@
+//! A client's WebSocket over HTTP/2 (RFC 8441): one stream of a connection of its own.
+
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::io;
+
+use bytes::{Buf as _, Bytes};
+use h2::client::{Builder, SendRequest};
+use h2::ext::Protocol;
+use h2::{Ping, Reason, RecvStream, SendStream};
+use motews_net::http::{Method, Request, Response, Version};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::error::ConnectError;
+
+/// How much of what is sent waits inside of the connection, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How much the peer may send that is not read, in bytes: as the other crates have it for a receive window.
+const WINDOW: u32 = 256 * 1024;
+
+/// How long a connection may take to say goodbye when its stream was dropped: a peer that does not read
+/// would keep it for ever.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// A connection whose server takes WebSockets.
+pub(crate) struct Http2 {
+    requests: SendRequest<Bytes>,
+    /// The connection goes when this is dropped, after its last stream.
+    alive: oneshot::Sender<()>,
+}
+
+/// What a server that speaks HTTP/2 answers.
+pub(crate) enum Answer {
+    /// The head of a response, and the stream below it.
+    Response(Response<()>, Http2Stream),
+    /// It wants HTTP/1.1 for this.
+    Fallback,
+}
+
+impl Http2 {
+    /// Begins a connection over a stream whose server has chosen HTTP/2. `None` if it takes no WebSockets
+    /// there. `max_head` is the longest head of a response, in bytes.
+    pub(crate) async fn open<S>(stream: S, max_head: u32) -> Result<Option<Self>, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = Builder::new()
+            .enable_push(false)
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_header_list_size(max_head)
+            .max_send_buffer_size(SEND_BUFFER)
+            .handshake(stream);
+        let (requests, mut connection) = handshake.await.map_err(failed)?;
+        let pings = connection.ping_pong();
+        let (alive, gone) = oneshot::channel();
+        tokio::spawn(drive(connection, gone));
+        // RFC 8441 §3: none is asked for before the server's SETTINGS have come. They are the first
+        // frame that it sends, and so before the answer to a ping [HT16]
+        if let Some(mut pings) = pings {
+            pings.ping(Ping::opaque()).await.map_err(failed)?;
+        }
+        let is_enabled = requests.is_extended_connect_protocol_enabled();
+        Ok(is_enabled.then_some(Self { requests, alive }))
+    }
+
+    /// Sends an extended CONNECT, and waits for the answer.
+    pub(crate) async fn connect(self, mut request: Request<()>) -> Result<Answer, ConnectError> {
+        *request.method_mut() = Method::CONNECT;
+        *request.version_mut() = Version::HTTP_2;
+        let protocol = Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        let mut requests = self.requests.ready().await.map_err(failed)?;
+        let sent = requests.send_request(request, false);
+        let (response, send) = sent.map_err(failed)?;
+        let response = match response.await {
+            // RFC 9113 §7: "not over HTTP/2".
+            Err(error) if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) => {
+                return Ok(Answer::Fallback);
+            }
+            response => response.map_err(failed)?,
+        };
+        let (head, receive) = response.into_parts();
+        let stream = Http2Stream {
+            send,
+            receive,
+            unread: Bytes::new(),
+            has_ended: false,
+            _alive: self.alive,
+        };
+        Ok(Answer::Response(Response::from_parts(head, ()), stream))
+    }
+}
+
+/// Runs a connection until it has ended, and not for long after its streams were dropped.
+async fn drive<S>(connection: h2::client::Connection<S, Bytes>, mut gone: oneshot::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connection = pin!(connection);
+    // Its errors are those of its streams.
+    let is_over = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending => Pin::new(&mut gone).poll(cx).map(|_| false),
+    });
+    if !is_over.await {
+        let _ = timeout(GOODBYE, connection).await;
+    }
+}
+
+/// What has ended a connection before there was a WebSocket.
+fn failed(error: h2::Error) -> ConnectError {
+    ConnectError::from_io(to_io(error))
+}
+
+/// An error as a stream has it: RST_STREAM and GOAWAY are a reset.
+fn to_io(error: h2::Error) -> io::Error {
+    if error.is_io()
+        && let Some(io) = error.get_io()
+    {
+        // It may hold an error of TLS, which is worth more than its text.
+        let kind = io.kind();
+        return match error.into_io() {
+            Some(io) => io,
+            None => kind.into(),
+        };
+    }
+    let kind = match error.is_reset() || error.is_go_away() {
+        true => io::ErrorKind::ConnectionReset,
+        false => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
+}
+
+/// A stream of a connection of HTTP/2, which has no other.
+pub struct Http2Stream {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    /// What has come and is not read.
+    unread: Bytes,
+    /// This side's half has ended.
+    has_ended: bool,
+    _alive: oneshot::Sender<()>,
+}
+
+impl Http2Stream {
+    /// Why nothing can be sent any more.
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let reason = ready!(self.send.poll_reset(cx));
+        Poll::Ready(match reason {
+            Ok(reason) => io::Error::new(io::ErrorKind::ConnectionReset, h2::Error::from(reason)),
+            Err(error) => to_io(error),
+        })
+    }
+}
+
+impl AsyncRead for Http2Stream {
+    /// END_STREAM is the end of the stream.
+    // [HT16]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() && buf.remaining() > 0 {
+            match ready!(self.receive.poll_data(cx)) {
+                Some(data) => self.unread = data.map_err(to_io)?,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let len = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread[..len]);
+        self.unread.advance(len);
+        // It makes room for the next: if the stream is over, nobody needs any.
+        let _ = self.receive.flow_control().release_capacity(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Http2Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.send.reserve_capacity(bytes.len().min(SEND_BUFFER));
+        while self.send.capacity() == 0 {
+            match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                None | Some(Err(_)) => return self.poll_failure(cx).map(Err),
+            }
+        }
+        let len = self.send.capacity().min(bytes.len());
+        let data = Bytes::copy_from_slice(&bytes[..len]);
+        match self.send.send_data(data, false) {
+            Ok(()) => Poll::Ready(Ok(len)),
+            Err(_) => self.poll_failure(cx).map(Err),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection writes by itself.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.has_ended {
+            self.has_ended = true;
+            if self.send.send_data(Bytes::new(), true).is_err() {
+                return self.poll_failure(cx).map(Err);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for Http2Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Http2Stream")
+            .field(&self.send.stream_id().as_u32())
+            .finish()
+    }
+}
