@@ -1113,3 +1113,68 @@ fn closing_by_a_time_that_has_passed_ends_at_once() {
     assert_eq!(peer.session.poll_at(T), None);
     assert_eq!(peer.session.ended(), ended);
 }
+
+/// What waits behind a message is looked at, and not consumed.
+#[test]
+fn between_messages_the_next_frame_is_seen_to_be_a_whole_message_or_a_close() {
+    let mut peer = open(0);
+    let connection = |peer: &Peer, input: &[u8]| {
+        let connection = peer.session.connection();
+        (
+            connection.begins_message(input),
+            connection.begins_close(input),
+        )
+    };
+    assert_eq!(connection(&peer, HELLO), (true, false));
+    assert_eq!(connection(&peer, &[HELLO, b"more"].concat()), (true, false));
+    for len in 0..HELLO.len() {
+        assert_eq!(connection(&peer, &HELLO[..len]), (false, false), "{len}");
+    }
+    assert_eq!(connection(&peer, PING), (false, false));
+    assert_eq!(connection(&peer, CLOSE_1000), (false, true));
+    assert_eq!(connection(&peer, &CLOSE_1000[..1]), (false, true));
+    let fragment = b"\x01\x81\0\0\0\0x";
+    assert_eq!(connection(&peer, fragment), (false, false));
+
+    // Within a header, or within a payload, nothing begins.
+    let step = |peer: &mut Peer, bytes: &[u8]| {
+        let _ = peer.session.step(&mut bytes.to_vec()).unwrap();
+    };
+    step(&mut peer, &fragment[..1]);
+    assert_eq!(connection(&peer, HELLO), (false, false));
+    assert_eq!(connection(&peer, CLOSE_1000), (false, false));
+    step(&mut peer, &fragment[1..]);
+    // Between the fragments of a message, a Close may begin, and no message.
+    assert_eq!(connection(&peer, HELLO), (false, false));
+    assert_eq!(connection(&peer, CLOSE_1000), (false, true));
+}
+
+/// FR17: the limit counts for the message that is arriving as well, by what its frames have announced.
+#[test]
+fn limit_set_in_the_midst_of_a_message_counts_for_it() {
+    let fragment = b"\x02\x83\0\0\0\0abc";
+    let last = b"\x80\x83\0\0\0\0def";
+    for (limit, fails_at) in [(2, 1), (3, 2), (5, 2), (6, 3)] {
+        let config = ConnectionConfig {
+            max_message_len: 4,
+            ..ConnectionConfig::default()
+        };
+        let mut session: Session<Server> = Session::new(Server, config, Millis(0));
+        assert_eq!(session.set_max_message_len(u64::MAX), 4);
+        let _ = session.step(&mut fragment.to_vec()).unwrap();
+        assert_eq!(session.set_max_message_len(limit), u64::MAX);
+        let ended = |session: &Session<Server>| session.connection().state() == State::Failed;
+        assert_eq!(ended(&session), fails_at == 1, "{limit}");
+        let stepped = session.step(&mut last.to_vec());
+        match fails_at {
+            3 => assert!(stepped.unwrap().ends_message()),
+            _ => assert_eq!(stepped.unwrap_err(), ProtocolViolation::MessageTooBig),
+        }
+        // The next one is measured by the same limit.
+        if fails_at == 3 {
+            let mut long = b"\x82\x87\0\0\0\0abcdefg".to_vec();
+            let stepped = session.step(&mut long);
+            assert_eq!(stepped.unwrap_err(), ProtocolViolation::MessageTooBig);
+        }
+    }
+}

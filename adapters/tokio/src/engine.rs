@@ -443,7 +443,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 }
 
-/// What an idle connection takes, beside its task: this, and its wakers and its deadline, some 130 bytes.
+/// What an idle connection takes, beside its task: this, its wakers and its deadline, some 110 bytes.
 const _: () = assert!(
     size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
     "a connection takes at most 248 bytes"

@@ -73,6 +73,8 @@ pub use request::Request;
 pub use rustls;
 pub use settings::DEFAULT_LIMITS;
 pub use split::{Receiver, SendPermit, Sender};
+#[cfg(motews_shuttle)]
+pub use sync::seeded;
 #[cfg(feature = "tls")]
 pub use tls_acceptor::{TlsAcceptor, TlsStream};
 #[cfg(feature = "hyper")]

@@ -8,6 +8,7 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -19,8 +20,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::wakers::Wakers;
 
 /// The deadlines of a runtime.
-#[derive(Default)]
 struct Timers {
+    /// What they count from.
+    base: Instant,
     state: Mutex<State>,
     /// The earliest deadline has come closer.
     changed: Notify,
@@ -30,9 +32,33 @@ struct Timers {
 
 #[derive(Default)]
 struct State {
-    deadlines: BTreeMap<(Instant, u32), Arc<Wakers>>,
+    deadlines: BTreeMap<Key, Arc<Wakers>>,
     /// How many were ever registered.
-    count: u32,
+    count: u64,
+}
+
+/// A deadline, in milliseconds, and a number that makes it the only one of its kind: in one word, for it
+/// is half of what each idle connection takes here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
+
+impl Key {
+    /// 34 years of milliseconds are left, and 16 million connections that are due at once.
+    const NUMBER_BITS: u32 = 24;
+
+    const fn first(millis: u64) -> Self {
+        Self(millis << Self::NUMBER_BITS)
+    }
+
+    /// The number wraps.
+    const fn numbered(millis: u64, number: u64) -> Self {
+        let mask = (1 << Self::NUMBER_BITS) - 1;
+        Self(Self::first(millis).0 | number & mask)
+    }
+
+    const fn millis(self) -> u64 {
+        self.0 >> Self::NUMBER_BITS
+    }
 }
 
 static RUNTIMES: LazyLock<Mutex<HashMap<Id, Weak<Timers>>>> = LazyLock::new(Mutex::default);
@@ -53,7 +79,12 @@ impl Timers {
             return timers;
         }
         runtimes.retain(|_, timers| timers.strong_count() > 0);
-        let timers = Arc::<Self>::default();
+        let timers = Arc::new(Self {
+            base: Instant::now(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            is_over: AtomicBool::new(false),
+        });
         runtimes.insert(handle.id(), Arc::downgrade(&timers));
         drop(runtimes);
         handle.spawn(drive(Over(timers.clone())));
@@ -69,9 +100,20 @@ impl Timers {
     }
 
     /// A waker may drop a task, and that another connection: never with the lock held.
-    fn remove(&self, at: Instant, id: u32) {
-        let removed = self.lock().deadlines.remove(&(at, id));
+    fn remove(&self, key: Key) {
+        let removed = self.lock().deadlines.remove(&key);
         drop(removed);
+    }
+
+    /// The whole milliseconds until then.
+    fn millis(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.base).as_millis() as u64
+    }
+
+    /// The milliseconds until then, so many that it has come.
+    fn millis_up(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_duration_since(self.base).as_nanos();
+        nanos.div_ceil(1_000_000) as u64
     }
 }
 
@@ -83,9 +125,11 @@ async fn drive(timers: Over) {
         let now = Instant::now();
         let (due, next) = {
             let mut state = timers.lock();
-            let later = state.deadlines.split_off(&(now, u32::MAX));
+            let later = Key::first(timers.millis(now) + 1);
+            let later = state.deadlines.split_off(&later);
             let due = core::mem::replace(&mut state.deadlines, later);
-            let next = state.deadlines.keys().next().map(|(at, _)| *at);
+            let next = state.deadlines.keys().next();
+            let next = next.map(|key| timers.base + Duration::from_millis(key.millis()));
             (due, next)
         };
         due.into_values()
@@ -117,10 +161,9 @@ pub(crate) struct Timer(Option<Armed>);
 
 struct Armed {
     timers: Arc<Timers>,
-    at: Instant,
+    key: Key,
     /// The same, as the session counts.
     millis: Millis,
-    id: u32,
 }
 
 impl Timer {
@@ -142,11 +185,9 @@ impl Timer {
     /// If it is called outside of a runtime, or in one without a clock.
     pub(crate) fn arm(&mut self, at: Instant, millis: Millis, now: Instant, wakers: &Arc<Wakers>) {
         let armed = match &mut self.0 {
-            Some(armed) if armed.at <= at && armed.at > now && !armed.timers.is_over() => {
-                return;
-            }
+            Some(armed) if armed.is_in_time(at, now) => return,
             Some(armed) => {
-                armed.timers.remove(armed.at, armed.id);
+                armed.timers.remove(armed.key);
                 if armed.timers.is_over() {
                     armed.timers = Timers::current();
                 }
@@ -154,19 +195,25 @@ impl Timer {
             }
             none => none.insert(Armed {
                 timers: Timers::current(),
-                at,
+                key: Key::first(0),
                 millis,
-                id: 0,
             }),
         };
+        armed.millis = millis;
+        let millis = armed.timers.millis_up(at);
         let mut state = armed.timers.lock();
-        state.count = state.count.wrapping_add(1);
-        (armed.at, armed.millis, armed.id) = (at, millis, state.count);
+        loop {
+            state.count += 1;
+            armed.key = Key::numbered(millis, state.count);
+            if !state.deadlines.contains_key(&armed.key) {
+                break;
+            }
+        }
         wakers.set_deadline();
-        let first = state.deadlines.keys().next().map(|(first, _)| *first);
-        state.deadlines.insert((at, armed.id), wakers.clone());
+        let first = state.deadlines.keys().next().map(|first| first.millis());
+        state.deadlines.insert(armed.key, wakers.clone());
         drop(state);
-        if first.is_none_or(|first| at < first) {
+        if first.is_none_or(|first| millis < first) {
             armed.timers.changed.notify_one();
         }
     }
@@ -174,8 +221,17 @@ impl Timer {
     /// Ends it.
     pub(crate) fn disarm(&mut self) {
         if let Some(armed) = self.0.take() {
-            armed.timers.remove(armed.at, armed.id);
+            armed.timers.remove(armed.key);
         }
+    }
+}
+
+impl Armed {
+    /// Whether it wakes at `at` or before, and has not done so yet.
+    fn is_in_time(&self, at: Instant, now: Instant) -> bool {
+        let timers = &self.timers;
+        let millis = self.key.millis();
+        millis <= timers.millis_up(at) && millis > timers.millis(now) && !timers.is_over()
     }
 }
 
@@ -188,7 +244,7 @@ impl Drop for Timer {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Timer")
-            .field(&self.0.as_ref().map(|armed| armed.at))
+            .field(&self.0.as_ref().map(|armed| armed.millis))
             .finish()
     }
 }

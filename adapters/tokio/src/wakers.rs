@@ -5,7 +5,7 @@ use core::task::Waker;
 use std::sync::Arc;
 use std::task::Wake;
 
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, lock, wakes_reader_only};
 
 /// The tasks that wait for a connection: one that receives, and any number that send.
 ///
@@ -141,10 +141,13 @@ impl Waiting {
 
 impl Wake for Wakers {
     fn wake(self: Arc<Self>) {
-        self.wake_all();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all();
+        match wakes_reader_only() {
+            true => self.wake_reader(),
+            false => self.wake_all(),
+        }
     }
 }

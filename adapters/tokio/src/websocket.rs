@@ -41,7 +41,9 @@ use crate::writer::{BinaryWriter, TextWriter};
 /// [`send`](Self::send) returns when the stream has taken everything. There is one exception: while
 /// another message has been read and waits to be received, what is sent stays, so that the replies to
 /// what came in one read leave in one write. They leave with the next `recv` that finds no message, at
-/// the latest. Whoever does something else for long before that calls [`flush`](Self::flush).
+/// the latest. Whoever does something else for long before that calls [`flush`](Self::flush): the reply to
+/// the first of sixteen messages that came in one read, and then a pause of 5 s, leaves after the pause
+/// with the others, or before it if it is flushed.
 ///
 /// # The end
 /// [`recv`](Self::recv) returns `None` once both Closes are through and the transport has ended, or an

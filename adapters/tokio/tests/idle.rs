@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::Poll;
 use core::time::Duration;
 use std::alloc::System;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
 use hyper::body::Incoming;
@@ -113,8 +113,14 @@ async fn small_echo<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     }
 }
 
+/// The settings, which all connections share.
+fn acceptor() -> &'static Acceptor {
+    static ACCEPTOR: LazyLock<Acceptor> = LazyLock::new(Acceptor::new);
+    &ACCEPTOR
+}
+
 async fn whole<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
-    let Ok(ws) = Acceptor::new().accept(stream).await else {
+    let Ok(ws) = acceptor().accept(stream).await else {
         return;
     };
     echo(ws).await;
@@ -129,20 +135,14 @@ async fn echo<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<S>) {
 }
 
 async fn split(stream: TcpStream) {
-    let Ok(ws) = Acceptor::new().accept(stream).await else {
+    let Ok(ws) = acceptor().accept(stream).await else {
         return;
     };
     let (sender, mut receiver) = ws.split();
-    let (queue, mut queued) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(message) = queued.recv().await {
-            if sender.send(message).await.is_err() {
-                return;
-            }
-        }
-    });
+    let other = sender.clone();
+    tokio::spawn(async move { other.closed().await });
     while let Ok(Some(message)) = receiver.recv().await {
-        if queue.send(message).await.is_err() {
+        if sender.send(message).await.is_err() {
             return;
         }
     }
@@ -151,7 +151,7 @@ async fn split(stream: TcpStream) {
 async fn http2(stream: TcpStream) {
     let answer = service_fn(async |request: Request<Incoming>| {
         let (mut parts, _) = request.into_parts();
-        let (response, upgrading) = Acceptor::new().upgrade(&mut parts).expect("a WebSocket");
+        let (response, upgrading) = acceptor().upgrade(&mut parts).expect("a WebSocket");
         tokio::spawn(async move {
             if let Ok(ws) = upgrading.open().await {
                 echo(ws).await;

@@ -141,7 +141,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             {
                 return Poll::Ready(Err(SendError::InboundFull));
             }
-            if turn == Turn::Pending {
+            // The turn itself may have written what was waited for, since the peer has just made room: then
+            // nothing else wakes this task.
+            let is_over = self.is_lost || self.is_cut || is_done(self);
+            if turn == Turn::Pending && !is_over {
                 self.out.release();
                 return Poll::Pending;
             }

@@ -1,6 +1,10 @@
 //! What the methods of a WebSocket promise, over streams in memory and in paused time.
 
 mod cancel;
+mod cancel_streams;
+#[cfg(feature = "tls")]
+#[path = "../support/certs.rs"]
+mod certs;
 mod dropped;
 mod ends;
 mod handshake;

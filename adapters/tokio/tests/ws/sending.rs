@@ -1,10 +1,15 @@
 //! When what is sent leaves, what a sender waits for, and what it gets back.
 
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::io;
 use std::sync::Arc;
 
 use motews_testkit::frame::{self, Frame};
 use motews_tokio::{Acceptor, CloseCode, Limits, Message, SendError, TrySendError};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
+use tokio::time::Instant;
 
 use crate::support::{Counting, Counts, Peer, both, encode, payload, server, server_with};
 
@@ -110,7 +115,7 @@ async fn peers_that_both_send_first_finish_when_the_one_that_is_told_receives() 
         }
         ws.flush().await;
     };
-    let limit = core::time::Duration::from_secs(25); // less than the time for writing
+    let limit = Duration::from_secs(25); // less than the time for writing
     let talks = async { tokio::join!(talk(&mut server), talk(&mut client)) };
     tokio::time::timeout(limit, talks)
         .await
@@ -124,7 +129,7 @@ trait Talk {
     fn flush(&mut self) -> Pinned<'_, ()>;
 }
 
-type Pinned<'a, T> = core::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
+type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 macro_rules! talk {
     ($type:ty) => {
@@ -261,5 +266,80 @@ async fn message_kept_takes_at_most_twice_its_length_and_64_bytes() {
             );
             assert!(is_text || bytes[..] == payload(len)[..]);
         }
+    }
+}
+
+/// A stream that has no room at the first attempt to write, and room at the second.
+struct Reluctant(bool);
+
+impl AsyncRead for Reluctant {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Reluctant {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match core::mem::replace(&mut self.0, true) {
+            true => Poll::Ready(Ok(bytes.len())),
+            false => Poll::Pending,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The wake-up for that room may have come before the sender waited.
+#[tokio::test(start_paused = true)]
+async fn sender_that_writes_everything_while_it_begins_to_wait_does_not_wait() {
+    let mut ws = Acceptor::new().from_upgraded(Reluctant(false), b"");
+    let mut sending = pin!(ws.send("x"));
+    let sent = sending
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(sent, Poll::Ready(Ok(()))), "{sent:?}");
+}
+
+/// Whoever does something else for long after a reply to the first of sixteen flushes it; else it leaves
+/// behind the last reply.
+#[tokio::test(start_paused = true)]
+async fn reply_to_the_first_of_sixteen_before_a_pause_leaves_after_it_unless_it_is_flushed() {
+    for flushes in [true, false] {
+        let (mut ws, mut peer) = server(1 << 16);
+        peer.write(&vec![frame::text("x"); 16]).await;
+        let start = Instant::now();
+        let echo = async {
+            for round in 0..16 {
+                let message = ws.recv().await.unwrap().unwrap();
+                ws.send(message).await.unwrap();
+                if round == 0 {
+                    if flushes {
+                        ws.flush().await.unwrap();
+                    }
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+            }
+        };
+        let reading = async {
+            peer.read().await.unwrap();
+            start.elapsed()
+        };
+        let ((), elapsed) = tokio::join!(echo, reading);
+        let seconds = if flushes { 0 } else { 5 };
+        assert_eq!(elapsed, Duration::from_secs(seconds));
     }
 }

@@ -1,7 +1,12 @@
 //! Halves in two tasks and more.
 
+use core::pin::{Pin, pin};
+use core::task::{Context, Waker};
 use core::time::Duration;
+use std::sync::Arc;
+use std::task::Wake;
 
+use futures_util::SinkExt as _;
 use motews_testkit::frame::{self, Frame};
 use motews_tokio::{Acceptor, CloseCode, Message, SendError, Sender, Timeouts};
 use tokio::sync::mpsc;
@@ -209,4 +214,44 @@ async fn queue_that_is_full_is_no_evidence_against_the_peer() {
     tokio::join!(sending, reading);
     assert_eq!(sender.ended(), None);
     assert_eq!(receiver.recv().await.unwrap(), Some("one".into()));
+}
+
+/// Futures that are dropped while they wait leave nothing behind, though nobody wakes them.
+#[tokio::test(start_paused = true)]
+async fn cancelled_sends_to_a_peer_that_does_not_read_leave_no_waker_behind() {
+    let (ws, peer) = server(100);
+    let (sender, _receiver) = ws.split();
+    sender.try_send(payload(100_000)).unwrap();
+    let counted = Arc::new(());
+    let poll = |future: Pin<&mut dyn Future<Output = ()>>| {
+        // Each waker is another task's.
+        let waker = Waker::from(Arc::new(Held(counted.clone())));
+        assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
+    };
+    for round in 0..100_000 {
+        let mut other = sender.clone();
+        match round % 5 {
+            0 => poll(pin!(async { sender.send("x").await.unwrap() })),
+            1 => poll(pin!(async { _ = sender.reserve().await.unwrap() })),
+            2 => poll(pin!(async { sender.flush().await.unwrap() })),
+            3 => poll(pin!(async {
+                let _ = sender.closed().await;
+            })),
+            // The `Sink` waits as long as its sender is there.
+            _ => poll(pin!(async {
+                other.feed(Message::from("x")).await.unwrap()
+            })),
+        }
+        drop(other);
+        assert_eq!(Arc::strong_count(&counted), 1, "{round}");
+    }
+    assert_eq!(sender.buffered_amount(), 100_004 + 6 - 100);
+    drop(peer);
+
+    /// A task that keeps something.
+    struct Held(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+    impl Wake for Held {
+        fn wake(self: Arc<Self>) {}
+    }
 }
