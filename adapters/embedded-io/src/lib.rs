@@ -10,17 +10,26 @@
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
+//! | [`asynch::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`asynch::WebSocket::from_upgraded`] | takes over a connection from another HTTP server or client |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
 //! | [`Clock`], [`Timer`] | the time, from the caller; without it no deadline is kept, and none is linked |
 #![cfg_attr(
+    feature = "embassy-time",
+    doc = "| [`EmbassyClock`] | that of `embassy-time`, with the feature of that name |"
+)]
+#![cfg_attr(
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
 )]
+#![cfg_attr(
+    feature = "tls",
+    doc = "| [`tls`] | `wss://` for clients, with the feature of that name |"
+)]
 //!
 //! A WebSocket has three types to name: its transport, its role, and its source of time if there is
-//! one. In a struct: `WebSocket<'a, TcpSocket<'a>, Client<Rng>, MyTimer>`.
+//! one. In a struct: `WebSocket<'a, TcpSocket<'a>, Client<Rng>, EmbassyClock>`.
 //!
 //! # An echo server
 //! It copies nothing but its reply. What answers one read leaves in one write.
@@ -92,6 +101,16 @@
 //! | a client, after a failure | as a server: without a shutdown the peer would wait for this side |
 //! | [`Lost`](motews::Ended::Lost), [`TimedOut`](motews::Ended::TimedOut) | close it at once |
 //!
+//! On embassy-net a socket that is dropped tells its peer nothing. Whatever it has to be used for next,
+//! end it so:
+//!
+//! ```ignore
+//! tcp.close();
+//! _ = with_timeout(Duration::from_secs(1), tcp.flush()).await; // until the peer has acknowledged all
+//! tcp.abort(); // of no effect if it has
+//! _ = with_timeout(Duration::from_secs(1), tcp.flush()).await; // until the reset is sent
+//! ```
+//!
 //! `send` returns [`Error::Ended`] with [`Closed`](motews::Ended::Closed) as soon as the peer's Close
 //! has come, also if the receiving arm of a `select` has not returned yet. Call `closed` then.
 //!
@@ -114,6 +133,8 @@ use codec as compression;
 mod config;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+#[cfg(feature = "embassy-time")]
+mod embassy;
 mod engine;
 mod error;
 mod face;
@@ -130,6 +151,8 @@ mod time;
 pub mod tls;
 
 pub use config::{Buffers, Config, Decision, MIN_BUFFER};
+#[cfg(feature = "embassy-time")]
+pub use embassy::EmbassyClock;
 pub use error::Error;
 pub use split::{Duplex, Halves, Receiver, Sender};
 pub use time::{AsyncTime, Clock, Time, Timer, Untimed};

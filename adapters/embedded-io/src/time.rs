@@ -4,7 +4,11 @@ use core::future::{Future, pending};
 
 use motews::Millis;
 
-/// A source of time. A closure that returns the time is one.
+/// A source of time. A closure that returns the time is one, and so is that of `embassy-time`, with the
+/// feature of that name: `EmbassyClock`.
+///
+/// **`embedded-hal` 1.0 has no clock**: its `DelayNs` waits, but nobody can read the time from it. Count
+/// milliseconds with a timer's interrupt, or take what your HAL has.
 ///
 /// ```
 /// use motews::Millis;

@@ -7,6 +7,8 @@ mod deadlines;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod echo;
+#[cfg(feature = "embassy-time")]
+mod embassy;
 mod ends;
 mod handshake;
 mod limits;

@@ -21,7 +21,7 @@ use embassy_net::tcp::TcpSocket;
 use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, Instant, Ticker, Timer, with_timeout};
 use firmware::board::{self, Board, Ethernet, entry};
-use firmware::embassy::{self, Time};
+use firmware::embassy;
 use firmware::entropy::Cipher;
 use firmware::stack;
 use motews::Message;
@@ -30,7 +30,7 @@ use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::tls::{
     MAX_RECORD, TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, Trust, Tunnel,
 };
-use motews_embedded_io::{Buffers, Config, Duplex, Error};
+use motews_embedded_io::{Buffers, Config, Duplex, EmbassyClock, Error};
 use semihosting::fs::File;
 use semihosting::io::Read;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -172,7 +172,7 @@ async fn session(
             write: &mut memory.write,
         };
         let transport = Duplex { reader, writer };
-        let pump = pin!(pump.run(transport, records, &config, cipher.fork(), Time));
+        let pump = pin!(pump.run(transport, records, &config, cipher.fork(), EmbassyClock));
         let [receive, transmit] = &mut memory.buffers;
         let buffers = Buffers { receive, transmit };
         let talk = pin!(talk(stream, buffers, cipher));
@@ -199,7 +199,7 @@ async fn talk(
     let began = Instant::now();
     let request = Request::new(NAME, "/")?;
     let socket = WebSocket::client(stream, buffers, request, cipher)?;
-    let mut socket = socket.with_config(&CONFIG).with_clock(Time);
+    let mut socket = socket.with_config(&CONFIG).with_clock(EmbassyClock);
     socket.connect().await?;
     defmt::info!("open after {} ms", began.elapsed().as_millis());
     let mut ticker = Ticker::every(PERIOD);
