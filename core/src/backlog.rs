@@ -32,7 +32,7 @@ const TEXT: u32 = 1 << 31;
 /// ```
 /// use motews::{Backlog, BacklogPolicy, DataKind, Message};
 ///
-/// let mut backlog = Backlog::new([0; 24], BacklogPolicy::DropOldest);
+/// let mut backlog = Backlog::new([0; 20], BacklogPolicy::DropOldest);
 /// assert_eq!(backlog.push(Message::Text("21.4 °C")), Ok(0));
 /// assert_eq!(backlog.push(Message::Text("21.5 °C")), Ok(1)); // and one was dropped for it
 /// assert_eq!(backlog.dropped(), 1);
