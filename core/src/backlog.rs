@@ -135,6 +135,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Backlog<B> {
         Some((kind, payload))
     }
 
+    /// Returns whether a part of the [`first`](Self::first) message was taken, and the rest was not.
+    #[must_use]
+    pub const fn is_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Notes that the connection has taken the next `len` bytes of the [`first`](Self::first) message.
     /// If that is all of it, the next one is the first. Returns true if it was the first part: count
     /// the message as sent then.

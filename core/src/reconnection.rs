@@ -117,9 +117,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> Reconnection<B, E> {
     }
 
     /// Notes that the application has changed its mind, about credentials for example: all failures
-    /// are forgotten.
-    pub const fn reset(&mut self) {
-        self.reconnect.reset();
+    /// are forgotten, and so is that it has [closed](Self::close).
+    pub const fn reopen(&mut self) {
+        self.reconnect.reopen();
     }
 
     /// Notes that the application closes: there is no further attempt.

@@ -195,6 +195,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     }
 
     /// Returns the open connection and its TCP socket, to send past what waits; `None` if there is none.
+    /// What waits also waits for the last part of a message that is sent in parts here.
     /// While a long message of those that wait is under way, this fails with
     /// [`SendError::MessageInProgress`]. Messages that are sent so are not counted as
     /// [unconfirmed](Interruption::unconfirmed).
@@ -212,7 +213,8 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
 
     /// Changes the request, with its headers, target and subprotocols, from the next attempt on. That
     /// is made at once if there is no connection, also after [`Retry::Never`]: credentials were
-    /// changed. A connection that is open stays.
+    /// changed, or the application has [closed](Self::close) and wants a connection again. A connection
+    /// that is open stays.
     pub fn set_request(&mut self, request: Request<'a>, now: Instant) {
         self.request = request;
         self.hurry(now);
@@ -280,7 +282,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     fn hurry(&mut self, now: Instant) {
         self.settle();
         if let State::Waiting(_) | State::Over = self.state {
-            self.course.reset();
+            self.course.reopen();
             self.state = State::Waiting(millis(now));
         }
     }
@@ -495,6 +497,13 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         }
         let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
         while let Some((kind, payload)) = self.course.first() {
+            // A part of a message of the application's own, which it is to end first.
+            let session = client.session();
+            if session.is_ok_and(|session| session.connection().is_sending_message())
+                && !self.course.backlog.is_begun()
+            {
+                return;
+            }
             let room = client.send_room(tcp);
             // What can be sent as one frame is.
             if room == 0 || (room < payload.len() && payload.len() <= tcp.send_capacity() / 2) {

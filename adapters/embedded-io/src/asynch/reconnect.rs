@@ -265,8 +265,8 @@ where
     }
 
     /// Changes the request, with its headers and target, from the next attempt on. That is made at once
-    /// if none is under way, also after [`Retry::Never`]: credentials were changed. A connection that is
-    /// open stays.
+    /// if none is under way, also after [`Retry::Never`]: credentials were changed, or the application has
+    /// [closed](Self::close) and wants a connection again. A connection that is open stays.
     pub fn set_request(&mut self, request: Request<'a>) {
         self.request = request;
         let now = self.ws.reply.engine.time.now();
@@ -275,7 +275,7 @@ where
             State::Disconnecting(retry) => *retry = Retry::At(now),
             _ => return,
         }
-        self.course.kept.reset();
+        self.course.kept.reopen();
         self.is_closing = false;
     }
 
@@ -299,7 +299,7 @@ where
     }
 
     /// Begins the closing handshake, and there is no further attempt: [`next`](Self::next) sees it
-    /// through. What waits stays.
+    /// through. An attempt that is under way is given up. What waits stays.
     ///
     /// # Errors
     /// As [`WebSocket::close`](super::WebSocket::close), if a connection is open. There is no further
@@ -385,6 +385,7 @@ where
                     };
                     continue;
                 }
+                State::Opening if self.is_closing => (Ended::Aborted.into(), None),
                 State::Opening => {
                     let kept = &mut self.course.kept;
                     let look = |event: ResponseEvent<'_>| kept.response(&event);
