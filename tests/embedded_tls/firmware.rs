@@ -165,7 +165,9 @@ fn firmware_over_tls_comes_back_200_times_with_the_stack_as_deep_as_before() {
             Some(_) => 0,
         };
         while readings.len() < wanted {
-            readings.push(ws.read().expect("open").into_text().expect("a reading"));
+            if let Message::Text(text) = ws.read().expect("open") {
+                readings.push(text);
+            }
         }
         if end == Some(End::Restart) {
             let close = CloseFrame {

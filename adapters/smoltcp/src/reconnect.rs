@@ -7,7 +7,8 @@ use motews::handshake::{Agreed, Request, ResponseEvent};
 use motews::interruption;
 use motews::reconnect::{Backoff, Cause, Retry};
 use motews::{
-    Backlog, CloseCode, Ended, Entropy, Event, Message, Millis, NoRoom, Reconnection, SendError,
+    Backlog, CloseCode, Ended, Entropy, Event, Message, Millis, NoRoom, ReconnectWithBacklog,
+    SendError,
 };
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 #[cfg(feature = "dns")]
@@ -113,7 +114,7 @@ pub struct Reconnecting<'a, E, const LINE: usize = 128> {
     host: Host<'a>,
     port: u16,
     request: Request<'a>,
-    course: Reconnection<&'a mut [u8], E>,
+    course: ReconnectWithBacklog<&'a mut [u8], E>,
     state: State<'a, E, LINE>,
     /// The connection has ended, and this comes next. The caller had its end lent when that was found.
     next: Option<Retry>,
@@ -156,7 +157,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
             host,
             port,
             request,
-            course: Reconnection::new(entropy),
+            course: ReconnectWithBacklog::new(entropy),
             state: State::Waiting(millis(now)),
             next: None,
             is_link_up: true,
@@ -255,7 +256,12 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         self.settle();
         match &mut self.state {
             State::Connected(client) if client.is_open() => client.close(code, reason)?,
-            State::Connected(_) => sockets.get_mut::<Socket<'_>>(self.handle).abort(),
+            State::Connected(client) => {
+                // A closing handshake goes on, whoever began it.
+                if client.session().is_err() {
+                    sockets.get_mut::<Socket<'_>>(self.handle).abort();
+                }
+            }
             State::Over => {}
             _ => self.give_up(sockets, Retry::Never),
         }

@@ -10,7 +10,7 @@ use motews::interruption;
 use motews::reconnect::{Backoff, Cause, Retry};
 use motews::{
     Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, Millis, NoRoom,
-    Reconnection, SendError,
+    ReconnectWithBacklog, SendError,
 };
 
 use super::WebSocket;
@@ -144,7 +144,7 @@ pub struct Reconnecting<'a, T, E, K, C, F> {
 struct Course<'a, E, C, F> {
     connect: C,
     connecting: Pin<&'a mut Option<F>>,
-    kept: Reconnection<&'a mut [u8], E>,
+    kept: ReconnectWithBacklog<&'a mut [u8], E>,
     state: State,
 }
 
@@ -195,7 +195,7 @@ where
             course: Course {
                 connect,
                 connecting: place,
-                kept: Reconnection::new(entropy),
+                kept: ReconnectWithBacklog::new(entropy),
                 state: State::Waiting(now),
             },
         })

@@ -4,6 +4,7 @@
 use core::cell::RefCell;
 use core::ops::RangeInclusive;
 use motews::handshake::{Request, RequestEvent, Response};
+use motews::interruption::Interrupted;
 use motews::reconnect::Backoff;
 use motews::{Backlog, BacklogPolicy, CloseCode, DataKind, Entropy, EntropyError, Event, Message};
 use motews_smoltcp::{Host, Interruption, Reconnecting, ServerEvent, Update};
@@ -583,4 +584,19 @@ fn open_message_of_the_application_in_parts_is_not_mixed_with_what_waits() {
     part(&mut rig, b"message", true);
     rig.run(1_000, |_| false);
     assert_eq!(rig.got[1..], ["one message", "another"]);
+}
+
+#[test]
+fn closing_client_that_closes_again_goes_on_closing() {
+    let mut rig = fresh(0);
+    rig.is_usable();
+    let sockets = &mut rig.net.client.sockets;
+    rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+    rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+    let (interruption, _) = rig.interrupted();
+    let Interrupted::Connection(ended, _) = interruption.reason else {
+        panic!("{interruption:?}");
+    };
+    assert!(ended.is_clean(), "{ended:?}");
+    assert_eq!(interruption.retry_in, None);
 }
