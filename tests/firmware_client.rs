@@ -4,13 +4,13 @@
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, thread};
 
-use motews_tests::firmware::{self, Board, CLIENT, Qmp};
+use motews_tests::firmware::{self, Board, CLIENT, EMBASSY_CLIENT, Qmp};
 use motews_tests::namespace::{HOST, Namespace};
 use motews_tests::{Process, find_program, wait_until};
 use rustix::net::sockopt::set_socket_linger;
@@ -141,6 +141,7 @@ fn accept(stream: TcpStream, serves: Serves) -> Option<WebSocket<TcpStream>> {
     stream.set_nonblocking(false).ok()?;
     stream.set_nodelay(true).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
+    #[expect(clippy::result_large_err, reason = "that is its signature")]
     let answer = |_: &Request, response: Response| {
         let Serves::Refuses(status, retry_after) = serves else {
             return Ok(response);
@@ -153,7 +154,6 @@ fn accept(stream: TcpStream, serves: Serves) -> Option<WebSocket<TcpStream>> {
         }
         Err(refusal)
     };
-    #[expect(clippy::result_large_err, reason = "that is its signature")]
     let socket = tungstenite::accept_hdr(stream, answer).ok()?;
     socket.get_ref().set_nonblocking(true).ok()?;
     Some(socket)
@@ -185,7 +185,8 @@ fn dnsmasq(namespace: &Namespace, folder: &Path, last: u8) -> Process {
             "--dhcp-leasefile={}",
             folder.join("leases").display()
         ))
-        .arg(format!("--address=/server.example/{HOST}"));
+        .arg(format!("--address=/server.example/{HOST}"))
+        .arg(format!("--address=/time.example/{HOST}"));
     Process::start("dnsmasq", &mut command, folder)
 }
 
@@ -202,7 +203,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(name: &str) -> Self {
+    fn start(name: &str, image: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("firmware")
             .join(name);
@@ -211,7 +212,7 @@ impl Rig {
         let namespace = Arc::new(Namespace::with_tap(name));
         let server = Server::start(&namespace);
         let names = Some(dnsmasq(&namespace, &folder, 100));
-        let (board, qmp) = firmware::boot_on_tap(Board::CortexM3, CLIENT, &folder, &namespace);
+        let (board, qmp) = firmware::boot_on_tap(Board::CortexM3, image, &folder, &namespace);
         Self {
             folder,
             namespace,
@@ -252,6 +253,16 @@ impl Rig {
         line
     }
 
+    /// The network gives it another address.
+    fn changes_its_address(&mut self) {
+        println!("--- another address");
+        self.names = None;
+        _ = fs::remove_file(self.folder.join("leases"));
+        self.names = Some(dnsmasq(&self.namespace, &self.folder, 101));
+        self.expect("the address is [10, 9, 0, 101]");
+        self.is_usable();
+    }
+
     /// A connection is open, and a new reading gets through.
     fn is_usable(&mut self) {
         self.expect("connection ");
@@ -269,7 +280,7 @@ impl Rig {
 #[test]
 #[ignore = "needs root, QEMU, defmt-print and dnsmasq: bash .ci/install"]
 fn client_comes_back_from_whatever_is_taken_away() {
-    let mut rig = Rig::start("client");
+    let mut rig = Rig::start("client", CLIENT);
     rig.expect("the address is [10, 9, 0, 100]");
     rig.is_usable();
     assert_eq!(rig.server.got()[0], "this is the board");
@@ -324,23 +335,87 @@ fn client_comes_back_from_whatever_is_taken_away() {
     rig.names = Some(dnsmasq(&rig.namespace, &rig.folder, 100));
     rig.is_usable();
 
-    println!("--- another address");
-    rig.names = None;
-    _ = fs::remove_file(rig.folder.join("leases"));
-    rig.names = Some(dnsmasq(&rig.namespace, &rig.folder, 101));
-    rig.expect("the address is [10, 9, 0, 101]");
-    rig.is_usable();
+    rig.changes_its_address();
     judge(&rig);
 }
 
 #[test]
 #[ignore = "needs root, QEMU, defmt-print and dnsmasq: bash .ci/install"]
+fn embassy_client_comes_back_and_knows_the_time() {
+    let mut rig = Rig::start("embassy-client", EMBASSY_CLIENT);
+    let namespace = rig.namespace.clone();
+    let clock = thread::spawn(move || {
+        namespace.enter_thread();
+        tell_the_time();
+    });
+    let told = rig.expect("s since 1970");
+    clock.join().expect("it was asked");
+    let seconds = told
+        .split(' ')
+        .filter_map(|word| word.parse::<u64>().ok())
+        .next_back();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    assert!(seconds.is_some_and(|seconds| now - seconds <= 5), "{told}");
+
+    println!("--- the cable");
+    rig.qmp.set_link(false);
+    rig.expect("TimedOut");
+    rig.qmp.set_link(true);
+    rig.is_usable();
+    println!("--- nobody listens, 401");
+    rig.server.set(Serves::Absent);
+    rig.expect("it has ended: ");
+    rig.expect("Attempt(Unreachable)");
+    rig.server.set(Serves::Refuses(401, None));
+    rig.expect("Refused(401)");
+    rig.server.set(Serves::Accepts);
+    rig.is_usable();
+    rig.changes_its_address();
+    judge(&rig);
+}
+
+/// Answers one question for the time (RFC 4330).
+fn tell_the_time() {
+    let socket = UdpSocket::bind((HOST, 123)).expect("root may");
+    socket.set_read_timeout(Some(LIMIT)).expect("it can be");
+    let mut packet = [0; 48];
+    let (_, asker) = socket.recv_from(&mut packet).expect("the board asks");
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    // Seconds since 1900, and a fraction.
+    let seconds = (now.as_secs() + 2_208_988_800) as u32;
+    let mut answer = [0; 48];
+    answer[0] = 0b00_100_100; // no leap second, version 4, a server
+    answer[1] = 1; // with a clock of its own
+    answer[24..32].copy_from_slice(&packet[40..48]);
+    for at in [16, 32, 40] {
+        answer[at..at + 4].copy_from_slice(&seconds.to_be_bytes());
+    }
+    socket.send_to(&answer, asker).expect("it is sent");
+}
+
+#[test]
+#[ignore = "needs root, QEMU, defmt-print and dnsmasq: bash .ci/install"]
 fn client_that_is_sent_away_again_and_again_takes_no_more_memory() {
+    sent_away(CLIENT);
+}
+
+#[test]
+#[ignore = "needs root, QEMU, defmt-print and dnsmasq: bash .ci/install"]
+fn embassy_client_that_is_sent_away_again_and_again_takes_no_more_memory() {
+    sent_away(EMBASSY_CLIENT);
+}
+
+fn sent_away(image: &str) {
     let count = env::var("MOTEWS_RECONNECTS")
         .ok()
         .and_then(|count| count.parse().ok());
     let count: u32 = count.unwrap_or(40);
-    let mut rig = Rig::start("again");
+    let mut rig = Rig::start(&format!("again-{image}"), image);
     rig.server.set(Serves::Closes(1001));
     rig.expect("connection 10;");
     let early = depth(&rig.log());
@@ -387,9 +462,9 @@ fn judge(rig: &Rig) {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().unwrap_or(0)
     };
-    let ends = log.lines().filter(|line| line.contains("it has ended"));
+    let mut ends = log.lines().filter(|line| line.contains("it has ended"));
     let in_doubt: usize = ends.clone().map(|line| number(line, "unconfirmed: ")).sum();
-    let dropped = ends.last().map_or(0, |line| number(line, "; "));
+    let dropped = ends.next_back().map_or(0, |line| number(line, "; "));
     println!("{last} readings: {lost} did not come, {in_doubt} were in doubt, {dropped} dropped");
     assert!(lost <= in_doubt + dropped, "some are lost silently");
 }

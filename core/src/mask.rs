@@ -23,6 +23,10 @@ pub struct Mask {
     key: [u8; 4],
 }
 
+/// From this length on it takes less time to align first, in bytes, and to what.
+const LONG: usize = 2048;
+const ALIGNMENT: usize = 16;
+
 impl Mask {
     /// The mask of a payload that begins here.
     #[inline]
@@ -46,6 +50,23 @@ impl Mask {
     /// ASCII then: such text needs no further check (§8.1).
     #[inline]
     pub fn apply(&mut self, bytes: &mut [u8]) -> bool {
+        if cfg!(target_pointer_width = "64") && bytes.len() >= LONG {
+            return self.apply_long(bytes);
+        }
+        self.apply_words(bytes)
+    }
+
+    /// The same from an aligned word on: a store that crosses two lines of the cache takes twice as long.
+    #[inline(never)]
+    fn apply_long(&mut self, bytes: &mut [u8]) -> bool {
+        let start = bytes.as_ptr().align_offset(ALIGNMENT).min(bytes.len());
+        let (start, rest) = bytes.split_at_mut_checked(start).unwrap_or_default();
+        // Not `&&`: both are to be masked.
+        self.apply_words(start) & self.apply_words(rest)
+    }
+
+    #[inline]
+    fn apply_words(&mut self, bytes: &mut [u8]) -> bool {
         let turn = 8 * (bytes.len() as u32 & 3);
         let key = u32::from_ne_bytes(self.key);
         let key = (u64::from(key) << 32 | u64::from(key)) as usize;

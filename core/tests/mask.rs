@@ -52,6 +52,31 @@ fn mask_one_octet_beyond_ascii_is_told() {
     }
 }
 
+/// FR06, MS11: a long part is masked from an aligned word on, wherever it lies.
+#[test]
+fn mask_long_part_anywhere_follows_the_formula() {
+    let original: Vec<u8> = (0..5000_u32).map(|i| (i * 37 % 127) as u8).collect();
+    let expected = transformed(KEY, &original);
+    for start in 0..20 {
+        for first in [0, 1, 2, 3, 2047, 2048, 2049, 2061] {
+            let mut bytes = [&vec![0; start][..], &original].concat();
+            let mut mask = Mask::new(KEY);
+            let (head, tail) = bytes[start..].split_at_mut(first);
+            mask.apply(head);
+            mask.apply(tail);
+            assert!(bytes[start..] == expected, "at {start}, cut at {first}");
+        }
+        for beyond in [0, 1, 15, 16, 17, 2500, 4999] {
+            let mut bytes = [&vec![0; start][..], &expected].concat();
+            assert!(Mask::new(KEY).apply(&mut bytes[start..]), "at {start}");
+            assert!(bytes[start..] == original);
+            bytes[start + beyond] |= 0x80;
+            Mask::new(KEY).apply(&mut bytes[start..]);
+            assert!(!Mask::new(KEY).apply(&mut bytes[start..]), "{beyond}");
+        }
+    }
+}
+
 proptest! {
     /// FR06: any payload in any parts; and masking twice is not masking.
     #[test]

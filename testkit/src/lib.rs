@@ -7,6 +7,7 @@
 //! | [`transport`] | streams in memory: scripted, joined in pairs, trickling, with windows that close |
 //! | [`link`] | two sessions over a wire in simulated time |
 //! | [`outage`] | a table of what goes wrong and what a client does, checked |
+//! | [`mod@syn`] | a SYN that nobody follows up |
 //! | [`mod@conformance`] | what each transport and each mode of an adapter has to do |
 //!
 //! Only the last three use motews: with the others a mistake cannot be made at both ends.
@@ -17,4 +18,5 @@ pub mod frame;
 pub mod head;
 pub mod link;
 pub mod outage;
+pub mod syn;
 pub mod transport;

@@ -147,6 +147,69 @@ async fn pump_dropped_stream_fails_and_says_so() {
     assert_eq!(tunnel.end(), Some(Err(TlsError::PumpDropped)));
 }
 
+#[tokio::test]
+async fn tunnel_with_the_pump_in_another_task_serves_one_session_after_another() {
+    use embedded_io_adapters::tokio_1::FromTokio;
+    use motews_embedded_io::Duplex;
+    use motews_embedded_io::tls::TlsBuffers;
+
+    let (authority, server) = pair();
+    let authorities = [&authority.certificate[..]];
+    let config = trusting(&authorities);
+    let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
+    let tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+    let (pumps, mut next) = tokio::sync::mpsc::channel(1);
+    let (clients, mut accepted) = tokio::sync::mpsc::channel::<DuplexStream>(1);
+    let pumping = async {
+        let mut ends = Vec::new();
+        while let Some(pump) = next.recv().await {
+            let pump: motews_embedded_io::tls::Pump<'_> = pump;
+            let (near, far) = tokio::io::duplex(4096);
+            clients.send(far).await.expect("the server waits");
+            let (reader, writer) = tokio::io::split(near);
+            let transport = Duplex {
+                reader: FromTokio::new(reader),
+                writer: FromTokio::new(writer),
+            };
+            let (mut read, mut write) = (vec![0; 16_640], vec![0; 1024]);
+            let buffers = TlsBuffers {
+                read: &mut read,
+                write: &mut write,
+            };
+            let run = pump.run(transport, buffers, &config, Os, Tokio::new());
+            ends.push(Box::pin(run).await);
+        }
+        drop(clients);
+        ends
+    };
+    let talking = async {
+        for number in 0..3_u8 {
+            let (mut stream, pump) = tunnel.next_ends().await;
+            pumps.send(pump).await.expect("it waits");
+            stream.write_all(&[number; 200]).await.expect("open");
+            let mut bytes = [0; 200];
+            stream.read_exact(&mut bytes).await.expect("open");
+            assert_eq!(bytes, [number; 200]);
+            // What the server has sent beyond that is not in the next session.
+        }
+        drop(pumps);
+    };
+    let serving = async {
+        while let Some(client) = accepted.recv().await {
+            let stream = TlsAcceptor::from(Arc::clone(&server)).accept(client).await;
+            let mut stream = stream.expect("a client");
+            let mut bytes = [0; 200];
+            stream.read_exact(&mut bytes).await.expect("a message");
+            stream.write_all(&bytes).await.expect("open");
+            stream.write_all(&[99; 50]).await.expect("open");
+            stream.flush().await.expect("open");
+            while stream.read(&mut bytes).await.is_ok_and(|len| len > 0) {}
+        }
+    };
+    let (ends, (), ()) = tokio::join!(pumping, talking, serving);
+    assert_eq!(ends, [Ok(()); 3]);
+}
+
 /// A WebSocket in time.
 fn websocket<'a>(
     stream: TlsStream<'a>,

@@ -18,6 +18,8 @@ pub const EMBASSY: &str = "embassy";
 
 /// The client that stays connected, on smoltcp.
 pub const CLIENT: &str = "client";
+/// The same on Embassy.
+pub const EMBASSY_CLIENT: &str = "embassy_client";
 /// The client over TLS.
 pub const WSS: &str = "wss";
 
@@ -179,7 +181,7 @@ impl Qmp {
 /// The features that an image needs.
 fn features(name: &str) -> &'static str {
     match name {
-        CLIENT => "client",
+        CLIENT | EMBASSY_CLIENT => "client",
         WSS => "tls",
         _ => "default",
     }

@@ -7,8 +7,9 @@
 //!
 //! This asks the same of the transport: dropping the future of its `read` has read nothing, of its
 //! `write` has written nothing. embedded-io-async calls such a transport side-effect-free on cancel;
-//! those of embassy-net and tokio are, `embedded-tls` is not. Over one that is not, drop no future
-//! that you want to go on with, and give no timer, which drops them as well.
+//! those of embassy-net and tokio are, and a `TlsStream` of the feature `tls`; `embedded-tls` itself is
+//! not. Over one that is not, drop no future that you want to go on with, and give no timer, which
+//! drops them as well.
 //!
 //! To receive and send at the same time, see [`WebSocket::split`].
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
+//! | [`asynch::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`asynch::WebSocket::from_upgraded`] | takes over a connection from another HTTP server or client |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
@@ -21,6 +22,10 @@
 #![cfg_attr(
     feature = "deflate",
     doc = "| [`deflate`] | permessage-deflate: compression (RFC 7692), with the feature of that name |"
+)]
+#![cfg_attr(
+    feature = "tls",
+    doc = "| [`tls`] | `wss://` for clients, with the feature of that name |"
 )]
 //!
 //! A WebSocket has three types to name: its transport, its role, and its source of time if there is
@@ -95,6 +100,16 @@
 //! | a client, after a clean end | nothing to shut down: `closed` waits for the server's end, or call `drain`; close it |
 //! | a client, after a failure | as a server: without a shutdown the peer would wait for this side |
 //! | [`Lost`](motews::Ended::Lost), [`TimedOut`](motews::Ended::TimedOut) | close it at once |
+//!
+//! On embassy-net a socket that is dropped tells its peer nothing. Whatever it has to be used for next,
+//! end it so:
+//!
+//! ```ignore
+//! tcp.close();
+//! _ = with_timeout(Duration::from_secs(1), tcp.flush()).await; // until the peer has acknowledged all
+//! tcp.abort(); // of no effect if it has
+//! _ = with_timeout(Duration::from_secs(1), tcp.flush()).await; // until the reset is sent
+//! ```
 //!
 //! `send` returns [`Error::Ended`] with [`Closed`](motews::Ended::Closed) as soon as the peer's Close
 //! has come, also if the receiving arm of a `select` has not returned yet. Call `closed` then.

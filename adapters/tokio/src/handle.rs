@@ -16,7 +16,7 @@ use crate::error::SendError;
 use crate::wakers::Wakers;
 
 /// How long a connection whose time is over may take to notice it.
-const GRACE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A handle that closes all WebSockets of a server and waits until they are closed. Give it to each
 /// [`Acceptor`](crate::Acceptor) of the server: [`Acceptor::handle`](crate::Acceptor::handle). It can be
@@ -97,8 +97,7 @@ impl ServerHandle {
     /// waits to receive or to send does so at once. After that its
     /// [`recv`](crate::WebSocketStream::recv) returns what still comes, and `None` in the end.
     ///
-    /// # Panics
-    /// Outside of a runtime of tokio's.
+    /// It can be called from any thread.
     pub fn shutdown(&self, within: Duration) {
         self.begin(CloseCode::GOING_AWAY, "".into(), within);
     }
@@ -107,9 +106,6 @@ impl ServerHandle {
     ///
     /// # Errors
     /// [`SendError::Invalid`] if the code or the reason cannot be sent. Nothing is closed then.
-    ///
-    /// # Panics
-    /// Outside of a runtime of tokio's.
     pub fn shutdown_with(
         &self,
         code: CloseCode,
@@ -145,9 +141,9 @@ impl ServerHandle {
         self.0.lock().connections.len()
     }
 
-    /// Waits until the server was shut down and all its connections are closed; but no longer than
-    /// [`shutdown`](Self::shutdown) allows. Returns how many there are still: those whose tasks do
-    /// something else. Cancel-safe.
+    /// Waits until the server was shut down and all its connections are closed, and no longer than half a
+    /// second beyond what [`shutdown`](Self::shutdown) allows. Returns how many there are still: those
+    /// whose tasks do something else. Cancel-safe.
     pub async fn closed(&self) -> usize {
         loop {
             let begun = self.0.begun.notified();

@@ -7,12 +7,15 @@ use core::task::{Context, Waker};
 
 use critical_section::Mutex;
 use embassy_executor::{Spawner, raw};
+use embassy_net::tcp::TcpSocket;
 use embassy_net::{Config, Ipv4Cidr, StaticConfigV4};
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
+use embassy_time::{Duration, with_timeout};
 use embassy_time_queue_utils::Queue;
 use embedded_io_async::Write;
 use motews::{Chunk, Ended, Role};
 use motews_embedded_io::asynch::Reply;
+use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{EmbassyClock, Error};
 use portable_atomic::{AtomicBool, Ordering};
 use static_cell::StaticCell;
@@ -124,6 +127,26 @@ pub async fn echo<T: Write, R: Role>(
             return Ok(());
         }
     }
+}
+
+/// A client over a TCP socket, with these deadlines.
+pub type Client<'a, E> = WebSocket<'a, TcpSocket<'a>, motews::Client<E>, EmbassyClock>;
+
+/// A server over a TCP socket, with these deadlines.
+pub type Server<'a> = WebSocket<'a, TcpSocket<'a>, motews::Server, EmbassyClock>;
+
+/// Ends a socket, whatever state it is in, so that it can connect or listen again.
+///
+/// It sends what was written and the end of TCP, and waits until the peer has acknowledged both, or for
+/// `limit`. If something is left then, it sends a reset, for which it waits as long again at most: a peer
+/// that is unplugged has no address on the link any more. A socket that is dropped in place of that
+/// tells its peer nothing.
+pub async fn end(socket: &mut TcpSocket<'_>, limit: Duration) {
+    socket.close();
+    _ = with_timeout(limit, socket.flush()).await;
+    // Of no effect if TCP has ended.
+    socket.abort();
+    _ = with_timeout(limit, socket.flush()).await;
 }
 
 /// Whether a task has something to do.

@@ -2,7 +2,7 @@
 //!
 //! Everything that knows the hardware is in one module, [`board`]: there is one for each of two
 //! boards, with the same names. The rest is the same on any: [`network`] for smoltcp, [`embassy`] for
-//! Embassy, [`stack`], [`entropy`]. The applications are `main.rs` and
+//! Embassy, [`stack`], [`entropy`], [`stay`]. The applications are `main.rs` and
 //! `bin/embassy.rs`.
 #![no_std]
 
@@ -13,3 +13,4 @@ pub mod embassy;
 pub mod entropy;
 pub mod network;
 pub mod stack;
+pub mod stay;

@@ -1,4 +1,87 @@
-//! `wss://` for clients: TLS 1.3 without a heap, with deadlines, `select` and halves.
+//! `wss://` for clients: TLS 1.3 without a heap, with deadlines, `select` and halves. With the feature
+//! `tls`, by [`embedded_tls`] 0.19 and [webpki](https://docs.rs/rustls-webpki).
+//!
+//! Dropping a future of embedded-tls loses bytes, and deadlines and `select` drop futures all the time.
+//! So they run in one place and are never dropped, the [`Pump`]; the WebSocket has a [`TlsStream`],
+//! whose futures may be dropped at any await. Between them is a [`Tunnel`]: two small rings in your
+//! memory.
+//!
+//! ```
+//! use embedded_io_async::{Read, Write};
+//! use motews::handshake::Request;
+//! use motews::{Ended, Entropy};
+//! use motews_embedded_io::tls::{TlsBuffers, TlsConfig, TlsError, TlsTime, Trust, Tunnel};
+//! use motews_embedded_io::{Buffers, Duplex, Error, Timer, asynch::WebSocket};
+//!
+//! const AUTHORITY: &[u8] = &[]; // include_bytes!("authority.der")
+//! const BUILT: u64 = 1_795_910_400; // when this is built, in seconds since 1970
+//!
+//! async fn stay<Rd: Read, Wr: Write<Error = Rd::Error>>(
+//!     tcp: Duplex<Rd, Wr>, // both halves, as of embassy-net's TcpSocket::split
+//!     entropy: impl Entropy + Copy,
+//!     time: impl Timer + Copy,
+//! ) -> Result<Ended, Error<TlsError>> {
+//!     let config = TlsConfig::new("example.com", Trust::Authorities(&[AUTHORITY]), TlsTime::Built(BUILT));
+//!     let (mut incoming, mut outgoing) = ([0; 512], [0; 512]);
+//!     let mut tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+//!     let (stream, pump) = tunnel.ends();
+//!
+//!     let (mut read, mut write) = ([0; 16_640], [0; 1024]); // a `static` in firmware
+//!     let records = TlsBuffers { read: &mut read, write: &mut write };
+//!     let pump = pump.run(tcp, records, &config, entropy, time);
+//!     let talk = async {
+//!         let (mut receive, mut transmit) = ([0; 512], [0; 512]);
+//!         let buffers = Buffers { receive: &mut receive, transmit: &mut transmit };
+//!         let request = Request::new("example.com", "/")?;
+//!         let mut ws = WebSocket::client(stream, buffers, request, entropy)?.with_clock(time);
+//!         ws.connect().await?; // TLS, too, has the time for the handshake
+//!         // Here `select` as you like.
+//!         ws.closed().await
+//!     };
+//!     let (ended, _tls) = tokio::join!(talk, pump); // or the pump in a task of its own
+//!     ended
+//! }
+//! ```
+//!
+//! # The end
+//! - TLS ends in good order: reading returns 0. In any other way: the [`TlsError`], as
+//!   [`Error::Io`](crate::Error::Io) of the WebSocket, and as what [`Pump::run`] returns.
+//! - The WebSocket is dropped: the pump sends what was written and the end of TLS, for
+//!   [`TlsConfig::close`] at most, and returns. Then close TCP. That is all the shutting down there is:
+//!   call [`closed`](crate::asynch::WebSocket::closed) before, and no `drain`.
+//! - A transport that ends without the end of TLS is [`TlsError::Truncated`]. After a clean end of the
+//!   WebSocket that means nothing: many servers do it.
+//!
+//! # Which servers
+//! The server's certificate is verified, by our own verifier: the path to an authority of yours, time,
+//! purpose, constraints, and the name or the address; or a [pinned key](Trust::Keys). There is no way to
+//! trust any server.
+//! - **Only ECDSA.** Keys and signatures on P-256 with SHA-256; with the feature `p384`, which takes 120 KB
+//!   of flash, on P-384 and with SHA-384, too. **No RSA, no Ed25519**: embedded-tls's features for them
+//!   unwrap what a server sent before it has proven who it is. Public authorities issue ECDSA
+//!   certificates if asked, some of whose chains have no RSA in them: Let's Encrypt's to ISRG Root X2, for
+//!   example, which is on P-384. Or pin the server's key: then nobody else's counts. Who cannot do without
+//!   RSA gives a [`Custom`] provider.
+//! - **Only TLS 1.3, and only the group P-256**, which nearly all servers have. A server that asks for
+//!   another one (HelloRetryRequest) is refused.
+//! - **A KeyUpdate ends the session**, with [`TlsError::KeyUpdate`], for embedded-tls cannot follow. Servers
+//!   send one after millions of records. Connect again then.
+//! - **No revocation**: neither CRLs nor OCSP. **No resumption**: each session is a full handshake.
+//! - **A message of the handshake must fit one record**, and the server's certificates the
+//!   [buffer](TlsBuffers::read).
+//!
+//! # What it does not promise
+//! **TLS is outside the claim that no panic is linked**: embedded-tls, the cryptography and webpki have panic
+//! paths. Those that we know a peer can reach are shut: records without content, and anything in the
+//! clear after the server's first message, which embedded-tls would believe. **One is left, to servers that
+//! have proven who they are**: a message of the handshake after it, other than a ticket or a KeyUpdate,
+//! panics in embedded-tls.
+//!
+//! # Blocking
+//! [`blocking::WebSocket`](crate::blocking::WebSocket) over `embedded_tls::blocking` works with
+//! [`TlsProvider`], **but its transport must have no read timeout**: one that fires inside a record loses
+//! what was read of it, and the session with it. So no deadlines and no keepalive. Records are not
+//! guarded there, either.
 
 mod config;
 mod error;
@@ -13,5 +96,5 @@ mod verifier;
 pub use config::{Identity, TlsConfig, TlsTime, Trust};
 pub use error::TlsError;
 pub use provider::TlsProvider;
-pub use pump::{Custom, MAX_RECORD, MIN_RECORD, Pump, TlsBuffers};
-pub use tunnel::{TlsReader, TlsStream, TlsWriter, Tunnel};
+pub use pump::{Custom, MAX_RECORD, MIN_RECORD, TlsBuffers};
+pub use tunnel::{Pump, TlsReader, TlsStream, TlsWriter, Tunnel};

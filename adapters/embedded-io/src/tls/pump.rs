@@ -17,7 +17,7 @@ use super::error::TlsError;
 use super::guard::{Guard, Shared};
 use super::provider::TlsProvider;
 use super::ring::yield_once;
-use super::tunnel::{Sending, Tunnel};
+use super::tunnel::{Pump, Sending, Tunnel};
 use crate::Duplex;
 use crate::time::AsyncTime;
 
@@ -61,18 +61,6 @@ pub struct Custom<'a, P, V> {
 impl<P, V> fmt::Debug for Custom<'_, P, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Custom").finish_non_exhaustive()
-    }
-}
-
-/// Moves the bytes of a [`Tunnel`], and keeps the TLS session: await [`run`](Self::run).
-#[derive(Debug)]
-pub struct Pump<'t> {
-    pub(super) tunnel: &'t Tunnel<'t>,
-}
-
-impl Drop for Pump<'_> {
-    fn drop(&mut self) {
-        self.tunnel.end_with(Err(TlsError::PumpDropped));
     }
 }
 

@@ -107,7 +107,7 @@ async fn wait<V>(waiting: &Cell<Option<Waker>>, mut ready: impl FnMut() -> Optio
     .await
 }
 
-fn wake(waker: &Cell<Option<Waker>>) {
+pub(super) fn wake(waker: &Cell<Option<Waker>>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }

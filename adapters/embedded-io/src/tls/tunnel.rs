@@ -9,8 +9,7 @@ use core::task::{Poll, Waker};
 use embedded_io_async::{ErrorType, Read, Write};
 
 use super::error::TlsError;
-use super::pump::Pump;
-use super::ring::Ring;
+use super::ring::{Ring, wake};
 use crate::Duplex;
 
 /// The place where a WebSocket and the [`Pump`] of its TLS session meet: two small rings of bytes, in
@@ -31,6 +30,9 @@ pub struct Tunnel<'a> {
     halves: Cell<u8>,
     /// The pump, which waits for the stream to be dropped.
     pump: Cell<Option<Waker>>,
+    has_pump: Cell<bool>,
+    /// Who waits for both ends to be dropped.
+    next: Cell<Option<Waker>>,
 }
 
 /// What became of the bytes that were put into `outgoing`.
@@ -51,6 +53,18 @@ pub(super) enum Sending {
 /// returns 0; otherwise the [`TlsError`]. Dropping it ends the session: the [`Pump`] sends what was
 /// written and the end of TLS, and returns.
 pub type TlsStream<'t> = Duplex<TlsReader<'t>, TlsWriter<'t>>;
+
+/// Moves the bytes of a [`Tunnel`], and keeps the TLS session: await [`run`](Self::run).
+#[derive(Debug)]
+pub struct Pump<'t> {
+    pub(super) tunnel: &'t Tunnel<'t>,
+}
+
+impl Drop for Pump<'_> {
+    fn drop(&mut self) {
+        self.tunnel.drop_pump();
+    }
+}
 
 /// The half of a [`TlsStream`] that is read.
 #[derive(Debug)]
@@ -76,12 +90,32 @@ impl<'a> Tunnel<'a> {
             flush_wanted: Cell::new(false),
             halves: Cell::new(0),
             pump: Cell::new(None),
+            has_pump: Cell::new(false),
+            next: Cell::new(None),
         }
     }
 
     /// Returns the two ends of it: the transport of a WebSocket, and the pump that moves its bytes. What
     /// a session before has left is gone.
     pub fn ends(&mut self) -> (TlsStream<'_>, Pump<'_>) {
+        self.begin()
+    }
+
+    /// As [`ends`](Self::ends), for the next session in the same place: for who connects again in one
+    /// task, and has the pump in another. Waits until both ends of the session before were dropped.
+    /// Cancel-safe.
+    pub async fn next_ends(&self) -> (TlsStream<'_>, Pump<'_>) {
+        poll_fn(|context| match self.is_dropped() && !self.has_pump.get() {
+            true => Poll::Ready(self.begin()),
+            false => {
+                self.next.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn begin(&self) -> (TlsStream<'_>, Pump<'_>) {
         self.incoming.clear();
         self.outgoing.clear();
         self.end.set(None);
@@ -89,12 +123,12 @@ impl<'a> Tunnel<'a> {
         self.sending.set(Sending::Flushed);
         self.flush_wanted.set(false);
         self.halves.set(2);
-        let tunnel = &*self;
+        self.has_pump.set(true);
         let stream = Duplex {
-            reader: TlsReader { tunnel },
-            writer: TlsWriter { tunnel },
+            reader: TlsReader { tunnel: self },
+            writer: TlsWriter { tunnel: self },
         };
-        (stream, Pump { tunnel })
+        (stream, Pump { tunnel: self })
     }
 
     /// How the session ended: `Ok` if TLS was ended in good order, by whichever side. `None` while it
@@ -154,10 +188,16 @@ impl<'a> Tunnel<'a> {
         if self.is_dropped() {
             self.incoming.wake();
             self.outgoing.wake();
-            if let Some(pump) = self.pump.take() {
-                pump.wake();
-            }
+            wake(&self.pump);
+            wake(&self.next);
         }
+    }
+
+    /// The pump is gone.
+    pub(super) fn drop_pump(&self) {
+        self.end_with(Err(TlsError::PumpDropped));
+        self.has_pump.set(false);
+        wake(&self.next);
     }
 }
 

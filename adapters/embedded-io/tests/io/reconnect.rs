@@ -654,3 +654,46 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
     );
     assert!(got > 10_000 && rig.opened > 5_000);
 }
+
+/// What was agreed on with one server, and what was half compressed for it, is nothing to the next.
+#[cfg(feature = "deflate")]
+#[test]
+fn compressed_connection_that_is_lost_is_followed_by_a_plain_one() {
+    use motews::deflate::{DeflateConfig, DeflateContext, Level, WindowBits};
+    use motews_embedded_io::deflate::{Deflate, Memory};
+
+    const KIB: DeflateContext = DeflateContext {
+        window_bits: WindowBits::new(10).unwrap(),
+        takeover: true,
+    };
+    const DEFLATE: DeflateConfig = DeflateConfig {
+        send: KIB,
+        receive: KIB,
+    };
+    let memory = Memory {
+        window: vec![0; 1024].leak(),
+        deflater: vec![0; 2560].leak(),
+        parts: vec![0; 128].leak(),
+    };
+    let deflate = Deflate::new(DEFLATE, Level::Default, memory).unwrap();
+    let mut rig = rig!();
+    rig.client = rig.client.with_deflate(Box::leak(Box::new(deflate)));
+    let agreed = b"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; \
+        client_max_window_bits=10\r\n\r\n";
+    let head = &RESPONSE[..RESPONSE.len() - 2];
+    rig.world.borrow_mut().response = [head, agreed].concat();
+    assert!(rig.run(1_000, |rig| rig.client.is_open()));
+    rig.world.borrow_mut().is_gone = true;
+    let long = "compressed ".repeat(20);
+    rig.client.queue(Message::Text(&long)).unwrap();
+    rig.run(100, |_| false);
+    {
+        let mut world = rig.world.borrow_mut();
+        (world.is_gone, world.is_reset, world.far) = (false, true, None);
+        world.response = RESPONSE.to_vec();
+    }
+    let (interruption, _) = rig.interrupted();
+    assert_eq!(interruption.unconfirmed, 1);
+    rig.is_usable();
+    assert_eq!(rig.world.borrow().got.len(), 1);
+}

@@ -1,48 +1,21 @@
 //! More visitors than sockets: while fewer than all but one are in use by honest peers, an honest one
 //! is served within two seconds.
 
-use smoltcp::phy::ChecksumCapabilities;
+use core::net::{Ipv4Addr, SocketAddrV4};
+
+use motews_testkit::syn::stranger;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{
-    IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-};
 
 use crate::pace::Board;
 use crate::support::{ACCEPTED, REQUEST, Random, Raw};
 
-const SERVER: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
-
 /// A SYN from somewhere, whose sender never answers.
 fn syn(random: &mut Random) -> Vec<u8> {
-    let from = Ipv4Address::new(10, 0, 0, 100 + random.below(100) as u8);
-    let tcp = TcpRepr {
-        src_port: 1024 + random.below(60_000) as u16,
-        dst_port: 80,
-        control: TcpControl::Syn,
-        seq_number: TcpSeqNumber(random.next() as i32),
-        ack_number: None,
-        window_len: 1000,
-        window_scale: None,
-        max_seg_size: Some(1460),
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
-    let ip = Ipv4Repr {
-        src_addr: from,
-        dst_addr: SERVER,
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let checksums = ChecksumCapabilities::default();
-    let mut packet = vec![0; ip.buffer_len() + tcp.buffer_len()];
-    ip.emit(&mut Ipv4Packet::new_unchecked(&mut packet[..]), &checksums);
-    let mut segment = TcpPacket::new_unchecked(&mut packet[ip.buffer_len()..]);
-    tcp.emit(&mut segment, &from.into(), &SERVER.into(), &checksums);
-    packet
+    let number = random.next() as u32;
+    let from = stranger(Ipv4Addr::new(10, 0, 0, 100), number);
+    let to = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 80);
+    motews_testkit::syn::syn(from, to, number)
 }
 
 /// What the others do.

@@ -6,15 +6,15 @@ use motews_testkit::frame;
 use motews_testkit::head::REQUEST;
 use motews_tokio::role::Server;
 use motews_tokio::{
-    AcceptError, Acceptor, CloseCode, Deadline, Ended, RecvError, Request, SendError, ServerHandle,
-    WebSocketStream, accepted,
+    AcceptError, Acceptor, CloseCode, ConnectError, Connector, Deadline, Ended, RecvError, Request,
+    SendError, ServerHandle, WebSocketStream, accepted,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Peer, ServerWs, payload, server_with};
+use crate::support::{Peer, ServerWs, encode, payload, server_with};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -160,7 +160,7 @@ async fn task_that_does_something_else_is_counted() {
     let start = Instant::now();
     handle.shutdown(Duration::from_secs(2));
     assert_eq!(handle.closed().await, 1);
-    assert_eq!(start.elapsed().as_millis(), 2_100);
+    assert_eq!(start.elapsed().as_millis(), 2_500);
     // It is closed when it is looked at.
     let refused = ws.send("more").await;
     assert!(matches!(refused, Err(SendError::Closed)), "{refused:?}");
@@ -328,4 +328,89 @@ async fn connection_just_opened_is_closed() {
     peer.finish().await;
     assert!(ws.await.unwrap().2.is_clean());
     assert_eq!(handle.closed().await, 0);
+}
+
+/// It neither reads nor closes, and there is always something to be read from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peer_that_never_stops_sending_is_told_and_given_up_in_time() {
+    let handle = ServerHandle::new();
+    let (mut ws, peer) = connection(&handle, 4096);
+    let (mut read, mut write) = tokio::io::split(peer.stream);
+    let flood = tokio::spawn(async move {
+        let frames = encode(&vec![frame::binary(payload(1_000)); 100]);
+        while write.write_all(&frames).await.is_ok() {}
+    });
+    assert_eq!(ws.recv().await.unwrap(), Some(payload(1_000).into()));
+    let ws = drained(ws);
+    let start = Instant::now();
+    handle.shutdown(Duration::from_millis(300));
+    let mut close = [0; 4];
+    read.read_exact(&mut close).await.unwrap();
+    assert_eq!(close[..], frame::close(1001, "").encode(None));
+    assert_eq!(handle.closed().await, 0);
+    assert!(start.elapsed() >= Duration::from_millis(299));
+    let (_, _, ended) = ws.await.unwrap();
+    assert_eq!(ended, Ended::TimedOut(Deadline::Close));
+    flood.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn busy_connections_shut_down_from_another_thread_all_close_clean() {
+    for _ in 0..5 {
+        let handle = ServerHandle::new();
+        let acceptor = Acceptor::new().handle(&handle);
+        let (tell, mut echoes) = mpsc::unbounded_channel();
+        let mut clients = Vec::new();
+        for count in 0..100 {
+            if count == 50 {
+                // Some are busy then, and some in their opening handshake.
+                for _ in 0..200 {
+                    echoes.recv().await.unwrap();
+                }
+            }
+            let tell = tell.clone();
+            let (server, client) = duplex(512);
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // It may be too late for it.
+                let mut ws = acceptor.accept(server).await?;
+                while let Ok(Some(message)) = ws.recv().await {
+                    if ws.send(message).await.is_err() {
+                        break;
+                    }
+                }
+                ws.closed().await;
+                Ok::<_, AcceptError>(())
+            });
+            clients.push(tokio::spawn(async move {
+                let mut ws = match Connector::new().connect_over(client, "ws://h/").await {
+                    Ok(ws) => ws,
+                    Err(ConnectError::Refused(response)) => {
+                        assert_eq!(response.status(), 503);
+                        return false;
+                    }
+                    Err(error) => panic!("{error}"),
+                };
+                while ws.send(payload(700)).await.is_ok() {
+                    match ws.recv().await.unwrap() {
+                        Some(_) => drop(tell.send(())),
+                        None => break,
+                    }
+                }
+                let ended = ws.closed().await;
+                assert!(ended.is_clean(), "{ended}");
+                assert_eq!(ended.code(), CloseCode::GOING_AWAY);
+                true
+            }));
+        }
+        let outside = handle.clone();
+        let thread = std::thread::spawn(move || outside.shutdown(WITHIN));
+        thread.join().unwrap();
+        let mut open = 0;
+        for client in clients {
+            open += usize::from(client.await.unwrap());
+        }
+        assert!(open > 0);
+        assert_eq!(handle.closed().await, 0);
+    }
 }

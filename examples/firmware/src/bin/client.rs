@@ -11,42 +11,20 @@ use core::fmt::Write;
 
 use firmware::board::{self, Board, entry};
 use firmware::entropy::Cipher;
+use firmware::stay::{BACKOFF, HOST, SERVER, TIMEOUTS};
 use firmware::{network, stack};
 use heapless::String;
 use motews::handshake::Request;
-use motews::reconnect::Backoff;
-use motews::{Backlog, BacklogPolicy, Event, Message, Timeouts};
+use motews::{Backlog, BacklogPolicy, Event, Message};
 use motews_smoltcp::{Config, Dhcp, Host, Reconnecting, Update};
 use smoltcp::iface::{SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use smoltcp::socket::{dhcpv4, dns};
 use smoltcp::time::{Duration, Instant};
 
-/// The server's name, and its port.
-const SERVER: (&str, u16) = ("server.example", 9001);
-const HOST: &str = "server.example:9001";
-
-/// Times that one can watch. A device that pays for its bytes takes longer ones.
 static CONFIG: Config<'static> = Config {
-    timeouts: Timeouts {
-        handshake: Some(3_000),
-        keepalive: Some(2_000),
-        pong: Some(2_000),
-        write: Some(4_000),
-        ..Timeouts::DEFAULT
-    },
+    timeouts: TIMEOUTS,
     ..Config::DEFAULT
-};
-
-/// The same for the waits; and the board goes on whatever the server says, for nobody restarts it.
-const BACKOFF: Backoff = Backoff {
-    first: 300,
-    minimum: 250,
-    doublings: 3,
-    range: 250,
-    stable: 0,
-    persist: true,
-    ..Backoff::DEFAULT
 };
 
 #[entry]

@@ -10,7 +10,7 @@
 #![no_std]
 #![no_main]
 
-use embassy_net::tcp::{self, TcpSocket};
+use embassy_net::tcp::{self, State, TcpSocket};
 use embassy_net::{Runner, Stack, StackResources};
 use embassy_time::{Duration, with_timeout};
 use firmware::board::{self, Board, Ethernet, entry};
@@ -19,7 +19,7 @@ use firmware::entropy::Cipher;
 use firmware::{network, stack};
 use motews::Timeouts;
 use motews::handshake::{HandshakeError, RequestEvent, Response, path_and_query};
-use motews::{Ended, NoRoom, Server};
+use motews::{Ended, NoRoom};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::{Buffers, Config, Decision, EmbassyClock, Error};
 use portable_atomic::{AtomicUsize, Ordering};
@@ -53,6 +53,9 @@ static MEMORY: ConstStaticCell<[Memory; CONNECTIONS]> = ConstStaticCell::new(
 
 /// How long a visitor has for the first byte of its request, if nobody listens for the next one.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a visitor has to answer the board's SYN, if nobody listens for the next one.
+const HALF_OPEN: Duration = Duration::from_millis(100);
 
 /// How many tasks listen.
 static LISTENING: AtomicUsize = AtomicUsize::new(0);
@@ -144,16 +147,15 @@ fn serve(stack: Stack<'static>, memory: &'static mut Memory) -> impl Future<Outp
 async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
     let mut is_counted = false;
     loop {
-        if !is_counted {
-            LISTENING.fetch_add(1, Ordering::Relaxed);
-        }
         let mut tcp = TcpSocket::new(network, &mut memory.rx_ring, &mut memory.tx_ring);
         tcp.set_nagle_enabled(false);
-        // For a peer that is gone before TCP is established, or while there is something to tell it.
+        // For a peer that is gone while there is something to tell it.
         tcp.set_timeout(Some(Duration::from_secs(15)));
-        let is_accepted = tcp.accept(network::PORT).await.is_ok();
-        LISTENING.fetch_sub(1, Ordering::Relaxed);
-        is_counted = false;
+        let is_accepted = accept(&mut tcp, &mut is_counted).await;
+        if is_counted {
+            LISTENING.fetch_sub(1, Ordering::Relaxed);
+            is_counted = false;
+        }
         if is_accepted {
             let buffers = Buffers {
                 receive: &mut memory.rx,
@@ -168,6 +170,38 @@ async fn visits(network: Stack<'static>, memory: &'static mut Memory) {
                 "the stack at its deepest: {} bytes",
                 stack::high_water_mark()
             );
+        }
+    }
+}
+
+/// Waits until a peer is connected. `is_counted`: this task is among those who listen.
+async fn accept(tcp: &mut TcpSocket<'_>, is_counted: &mut bool) -> bool {
+    loop {
+        if tcp.state() != State::SynReceived {
+            if !*is_counted {
+                LISTENING.fetch_add(1, Ordering::Relaxed);
+                *is_counted = true;
+            }
+            // Called again, it goes on where it was.
+            if let Ok(accepted) = with_timeout(HALF_OPEN, tcp.accept(network::PORT)).await {
+                return accepted.is_ok();
+            }
+            continue;
+        }
+        // Somebody has sent a SYN, and may never answer the board's.
+        if *is_counted {
+            LISTENING.fetch_sub(1, Ordering::Relaxed);
+            *is_counted = false;
+        }
+        let is_connected = with_timeout(HALF_OPEN, tcp.wait_write_ready())
+            .await
+            .is_ok();
+        if is_connected && tcp.state() != State::SynReceived {
+            return true;
+        }
+        if gives_way() {
+            *is_counted = true;
+            tcp.abort();
         }
     }
 }
@@ -231,12 +265,10 @@ fn gives_way() -> bool {
     listening.is_ok()
 }
 
-type Socket<'s> = WebSocket<'s, TcpSocket<'s>, Server, EmbassyClock>;
-
 /// The handshake: accepts an upgrade, and gives the page to whoever wants none. `file` is what is
 /// asked for.
 fn open<'a>(
-    socket: &'a mut Socket<'_>,
+    socket: &'a mut embassy::Server<'_>,
     file: &'a mut Option<&'static (&'static str, Headers, &'static [u8])>,
 ) -> impl Future<Output = Result<(), Error<tcp::Error>>> {
     socket.accept_with(move |event| match event {
