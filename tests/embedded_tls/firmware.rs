@@ -148,6 +148,7 @@ fn firmware_over_tls_comes_back_200_times_with_the_stack_as_deep_as_before() {
         }
         let stream = accept(&listener, &right);
         if end == Some(End::Unauthorized) {
+            #[expect(clippy::result_large_err, reason = "tungstenite's signature")]
             let refuse = |_: &Request, _: Response| {
                 let mut response = ErrorResponse::new(None);
                 *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -209,7 +210,8 @@ fn firmware_over_tls_comes_back_200_times_with_the_stack_as_deep_as_before() {
     // One interrupt may have come at a deeper place.
     assert!(late <= early + 200, "{early} and then {late} bytes\n{log}");
     for (end, report) in [
-        (End::Gone, "Connection(Lost, Some(Truncated))"),
+        // With a reset, if a reading was on its way.
+        (End::Gone, "Connection(Lost, Some("),
         (End::WrongCertificate, "Attempt(Tls)"),
         (End::Unauthorized, "Attempt(Ended(Refused(401)))"),
         (End::Restart, "Connection(Closed { code: CloseCode(1012)"),
