@@ -152,6 +152,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
 
     used::<State>(connection.state());
     used(connection.wants_transmit());
+    used(connection.is_sending_message());
     used(connection.should_shutdown());
     used(connection.close_code());
     used(connection.closed_by());
