@@ -33,6 +33,7 @@ use crate::out::Out;
 use crate::timer::Timer;
 use crate::wakers::Wakers;
 use fragments::Behind;
+pub(crate) use fragments::Fragment;
 use parts::Parts;
 
 /// As long as less than this waits, what the protocol owes the peer is appended, in bytes.

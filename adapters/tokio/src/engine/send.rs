@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Goes on until `is_done`.
-    fn poll_out(
+    pub(super) fn poll_out(
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Slot,
