@@ -424,6 +424,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
             // There may not have been room for all that is owed.
             self.owes = false;
+            if self.is_split {
+                // Nobody else may look at it for long.
+                self.out.release();
+            }
         }
     }
 
