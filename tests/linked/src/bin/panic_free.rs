@@ -20,7 +20,7 @@ use motews::{
     Backlog, Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
-    ProtocolViolation, Reconnection, Role, SendError, Server, Session, State, Timeouts,
+    ProtocolViolation, ReconnectWithBacklog, Role, SendError, Server, Session, State, Timeouts,
     Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
@@ -213,6 +213,7 @@ fn reconnect() {
     used(reconnect.failures());
     used(reconnect.ended(any::<Cause>(), any(), any(), place::<Generator>()));
     reconnect.reset();
+    reconnect.reopen();
     reconnect.close();
     used(retry_after(&any::<ResponseEvent<'_>>()));
     let interrupted = any::<Interrupted<Cause, Cause>>();
@@ -226,10 +227,11 @@ fn reconnect() {
     used(backlog.clear());
     used(backlog.len());
     used(backlog.is_empty());
+    used(backlog.is_begun());
     used(backlog.dropped());
 
-    *place() = Reconnection::<&'static mut [u8], _>::new(Generator);
-    let kept = place::<Reconnection<&'static mut [u8], Generator>>();
+    *place() = ReconnectWithBacklog::<&'static mut [u8], _>::new(Generator);
+    let kept = place::<ReconnectWithBacklog<&'static mut [u8], Generator>>();
     kept.backlog = backlog;
     kept.set_backoff(any());
     used(kept.reconnect().failures());
@@ -240,7 +242,7 @@ fn reconnect() {
     kept.taken(any());
     used(kept.ended(any(), any::<Option<Cause>>(), any()));
     used(kept.network_changed(any()));
-    kept.reset();
+    kept.reopen();
     kept.close();
 }
 
