@@ -153,6 +153,9 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used::<State>(connection.state());
     used(connection.wants_transmit());
     used(connection.should_shutdown());
+    used(connection.begins_message(bytes()));
+    used(connection.begins_close(bytes()));
+    used(connection.payload_due());
     used(connection.close_code());
     used(connection.closed_by());
     used(connection.is_clean());
@@ -273,6 +276,7 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used(session.start_frame(any::<DataFrame>()));
     used(session.ping(bytes(), bytes()));
     used(session.close(any(), any()));
+    used(session.set_max_message_len(any()));
     session.close_by(any());
     session.fail(any());
     session.abort();
