@@ -154,6 +154,9 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used(connection.wants_transmit());
     used(connection.is_sending_message());
     used(connection.should_shutdown());
+    used(connection.begins_message(bytes()));
+    used(connection.begins_close(bytes()));
+    used(connection.payload_due());
     used(connection.close_code());
     used(connection.closed_by());
     used(connection.is_clean());
@@ -274,6 +277,7 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used(session.start_frame(any::<DataFrame>()));
     used(session.ping(bytes(), bytes()));
     used(session.close(any(), any()));
+    used(session.set_max_message_len(any()));
     session.close_by(any());
     session.fail(any());
     session.abort();
