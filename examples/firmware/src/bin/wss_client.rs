@@ -244,7 +244,10 @@ async fn stay(
     };
     let (talking, pumping) = (pin!(talking), pin!(pumping));
     defmt::info!("the task of TLS: {} bytes", size_of_val(&*pumping));
-    defmt::info!("the task of the WebSocket: {} bytes", size_of_val(&*talking));
+    defmt::info!(
+        "the task of the WebSocket: {} bytes",
+        size_of_val(&*talking)
+    );
     join(pumping, talking).await;
 }
 
