@@ -103,6 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`RecvError`]. It is returned once, and `None` after that.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        // Without a future for what is there already: moving a message costs as much as decoding it.
+        if let Some(message) = self.engine.next_kept() {
+            return Ok(Some(message));
+        }
         poll_fn(|cx| self.engine.poll_recv(cx)).await.transpose()
     }
 
@@ -150,6 +154,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// See [`SendError`].
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
+        if self.engine.is_ready()
+            && let Some(message) = message.take()
+        {
+            self.engine.accept(message).map_err(|(_, error)| error)?;
+            if self.engine.defers() {
+                return Ok(());
+            }
+        }
         poll_fn(|cx| self.engine.poll_send(cx, &mut Slot::whole(), &mut message)).await
     }
 
