@@ -43,13 +43,13 @@ struct Large {
 
 impl Out {
     /// Bytes that were not given to the stream yet.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |frames| frames.waiting())
     }
 
     /// Bytes that are not known to have left, as the session counts them.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn left(&self) -> usize {
         let frames = self.0.as_ref();
         frames.map_or(0, |frames| frames.waiting() + usize::from(frames.is_held))
@@ -96,8 +96,7 @@ impl Out {
         }
     }
 
-    #[inline(always)]
-
+    #[inline]
     fn frames(&mut self) -> &mut Frames {
         self.0.get_or_insert_with(|| {
             let spare = SPARE.try_with(Cell::take).ok().flatten();
@@ -108,7 +107,7 @@ impl Out {
 
 impl Frames {
     /// Bytes that were not given to the stream yet.
-    #[inline(always)]
+    #[inline]
     fn waiting(&self) -> usize {
         let large = self.large.as_ref();
         let large = large.map_or(0, |large| large.payload.len() + large.behind.len());
@@ -116,7 +115,7 @@ impl Frames {
     }
 
     /// Where the next frame goes.
-    #[inline(always)]
+    #[inline]
     fn end(&mut self) -> &mut Vec<u8> {
         match &mut self.large {
             Some(large) => &mut large.behind,
@@ -211,7 +210,7 @@ impl Frames {
     }
 
     /// So many bytes were taken.
-    #[inline(always)]
+    #[inline]
     fn advance(&mut self, written: usize) {
         let of_bytes = written.min(self.bytes.len() - self.start);
         self.start += of_bytes;

@@ -16,7 +16,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // ---- send ----
 
     /// Why nothing can be sent, if nothing can.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<(), SendError> {
         // RFC 6455 §6.1: no data unless the connection is open [MS08]
         if self.is_lost || self.session.connection().state() != State::Open {
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Waits for room to send. While it waits, it reads. If `gives_up`, it fails if that might last for
     /// ever: see [`SendError::InboundFull`].
-    #[inline(always)]
+    #[inline]
     pub(crate) fn poll_ready(
         &mut self,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// The same for what `has_room` says.
-    #[inline(always)]
+    #[inline]
     pub(super) fn poll_room(
         &mut self,
         cx: &mut Context<'_>,
@@ -121,7 +121,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     #[inline(always)]
-
     fn poll_turns(
         &mut self,
         cx: &mut Context<'_>,
@@ -242,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Whether what was sent may wait for what is sent next: another message is there to be answered,
     /// by the same task.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn defers(&self) -> bool {
         !self.is_split && self.has_room() && self.has_message()
     }
