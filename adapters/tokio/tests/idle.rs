@@ -301,27 +301,6 @@ fn measure(kind: Kind) -> usize {
 #[test]
 #[ignore = "a figure, of a release build: it opens 1,000 connections, six times"]
 fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let runtime = runtime();
-    let guard = runtime.enter();
-    let stream = || {
-        TcpStream::from_std({
-            let s = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            s.set_nonblocking(true).unwrap();
-            s
-        })
-        .unwrap()
-    };
-    println!(
-        "raw {} whole {} echo {} ws {}",
-        size_of_val(&raw_echo(stream())),
-        size_of_val(&whole(stream())),
-        size_of_val(&echo(Acceptor::new().from_upgraded(stream(), b""))),
-        size_of::<WebSocketStream<TcpStream>>()
-    );
-    let b = Acceptor::new();
-    println!("accept {}", size_of_val(&b.accept(stream())));
-    drop(guard);
     let kinds = [
         Kind::Raw,
         Kind::Whole,

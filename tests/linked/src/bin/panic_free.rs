@@ -137,6 +137,9 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
         }
         Err(violation) => used(violation),
     }
+    used(connection.begins_message(bytes()));
+    used(connection.begins_close(bytes()));
+    used(connection.payload_due());
     used(connection.receive_eof());
     connection.fail(any());
 
@@ -253,6 +256,7 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     session.lost();
     session.sent(any(), place(), any(), any());
     session.sent_untimed(any());
+    used(session.set_max_message_len(any()));
     used(session.wants_transmit());
     session.reading(any(), any());
     let mut input = bytes();
