@@ -153,16 +153,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = Some(message.into());
-        if self.engine.is_ready()
-            && let Some(message) = message.take()
-        {
-            self.engine.accept(message).map_err(|(_, error)| error)?;
-            if self.engine.defers() {
-                return Ok(());
-            }
+        if !self.engine.is_ready() {
+            poll_fn(|cx| self.engine.poll_ready(cx, &mut Slot::whole(), true)).await?;
         }
-        poll_fn(|cx| self.engine.poll_send(cx, &mut Slot::whole(), &mut message)).await
+        let accepted = self.engine.accept(message.into());
+        accepted.map_err(|(_, error)| error)?;
+        match self.engine.defers() {
+            true => Ok(()),
+            false => poll_fn(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await,
+        }
     }
 
     /// Sends a message as it is, though others are compressed: for secrets, see
