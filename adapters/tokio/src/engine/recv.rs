@@ -86,7 +86,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     #[inline(always)]
-
     pub(super) fn pop(&mut self) -> Option<Message> {
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
             if let Some(message) = self.pop_kept() {
@@ -108,13 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             return None;
         }
         let rest = self.inbox.bytes_mut();
-        let step = match self.session.step(rest) {
-            Ok(step) => step,
-            // The Close that says so is owed now.
-            Err(_) => {
-                self.inbox.consume(usize::MAX);
-                return None;
-            }
+        let Ok(step) = self.session.step(rest) else {
+            self.inbox.consume(usize::MAX); // The Close that says so is owed now.
+            return None;
         };
         if !step.is_message() {
             let (mut bytes, start) = self.inbox.take_bytes();
