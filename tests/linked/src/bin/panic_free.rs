@@ -153,6 +153,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
 
     used::<State>(connection.state());
     used(connection.wants_transmit());
+    used(connection.is_sending_message());
     used(connection.should_shutdown());
     used(connection.begins_message(bytes()));
     used(connection.begins_close(bytes()));
