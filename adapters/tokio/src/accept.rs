@@ -140,9 +140,12 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
         F: AsyncFnOnce(&Request) -> Response,
     {
-        let pipe = Pipe::new(stream, self.common.timeouts());
-        self.open(pipe, self.register(), async |request: &mut Request| {
-            decide(request).await
+        // The task that awaits this is small, as long as the connection is open: it has no room for
+        // what only the handshake needs.
+        Box::pin(async move {
+            let pipe = Pipe::new(stream, self.common.timeouts());
+            let decide = async |request: &mut Request| decide(request).await;
+            self.open(pipe, self.register(), decide).await
         })
         .await
     }

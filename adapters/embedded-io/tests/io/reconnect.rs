@@ -558,6 +558,39 @@ fn connecting_client_that_closes_is_not_opened() {
     );
 }
 
+#[test]
+fn opening_client_that_closes_is_not_opened() {
+    let mut rig = rig!();
+    rig.world.borrow_mut().is_gone = true;
+    let asks = |rig: &mut Rig<_>| rig.world.borrow().finished == [Task::Connect];
+    assert!(rig.run(1_000, asks));
+    rig.run(100, |_| false);
+    rig.client.close(CloseCode::NORMAL, "").unwrap();
+    rig.world.borrow_mut().is_gone = false;
+    rig.run(1_000, |_| false);
+    assert!(rig.is_over && rig.opened == 0);
+    assert_eq!(
+        rig.world.borrow().finished,
+        [Task::Connect, Task::Disconnect]
+    );
+}
+
+#[test]
+fn closed_client_whose_request_is_set_comes_back_again_and_again() {
+    let mut rig = rig!().stable();
+    rig.client.close(CloseCode::NORMAL, "").unwrap();
+    rig.run(1_000, |_| false);
+    assert!(rig.is_over);
+    let request = Request::new("example.com", "/other").unwrap();
+    rig.client.set_request(request);
+    rig.is_over = false;
+    rig.is_usable();
+    rig.world.borrow_mut().is_reset = true;
+    let (interruption, _) = rig.interrupted();
+    assert!(interruption.retry_in.is_some(), "{interruption:?}");
+    rig.is_usable();
+}
+
 /// What is sent at once overtakes what waits.
 #[test]
 fn opened_subscription_goes_out_before_what_waits() {

@@ -20,7 +20,7 @@ use motews::{
     Backlog, Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
-    ProtocolViolation, Reconnection, Role, SendError, Server, Session, State, Timeouts,
+    ProtocolViolation, ReconnectWithBacklog, Role, SendError, Server, Session, State, Timeouts,
     Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
@@ -137,6 +137,9 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
         }
         Err(violation) => used(violation),
     }
+    used(connection.begins_message(bytes()));
+    used(connection.begins_close(bytes()));
+    used(connection.payload_due());
     used(connection.receive_eof());
     connection.fail(any());
 
@@ -213,6 +216,7 @@ fn reconnect() {
     used(reconnect.failures());
     used(reconnect.ended(any::<Cause>(), any(), any(), place::<Generator>()));
     reconnect.reset();
+    reconnect.reopen();
     reconnect.close();
     used(retry_after(&any::<ResponseEvent<'_>>()));
     let interrupted = any::<Interrupted<Cause, Cause>>();
@@ -226,10 +230,11 @@ fn reconnect() {
     used(backlog.clear());
     used(backlog.len());
     used(backlog.is_empty());
+    used(backlog.is_begun());
     used(backlog.dropped());
 
-    *place() = Reconnection::<&'static mut [u8], _>::new(Generator);
-    let kept = place::<Reconnection<&'static mut [u8], Generator>>();
+    *place() = ReconnectWithBacklog::<&'static mut [u8], _>::new(Generator);
+    let kept = place::<ReconnectWithBacklog<&'static mut [u8], Generator>>();
     kept.backlog = backlog;
     kept.set_backoff(any());
     used(kept.reconnect().failures());
@@ -240,7 +245,7 @@ fn reconnect() {
     kept.taken(any());
     used(kept.ended(any(), any::<Option<Cause>>(), any()));
     used(kept.network_changed(any()));
-    kept.reset();
+    kept.reopen();
     kept.close();
 }
 
@@ -256,6 +261,7 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     session.lost();
     session.sent(any(), place(), any(), any());
     session.sent_untimed(any());
+    used(session.set_max_message_len(any()));
     used(session.wants_transmit());
     session.reading(any(), any());
     let mut input = bytes();
