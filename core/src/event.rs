@@ -103,6 +103,13 @@ impl Step {
         self.is_chunk() && self.incoming & LAST != 0
     }
 
+    /// Whether the event is a [`Chunk`] that is a whole message.
+    #[inline]
+    #[must_use]
+    pub const fn is_message(&self) -> bool {
+        self.is_chunk() && self.incoming & (FIRST | LAST) == FIRST | LAST
+    }
+
     /// The chunk, if the event is one, given the same input again, or as much of it as was consumed.
     #[inline]
     #[must_use]

@@ -270,6 +270,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // ---- the run loop ----
 
     /// Goes round the run loop once. Up to so many messages are decoded.
+    ///
+    /// It is inlined, and so is all that lies between a read and the write of its reply: after a system
+    /// call a processor predicts no returns, and each one costs as much as decoding a header.
+    #[inline(always)]
     fn turn(&mut self, cx: &mut Context<'_>, most: usize) -> Turn {
         if self.stream.is_none() {
             return Turn::Over;
@@ -336,12 +340,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Whether the session waits for nothing but the peer's messages. If something has just come, no
     /// deadline can have passed.
+    #[inline]
     fn is_quiet(&self) -> bool {
         self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
     }
 
     /// Closes if its server is shutting down.
+    #[inline]
     pub(crate) fn look_for_shutdown(&mut self) {
+        if self.end.is_some() {
+            self.shut_down();
+        }
+    }
+
+    fn shut_down(&mut self) {
         let registered = self.end.as_mut().and_then(|end| end.registered.as_mut());
         let Some(end) = registered.and_then(Registered::take_end) else {
             return;
@@ -383,6 +395,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// Appends what the protocol owes the peer, once most of what was appended before has left: a
     /// peer that does not read gets no more than the newest pong.
     // [CT07]
+    #[inline]
     fn transmit(&mut self) {
         while self.session.wants_transmit() && !self.is_lost && self.out.waiting() < OWED_MAX {
             let mut frame = [0; MAX_CONTROL_LEN];
@@ -397,6 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Writes what is owed and what waits.
+    #[inline(always)]
     fn write(&mut self, cx: &mut Context<'_>) {
         loop {
             self.transmit();
@@ -432,6 +446,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Whether nothing waits to be written, neither what was accepted nor what is owed.
+    #[inline]
     fn is_written(&self) -> bool {
         self.out.left() == 0 && self.behind.is_none() && !self.session.wants_transmit()
     }

@@ -17,6 +17,7 @@ use crate::spare;
 const DIRECT: usize = 16 * 1024;
 
 /// Reads behind what is in `buffer`.
+#[inline(always)]
 pub(crate) fn poll_read(
     stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
@@ -66,6 +67,7 @@ impl Inbox {
 
     // ---- bytes ----
 
+    #[inline]
     pub(crate) fn has_bytes(&self) -> bool {
         self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
     }
@@ -77,10 +79,31 @@ impl Inbox {
     }
 
     /// The bytes that were kept.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         let held = self.0.as_ref();
         held.and_then(|held| held.bytes.get(held.start..))
             .unwrap_or_default()
+    }
+
+    /// The same, to be decoded where they are. Then [`Self::consume`] is called.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        let held = self.0.as_mut();
+        held.and_then(|held| held.bytes.get_mut(held.start..))
+            .unwrap_or_default()
+    }
+
+    /// So many of the bytes that were kept are decoded.
+    #[inline]
+    pub(crate) fn consume(&mut self, len: usize) {
+        if let Some(held) = &mut self.0 {
+            held.start = held.start.saturating_add(len);
+            if held.start >= held.bytes.len() {
+                let (bytes, start) = self.take_bytes();
+                self.put_bytes(bytes, start);
+            }
+        }
     }
 
     /// Keeps what was read for later, from `start` on. There is nothing else now.
@@ -209,6 +232,7 @@ impl Inbox {
     }
 
     /// How many whole messages wait.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |held| held.queue.len())
     }

@@ -122,6 +122,7 @@ impl Message {
     }
 
     /// Returns what was received.
+    #[inline]
     pub(crate) fn new(kind: DataKind, bytes: Bytes) -> Result<Self, MessageError> {
         match kind {
             DataKind::Text => match Utf8Bytes::try_from(bytes) {
@@ -134,6 +135,7 @@ impl Message {
 
     /// Returns whether it is text or binary.
     #[must_use]
+    #[inline]
     pub const fn kind(&self) -> DataKind {
         match self {
             Self::Text(_) => DataKind::Text,
@@ -143,6 +145,7 @@ impl Message {
 
     /// Returns the payload.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -161,6 +164,7 @@ impl Message {
 
     /// Returns the length of the payload, in bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
@@ -173,6 +177,7 @@ impl Message {
 
     /// Returns the payload, whatever the kind.
     #[must_use]
+    #[inline]
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into(),
@@ -181,6 +186,7 @@ impl Message {
     }
 
     /// Returns what it costs to keep it, in bytes of memory: an empty one is not free.
+    #[inline]
     pub(crate) fn cost(&self) -> usize {
         size_of::<Self>() + self.len()
     }

@@ -43,11 +43,13 @@ struct Large {
 
 impl Out {
     /// Bytes that were not given to the stream yet.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |frames| frames.waiting())
     }
 
     /// Bytes that are not known to have left, as the session counts them.
+    #[inline]
     pub(crate) fn left(&self) -> usize {
         let frames = self.0.as_ref();
         frames.map_or(0, |frames| frames.waiting() + usize::from(frames.is_held))
@@ -59,12 +61,14 @@ impl Out {
     }
 
     /// Appends a data frame.
+    #[inline(always)]
     pub(crate) fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
         self.frames().push_frame(header, payload);
     }
 
     /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
     /// stopped it.
+    #[inline(always)]
     pub(crate) fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -92,6 +96,7 @@ impl Out {
         }
     }
 
+    #[inline]
     fn frames(&mut self) -> &mut Frames {
         self.0.get_or_insert_with(|| {
             let spare = SPARE.try_with(Cell::take).ok().flatten();
@@ -102,6 +107,7 @@ impl Out {
 
 impl Frames {
     /// Bytes that were not given to the stream yet.
+    #[inline]
     fn waiting(&self) -> usize {
         let large = self.large.as_ref();
         let large = large.map_or(0, |large| large.payload.len() + large.behind.len());
@@ -109,6 +115,7 @@ impl Frames {
     }
 
     /// Where the next frame goes.
+    #[inline]
     fn end(&mut self) -> &mut Vec<u8> {
         match &mut self.large {
             Some(large) => &mut large.behind,
@@ -137,6 +144,7 @@ impl Frames {
     }
 
     /// Appends a data frame.
+    #[inline(always)]
     fn push_frame(&mut self, header: &FrameHeader, payload: Bytes) {
         let mut head = [0; FrameHeader::MAX_LEN];
         // There is always room.
@@ -162,6 +170,7 @@ impl Frames {
 
     /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
     /// stopped it.
+    #[inline(always)]
     fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -201,6 +210,7 @@ impl Frames {
     }
 
     /// So many bytes were taken.
+    #[inline]
     fn advance(&mut self, written: usize) {
         let of_bytes = written.min(self.bytes.len() - self.start);
         self.start += of_bytes;

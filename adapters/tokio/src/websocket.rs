@@ -103,6 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`RecvError`]. It is returned once, and `None` after that.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        // Without a future for what is there already: moving a message costs as much as decoding it.
+        if let Some(message) = self.engine.next_kept() {
+            return Ok(Some(message));
+        }
         poll_fn(|cx| self.engine.poll_recv(cx)).await.transpose()
     }
 
@@ -149,8 +153,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let mut message = Some(message.into());
-        poll_fn(|cx| self.engine.poll_send(cx, &mut Slot::whole(), &mut message)).await
+        if !self.engine.is_ready() {
+            poll_fn(|cx| self.engine.poll_ready(cx, &mut Slot::whole(), true)).await?;
+        }
+        let accepted = self.engine.accept(message.into());
+        accepted.map_err(|(_, error)| error)?;
+        match self.engine.defers() {
+            true => Ok(()),
+            false => poll_fn(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await,
+        }
     }
 
     /// Sends a message as it is, though others are compressed: for secrets, see

@@ -274,6 +274,7 @@ impl Endpoint {
                 Ok(step) => {
                     let (len, is_event) = (step.consumed(), step.is_event());
                     let (is_chunk, ends_message) = (step.is_chunk(), step.ends_message());
+                    let is_message = step.is_message();
                     let start = input[step.start()..].as_ptr();
                     let event =
                         either!(self, connection => connection.resolve(step, &mut input[..len]));
@@ -282,6 +283,7 @@ impl Endpoint {
                     let is_last = matches!(&event, Some(Event::Data(chunk)) if chunk.last);
                     assert_eq!(is_last, ends_message);
                     if let Some(Event::Data(chunk)) = &event {
+                        assert_eq!(chunk.first && chunk.last, is_message);
                         assert_eq!(chunk.bytes.as_ptr(), start);
                     }
                     let event = event.map(Got::from);

@@ -16,22 +16,29 @@ use crate::wakers::Side;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// Returns the next message; `None` after the end.
+    #[inline(always)]
     pub(crate) fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, RecvError>>> {
-        if !self.owes
-            && self.inbox.len() == 0
-            && self.inbox.has_bytes()
-            && let Some(message) = self.pop_kept()
-        {
+        if let Some(message) = self.next_kept() {
             return Poll::Ready(Some(Ok(message)));
         }
         self.take_whole();
         self.poll_next(cx, Self::pop)
     }
 
+    /// Takes the next message if it is there, whole, and nothing else is to be done before.
+    #[inline(always)]
+    pub(crate) fn next_kept(&mut self) -> Option<Message> {
+        if !self.owes && self.inbox.len() == 0 && self.inbox.has_bytes() {
+            return self.pop_kept();
+        }
+        None
+    }
+
     /// Returns what `pop` finds, as soon as there is something; `None` after the end.
+    #[inline(always)]
     pub(super) fn poll_next<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -62,6 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes what is next. If it is the last for now, whoever gets it may not be back for long: the
     /// pongs to the pings before it are written.
+    #[inline(always)]
     fn pop_answered<T>(&mut self, pop: &mut impl FnMut(&mut Self) -> Option<T>) -> Option<T> {
         let found = pop(self)?;
         if self.owes && !self.has_message() {
@@ -77,6 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.inbox.len() > 0 || connection.begins_message(self.inbox.bytes())
     }
 
+    #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<Message> {
         if self.inbox.len() == 0 && self.inbox.has_bytes() {
             if let Some(message) = self.pop_kept() {
@@ -92,37 +101,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message that is next, and whole, among the bytes that were kept: as [`Self::decode_kept`],
     /// without the queue. No message waits there.
-    #[inline]
+    #[inline(always)]
     fn pop_kept(&mut self) -> Option<Message> {
         if self.discards || self.parts.is_some() || !self.is_plain() {
             return None;
         }
-        let (mut bytes, mut start) = self.inbox.take_bytes();
-        let rest = bytes.get_mut(start..).unwrap_or_default();
-        let mut message = None;
-        match self.session.step(rest) {
-            Ok(step) => {
-                let consumed = step.consumed();
-                start += consumed;
-                match self.session.resolve(step, &mut rest[..consumed]) {
-                    Some(Event::Data(chunk)) if chunk.first && chunk.last => {
-                        let payload = Bytes::copy_from_slice(chunk.bytes);
-                        match Message::new(chunk.kind, payload) {
-                            Ok(whole) => message = Some(whole),
-                            Err(error) => self.session.fail(error.into()),
-                        }
-                    }
-                    event => self.take_event(event),
-                }
+        let rest = self.inbox.bytes_mut();
+        let Ok(step) = self.session.step(rest) else {
+            self.inbox.consume(usize::MAX); // The Close that says so is owed now.
+            return None;
+        };
+        if !step.is_message() {
+            let (mut bytes, start) = self.inbox.take_bytes();
+            let end = start + step.consumed();
+            let event = self.session.resolve(step, &mut bytes[start..end]);
+            self.take_event(event);
+            self.inbox.put_bytes(bytes, end);
+            return None;
+        }
+        let consumed = step.consumed();
+        let chunk = step.chunk(rest)?;
+        let message = Message::new(chunk.kind, Bytes::copy_from_slice(chunk.bytes));
+        self.inbox.consume(consumed);
+        match message {
+            Ok(message) => {
+                self.taken(false, message.cost());
+                Some(message)
             }
-            // The Close that says so is owed now.
-            Err(_) => start = bytes.len(),
+            Err(error) => {
+                self.session.fail(error.into());
+                None
+            }
         }
-        self.inbox.put_bytes(bytes, start);
-        if let Some(message) = &message {
-            self.taken(false, message.cost());
-        }
-        message
     }
 
     /// The application has taken something that costs so much.
@@ -243,6 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // ---- read ----
 
     /// Reads once, if there is room for what comes, and decodes it. `Ready`: something has come.
+    #[inline(always)]
     pub(super) fn read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
         if self.is_eof || self.is_full() {
             return Poll::Pending;
@@ -371,6 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Tells the session what a read came to.
+    #[inline(always)]
     fn note_read(&mut self, read: Poll<io::Result<usize>>) -> Poll<()> {
         // TLS without its own end: the closing handshake shows whether anything was cut off.
         let read = read.map(|read| match read {

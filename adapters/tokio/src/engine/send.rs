@@ -16,6 +16,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // ---- send ----
 
     /// Why nothing can be sent, if nothing can.
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<(), SendError> {
         // RFC 6455 §6.1: no data unless the connection is open [MS08]
         if self.is_lost || self.session.connection().state() != State::Open {
@@ -36,8 +37,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
     }
 
+    /// Whether a message can be taken now.
+    #[inline(always)]
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.look_for_shutdown();
+        self.has_room() && self.check_open().is_ok()
+    }
+
     /// Waits for room to send. While it waits, it reads. If `gives_up`, it fails if that might last for
     /// ever: see [`SendError::InboundFull`].
+    #[inline]
     pub(crate) fn poll_ready(
         &mut self,
         cx: &mut Context<'_>,
@@ -48,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// The same for what `has_room` says.
+    #[inline]
     pub(super) fn poll_room(
         &mut self,
         cx: &mut Context<'_>,
@@ -66,6 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Waits until everything is written that waits now.
+    #[inline(always)]
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// The same for what was taken already: the calls that follow write it.
+    #[inline(always)]
     pub(crate) fn poll_written(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Goes on until `is_done`.
+    #[inline(always)]
     pub(super) fn poll_out(
         &mut self,
         cx: &mut Context<'_>,
@@ -107,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         result
     }
 
+    #[inline(always)]
     fn poll_turns(
         &mut self,
         cx: &mut Context<'_>,
@@ -153,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes the message as soon as there is room, then waits until it is written, unless it
     /// [defers](Self::defers).
+    #[inline(always)]
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -173,6 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Takes a message, whether there is room or not; or gives it back.
+    #[inline(always)]
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
         self.look_for_shutdown();
         if let Err(error) = self.check_open() {
@@ -193,6 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     }
 
     /// Takes a message, and sends it as `deflated` if that is there.
+    #[inline(always)]
     pub(crate) fn accept_as(
         &mut self,
         message: Message,
@@ -224,6 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Whether what was sent may wait for what is sent next: another message is there to be answered,
     /// by the same task.
+    #[inline]
     pub(crate) fn defers(&self) -> bool {
         !self.is_split && self.has_room() && self.has_message()
     }

@@ -130,6 +130,7 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
             used(step.is_event());
             used(step.is_chunk());
             used(step.ends_message());
+            used(step.is_message());
             used(step.consumed());
             used(step.start());
             used(step.chunk(input));
