@@ -13,6 +13,8 @@ mod hostile;
 mod openssl;
 #[path = "embedded_tls/pump.rs"]
 mod pump;
+#[path = "embedded_tls/reconnect.rs"]
+mod reconnect;
 #[path = "embedded_tls/select.rs"]
 mod select;
 #[path = "embedded_tls/support.rs"]

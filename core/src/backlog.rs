@@ -32,7 +32,7 @@ const TEXT: u32 = 1 << 31;
 /// ```
 /// use motews::{Backlog, BacklogPolicy, DataKind, Message};
 ///
-/// let mut backlog = Backlog::new([0; 24], BacklogPolicy::DropOldest);
+/// let mut backlog = Backlog::new([0; 20], BacklogPolicy::DropOldest);
 /// assert_eq!(backlog.push(Message::Text("21.4 °C")), Ok(0));
 /// assert_eq!(backlog.push(Message::Text("21.5 °C")), Ok(1)); // and one was dropped for it
 /// assert_eq!(backlog.dropped(), 1);
@@ -133,6 +133,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Backlog<B> {
         let to = self.start.saturating_add(self.size(self.start));
         let payload = self.buffer.as_ref().get(from..to).unwrap_or_default();
         Some((kind, payload))
+    }
+
+    /// Returns whether a part of the [`first`](Self::first) message was taken, and the rest was not.
+    #[must_use]
+    pub const fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// Notes that the connection has taken the next `len` bytes of the [`first`](Self::first) message.

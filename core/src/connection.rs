@@ -950,6 +950,13 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         matches!(self.state(), State::Closed)
     }
 
+    /// Returns whether a message is being sent in fragments, and its last one has not been: one of the
+    /// same kind would go on with it.
+    #[must_use]
+    pub const fn is_sending_message(&self) -> bool {
+        self.outgoing.is_some()
+    }
+
     /// Returns whether `input` begins with a whole message in one frame. It is not consumed, and its
     /// payload is not checked. A caller that answers messages uses it to know, before the first one is
     /// answered, that another can be decoded without a further read.

@@ -35,7 +35,8 @@ pub struct Interruption<C, R> {
     /// this side has closed.
     pub retry_in: Option<Duration>,
     /// How many messages were sent over this connection whose fate is unknown. 0 after a clean end that
-    /// this side began: then the peer has read them all.
+    /// this side began: then the peer has read them all, unless it began as well, at the same moment. That
+    /// looks the same here.
     pub unconfirmed: u64,
 }
 

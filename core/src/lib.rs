@@ -18,7 +18,7 @@
 //! | assemble messages in a fixed buffer | [`MessageBuffer`], [`Window`] | §5.6 |
 //! | bound what a peer may send | [`Limits`] | §10.4 |
 //! | decide when a client comes back | [`Reconnect`] | §7.2.3 |
-//! | keep what is to be sent across connections, and count what is in doubt | [`Backlog`], [`Reconnection`] | |
+//! | keep what is to be sent across connections, and count what is in doubt | [`Backlog`], [`ReconnectWithBacklog`] | |
 //! | compress | `deflate`, with the feature of that name | RFC 7692 |
 //! | build your own | [`frame`], [`mask`], [`utf8`], [`close`], [`control`], [`event`], [`role`] | §5.2, §5.3, §8.1 |
 //! | write an adapter | [`guide`] | |
@@ -106,7 +106,7 @@ pub mod mask;
 pub mod message;
 pub mod pace;
 pub mod reconnect;
-pub mod reconnection;
+pub mod reconnect_with_backlog;
 pub mod role;
 pub mod session;
 pub mod utf8;
@@ -126,7 +126,7 @@ pub use mask::Mask;
 pub use message::{Message, MessageBuffer, MessageError};
 pub use pace::{Deadline, Millis, Pace, Timeouts};
 pub use reconnect::Reconnect;
-pub use reconnection::Reconnection;
+pub use reconnect_with_backlog::ReconnectWithBacklog;
 #[cfg(feature = "rand_core_0_9")]
 pub use role::RandCore09;
 #[cfg(feature = "rand_core_0_10")]

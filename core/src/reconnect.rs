@@ -230,7 +230,7 @@ impl Reconnect {
     }
 
     /// Notes that the application closes the connection, and wants none after it: however it ends,
-    /// [`ended`](Self::ended) returns [`Retry::Never`].
+    /// [`ended`](Self::ended) returns [`Retry::Never`], until it [reopens](Self::reopen).
     pub const fn close(&mut self) {
         self.is_closing = true;
     }
@@ -246,6 +246,13 @@ impl Reconnect {
     pub const fn reset(&mut self) {
         self.failures = 0;
         self.opened = None;
+    }
+
+    /// Forgets all failures, and that the application has [closed](Self::close): it wants a connection
+    /// again.
+    pub const fn reopen(&mut self) {
+        self.reset();
+        self.is_closing = false;
     }
 
     /// Returns when the next attempt is due after this end. `retry_after` is the value of the

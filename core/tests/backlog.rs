@@ -128,6 +128,7 @@ proptest! {
             }
             let first = model.messages.front().map(|(kind, bytes)| (*kind, &bytes[..]));
             prop_assert_eq!(backlog.first(), first);
+            prop_assert_eq!(backlog.is_begun(), model.begun);
             prop_assert_eq!(backlog.len(), model.messages.len());
             prop_assert_eq!(backlog.is_empty(), model.messages.is_empty());
             prop_assert_eq!(backlog.dropped(), model.dropped);

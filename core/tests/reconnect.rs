@@ -281,6 +281,18 @@ fn client_that_has_closed_never_comes_back_however_it_ends() {
 
 /// Only a clean end that this side began says that the peer has read everything.
 #[test]
+fn client_that_has_closed_and_reopens_comes_back_and_after_a_reset_it_does_not() {
+    let mut reconnect = Reconnect::new(Backoff::DEFAULT);
+    wait(&mut reconnect, Ended::Lost, LEAST);
+    reconnect.close();
+    reconnect.reset();
+    assert_eq!(wait(&mut reconnect, Ended::Lost, LEAST), None);
+    reconnect.reopen();
+    assert_eq!(reconnect.failures(), 0);
+    assert_eq!(wait(&mut reconnect, Ended::Lost, LEAST), Some(0));
+}
+
+#[test]
 fn messages_count_as_lost_unless_the_peer_has_answered_this_sides_close() {
     let ends = [
         (closed_by_this_side(CloseCode::NORMAL), 0),

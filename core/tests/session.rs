@@ -1149,6 +1149,32 @@ fn between_messages_the_next_frame_is_seen_to_be_a_whole_message_or_a_close() {
     assert_eq!(connection(&peer, CLOSE_1000), (false, true));
 }
 
+/// What is still to come of a payload is known as soon as its header is whole, whatever comes in between.
+#[test]
+fn payload_arriving_in_parts_what_is_due_of_it_counts_down() {
+    let mut peer = open(0);
+    let mut due_after = |bytes: &[u8]| {
+        let _ = peer.session.step(&mut bytes.to_vec()).unwrap();
+        peer.session.connection().payload_due()
+    };
+    assert_eq!(due_after(b""), 0);
+    // A fragment of 300 bytes: its header in two parts, its payload in three.
+    assert_eq!(due_after(b"\x02\xFE\x01"), 0);
+    assert_eq!(due_after(b"\x2C\0\0\0\0"), 300);
+    assert_eq!(due_after(&[b'x'; 100]), 200);
+    assert_eq!(due_after(&[b'x'; 199]), 1);
+    assert_eq!(due_after(b"x"), 0);
+    // A control frame's payload is kept by the connection: the caller has no room to make for it.
+    assert_eq!(due_after(b"\x89\x84\0\0\0\0ab"), 0);
+    assert_eq!(due_after(b"cd"), 0);
+    assert_eq!(due_after(b"\x80\x83\0\0\0\0a"), 2);
+    assert_eq!(due_after(b"bc"), 0);
+    // The longest there is.
+    assert_eq!(due_after(b"\x82\xFF\0\0\0\x01\0\0\0\0\0\0\0\0"), 1 << 32);
+    peer.session.fail(ProtocolViolation::MessageTooBig);
+    assert_eq!(peer.session.connection().payload_due(), 0);
+}
+
 /// FR17: the limit counts for the message that is arriving as well, by what its frames have announced.
 #[test]
 fn limit_set_in_the_midst_of_a_message_counts_for_it() {

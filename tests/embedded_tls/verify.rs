@@ -302,3 +302,30 @@ async fn settings_that_are_wrong_are_told_before_anything_is_sent() {
         assert_eq!(meet(&config, server).await, Err(TlsError::Config), "{name}");
     }
 }
+
+/// Somebody on the way shows certificates of names that go round, none of which the authority has
+/// signed. [`TlsError::BadCertificate`] would mean that all the signatures were verified that webpki
+/// grants, which keeps a small processor busy for half a minute.
+#[tokio::test]
+async fn forged_certificates_in_all_orders_are_refused_after_few_signatures() {
+    let root = authority("a root");
+    let forged_by = |issuer: &str, name: &str| {
+        let mut params = named(name);
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        authority(issuer).issue(params)
+    };
+    for names in [["a root", "a root"], ["a root", "between"]] {
+        let [one, other] = names;
+        let mut forged = Vec::new();
+        for _ in 0..3 {
+            forged.push(forged_by(one, other));
+            forged.push(forged_by(other, one));
+        }
+        let others: Vec<&Issued> = forged.iter().collect();
+        let server = forged[0].issue(localhost()).server(&others);
+        let began = std::time::Instant::now();
+        let end = meet_of(&root, server).await;
+        println!("{end:?} after {:?}", began.elapsed());
+        assert_eq!(end, Err(TlsError::BadSignature), "{names:?}");
+    }
+}

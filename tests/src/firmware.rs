@@ -22,6 +22,8 @@ pub const CLIENT: &str = "client";
 pub const EMBASSY_CLIENT: &str = "embassy_client";
 /// The client over TLS.
 pub const WSS: &str = "wss";
+/// The client that stays connected, over TLS.
+pub const WSS_CLIENT: &str = "wss_client";
 
 /// The machine that an image is for.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +184,7 @@ impl Qmp {
 fn features(name: &str) -> &'static str {
     match name {
         CLIENT | EMBASSY_CLIENT => "client",
-        WSS => "tls",
+        WSS | WSS_CLIENT => "tls",
         _ => "default",
     }
 }

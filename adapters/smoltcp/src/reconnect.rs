@@ -7,7 +7,8 @@ use motews::handshake::{Agreed, Request, ResponseEvent};
 use motews::interruption;
 use motews::reconnect::{Backoff, Cause, Retry};
 use motews::{
-    Backlog, CloseCode, Ended, Entropy, Event, Message, Millis, NoRoom, Reconnection, SendError,
+    Backlog, CloseCode, Ended, Entropy, Event, Message, Millis, NoRoom, ReconnectWithBacklog,
+    SendError,
 };
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 #[cfg(feature = "dns")]
@@ -113,7 +114,7 @@ pub struct Reconnecting<'a, E, const LINE: usize = 128> {
     host: Host<'a>,
     port: u16,
     request: Request<'a>,
-    course: Reconnection<&'a mut [u8], E>,
+    course: ReconnectWithBacklog<&'a mut [u8], E>,
     state: State<'a, E, LINE>,
     /// The connection has ended, and this comes next. The caller had its end lent when that was found.
     next: Option<Retry>,
@@ -156,7 +157,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
             host,
             port,
             request,
-            course: Reconnection::new(entropy),
+            course: ReconnectWithBacklog::new(entropy),
             state: State::Waiting(millis(now)),
             next: None,
             is_link_up: true,
@@ -195,6 +196,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     }
 
     /// Returns the open connection and its TCP socket, to send past what waits; `None` if there is none.
+    /// What waits also waits for the last part of a message that is sent in parts here.
     /// While a long message of those that wait is under way, this fails with
     /// [`SendError::MessageInProgress`]. Messages that are sent so are not counted as
     /// [unconfirmed](Interruption::unconfirmed).
@@ -212,7 +214,8 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
 
     /// Changes the request, with its headers, target and subprotocols, from the next attempt on. That
     /// is made at once if there is no connection, also after [`Retry::Never`]: credentials were
-    /// changed. A connection that is open stays.
+    /// changed, or the application has [closed](Self::close) and wants a connection again. A connection
+    /// that is open stays.
     pub fn set_request(&mut self, request: Request<'a>, now: Instant) {
         self.request = request;
         self.hurry(now);
@@ -253,7 +256,12 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         self.settle();
         match &mut self.state {
             State::Connected(client) if client.is_open() => client.close(code, reason)?,
-            State::Connected(_) => sockets.get_mut::<Socket<'_>>(self.handle).abort(),
+            State::Connected(client) => {
+                // A closing handshake goes on, whoever began it.
+                if client.session().is_err() {
+                    sockets.get_mut::<Socket<'_>>(self.handle).abort();
+                }
+            }
             State::Over => {}
             _ => self.give_up(sockets, Retry::Never),
         }
@@ -280,7 +288,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     fn hurry(&mut self, now: Instant) {
         self.settle();
         if let State::Waiting(_) | State::Over = self.state {
-            self.course.reset();
+            self.course.reopen();
             self.state = State::Waiting(millis(now));
         }
     }
@@ -495,6 +503,13 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         }
         let tcp = sockets.get_mut::<Socket<'_>>(self.handle);
         while let Some((kind, payload)) = self.course.first() {
+            // A part of a message of the application's own, which it is to end first.
+            let session = client.session();
+            if session.is_ok_and(|session| session.connection().is_sending_message())
+                && !self.course.backlog.is_begun()
+            {
+                return;
+            }
             let room = client.send_room(tcp);
             // What can be sent as one frame is.
             if room == 0 || (room < payload.len() && payload.len() <= tcp.send_capacity() / 2) {

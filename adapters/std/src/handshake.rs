@@ -419,10 +419,6 @@ fn refuse(error: HandshakeError, is_head: bool, out: &mut Vec<u8>) -> Answer {
     Answer::Last(AcceptError::Handshake(error))
 }
 
-/// The response where the application has none.
-pub(crate) const SERVER_ERROR: &[u8] =
-    b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
 /// The application's response cannot be written.
 fn broken(error: ConfigError, out: &mut Vec<u8>) -> Answer {
     let response = error.response();

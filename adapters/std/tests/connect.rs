@@ -1,11 +1,12 @@
 //! How a client gets to its server: refusals, redirects, proxies, and what ends it.
 
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -836,6 +837,55 @@ fn resolver_that_never_answers_costs_the_connect_timeout() {
     assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
     assert!(start.elapsed() >= timeout && start.elapsed() < PATIENCE);
     drop(end);
+}
+
+/// Whoever tries again and again does not leave a thread behind each time.
+#[test]
+fn resolver_that_never_answers_is_left_behind_eight_times_and_then_not_called() {
+    let gate = Arc::new(std::sync::RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let connector = Connector::new()
+        .connect_timeout(Some(Duration::from_millis(20)))
+        .resolver({
+            let (gate, calls) = (gate.clone(), calls.clone());
+            move |_, _| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                drop(gate.read());
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+        });
+    let connect = || connector.connect("ws://sensor.internal/").unwrap_err();
+    for _ in 0..8 {
+        let error = connect();
+        assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+    }
+    let kind = |error: &ConnectError| match error {
+        ConnectError::Io(error) => Some(error.kind()),
+        _ => None,
+    };
+    for _ in 0..3 {
+        let error = connect();
+        assert_eq!(kind(&error), Some(io::ErrorKind::ResourceBusy), "{error:?}");
+        assert_eq!(error.cause(), Cause::Unreachable);
+    }
+    // They have begun, or will, and no other.
+    support::until("they run", || calls.load(Ordering::SeqCst) == 8);
+    drop(closed);
+    support::until("they have ended", || {
+        kind(&connect()) == Some(io::ErrorKind::PermissionDenied)
+    });
+}
+
+#[test]
+fn resolver_that_panics_is_an_error_and_nobody_waits_for_it() {
+    let aborter = Aborter::new().unwrap();
+    let connector = Connector::new()
+        .connect_timeout(None)
+        .aborter(&aborter)
+        .resolver(|_, _| panic!("as the test wants it"));
+    let error = connector.connect("ws://sensor.internal/").unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use motews_std::{
     Share, Timeouts, Transport, TrySendError, WebSocket,
 };
 use motews_testkit::frame::{masked, unmasked};
-use support::{tcp_pair, ws_pair};
+use support::{PATIENCE, tcp_pair, until, ws_pair};
 
 const fn assert_usable_from_threads<T: Clone + Send + Sync>() {}
 const _: () = assert_usable_from_threads::<Sender<TcpStream, Server>>();
@@ -169,12 +169,15 @@ fn full_send_waits_for_room() {
 #[test]
 fn closed_by_the_peer_a_stuck_sender_is_released() {
     let (mut raw, stream) = tcp_pair();
-    let mut server = Acceptor::new().timeouts(support::QUICK).from_upgraded(
-        stream,
-        Server,
-        b"",
-        Agreed::default(),
-    );
+    // Long enough for the Close to be read before.
+    let timeouts = Timeouts {
+        write: Some(2_000),
+        ..support::QUICK
+    };
+    let mut server =
+        Acceptor::new()
+            .timeouts(timeouts)
+            .from_upgraded(stream, Server, b"", Agreed::default());
     let sender = server.sender().unwrap();
     let stuck = std::thread::spawn(move || sender.send(vec![0; MORE]));
     let mut header = [0; 10];
@@ -183,7 +186,7 @@ fn closed_by_the_peer_a_stuck_sender_is_released() {
     raw.write_all(&masked(0x88, &[3, 232])).unwrap();
     let start = Instant::now();
     assert_eq!(server.recv().unwrap(), None);
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < PATIENCE);
     let outcome = server.ended().unwrap();
     assert_eq!(outcome.code(), CloseCode::NORMAL);
     assert!(!outcome.is_clean()); // the reply could not be sent
@@ -293,10 +296,13 @@ fn full_in_another_threads_frame_a_finished_message_leaves_behind_it() {
 #[test]
 fn held_back_message_is_taken_over_flush_waits_for_it() {
     let (mut raw, stream) = tcp_pair();
-    let mut server =
-        Acceptor::new()
-            .max_backlog(2 * MORE)
-            .from_upgraded(stream, Server, b"", Agreed::default());
+    let waits = Arc::new(AtomicUsize::new(0));
+    let mut server = Acceptor::new().max_backlog(2 * MORE).from_upgraded(
+        Counting(stream, waits.clone()),
+        Server,
+        b"",
+        Agreed::default(),
+    );
     let sender = server.sender().unwrap();
     let mut len = 0;
     while sender.buffered_amount() == 0 {
@@ -306,14 +312,25 @@ fn held_back_message_is_taken_over_flush_waits_for_it() {
     raw.write_all(&masked(0x81, b"x").repeat(2)).unwrap();
     assert_eq!(server.recv().unwrap(), Some("x".into()));
     server.send("held back").unwrap();
-    let other = std::thread::spawn(move || sender.send(vec![2; MORE]));
-    std::thread::sleep(Duration::from_millis(300));
-    let owner = std::thread::spawn(move || server.flush());
-    std::thread::sleep(Duration::from_millis(50));
-    assert!(!owner.is_finished());
+    let before = server.buffered_amount();
+    let other = {
+        let sender = sender.clone();
+        std::thread::spawn(move || sender.send(vec![2; MORE]))
+    };
+    until("it is taken over", || sender.buffered_amount() > before);
+    let before = waits.load(Ordering::SeqCst);
+    let owner = std::thread::spawn(move || {
+        server.flush().unwrap();
+        server
+    });
+    until("the owner waits", || {
+        assert!(!owner.is_finished());
+        waits.load(Ordering::SeqCst) > before
+    });
     raw.read_exact(&mut vec![0; len + 11 + 10 + MORE]).unwrap();
-    owner.join().unwrap().unwrap();
+    // Only now: a `flush` does not wait for the end of the other's frame, and its end would end that.
     other.join().unwrap().unwrap();
+    drop(owner.join().unwrap());
 }
 
 #[test]
@@ -420,7 +437,7 @@ fn closed_by_the_peer_in_the_midst_of_a_frame_receiving_takes_no_longer_than_ask
     assert!(reader.join().unwrap().ends_with(&unmasked(0x88, &[3, 232])));
 }
 
-/// Counts how often it is waited for.
+/// Counts how often its owner waits for it.
 struct Counting(TcpStream, Arc<AtomicUsize>);
 
 impl Read for Counting {
@@ -445,7 +462,10 @@ impl Transport for Counting {
     }
 
     fn wait(&self, interest: Interest<'_>, timeout: Option<Duration>) -> io::Result<Ready> {
-        self.1.fetch_add(1, Ordering::SeqCst);
+        // No sender can be woken.
+        if interest.wake.is_some() {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
         self.0.wait(interest, timeout)
     }
 

@@ -33,6 +33,7 @@ use crate::out::Out;
 use crate::timer::Timer;
 use crate::wakers::Wakers;
 use fragments::Behind;
+pub(crate) use fragments::Fragment;
 use parts::Parts;
 
 /// As long as less than this waits, what the protocol owes the peer is appended, in bytes.
@@ -437,6 +438,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             }
             // There may not have been room for all that is owed.
             self.owes = false;
+            if self.is_split {
+                // Nobody else may look at it for long.
+                self.out.release();
+            }
         }
     }
 

@@ -87,7 +87,8 @@ pub enum AcceptError {
     /// The client did not finish its request in time
     /// ([`Timeouts::handshake`](crate::Timeouts::handshake)), or did not read the response.
     TimedOut,
-    /// The server is [shutting down](crate::ServerHandle::shutdown). The client was sent a 503.
+    /// The server is [shutting down](crate::ServerHandle::shutdown). The client was sent a 503, unless
+    /// the handshake of TLS was not done.
     ShuttingDown,
     /// TLS with the client failed: see [`Acceptor::tls`](crate::Acceptor::tls).
     #[cfg(feature = "tls")]

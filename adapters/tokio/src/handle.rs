@@ -18,6 +18,9 @@ use crate::wakers::Wakers;
 /// How long a connection whose time is over may take to notice it.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// A time that is longer is none: the session counts 32 bits of milliseconds, and so half of that ahead.
+const LONGEST: Duration = Duration::from_millis((u32::MAX / 2) as u64);
+
 /// A handle that closes all WebSockets of a server and waits until they are closed. Give it to each
 /// [`Acceptor`](crate::Acceptor) of the server: [`Acceptor::handle`](crate::Acceptor::handle). It can be
 /// cloned, for the task of a signal, for example.
@@ -90,7 +93,7 @@ impl ServerHandle {
     ///
     /// Until then a peer may read as slowly as it likes: `within` replaces
     /// [`Timeouts::write`](crate::Timeouts::write) and [`Timeouts::close`](crate::Timeouts::close). With
-    /// [`Duration::MAX`] those hold instead. Of several calls the earliest end holds, and the first
+    /// more than 24 days, [`Duration::MAX`] for example, those hold instead. Of several calls the earliest end holds, and the first
     /// code.
     ///
     /// A connection is closed by the task that has it, as soon as it calls any method of it: a task that
@@ -120,7 +123,10 @@ impl ServerHandle {
     }
 
     fn begin(&self, code: CloseCode, reason: Arc<str>, within: Duration) {
-        let by = Instant::now().checked_add(within);
+        let by = match within <= LONGEST {
+            true => Instant::now().checked_add(within),
+            false => None,
+        };
         let mut state = self.0.lock();
         match &mut state.end {
             None => state.end = Some(End { code, reason, by }),

@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     ///
     /// What a message may have in all is not limited: [`Limits::message`](crate::Limits::message) does not
     /// count for messages in parts, since none is kept. A chunk has at most some 64 KiB, if it was
-    /// compressed at most 320 KiB, and as much as `max_inbound` if it came while something was sent. Text
+    /// compressed some 320 KiB, and as much as `max_inbound` if it came while something was sent. Text
     /// is UTF-8; if it is not, the connection fails at the byte that shows it.
     ///
     /// It can be mixed with [`recv`](Self::recv), which drops what is left of a message that was begun.

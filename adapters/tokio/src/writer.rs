@@ -8,6 +8,7 @@ use std::io;
 use motews::{DataKind, Role, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::engine::Fragment;
 use crate::error::SendError;
 use crate::shared::Access;
 use crate::wakers::Slot;
@@ -50,55 +51,44 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, R: Role> Fragments<'a, S, R> {
             return Poll::Ready(Err(SendError::Closed));
         }
         if self.buffer.len() >= FRAGMENT_LEN {
-            ready!(self.poll_send(cx))?;
+            ready!(self.poll_send(cx, false))?;
         }
         let len = bytes.len().min(most);
         self.buffer.extend_from_slice(&bytes[..len]);
         Poll::Ready(Ok(len))
     }
 
-    /// Waits for room, then sends what has come together as a fragment.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        ready!(self.poll_ready(cx))?;
-        Poll::Ready(self.send(false))
-    }
-
-    /// Waits for room. Before the message has begun, none may be in the midst of its fragments.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let (slot, has_begun) = (&mut self.slot, self.has_begun);
-        self.access
-            .with(|engine| engine.poll_ready_for_fragment(cx, slot, has_begun))
-    }
-
-    fn send(&mut self, fin: bool) -> Result<(), SendError> {
-        let bytes = core::mem::take(&mut self.buffer).into();
-        let kind = self.kind;
-        self.access.with(|engine| {
-            engine.accept_fragment(kind, bytes, fin)?;
-            engine.write_now();
-            Ok::<_, SendError>(())
-        })?;
+    /// Waits for room, then sends what has come together as a fragment. Before the message has begun, none
+    /// may be in the midst of its fragments.
+    fn poll_send(&mut self, cx: &mut Context<'_>, fin: bool) -> Poll<Result<(), SendError>> {
+        let fragment = Fragment {
+            kind: self.kind,
+            first: !self.has_begun,
+            fin,
+        };
+        let (slot, buffer) = (&mut self.slot, &mut self.buffer);
+        ready!(
+            self.access
+                .with(|engine| engine.poll_fragment(cx, slot, fragment, buffer))
+        )?;
         self.has_begun = true;
         self.is_finished = fin;
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         if !self.buffer.is_empty() {
-            ready!(self.poll_send(cx))?;
+            ready!(self.poll_send(cx, false))?;
         }
         let slot = &mut self.slot;
         self.access
-            .with(|engine| engine.poll_flush(cx, slot, false))
+            .with(|engine| engine.poll_flush_fragments(cx, slot))
     }
 
     /// Ends the message, then waits until it is written.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         if !self.is_finished {
-            if !self.has_begun {
-                ready!(self.poll_ready(cx))?;
-            }
-            self.send(true)?;
+            ready!(self.poll_send(cx, true))?;
         }
         let slot = &mut self.slot;
         self.access.with(|engine| match engine.defers() {

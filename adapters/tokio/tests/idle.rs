@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::Poll;
 use core::time::Duration;
 use std::alloc::System;
-use std::sync::{Arc, LazyLock, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use hyper::body::Incoming;
@@ -34,6 +34,9 @@ const CONNECTIONS: usize = 1000;
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Who counts: one test at a time.
+static COUNTS: Mutex<()> = Mutex::new(());
 
 thread_local! {
     static IS_SERVER: Cell<bool> = const { Cell::new(false) };
@@ -301,6 +304,7 @@ fn measure(kind: Kind) -> usize {
 #[test]
 #[ignore = "a figure, of a release build: it opens 1,000 connections, six times"]
 fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
+    let _counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     let kinds = [
         Kind::Raw,
         Kind::Whole,
@@ -321,6 +325,7 @@ fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
 
 #[test]
 fn thousand_senders_who_wait_for_slow_peers_keep_no_buffer_each() {
+    let _counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     IS_SERVER.set(true);
     runtime().block_on(async {
         let mut waiting = Vec::new();
@@ -338,6 +343,41 @@ fn thousand_senders_who_wait_for_slow_peers_keep_no_buffer_each() {
         }
         let each = HELD.load(Relaxed).wrapping_sub(before) / CONNECTIONS;
         assert!((500..4096).contains(&each), "{each} bytes");
+    });
+    IS_SERVER.set(false);
+}
+
+/// Their receivers wait in tasks of their own, and nothing comes that would wake them.
+#[test]
+fn thousand_senders_who_have_sent_keep_no_buffer_each() {
+    let _counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
+    IS_SERVER.set(true);
+    runtime().block_on(async {
+        let mut kept = Vec::new();
+        let mut before = 0;
+        for number in 0..=CONNECTIONS {
+            if number == 1 {
+                before = HELD.load(Relaxed); // with what all share
+            }
+            let (own, peer) = duplex(512);
+            let (sender, mut receiver) = Acceptor::new().from_upgraded(own, b"").split();
+            let mut receiving = Box::pin(async move { receiver.recv().await.is_ok() });
+            poll_fn(|cx| {
+                assert!(receiving.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            match number % 3 {
+                0 => sender.try_send("news").unwrap(),
+                1 => sender.send("news").await.unwrap(),
+                _ => assert_eq!(sender.send_newest("news").unwrap(), None),
+            }
+            assert_eq!(sender.buffered_amount(), 0);
+            kept.push((sender, receiving, peer));
+            tokio::task::yield_now().await; // for tokio's budget of a task
+        }
+        let each = HELD.load(Relaxed).wrapping_sub(before) / CONNECTIONS;
+        assert!(each < 4096, "{each} bytes");
     });
     IS_SERVER.set(false);
 }

@@ -185,6 +185,51 @@ fn talk() {
     });
 }
 
+/// Two send a message in fragments, and one a whole one. None begins in the midst of another.
+fn stream() {
+    block_on(async {
+        let (reads, _peer_writes) = pipe();
+        let (mut peer_reads, writes) = pipe();
+        let stream = tokio::io::join(reads, writes);
+        let acceptor = Acceptor::new().max_backlog(1);
+        let (sender, _receiver) = acceptor.from_upgraded(stream, b"").split();
+        let sending: Vec<_> = ["one", "two", "whole"]
+            .map(|text| {
+                let sender = sender.clone();
+                spawn(async move {
+                    if text == "whole" {
+                        return sender.send(text).await.unwrap();
+                    }
+                    let mut message = sender.stream_text();
+                    message.write(text).await.unwrap();
+                    message.flush().await.unwrap();
+                    message.write(text).await.unwrap();
+                    message.finish().await.unwrap();
+                })
+            })
+            .into();
+        let (mut bytes, mut message, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+        while messages.len() < 3 {
+            let mut rest = &bytes[..];
+            let Ok((frame, _)) = Frame::read(&mut rest) else {
+                assert_ne!(peer_reads.read_buf(&mut bytes).await.unwrap(), 0);
+                continue;
+            };
+            bytes.drain(..bytes.len() - rest.len());
+            assert_eq!(frame.first & 0x0F == 0, !message.is_empty());
+            message.extend(frame.payload);
+            if frame.first & 0x80 != 0 {
+                messages.push(core::mem::take(&mut message));
+            }
+        }
+        messages.sort_unstable();
+        assert_eq!(messages, [&b"oneone"[..], b"twotwo", b"whole"]);
+        for sending in sending {
+            sending.await.unwrap();
+        }
+    });
+}
+
 /// Polls once, and drops it.
 async fn cancelled(future: impl Future) {
     let mut future = pin!(future);
@@ -209,6 +254,8 @@ fn halves_in_any_order_lose_nothing_and_a_lost_wake_up_is_found() {
     let _guard = runtime.enter();
     shuttle::check_random(talk, RUNS);
     shuttle::check_pct(talk, RUNS, 3);
+    shuttle::check_random(stream, RUNS);
+    shuttle::check_pct(stream, RUNS, 3);
 
     motews_tokio::seeded::WAKES_READER_ONLY.store(true, Ordering::Relaxed);
     let found = catch_unwind(AssertUnwindSafe(|| shuttle::check_random(talk, RUNS)));

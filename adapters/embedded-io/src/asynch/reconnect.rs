@@ -10,7 +10,7 @@ use motews::interruption;
 use motews::reconnect::{Backoff, Cause, Retry};
 use motews::{
     Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, Millis, NoRoom,
-    Reconnection, SendError,
+    ReconnectWithBacklog, SendError,
 };
 
 use super::WebSocket;
@@ -144,7 +144,7 @@ pub struct Reconnecting<'a, T, E, K, C, F> {
 struct Course<'a, E, C, F> {
     connect: C,
     connecting: Pin<&'a mut Option<F>>,
-    kept: Reconnection<&'a mut [u8], E>,
+    kept: ReconnectWithBacklog<&'a mut [u8], E>,
     state: State,
 }
 
@@ -195,7 +195,7 @@ where
             course: Course {
                 connect,
                 connecting: place,
-                kept: Reconnection::new(entropy),
+                kept: ReconnectWithBacklog::new(entropy),
                 state: State::Waiting(now),
             },
         })
@@ -265,8 +265,8 @@ where
     }
 
     /// Changes the request, with its headers and target, from the next attempt on. That is made at once
-    /// if none is under way, also after [`Retry::Never`]: credentials were changed. A connection that is
-    /// open stays.
+    /// if none is under way, also after [`Retry::Never`]: credentials were changed, or the application has
+    /// [closed](Self::close) and wants a connection again. A connection that is open stays.
     pub fn set_request(&mut self, request: Request<'a>) {
         self.request = request;
         let now = self.ws.reply.engine.time.now();
@@ -275,7 +275,7 @@ where
             State::Disconnecting(retry) => *retry = Retry::At(now),
             _ => return,
         }
-        self.course.kept.reset();
+        self.course.kept.reopen();
         self.is_closing = false;
     }
 
@@ -299,7 +299,7 @@ where
     }
 
     /// Begins the closing handshake, and there is no further attempt: [`next`](Self::next) sees it
-    /// through. What waits stays.
+    /// through. An attempt that is under way is given up. What waits stays.
     ///
     /// # Errors
     /// As [`WebSocket::close`](super::WebSocket::close), if a connection is open. There is no further
@@ -385,6 +385,7 @@ where
                     };
                     continue;
                 }
+                State::Opening if self.is_closing => (Ended::Aborted.into(), None),
                 State::Opening => {
                     let kept = &mut self.course.kept;
                     let look = |event: ResponseEvent<'_>| kept.response(&event);

@@ -5,6 +5,8 @@ use core::fmt;
 use embedded_io::ErrorKind;
 use embedded_tls::TlsError as Inner;
 use embedded_tls::alert::AlertDescription;
+use motews::Ended;
+use motews::reconnect::Cause;
 
 /// Why a TLS session did not begin, or how it ended unless in good order.
 ///
@@ -135,6 +137,21 @@ impl fmt::Display for TlsError {
 }
 
 impl core::error::Error for TlsError {}
+
+/// What an attempt to connect that has failed so means for the next one.
+impl From<TlsError> for Cause {
+    fn from(error: TlsError) -> Self {
+        match error {
+            // The pump was dropped because there was no TCP connection.
+            TlsError::PumpDropped => Self::Unreachable,
+            TlsError::Config => Self::Local,
+            TlsError::NoEntropy => Ended::NoEntropy.into(),
+            // The handshake was cut, and not refused.
+            TlsError::Io(_) | TlsError::Truncated | TlsError::TimedOut => Ended::Lost.into(),
+            _ => Self::Tls,
+        }
+    }
+}
 
 impl embedded_io::Error for TlsError {
     /// Never one that invites to try again: the session is over, whatever ended it.

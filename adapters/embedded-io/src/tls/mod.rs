@@ -52,6 +52,65 @@
 //! - A transport that ends without the end of TLS is [`TlsError::Truncated`]. After a clean end of the
 //!   WebSocket that means nothing: many servers do it.
 //!
+//! # Coming back
+//! [`Reconnecting`](crate::asynch::Reconnecting) opens one session after the other in the same memory. The
+//! pump is in a future of its own, with TCP: it waits for the next [`Pump`], connects TCP, runs the
+//! pump, ends TCP. The `connect` of the client hands it the pump and waits until TLS is
+//! [open](Tunnel::opened), so that a wrong certificate is not tried again within seconds:
+//!
+//! ```
+//! use core::cell::RefCell;
+//! use core::pin::pin;
+//!
+//! use motews::handshake::Request;
+//! use motews::reconnect::Cause;
+//! use motews::{Entropy, MessageBuffer};
+//! use motews_embedded_io::asynch::{Reconnecting, Task, Update};
+//! use motews_embedded_io::tls::{Pump, TlsError, TlsStream, Tunnel};
+//! use motews_embedded_io::{Buffers, Error, Timer};
+//! use tokio::sync::mpsc::Sender; // or a Signal of embassy-sync
+//!
+//! async fn stay<'t>(
+//!     tunnel: &'t Tunnel<'t>,
+//!     pumps: &Sender<Pump<'t>>, // to the future that has TCP
+//!     generator: &RefCell<impl Entropy>,
+//!     timer: impl Timer,
+//! ) -> Result<(), Error<TlsError>> {
+//!     let connect = |stream: TlsStream<'t>, task| {
+//!         drop(stream); // and with it the session, if there is one
+//!         async move {
+//!             let (stream, pump) = tunnel.next_ends().await;
+//!             let result = match task {
+//!                 Task::Connect => match pumps.send(pump).await {
+//!                     Ok(()) => tunnel.opened().await.map_err(Cause::from), // with a time limit
+//!                     Err(_) => Err(Cause::Local),
+//!                 },
+//!                 Task::Disconnect => Ok(()), // without its pump the stream is at its end
+//!             };
+//!             (stream, result)
+//!         }
+//!     };
+//!     let (mut receive, mut transmit) = ([0; 256], [0; 256]);
+//!     let buffers = Buffers { receive: &mut receive, transmit: &mut transmit };
+//!     let (place, request) = (pin!(None), Request::new("example.com", "/")?);
+//!     let (stream, _) = tunnel.next_ends().await; // `connect` drops it
+//!     let mut client = Reconnecting::new(place, stream, connect, buffers, request, generator, timer)?;
+//!     let mut messages = MessageBuffer::new([0; 512]);
+//!     while let Some(update) = client.next(&mut messages).await {
+//!         match update {
+//!             Update::Message(message) => { /* obey */ }
+//!             Update::Ended(interruption) => { /* log it */ }
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! If TCP cannot be connected, that future drops the pump, which is [`Cause::Unreachable`] to the client.
+//!
+//! [`Cause::Unreachable`]: motews::reconnect::Cause::Unreachable
+//!
 //! # Which servers
 //! The server's certificate is verified, by our own verifier: the path to an authority of yours, time,
 //! purpose, constraints, and the name or the address; or a [pinned key](Trust::Keys). There is no way to
@@ -68,7 +127,8 @@
 //!   send one after millions of records. Connect again then.
 //! - **No revocation**: neither CRLs nor OCSP. **No resumption**: each session is a full handshake.
 //! - **A message of the handshake must fit one record**, and the server's certificates the
-//!   [buffer](TlsBuffers::read).
+//!   [buffer](TlsBuffers::read). Three certificates between the server's and the authority's count, and
+//!   none whose issuer has its own name: more orders of them than that take too long to try.
 //!
 //! # What it does not promise
 //! **TLS is outside the claim that no panic is linked**: embedded-tls, the cryptography and webpki have panic

@@ -202,6 +202,7 @@ impl Pump<'_> {
                 verdict => verdict?,
             }
             shared.open();
+            tunnel.open();
 
             let by;
             let sent = {

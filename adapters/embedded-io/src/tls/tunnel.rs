@@ -26,6 +26,10 @@ pub struct Tunnel<'a> {
     refused: Cell<Option<TlsError>>,
     pub(super) sending: Cell<Sending>,
     pub(super) flush_wanted: Cell<bool>,
+    /// The handshake of TLS was successful.
+    is_open: Cell<bool>,
+    /// Who waits for that.
+    opening: Cell<Option<Waker>>,
     /// How many halves of the stream there are.
     halves: Cell<u8>,
     /// The pump, which waits for the stream to be dropped.
@@ -88,6 +92,8 @@ impl<'a> Tunnel<'a> {
             refused: Cell::new(None),
             sending: Cell::new(Sending::Flushed),
             flush_wanted: Cell::new(false),
+            is_open: Cell::new(false),
+            opening: Cell::new(None),
             halves: Cell::new(0),
             pump: Cell::new(None),
             has_pump: Cell::new(false),
@@ -122,6 +128,7 @@ impl<'a> Tunnel<'a> {
         self.refused.set(None);
         self.sending.set(Sending::Flushed);
         self.flush_wanted.set(false);
+        self.is_open.set(false);
         self.halves.set(2);
         self.has_pump.set(true);
         let stream = Duplex {
@@ -129,6 +136,30 @@ impl<'a> Tunnel<'a> {
             writer: TlsWriter { tunnel: self },
         };
         (stream, Pump { tunnel: self })
+    }
+
+    /// Waits until the handshake of TLS is over and the server has proven who it is: for a `connect` of
+    /// [`Reconnecting`](crate::asynch::Reconnecting), which is to know why an attempt has failed. A
+    /// WebSocket that is opened at once need not wait. Cancel-safe.
+    ///
+    /// # Errors
+    /// How the session ended before it was open; [`TlsError::Closed`] if TLS was ended in good order.
+    pub async fn opened(&self) -> Result<(), TlsError> {
+        poll_fn(|context| match (self.is_open.get(), self.end.get()) {
+            (true, _) => Poll::Ready(Ok(())),
+            (false, Some(end)) => Poll::Ready(Err(end.err().unwrap_or(TlsError::Closed))),
+            (false, None) => {
+                self.opening.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// The handshake of TLS was successful.
+    pub(super) fn open(&self) {
+        self.is_open.set(true);
+        wake(&self.opening);
     }
 
     /// How the session ended: `Ok` if TLS was ended in good order, by whichever side. `None` while it
@@ -144,6 +175,7 @@ impl<'a> Tunnel<'a> {
         }
         self.refuse(end.err().unwrap_or(TlsError::Closed));
         self.incoming.wake();
+        wake(&self.opening);
     }
 
     /// Nothing can be sent any more, for this reason. The first counts.

@@ -19,8 +19,10 @@ use super::config::{TlsConfig, TlsTime, Trust};
 use super::error::TlsError;
 use super::signatures::{ALGORITHMS, Key};
 
-/// How many certificates between the server's and the authority's are looked at.
-const MAX_INTERMEDIATES: usize = 6;
+/// How many certificates between the server's and the authority's are looked at. webpki tries each order
+/// of them, and gives up after 100 signatures: with six forged ones of the authority's name that is half
+/// a minute of a small processor, without giving way.
+const MAX_INTERMEDIATES: usize = 3;
 
 pub(super) struct Verifier<'a> {
     pub(super) config: &'a TlsConfig<'a>,
@@ -84,13 +86,20 @@ impl<'a> Verifier<'a> {
             }
         });
         let leaf = certificates.next().ok_or(TlsError::Unproven)?;
-        let count = chain.entries.len().saturating_sub(1).min(MAX_INTERMEDIATES);
-        let others: [_; MAX_INTERMEDIATES] = array::from_fn(|_| {
-            certificates
-                .next()
-                .unwrap_or_else(|| CertificateDer::from(&[][..]))
-        });
         if let Trust::Authorities(authorities) = self.config.trust {
+            // The root, which some servers send, is of no use; and without any that are of their own
+            // name, few orders are left.
+            let mut others = certificates.filter(|other| {
+                EndEntityCert::try_from(other).is_ok_and(|other| other.issuer() != other.subject())
+            });
+            let mut count = 0;
+            let others: [_; MAX_INTERMEDIATES] = array::from_fn(|_| match others.next() {
+                Some(other) => {
+                    count += 1;
+                    other
+                }
+                None => CertificateDer::from(&[][..]),
+            });
             self.path(&leaf, others.get(..count).unwrap_or_default(), authorities)?;
         }
         // A trust anchor is no more than a certificate that was read, and has its key.

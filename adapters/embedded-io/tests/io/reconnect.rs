@@ -382,6 +382,8 @@ impl<F: Future<Output = (Socket, Result<(), Cause>)> + 'static> Rig<F> {
     }
 }
 
+mod closing;
+
 const SOON: Option<RangeInclusive<u32>> = Some(0..=5_000);
 
 #[test]
@@ -530,32 +532,6 @@ fn waiting_network_that_changes_is_an_attempt_soon() {
     let is_open = rig.run(5_200, |rig| rig.client.is_open());
     assert!(is_open, "within the first wait");
     rig.is_usable();
-}
-
-#[test]
-fn open_client_that_closes_comes_to_its_end_and_nothing_is_in_doubt() {
-    let mut rig = rig!().stable();
-    rig.client.close(CloseCode::NORMAL, "").unwrap();
-    let (interruption, _) = rig.interrupted();
-    assert_eq!((interruption.retry_in, interruption.unconfirmed), (None, 0));
-    rig.run(1_000, |_| false);
-    assert!(rig.is_over && rig.interruptions.len() == 1);
-    assert_eq!(rig.world.borrow().finished.last(), Some(&Task::Disconnect));
-}
-
-#[test]
-fn connecting_client_that_closes_is_not_opened() {
-    let mut rig = rig!();
-    rig.world.borrow_mut().has_link = false;
-    rig.run(100, |_| false);
-    rig.client.close(CloseCode::NORMAL, "").unwrap();
-    rig.world.borrow_mut().has_link = true;
-    rig.run(1_000, |_| false);
-    assert!(rig.is_over && rig.opened == 0);
-    assert_eq!(
-        rig.world.borrow().finished,
-        [Task::Connect, Task::Disconnect]
-    );
 }
 
 /// What is sent at once overtakes what waits.

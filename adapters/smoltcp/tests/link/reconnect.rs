@@ -4,8 +4,9 @@
 use core::cell::RefCell;
 use core::ops::RangeInclusive;
 use motews::handshake::{Request, RequestEvent, Response};
+use motews::interruption::Interrupted;
 use motews::reconnect::Backoff;
-use motews::{Backlog, BacklogPolicy, CloseCode, Entropy, EntropyError, Event, Message};
+use motews::{Backlog, BacklogPolicy, CloseCode, DataKind, Entropy, EntropyError, Event, Message};
 use motews_smoltcp::{Host, Interruption, Reconnecting, ServerEvent, Update};
 use motews_testkit::outage::Table;
 use smoltcp::iface::SocketHandle;
@@ -549,4 +550,53 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
         ];
     }
     assert!(total[2] < total[1] / 10, "{total:?}");
+}
+
+#[test]
+fn closed_client_whose_request_is_set_comes_back_again_and_again() {
+    let mut rig = fresh(0);
+    rig.is_usable();
+    let sockets = &mut rig.net.client.sockets;
+    rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+    assert!(rig.run(10_000, |rig| rig.client.is_over()));
+    let request = Request::new("10.0.0.1", "/other").unwrap();
+    rig.client.set_request(request, rig.net.now);
+    rig.is_usable();
+    rig.reset();
+    let (interruption, _) = rig.interrupted();
+    assert!(interruption.retry_in.is_some(), "{interruption:?}");
+    rig.is_usable();
+}
+
+#[test]
+fn open_message_of_the_application_in_parts_is_not_mixed_with_what_waits() {
+    let mut rig = fresh(0);
+    rig.is_usable();
+    let part = |rig: &mut Rig, bytes: &[u8], last| {
+        let sockets = &mut rig.net.client.sockets;
+        let (socket, tcp) = rig.client.socket(sockets).expect("it is open");
+        let sent = socket.send_fragment(tcp, DataKind::Text, bytes, last);
+        assert_eq!(sent, Ok(bytes.len()));
+    };
+    part(&mut rig, b"one ", false);
+    rig.client.queue(Message::Text("another")).unwrap();
+    rig.run(1_000, |_| false);
+    part(&mut rig, b"message", true);
+    rig.run(1_000, |_| false);
+    assert_eq!(rig.got[1..], ["one message", "another"]);
+}
+
+#[test]
+fn closing_client_that_closes_again_goes_on_closing() {
+    let mut rig = fresh(0);
+    rig.is_usable();
+    let sockets = &mut rig.net.client.sockets;
+    rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+    rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+    let (interruption, _) = rig.interrupted();
+    let Interrupted::Connection(ended, _) = interruption.reason else {
+        panic!("{interruption:?}");
+    };
+    assert!(ended.is_clean(), "{ended:?}");
+    assert_eq!(interruption.retry_in, None);
 }

@@ -59,7 +59,7 @@ impl Connector {
             origin: None,
             proxy: ProxyChoice::Direct,
             redirects: RedirectPolicy::NONE,
-            resolver: Resolver::SYSTEM,
+            resolver: Resolver::system(),
             aborter: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -74,7 +74,9 @@ impl Connector {
 
     /// Sets how long it may take to resolve the host's name and to connect, to all of its addresses
     /// together, and through the proxy if there is one. `None`: as long as the operating system lets it.
-    /// A resolver that does not answer in time is left behind in a thread of its own.
+    /// A resolver that does not answer in time is left behind in a thread of its own. While there are
+    /// eight of these, connecting to a name fails with
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy).
     ///
     /// An address that does not answer costs a quarter of a second before the next one is tried as
     /// well (RFC 8305).

@@ -2,9 +2,11 @@
 
 use core::fmt;
 use core::net::SocketAddr;
+use core::panic::AssertUnwindSafe;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::sync::Arc;
+use std::panic::catch_unwind;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use motews_net::Host;
@@ -15,16 +17,34 @@ use super::awaited::Awaited;
 type Found = io::Result<Vec<SocketAddr>>;
 type Resolve = dyn Fn(&str, u16) -> Found + Send + Sync;
 
+/// How many look-ups that do not end may be left behind in threads: whoever tries again and again leaves
+/// no more.
+pub(super) const MAX_LEFT_BEHIND: usize = 8;
+
+/// The look-ups that nobody waits for any more, as long as they run.
+type LeftBehind<T> = Mutex<Vec<Weak<Awaited<io::Result<T>>>>>;
+
 /// Resolves names: the operating system's resolver, or the application's own.
-#[derive(Clone)]
-pub(super) struct Resolver(Option<Arc<Resolve>>);
+pub(super) struct Resolver {
+    /// `None` for the operating system's.
+    resolve: Option<Arc<Resolve>>,
+    left_behind: OnceLock<Arc<LeftBehind<Vec<SocketAddr>>>>,
+}
 
 impl Resolver {
     /// The operating system's.
-    pub(super) const SYSTEM: Self = Self(None);
+    pub(super) const fn system() -> Self {
+        Self {
+            resolve: None,
+            left_behind: OnceLock::new(),
+        }
+    }
 
     pub(super) fn new(resolve: impl Fn(&str, u16) -> Found + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(resolve)))
+        Self {
+            resolve: Some(Arc::new(resolve)),
+            left_behind: OnceLock::new(),
+        }
     }
 
     /// Returns the addresses of a host. An address is its own, and is never asked for.
@@ -41,11 +61,13 @@ impl Resolver {
             host => host.clone(),
         };
         let resolver = self.clone();
-        interruptible(until, aborter, move || resolver.look_up(&host, port))
+        let left_behind = self.left_behind.get_or_init(Arc::default);
+        let look_up = move || resolver.look_up(&host, port);
+        interruptible(left_behind, until, aborter, look_up)
     }
 
     fn look_up(&self, host: &Host, port: u16) -> Found {
-        let (name, found) = match (host, &self.0) {
+        let (name, found) = match (host, &self.resolve) {
             (Host::Name(name), Some(resolve)) => (name.clone(), resolve(name, port)),
             // The operating system knows the zones of IPv6 addresses.
             (host, _) => {
@@ -59,11 +81,22 @@ impl Resolver {
     }
 }
 
+/// A copy counts those that the original has left behind, and the other way round.
+impl Clone for Resolver {
+    fn clone(&self) -> Self {
+        let left_behind = self.left_behind.get_or_init(Arc::default).clone();
+        Self {
+            resolve: self.resolve.clone(),
+            left_behind: left_behind.into(),
+        }
+    }
+}
+
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.resolve {
             Some(_) => "Resolver",
-            None => "Resolver::SYSTEM",
+            None => "Resolver::system",
         })
     }
 }
@@ -71,12 +104,23 @@ impl fmt::Debug for Resolver {
 /// Returns what `f` returns, unless the time is over before, or it is aborted: then its thread is left
 /// behind.
 fn interruptible<T: Send + 'static>(
+    left_behind: &LeftBehind<T>,
     until: Option<Instant>,
     aborter: Option<&Aborter>,
     f: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     if until.is_none() && aborter.is_none() {
         return f();
+    }
+    let lock = || left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+    let left = {
+        let mut left_behind = lock();
+        left_behind.retain(|running| running.strong_count() > 0);
+        left_behind.len()
+    };
+    if left >= MAX_LEFT_BEHIND {
+        let text = format!("{left} look-ups of names before this one have not ended yet");
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
     let result = Arc::new(Awaited::default());
     let aborted = aborter.map(|aborter| {
@@ -86,10 +130,15 @@ fn interruptible<T: Send + 'static>(
     let _aborted = aborted.transpose()?;
     let found = result.clone();
     let thread = std::thread::Builder::new().name("motews-resolve".to_owned());
-    // Nobody may want it any more.
-    thread.spawn(move || found.set(f()))?;
-    let result = result.take(until);
-    result.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    thread.spawn(move || {
+        let panicked = |_| Err(io::Error::other("the resolver has panicked"));
+        // Nobody may want it any more.
+        found.set(catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(panicked));
+    })?;
+    result.take(until).unwrap_or_else(|| {
+        lock().push(Arc::downgrade(&result));
+        Err(io::ErrorKind::TimedOut.into())
+    })
 }
 
 #[cfg(test)]
@@ -121,14 +170,22 @@ mod tests {
         let (ends, begun, look_up) = endless();
         let looking = thread::spawn({
             let aborter = aborter.clone();
-            move || interruptible(None, Some(&aborter), look_up).map_err(|error| error.kind())
+            move || {
+                interruptible(&LeftBehind::default(), None, Some(&aborter), look_up)
+                    .map_err(|error| error.kind())
+            }
         });
         begun.recv().unwrap();
         aborter.abort();
         let aborted = Err(io::ErrorKind::ConnectionAborted);
         assert_eq!(looking.join().unwrap(), aborted);
         drop(ends);
-        let found = interruptible(None, Some(&Aborter::new().unwrap()), || Ok(5));
+        let found = interruptible(
+            &LeftBehind::default(),
+            None,
+            Some(&Aborter::new().unwrap()),
+            || Ok(5),
+        );
         assert_eq!(found.unwrap(), 5);
     }
 
@@ -136,7 +193,7 @@ mod tests {
     fn look_up_that_never_ends_is_over_at_the_deadline() {
         let (_ends, _begun, look_up) = endless();
         let until = Instant::now() + Duration::from_millis(50);
-        let result = interruptible(Some(until), None, look_up);
+        let result = interruptible(&LeftBehind::default(), Some(until), None, look_up);
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(Instant::now() >= until);
     }

@@ -20,10 +20,14 @@ use super::peer::Peer;
 use super::reply::{Delivered, MIN_LEN};
 use super::stream::Tls;
 use crate::error::{AcceptError, SendError};
-use crate::handshake::{Answer, Reading, SERVER_ERROR};
+use crate::handshake::{Answer, Reading};
 
 /// How often in a row one connection is read before the others have their turn.
 const MAX_READS: usize = 2;
+
+/// The response where the application has none.
+const SERVER_ERROR: &[u8] =
+    b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 impl<D> Slot<D> {
     pub(super) fn new(socket: TcpStream, tls: Tls, id: PeerId, context: &Context) -> Self {

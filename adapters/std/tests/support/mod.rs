@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use motews_std::role::{Client, Role, Server};
 use motews_std::{
@@ -13,6 +14,18 @@ use motews_std::{
 };
 use motews_testkit::head;
 use motews_testkit::transport::Script;
+
+/// How long anything may take that does not depend on a deadline.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until it is so.
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// Both ends of a TCP connection over loopback.
 pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {

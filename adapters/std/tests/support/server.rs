@@ -14,8 +14,7 @@ use motews_std::{
 use motews_testkit::frame::Frame;
 use motews_testkit::head;
 
-/// How long anything may take that does not depend on a deadline.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use crate::support::{PATIENCE, until};
 
 /// A `min_rate` at which bytes buy no time that counts.
 pub(crate) const FAST: u32 = 1 << 30;
@@ -98,15 +97,6 @@ impl Drop for Running {
                 ended.unwrap().unwrap();
             }
         }
-    }
-}
-
-/// Asks again and again until it is so.
-pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + PATIENCE;
-    while !is() {
-        assert!(std::time::Instant::now() < end, "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is sent otherwise than as a whole message behind the others: a message in fragments, and a
 //! message that a newer one may replace.
 
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -20,6 +20,16 @@ pub(super) struct Behind {
     queue: VecDeque<Message>,
     /// It leaves when nothing else waits.
     newest: Option<Message>,
+}
+
+/// A frame of a message whose length is not known when it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fragment {
+    pub(crate) kind: DataKind,
+    /// The message begins here.
+    pub(crate) first: bool,
+    /// The message ends here.
+    pub(crate) fin: bool,
 }
 
 impl Behind {
@@ -42,21 +52,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.out.waiting() < self.settings.max_backlog.max(1)
     }
 
-    /// Waits for room for a fragment. While it waits, it reads.
-    pub(crate) fn poll_ready_for_fragment(
+    /// Waits for room for a fragment, and takes it: in one call, since another message may begin between
+    /// two. The last one of a message that has begun needs no room. While it waits, it reads.
+    pub(crate) fn poll_fragment(
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Slot,
-        has_begun: bool,
+        fragment: Fragment,
+        payload: &mut Vec<u8>,
     ) -> Poll<Result<(), SendError>> {
-        match has_begun {
-            false => self.poll_ready(cx, slot, false),
-            true => self.poll_room(cx, slot, false, Self::has_room_for_fragment),
+        let Fragment { kind, first, fin } = fragment;
+        if first {
+            ready!(self.poll_ready(cx, slot, false))?;
+        } else if !fin {
+            ready!(self.poll_room(cx, slot, false, Self::has_room_for_fragment))?;
         }
+        self.accept_fragment(kind, core::mem::take(payload).into(), fin)?;
+        self.write_now();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the fragments that were taken are written: not for what is to leave behind the message.
+    pub(crate) fn poll_flush_fragments(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+    ) -> Poll<Result<(), SendError>> {
+        self.poll_out(cx, slot, false, |engine| engine.out.left() == 0)
     }
 
     /// Takes a fragment of a message. If it is the last, takes what has waited for that.
-    pub(crate) fn accept_fragment(
+    fn accept_fragment(
         &mut self,
         kind: DataKind,
         payload: Bytes,

@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Goes on until `is_done`.
     #[inline(always)]
-    fn poll_out(
+    pub(super) fn poll_out(
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Slot,
@@ -308,6 +308,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.session.close(code, reason)?;
         // Nothing else can follow a message that is not finished.
         self.is_cut |= self.behind.take().is_some();
+        // Whoever waits for room need not wait any longer.
+        self.wakers.wake_writers();
         Ok(())
     }
 
@@ -331,7 +333,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let ended = loop {
             match self.turn(inner, usize::MAX) {
                 Turn::Again => {}
-                Turn::Pending => break Poll::Pending,
+                Turn::Pending => {
+                    self.inbox.release();
+                    self.out.release();
+                    break Poll::Pending;
+                }
                 Turn::Over => break Poll::Ready(self.session.ended().unwrap_or(Ended::Lost)),
             }
         };

@@ -457,3 +457,42 @@ async fn newest_message_leaves_behind_a_streamed_one() {
     assert_eq!(peer.read().await, Some(frame::continuation("")));
     assert_eq!(peer.read().await, Some(frame::text("b")));
 }
+
+/// What others have put behind the message waits for its end, and a flush in its midst does not wait for them.
+#[tokio::test(start_paused = true)]
+async fn streamed_message_flushed_with_others_behind_it_does_not_wait_for_them() {
+    let (ws, mut peer) = server(1 << 16);
+    let (sender, _receiver) = ws.split();
+    let permit = sender.reserve().await.unwrap();
+    let mut message = sender.stream_binary();
+    message.write_all(b"one").await.unwrap();
+    message.flush().await.unwrap();
+    permit.send("permitted").unwrap();
+    assert_eq!(sender.send_newest("newest").unwrap(), None);
+    message.write_all(b"two").await.unwrap();
+    let flushed = timeout(Duration::from_secs(1), message.flush()).await;
+    flushed.expect("the fragment has left").unwrap();
+    message.finish().await.unwrap();
+    assert_eq!(peer.read().await, Some(frame::frame(0x02, b"one")));
+    assert_eq!(peer.read().await, Some(frame::frame(0x00, b"two")));
+    assert_eq!(peer.read().await, Some(frame::continuation("")));
+    assert_eq!(peer.read().await, Some(frame::text("permitted")));
+    assert_eq!(peer.read().await, Some(frame::text("newest")));
+}
+
+/// Whoever waits for its end learns at once that there will be none.
+#[tokio::test(start_paused = true)]
+async fn streamed_message_dropped_unfinished_others_that_wait_for_it_fail_at_once() {
+    let (ws, _peer) = server(1 << 16);
+    let (sender, _receiver) = ws.split();
+    let mut message = sender.stream_binary();
+    message.write_all(b"half").await.unwrap();
+    message.flush().await.unwrap();
+    let other = sender.clone();
+    let sending = tokio::spawn(async move { other.send("behind").await });
+    tokio::task::yield_now().await;
+    drop(message);
+    let sent = timeout(Duration::from_secs(1), sending).await;
+    let sent = sent.expect("no end of the message will come").unwrap();
+    assert!(matches!(sent, Err(SendError::Closed)), "{sent:?}");
+}

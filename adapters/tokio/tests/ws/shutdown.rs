@@ -247,6 +247,23 @@ async fn both_sides_close_at_once_is_clean() {
     assert_eq!(handle.closed().await, 0);
 }
 
+/// A time that is longer than the session can count is not taken for one that is over.
+#[tokio::test(start_paused = true)]
+async fn open_shut_down_within_a_month_leaves_the_peer_its_time() {
+    let handle = ServerHandle::new();
+    let (ws, mut peer) = connection(&handle, 1 << 16);
+    let ws = drained(ws);
+    handle.shutdown(Duration::from_secs(30 * 24 * 3600));
+    assert_eq!(peer.read().await, Some(frame::close(1001, "")));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.write(&[frame::close(1001, "")]).await;
+    peer.stream.shutdown().await.unwrap();
+    while peer.read().await.is_some() {}
+    let ended = ws.await.unwrap().2;
+    assert!(ended.is_clean(), "{ended}");
+    assert_eq!(handle.closed().await, 0);
+}
+
 type Accepted = Result<WebSocketStream<DuplexStream, Server>, AcceptError>;
 
 /// An opening handshake that is under way.

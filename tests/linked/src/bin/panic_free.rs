@@ -20,7 +20,7 @@ use motews::{
     Backlog, Chunk, Client, CloseCode, CloseFrame, Connection, ConnectionConfig, ControlPayload,
     ControlSlots, ControlStorage, DataFrame, Deadline, Ended, Entropy, EntropyError, FrameHeader,
     Limits, Mask, Message, MessageBuffer, MessageError, Millis, NoRoom, OpCode, Pace,
-    ProtocolViolation, Reconnection, Role, SendError, Server, Session, State, Timeouts,
+    ProtocolViolation, ReconnectWithBacklog, Role, SendError, Server, Session, State, Timeouts,
     Utf8Validator, Window,
 };
 use motews_linked::machine::{Generator, any, bytes, place, used};
@@ -153,7 +153,11 @@ fn connection<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
 
     used::<State>(connection.state());
     used(connection.wants_transmit());
+    used(connection.is_sending_message());
     used(connection.should_shutdown());
+    used(connection.begins_message(bytes()));
+    used(connection.begins_close(bytes()));
+    used(connection.payload_due());
     used(connection.close_code());
     used(connection.closed_by());
     used(connection.is_clean());
@@ -214,6 +218,7 @@ fn reconnect() {
     used(reconnect.failures());
     used(reconnect.ended(any::<Cause>(), any(), any(), place::<Generator>()));
     reconnect.reset();
+    reconnect.reopen();
     reconnect.close();
     used(retry_after(&any::<ResponseEvent<'_>>()));
     let interrupted = any::<Interrupted<Cause, Cause>>();
@@ -227,10 +232,11 @@ fn reconnect() {
     used(backlog.clear());
     used(backlog.len());
     used(backlog.is_empty());
+    used(backlog.is_begun());
     used(backlog.dropped());
 
-    *place() = Reconnection::<&'static mut [u8], _>::new(Generator);
-    let kept = place::<Reconnection<&'static mut [u8], Generator>>();
+    *place() = ReconnectWithBacklog::<&'static mut [u8], _>::new(Generator);
+    let kept = place::<ReconnectWithBacklog<&'static mut [u8], Generator>>();
     kept.backlog = backlog;
     kept.set_backoff(any());
     used(kept.reconnect().failures());
@@ -241,7 +247,7 @@ fn reconnect() {
     kept.taken(any());
     used(kept.ended(any(), any::<Option<Cause>>(), any()));
     used(kept.network_changed(any()));
-    kept.reset();
+    kept.reopen();
     kept.close();
 }
 
@@ -272,6 +278,7 @@ fn session<R: Role + 'static, C: ControlStorage + 'static>(role: R) {
     used(session.start_frame(any::<DataFrame>()));
     used(session.ping(bytes(), bytes()));
     used(session.close(any(), any()));
+    used(session.set_max_message_len(any()));
     session.close_by(any());
     session.fail(any());
     session.abort();

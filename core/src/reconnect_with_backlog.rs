@@ -1,4 +1,4 @@
-//! What a client without a heap keeps from one connection to the next: [`Reconnection`].
+//! What a client without a heap keeps from one connection to the next: [`ReconnectWithBacklog`].
 
 use core::mem;
 
@@ -16,7 +16,7 @@ use crate::role::Entropy;
 /// An adapter tells it what has happened to its connections; `entropy` is for the random part of the
 /// waits, and `B` is the memory of the messages that wait.
 #[derive(Clone, Debug)]
-pub struct Reconnection<B, E> {
+pub struct ReconnectWithBacklog<B, E> {
     /// The messages that wait.
     pub backlog: Backlog<B>,
     /// Where the random numbers come from.
@@ -29,7 +29,7 @@ pub struct Reconnection<B, E> {
     retry_after: Option<u32>,
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]> + Default, E: Entropy> Reconnection<B, E> {
+impl<B: AsRef<[u8]> + AsMut<[u8]> + Default, E: Entropy> ReconnectWithBacklog<B, E> {
     /// Makes one with the default [`Backoff`], and without room for messages that wait.
     pub fn new(entropy: E) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]> + Default, E: Entropy> Reconnection<B, E> {
     }
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> Reconnection<B, E> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> ReconnectWithBacklog<B, E> {
     /// Changes the times between attempts. To be called before the first one.
     pub const fn set_backoff(&mut self, backoff: Backoff) {
         self.reconnect = Reconnect::new(backoff);
@@ -117,9 +117,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> Reconnection<B, E> {
     }
 
     /// Notes that the application has changed its mind, about credentials for example: all failures
-    /// are forgotten.
-    pub const fn reset(&mut self) {
-        self.reconnect.reset();
+    /// are forgotten, and so is that it has [closed](Self::close).
+    pub const fn reopen(&mut self) {
+        self.reconnect.reopen();
     }
 
     /// Notes that the application closes: there is no further attempt.
