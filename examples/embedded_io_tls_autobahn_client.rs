@@ -13,7 +13,7 @@ use motews::handshake::Request;
 use motews::{Client, CloseCode, Message, MessageBuffer};
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::tls::{
-    MAX_RECORD, TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, Trust, Tunnel,
+    MAX_RECORD, TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, TlsTunnel, Trust,
 };
 use motews_embedded_io::{Buffers, Duplex};
 use motews_examples::embedded_io::{Os, Owned, OwnedDeflate, TokioTime, echo_async};
@@ -122,7 +122,7 @@ async fn session(
             writer: FromTokio::new(writer),
         };
         let (mut incoming, mut outgoing) = ([0; 512], [0; 512]);
-        let mut tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+        let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
         let (stream, pump) = tunnel.ends();
         let (mut read, mut write) = (vec![0; MAX_RECORD], vec![0; 4096]);
         let records = TlsBuffers {

@@ -27,7 +27,7 @@ fn open<'a>(
     let mut provider = TlsProvider::new(config, Os)?;
     let settings = provider.settings();
     let opened = tls.open(TlsContext::new(&settings, &mut provider));
-    provider.verdict(opened)?;
+    provider.check(opened)?;
     Ok(tls)
 }
 

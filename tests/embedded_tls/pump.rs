@@ -7,7 +7,7 @@ use embedded_io_async::{Read, Write};
 use motews::handshake::Request;
 use motews::{Client, CloseCode, Deadline, Ended, Message, MessageBuffer};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::tls::{TlsError, TlsStream, Tunnel};
+use motews_embedded_io::tls::{TlsError, TlsStream, TlsTunnel};
 use motews_embedded_io::{Buffers, Error};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -136,7 +136,7 @@ async fn open_transport_ends_without_the_end_of_tls_is_truncated() {
 #[tokio::test]
 async fn pump_dropped_stream_fails_and_says_so() {
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
-    let mut tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+    let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut stream, pump) = tunnel.ends();
     assert_eq!(stream.write(b"x").await, Ok(1));
     drop(pump);
@@ -157,7 +157,7 @@ async fn tunnel_with_the_pump_in_another_task_serves_one_session_after_another()
     let authorities = [&authority.certificate[..]];
     let config = trusting(&authorities);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
-    let tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+    let tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (pumps, mut next) = tokio::sync::mpsc::channel(1);
     let (clients, mut accepted) = tokio::sync::mpsc::channel::<DuplexStream>(1);
     let pumping = async {
@@ -279,7 +279,7 @@ async fn entropy_fails_nothing_is_sent_and_the_stream_says_so() {
         writer: FromTokio::new(writer),
     };
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
-    let mut tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+    let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut read, mut write) = ([0; 2304], [0; 1024]);
     let buffers = TlsBuffers {
         read: &mut read,

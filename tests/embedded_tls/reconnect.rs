@@ -14,7 +14,7 @@ use motews::{
     Backlog, BacklogPolicy, CloseCode, Ended, Message, MessageBuffer, ProtocolViolation, Side,
 };
 use motews_embedded_io::asynch::{Reconnecting, Task, Update, WebSocket};
-use motews_embedded_io::tls::{Pump, TlsBuffers, TlsError, TlsStream, Tunnel};
+use motews_embedded_io::tls::{Pump, TlsBuffers, TlsError, TlsStream, TlsTunnel};
 use motews_embedded_io::{Buffers, Duplex};
 use motews_testkit::link::Random;
 use rustls::ServerConfig;
@@ -172,7 +172,7 @@ async fn client_over_tls_comes_back_after_each_end_and_each_pump_ends() {
 
     // All the memory there is for TLS, whichever session it is.
     let (mut incoming, mut outgoing) = ([0; 256], [0; 256]);
-    let tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+    let tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut read, mut write) = (vec![0; 16_640], vec![0; 1024]);
     let (pumps, mut next) = mpsc::channel::<Pump<'_>>(1);
     let (clients, mut accepted) = mpsc::channel::<(Fate, DuplexStream)>(1);

@@ -6,7 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use embedded_io_adapters::tokio_1::FromTokio;
 use motews::{Entropy, EntropyError, Millis};
-use motews_embedded_io::tls::{TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, Trust, Tunnel};
+use motews_embedded_io::tls::{
+    TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, TlsTunnel, Trust,
+};
 use motews_embedded_io::{Clock, Duplex, Timer};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -198,7 +200,7 @@ where
         writer: FromTokio::new(writer),
     };
     let (mut incoming, mut outgoing) = ([0; 256], [0; 256]);
-    let mut tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+    let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut read, mut write) = (vec![0; read], vec![0; write]);
     let buffers = TlsBuffers {
         read: &mut read,

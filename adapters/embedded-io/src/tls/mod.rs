@@ -3,14 +3,14 @@
 //!
 //! Dropping a future of embedded-tls loses bytes, and deadlines and `select` drop futures all the time.
 //! So they run in one place and are never dropped, the [`Pump`]; the WebSocket has a [`TlsStream`],
-//! whose futures may be dropped at any await. Between them is a [`Tunnel`]: two small rings in your
+//! whose futures may be dropped at any await. Between them is a [`TlsTunnel`]: two small rings in your
 //! memory.
 //!
 //! ```
 //! use embedded_io_async::{Read, Write};
 //! use motews::handshake::Request;
 //! use motews::{Ended, Entropy};
-//! use motews_embedded_io::tls::{TlsBuffers, TlsConfig, TlsError, TlsTime, Trust, Tunnel};
+//! use motews_embedded_io::tls::{TlsBuffers, TlsConfig, TlsError, TlsTime, Trust, TlsTunnel};
 //! use motews_embedded_io::{Buffers, Duplex, Error, Timer, asynch::WebSocket};
 //!
 //! const AUTHORITY: &[u8] = &[]; // include_bytes!("authority.der")
@@ -23,7 +23,7 @@
 //! ) -> Result<Ended, Error<TlsError>> {
 //!     let config = TlsConfig::new("example.com", Trust::Authorities(&[AUTHORITY]), TlsTime::Built(BUILT));
 //!     let (mut incoming, mut outgoing) = ([0; 512], [0; 512]);
-//!     let mut tunnel = Tunnel::new(&mut incoming, &mut outgoing);
+//!     let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
 //!     let (stream, pump) = tunnel.ends();
 //!
 //!     let (mut read, mut write) = ([0; 16_640], [0; 1024]); // a `static` in firmware
@@ -56,7 +56,7 @@
 //! [`Reconnecting`](crate::asynch::Reconnecting) opens one session after the other in the same memory. The
 //! pump is in a future of its own, with TCP: it waits for the next [`Pump`], connects TCP, runs the
 //! pump, ends TCP. The `connect` of the client hands it the pump and waits until TLS is
-//! [open](Tunnel::opened), so that a wrong certificate is not tried again within seconds:
+//! [open](TlsTunnel::opened), so that a wrong certificate is not tried again within seconds:
 //!
 //! ```
 //! use core::cell::RefCell;
@@ -66,12 +66,12 @@
 //! use motews::reconnect::Cause;
 //! use motews::{Entropy, MessageBuffer};
 //! use motews_embedded_io::asynch::{Reconnecting, Task, Update};
-//! use motews_embedded_io::tls::{Pump, TlsError, TlsStream, Tunnel};
+//! use motews_embedded_io::tls::{Pump, TlsError, TlsStream, TlsTunnel};
 //! use motews_embedded_io::{Buffers, Error, Timer};
 //! use tokio::sync::mpsc::Sender; // or a Signal of embassy-sync
 //!
 //! async fn stay<'t>(
-//!     tunnel: &'t Tunnel<'t>,
+//!     tunnel: &'t TlsTunnel<'t>,
 //!     pumps: &Sender<Pump<'t>>, // to the future that has TCP
 //!     generator: &RefCell<impl Entropy>,
 //!     timer: impl Timer,
@@ -157,4 +157,4 @@ pub use config::{Identity, TlsConfig, TlsTime, Trust};
 pub use error::TlsError;
 pub use provider::TlsProvider;
 pub use pump::{Custom, MAX_RECORD, MIN_RECORD, TlsBuffers};
-pub use tunnel::{Pump, TlsReader, TlsStream, TlsWriter, Tunnel};
+pub use tunnel::{Pump, TlsReader, TlsStream, TlsTunnel, TlsWriter};

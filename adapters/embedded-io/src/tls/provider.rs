@@ -32,7 +32,7 @@ use super::verifier::Verifier;
 /// let settings = provider.settings();
 /// let opened = tls.open(TlsContext::new(&settings, &mut provider));
 /// // Before anything is sent: embedded-tls goes on if the server shows no certificate at all.
-/// provider.verdict(opened)?;
+/// provider.check(opened)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -75,11 +75,11 @@ impl<'a> TlsProvider<'a> {
         }
     }
 
-    /// Returns what came of the handshake, given what embedded-tls says.
+    /// Checks what came of the handshake, given what embedded-tls says.
     ///
     /// # Errors
     /// Why the handshake failed, or [`TlsError::Unproven`] though embedded-tls says that it did not.
-    pub fn verdict(&self, opened: Result<(), Inner>) -> Result<(), TlsError> {
+    pub fn check(&self, opened: Result<(), Inner>) -> Result<(), TlsError> {
         match (opened, self.verifier.end()) {
             (Ok(()), end) => end,
             (Err(error), Ok(()) | Err(TlsError::Unproven)) => Err(TlsError::of(&error, true)),

@@ -17,7 +17,7 @@ use super::error::TlsError;
 use super::guard::{Guard, Shared};
 use super::provider::TlsProvider;
 use super::ring::yield_once;
-use super::tunnel::{Pump, Sending, Tunnel};
+use super::tunnel::{Pump, Sending, TlsTunnel};
 use crate::Duplex;
 use crate::time::AsyncTime;
 
@@ -53,7 +53,7 @@ pub struct Custom<'a, P, V> {
     pub provider: &'a mut P,
     /// Asked when the handshake is over, before anything is sent, with what embedded-tls says: whether
     /// the server has proven who it is.
-    pub verdict: V,
+    pub check: V,
     /// As [`TlsConfig::close`].
     pub close: u32,
 }
@@ -109,11 +109,11 @@ impl Pump<'_> {
         async move {
             let end = match &mut provider {
                 Ok(provider) => {
-                    let verdict = TlsProvider::verdict;
+                    let check = TlsProvider::check;
                     let custom = Custom {
                         settings: &settings,
                         provider,
-                        verdict,
+                        check,
                         close,
                     };
                     self.carry(transport, buffers, custom, time).await
@@ -127,7 +127,7 @@ impl Pump<'_> {
     /// As [`run`](Self::run), but with a provider of your own.
     ///
     /// # Errors
-    /// The same, and what [`Custom::verdict`] returns.
+    /// The same, and what [`Custom::check`] returns.
     pub async fn run_with<Rd, Wr, P, V, K>(
         self,
         transport: Duplex<Rd, Wr>,
@@ -184,7 +184,7 @@ impl Pump<'_> {
             let Custom {
                 settings,
                 provider,
-                verdict,
+                check,
                 close,
             } = custom;
             let mut tls = TlsConnection::new(Guard(&shared), buffers.read, buffers.write);
@@ -197,9 +197,9 @@ impl Pump<'_> {
             let Some(opened) = opened else {
                 return Ok(());
             };
-            match verdict(provider, opened) {
+            match check(provider, opened) {
                 Err(TlsError::Truncated) if shared.is_broken() => return Err(TlsError::Protocol),
-                verdict => verdict?,
+                checked => checked?,
             }
             shared.open();
             tunnel.open();
@@ -263,7 +263,7 @@ impl<Rd, Wr> Shared<Rd, Wr> {
 
 /// Moves what TLS brings into the ring, until the end of TLS.
 async fn receive<Rd, Wr, C>(
-    tunnel: &Tunnel<'_>,
+    tunnel: &TlsTunnel<'_>,
     mut reader: TlsReader<'_, Guard<'_, Rd, Wr>, C>,
     shared: &Shared<Rd, Wr>,
 ) -> Result<(), TlsError>
@@ -298,7 +298,7 @@ enum Work {
 
 /// Moves what the stream writes into records, until there will be no more.
 async fn send<Rd, Wr, C>(
-    tunnel: &Tunnel<'_>,
+    tunnel: &TlsTunnel<'_>,
     mut writer: TlsWriter<'_, Guard<'_, Rd, Wr>, C>,
     shared: &Shared<Rd, Wr>,
 ) -> Result<(), TlsError>
@@ -308,7 +308,7 @@ where
     C: TlsCipherSuite + 'static,
 {
     let call = |error| shared.call(&error, false);
-    let Tunnel {
+    let TlsTunnel {
         outgoing: ring,
         sending,
         flush_wanted,

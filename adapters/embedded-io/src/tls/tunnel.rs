@@ -1,4 +1,4 @@
-//! [`Tunnel`]: where a WebSocket and the [`Pump`] meet, and [`TlsStream`], the WebSocket's side of it.
+//! [`TlsTunnel`]: where a WebSocket and the [`Pump`] meet, and [`TlsStream`], the WebSocket's side of it.
 
 use core::cell::Cell;
 use core::fmt;
@@ -17,7 +17,7 @@ use crate::Duplex;
 ///
 /// 256 bytes each will do. A longer `outgoing` makes longer records of a large message, down to the
 /// length of the buffer for a record.
-pub struct Tunnel<'a> {
+pub struct TlsTunnel<'a> {
     pub(super) incoming: Ring<'a>,
     pub(super) outgoing: Ring<'a>,
     /// Nothing more comes in: the session's end.
@@ -58,10 +58,10 @@ pub(super) enum Sending {
 /// written and the end of TLS, and returns.
 pub type TlsStream<'t> = Duplex<TlsReader<'t>, TlsWriter<'t>>;
 
-/// Moves the bytes of a [`Tunnel`], and keeps the TLS session: await [`run`](Self::run).
+/// Moves the bytes of a [`TlsTunnel`], and keeps the TLS session: await [`run`](Self::run).
 #[derive(Debug)]
 pub struct Pump<'t> {
-    pub(super) tunnel: &'t Tunnel<'t>,
+    pub(super) tunnel: &'t TlsTunnel<'t>,
 }
 
 impl Drop for Pump<'_> {
@@ -73,16 +73,16 @@ impl Drop for Pump<'_> {
 /// The half of a [`TlsStream`] that is read.
 #[derive(Debug)]
 pub struct TlsReader<'t> {
-    tunnel: &'t Tunnel<'t>,
+    tunnel: &'t TlsTunnel<'t>,
 }
 
 /// The half of a [`TlsStream`] that is written.
 #[derive(Debug)]
 pub struct TlsWriter<'t> {
-    tunnel: &'t Tunnel<'t>,
+    tunnel: &'t TlsTunnel<'t>,
 }
 
-impl<'a> Tunnel<'a> {
+impl<'a> TlsTunnel<'a> {
     /// Returns a tunnel in this memory.
     pub fn new(incoming: &'a mut [u8], outgoing: &'a mut [u8]) -> Self {
         Self {
@@ -233,9 +233,9 @@ impl<'a> Tunnel<'a> {
     }
 }
 
-impl fmt::Debug for Tunnel<'_> {
+impl fmt::Debug for TlsTunnel<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnel")
+        f.debug_struct("TlsTunnel")
             .field("end", &self.end.get())
             .finish_non_exhaustive()
     }

@@ -28,7 +28,7 @@ use motews::Message;
 use motews::handshake::Request;
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::tls::{
-    MAX_RECORD, TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, Trust, Tunnel,
+    MAX_RECORD, TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, TlsTunnel, Trust,
 };
 use motews_embedded_io::{Buffers, Config, Duplex, EmbassyClock, Error};
 use semihosting::fs::File;
@@ -164,7 +164,7 @@ async fn session(
 
     {
         let [incoming, outgoing] = &mut memory.rings;
-        let mut tunnel = Tunnel::new(incoming, outgoing);
+        let mut tunnel = TlsTunnel::new(incoming, outgoing);
         let (stream, pump) = tunnel.ends();
         let (reader, writer) = tcp.split();
         let records = TlsBuffers {

@@ -30,7 +30,7 @@ use motews::reconnect::{Backoff, Cause};
 use motews::{Backlog, BacklogPolicy, Message, MessageBuffer};
 use motews_embedded_io::asynch::{Reconnecting, Task, Update};
 use motews_embedded_io::tls::{
-    MAX_RECORD, Pump, TlsBuffers, TlsConfig, TlsStream, TlsTime, Trust, Tunnel,
+    MAX_RECORD, Pump, TlsBuffers, TlsConfig, TlsStream, TlsTime, TlsTunnel, Trust,
 };
 use motews_embedded_io::{Buffers, Config, Duplex, EmbassyClock};
 use semihosting::fs::File;
@@ -137,7 +137,7 @@ async fn stay(
     let trust = Trust::Authorities(&authorities);
     let config = TlsConfig::new(NAME, trust, TlsTime::Built(BUILT));
     let generator = &RefCell::new(cipher);
-    let tunnel = &Tunnel::new(incoming, outgoing);
+    let tunnel = &TlsTunnel::new(incoming, outgoing);
     // The next session's pump.
     let pumps: &Signal<NoopRawMutex, Pump<'_>> = &Signal::new();
 
