@@ -588,6 +588,9 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
                     // of its own, which the peer takes for the reply [CL03] [CL15]
                     if self.own_close == OwnClose::None {
                         self.own_close = OwnClose::Owed(code);
+                    }
+                    // One that has not left yet is not what the peer has answered.
+                    if !self.has_sent_close() {
                         self.closed_by = Side::Remote;
                     }
                     self.receiving = Receiving::Closed;

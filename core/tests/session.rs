@@ -381,6 +381,25 @@ fn closing_both_closes_through_ends_cleanly_and_drains_for_a_second() {
     assert_eq!(peer.session.ended(), ended, "it never changes");
 }
 
+/// A Close that waits behind a message has not reached the peer: it cannot be what the peer answers.
+#[test]
+fn closing_whose_close_has_not_left_the_peer_was_first() {
+    let mut peer = open(0);
+    peer.send(1_000);
+    peer.take(0, T, 0);
+    peer.session.close(CloseCode::GOING_AWAY, "").unwrap();
+    peer.receive(10, CLOSE_1000);
+    peer.poll(10, T);
+    peer.take_all(20, T);
+    peer.poll(20, T);
+    let ended = Ended::Closed {
+        code: CloseCode::NORMAL,
+        by: Side::Remote,
+        clean: true,
+    };
+    assert_eq!(peer.session.ended(), Some(ended));
+}
+
 #[test]
 fn closing_by_the_peer_is_answered_behind_what_waits() {
     let mut peer = open(0);
