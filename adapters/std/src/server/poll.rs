@@ -36,12 +36,12 @@ impl Poll {
         Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
     }
 
-    /// Has events tell when there is something to read from `source`, until that is closed.
+    /// Reports when there is something to read from `source`, until that is closed.
     pub(super) fn add(&self, source: &mut impl AsFd, token: Token) -> io::Result<()> {
         Ok(epoll::add(&self.0, source, data(token), READABLE)?)
     }
 
-    /// Has them tell of room to write as well.
+    /// Reports room to write as well.
     pub(super) fn add_writing(&self, source: &mut impl AsFd, token: Token) -> io::Result<()> {
         let flags = READABLE | EventFlags::OUT;
         Ok(epoll::modify(&self.0, source, data(token), flags)?)

@@ -18,13 +18,13 @@ impl Poll {
         mio::Poll::new().map(Self)
     }
 
-    /// Has events tell when there is something to read from `source`, until that is closed.
+    /// Reports when there is something to read from `source`, until that is closed.
     pub(super) fn add(&self, source: &mut impl Source, token: Token) -> io::Result<()> {
         let registry = self.0.registry();
         registry.register(source, token, Interest::READABLE)
     }
 
-    /// Has them tell of room to write as well.
+    /// Reports room to write as well.
     pub(super) fn add_writing(&self, source: &mut impl Source, token: Token) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.0.registry().reregister(source, token, both)
