@@ -67,7 +67,7 @@
 //! ```
 //!
 //! # Features
-//! - `server` (on by default): the event-driven [`Server`], with [mio](https://docs.rs/mio).
+//! - `server` (on by default): the event-driven [`Server`], on epoll, and on [mio](https://docs.rs/mio) elsewhere.
 //! - `simdutf8` (on by default): checks text with SIMD instructions.
 //! - `deflate`: permessage-deflate (RFC 7692). It stays off until [`Acceptor::deflate`] or
 //!   [`Connector::deflate`] is called.

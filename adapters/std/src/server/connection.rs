@@ -4,8 +4,6 @@ use core::fmt;
 use std::io;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-use mio::{Interest, Token};
 use motews::role::Server;
 use motews::{
     Chunk, CloseCode, DataFrame, DataKind, FrameHeader, Message, Pace, ProtocolViolation, Session,
@@ -19,12 +17,10 @@ use super::id::PeerId;
 use super::outbox::{Next, Outbox, Place};
 use super::outgoing::{Outgoing, Tail};
 use super::packing::Codec;
+use super::poll::{TcpStream, Token};
 use super::stream::{Stream, Tls};
 use crate::error::SendError;
 use crate::handshake::Reading;
-
-/// Events tell of both, from the first time on that something could not be written.
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Longer payloads are written from where they are, without a copy, in bytes.
 const COPY_LEN: usize = 16 * 1024;
@@ -551,7 +547,7 @@ impl Core {
         }
         if left > 0 && self.link == Link::Free {
             let token = Token(self.id.slot());
-            match context.registry.reregister(&mut self.socket, token, BOTH) {
+            match context.poll.add_writing(&mut self.socket, token) {
                 Ok(()) => self.link = Link::Armed,
                 Err(error) => self.lose_output(context, error),
             }

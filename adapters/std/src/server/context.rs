@@ -6,12 +6,12 @@ use core::ops::Range;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use mio::Registry;
 use motews::Millis;
 
 use super::cork::Cork;
 use super::id::PeerId;
 use super::inbox::Inbox;
+use super::poll::Poll;
 use super::reply::Replies;
 use super::settings::Settings;
 use super::socket::Turn;
@@ -50,7 +50,7 @@ pub(super) struct Context {
     pub(super) ending: BTreeSet<PeerId>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) settings: Arc<Settings>,
-    pub(super) registry: Registry,
+    pub(super) poll: Poll,
     /// Where the peers are, by slot: apart, since few ask for it, and in 6 bytes each.
     addresses: Vec<SocketAddrV4>,
     /// Of those that come by IPv6, until their slot has another.
@@ -58,7 +58,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(inbox: Arc<Inbox>, settings: Arc<Settings>, registry: Registry) -> Self {
+    pub(super) fn new(inbox: Arc<Inbox>, settings: Arc<Settings>, poll: Poll) -> Self {
         Self {
             cork: Cork::new(),
             replies: Replies::default(),
@@ -73,7 +73,7 @@ impl Context {
             ending: BTreeSet::new(),
             inbox,
             settings,
-            registry,
+            poll,
             addresses: Vec::new(),
             addresses_v6: HashMap::new(),
         }

@@ -9,9 +9,6 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
 use motews::pace::DRAIN;
 
 use motews::{Millis, Timeouts};
@@ -25,6 +22,7 @@ use super::handler::Handler;
 use super::id::PeerId;
 use super::inbox::{Inbox, set_in_loop};
 use super::peer::Peers;
+use super::poll::{Event, Events, Poll, TcpListener, TcpStream, Token, Waker};
 use super::serve::report;
 use super::settings::Settings;
 use super::shared::{Shared, Stop};
@@ -77,7 +75,6 @@ pub(super) struct EventLoop<H: Handler> {
     handler: H,
     shared: Arc<Shared>,
     index: usize,
-    poll: Poll,
     listener: Option<TcpListener>,
     accepting: Accepting,
     slots: Slab<Slot<H::Data>>,
@@ -109,18 +106,16 @@ impl<H: Handler> EventLoop<H> {
         let timer = handler.timer().map(|timer| timer.max(MIN_TIMER));
         let mut listener = TcpListener::from_std(listener.into());
         let poll = Poll::new()?;
-        let registry = poll.registry();
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Waker::new(registry, WAKER)?;
+        poll.add(&mut listener, LISTENER)?;
+        let waker = Waker::new(&poll, WAKER)?;
         let inbox = Arc::new(Inbox::new(waker, settings.limits.backlog));
         shared.add(inbox.clone());
         Ok(Self {
             sweep: sweep(&settings),
-            context: Context::new(inbox, settings, registry.try_clone()?),
+            context: Context::new(inbox, settings, poll),
             handler,
             shared,
             index,
-            poll,
             listener: Some(listener),
             accepting: Accepting::Now,
             slots: Slab::new(),
@@ -165,21 +160,18 @@ impl<H: Handler> EventLoop<H> {
             } else {
                 Some(Duration::ZERO)
             };
-            let polled = self.poll.poll(&mut events, timeout);
+            let waited = self.context.poll.wait(&mut events, timeout);
             self.context.inbox.awake();
-            match polled {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                polled => polled?,
-            }
+            waited?;
             self.look_at_clock();
 
             // Those that wait have their turn once in a round.
             core::mem::swap(&mut self.context.later, &mut ready);
-            for event in &events {
+            for event in events.iter() {
                 match event.token() {
                     LISTENER => self.ready_to_accept(),
                     WAKER => {}
-                    Token(key) => self.handle(key, event),
+                    Token(key) => self.handle(key, &event),
                 }
             }
             self.write_held();
@@ -405,8 +397,7 @@ impl<H: Handler> EventLoop<H> {
         let tls = self.context.settings.tls()?;
         let entry = self.slots.vacant_entry();
         let token = Token(entry.key());
-        let registry = self.poll.registry();
-        registry.register(&mut socket, token, Interest::READABLE)?;
+        self.context.poll.add(&mut socket, token)?;
         let id = PeerId::new(self.number, self.index, entry.key());
         self.number = self.number.wrapping_add(1);
         self.context.set_address(id, address);

@@ -226,12 +226,13 @@ mod tests {
     use motews::deflate::WindowBits;
 
     use super::super::outbox::Next;
+    use super::super::poll::{Poll, Token, Waker};
     use super::*;
 
     #[test]
     fn broadcast_to_many_is_compressed_once_for_each_size_of_window() {
-        let poll = mio::Poll::new().unwrap();
-        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(&poll, Token(0)).unwrap();
         let inbox = Arc::new(Inbox::new(waker, 1 << 20));
         let windows = [
             None,

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::id::PeerId;
+use super::poll::Waker;
 
 thread_local! {
     /// Whether this thread runs a loop, which must never wait.
@@ -31,11 +32,11 @@ pub(super) struct Inbox {
     filled: AtomicBool,
     /// The loop waits, or is about to.
     sleeping: AtomicBool,
-    waker: mio::Waker,
+    waker: Waker,
 }
 
 impl Inbox {
-    pub(super) const fn new(waker: mio::Waker, limit: usize) -> Self {
+    pub(super) const fn new(waker: Waker, limit: usize) -> Self {
         Self {
             limit,
             ready: Mutex::new(Vec::new()),

@@ -17,6 +17,11 @@ mod outbox;
 mod outgoing;
 mod packing;
 mod peer;
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "poll_mio.rs"
+)]
+mod poll;
 mod reply;
 mod sender;
 mod serve;

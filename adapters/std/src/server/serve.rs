@@ -6,7 +6,6 @@ use core::panic::AssertUnwindSafe;
 use std::io;
 use std::panic::catch_unwind;
 
-use mio::net::TcpStream;
 use motews::Millis;
 use motews::role::Server;
 use motews::{Chunk, CloseCode, DataKind, Event, Message, Pace, Session, State};
@@ -17,6 +16,7 @@ use super::handler::Handler;
 use super::id::PeerId;
 use super::packing::Codec;
 use super::peer::Peer;
+use super::poll::TcpStream;
 use super::reply::{Delivered, MIN_LEN};
 use super::stream::Tls;
 use crate::error::{AcceptError, SendError};

@@ -1,6 +1,7 @@
 //! What TCP and TLS need of a socket, and of the loop.
 //!
-//! The two calls that each message takes are inlined into the loop itself, with all that is around them.
+//! The two calls that each message takes are inlined into the loop itself, with all that is around them,
+//! and so is the wait on Linux.
 //! Where the system guards its own returns against speculation, as on AMD's Zen, it leaves nothing to
 //! predict ours by: a function that returns after a system call costs as much as a fifth of the call.
 
@@ -8,7 +9,9 @@ use std::io::{self, IoSlice};
 #[cfg(not(unix))]
 use std::io::{Read, Write};
 
-use mio::net::TcpStream;
+use super::poll::TcpStream;
+#[cfg(unix)]
+use super::poll::try_io;
 
 /// What the connection that has its turn may use, and has used.
 #[derive(Debug, Default)]
@@ -25,10 +28,10 @@ pub(super) struct Turn {
 #[inline(always)]
 pub(super) fn read_from(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     #[cfg(unix)]
-    {
+    return try_io(socket, || {
         let (len, _) = rustix::net::recv(socket, buffer, rustix::net::RecvFlags::empty())?;
         Ok(len)
-    }
+    });
     #[cfg(not(unix))]
     {
         let mut socket = socket;
@@ -46,7 +49,9 @@ pub(super) fn write_one_to(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize
 #[inline(always)]
 pub(super) fn write_to(socket: &TcpStream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(unix)]
-    return socket.try_io(|| crate::transport::write_without_signal(socket, parts));
+    return try_io(socket, || {
+        crate::transport::write_without_signal(socket, parts)
+    });
     #[cfg(not(unix))]
     {
         let mut socket = socket;

@@ -3,8 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 
-use mio::net::TcpStream;
-
+use super::poll::TcpStream;
 use super::socket::{Turn, read_from, write_one_to, write_to};
 #[cfg(feature = "tls")]
 use super::tls::TlsSession;

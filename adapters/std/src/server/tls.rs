@@ -5,9 +5,9 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
-use mio::net::TcpStream;
 use rustls::{ServerConfig, ServerConnection};
 
+use super::poll::TcpStream;
 use super::socket::{Turn, write_to};
 
 /// How much is read from the socket at once, in bytes: one record and its header fit.
