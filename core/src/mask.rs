@@ -50,7 +50,7 @@ impl Mask {
     /// ASCII then: such text needs no further check (§8.1).
     #[inline]
     pub fn apply(&mut self, bytes: &mut [u8]) -> bool {
-        if cfg!(target_pointer_width = "64") && bytes.len() >= LONG {
+        if cfg!(target_arch = "x86_64") && bytes.len() >= LONG {
             return self.apply_long(bytes);
         }
         self.apply_words(bytes)
