@@ -200,6 +200,11 @@ fn attack(
         address: server.address,
         over: AtomicBool::new(false),
     };
+    // Where one of its loops answers, the server has begun.
+    let mut first = afternoon.honest_peer();
+    afternoon.honest_echo(&mut first);
+    first.close(None).expect("an honest peer may leave");
+    while first.read().is_ok() {}
     // Each of the two loops opens one more when it begins, which may be after this.
     let descriptors = open_files(server.process.id()) + 2;
     let memory = server.resident_bytes();
