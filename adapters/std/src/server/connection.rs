@@ -131,7 +131,8 @@ pub(super) struct Slot<D> {
     pub(super) data: Option<D>,
 }
 
-/// What an idle connection costs, beside 6 bytes of its address. (In debug builds mio's socket is larger.)
+/// What an idle connection costs, beside 6 bytes of its address. (In debug builds mio's socket, where there is one, is
+/// larger.)
 const _: () = assert!(
     cfg!(debug_assertions) || size_of::<Slot<()>>() <= 144 + 8 * cfg!(feature = "tls") as usize,
     "an idle connection costs 144 bytes at most"
