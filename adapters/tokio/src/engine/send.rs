@@ -187,6 +187,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.poll_written(cx, slot, gives_up)
     }
 
+    /// The same for a message that is not to be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn poll_send_uncompressed(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        if message.is_some() {
+            ready!(self.poll_ready(cx, slot, !self.is_split))?;
+            if let Some(message) = message.take() {
+                self.accept_as(message, None).map_err(|(_, error)| error)?;
+            }
+        }
+        self.poll_send(cx, slot, message)
+    }
+
     /// Takes a message, whether there is room or not; or gives it back.
     #[inline(always)]
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
