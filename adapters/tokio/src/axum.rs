@@ -113,7 +113,7 @@ impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, UpgradeError> {
         let acceptor = Acceptor::new();
-        acceptor.check(parts)?;
+        acceptor.check(parts)?; // by limits that are not set yet: that is for `on_upgrade`
         let mut own = motews_net::http::Request::new(()).into_parts().0;
         own.method = parts.method.clone();
         own.version = parts.version;

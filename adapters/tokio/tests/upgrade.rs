@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Extension;
 use axum::response::Response;
 use axum::routing::any;
+use motews_testkit::frame::{self, Frame};
 use motews_testkit::head::REQUEST;
 use motews_tokio::{
     Acceptor, CloseCode, ConnectError, Connector, Ended, Limits, Message, ServerHandle,
@@ -67,6 +68,85 @@ async fn axum_upgrade_echoes_with_subprotocol_and_limits() {
     ws.send(vec![7; 100_001]).await.unwrap();
     assert!(ws.recv().await.unwrap().is_none());
     assert_eq!(ws.ended().unwrap().code(), CloseCode::MESSAGE_TOO_BIG);
+}
+
+/// The head as axum has it: the limits count what is left of it.
+#[tokio::test]
+async fn axum_limits_of_nothing_one_and_all_hold() {
+    async fn route(upgrade: WebSocketUpgrade, Extension(limits): Extension<Limits>) -> Response {
+        let acceptor = Acceptor::new().limits(limits);
+        upgrade.acceptor(&acceptor).on_upgrade(echo)
+    }
+    let open = async |limits| {
+        let app = Router::new()
+            .route("/", any(route))
+            .layer(Extension(limits));
+        motews_tokio::connect(&serve(app).await).await
+    };
+    for message in [0, 1, u64::MAX] {
+        let limits = Limits {
+            message,
+            head: u32::MAX,
+            headers: u16::MAX,
+        };
+        let mut ws = open(limits).await.unwrap();
+        let longest = message.min(100_000) as usize;
+        ws.send(vec![7; longest]).await.unwrap();
+        assert_eq!(ws.recv().await.unwrap().unwrap().len(), longest);
+        if message < 100_000 {
+            ws.send(vec![7; longest + 1]).await.unwrap();
+            assert_eq!(ws.recv().await.unwrap(), None);
+            assert_eq!(ws.ended().unwrap().code(), CloseCode::MESSAGE_TOO_BIG);
+        }
+    }
+    let (head, headers) = (Limits::DEFAULT.head, Limits::DEFAULT.headers);
+    for (head, headers) in [(0, headers), (1, headers), (head, 0), (head, 1)] {
+        let limits = Limits {
+            head,
+            headers,
+            ..Limits::DEFAULT
+        };
+        let error = open(limits).await.map(drop).unwrap_err();
+        assert!(
+            matches!(&error, ConnectError::Refused(response) if response.status() == 431),
+            "{error}"
+        );
+    }
+}
+
+/// A client that does not wait for the response before it sends: hyper has read the frames with the
+/// request.
+#[tokio::test]
+async fn axum_frames_behind_the_request_in_one_read_are_echoed() {
+    async fn route(upgrade: WebSocketUpgrade) -> Response {
+        upgrade.on_upgrade(echo)
+    }
+    let url = serve(Router::new().route("/chat", any(route))).await;
+    let address = url.trim_start_matches("ws://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let frames = [
+        frame::text("Hello"),
+        frame::binary(vec![7; 100]),
+        frame::close(1000, "bye"),
+    ];
+    let behind = frames
+        .iter()
+        .flat_map(|frame| frame.encode(Some(frame::KEY)));
+    let bytes: Vec<u8> = REQUEST.bytes().chain(behind).collect();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
+    let mut rest = &answer[end.unwrap() + 4..];
+    for frame in frames {
+        let echoed = Frame::decode(&mut rest).0;
+        assert_eq!(echoed.first, frame.first);
+        match frame.close_code() {
+            None => assert_eq!(echoed, frame),
+            close => assert_eq!(echoed.close_code(), close),
+        }
+    }
+    assert!(rest.is_empty());
 }
 
 #[tokio::test]
