@@ -58,7 +58,8 @@ impl WebSocketUpgrade {
 }
 
 impl<F> WebSocketUpgrade<F> {
-    /// Uses the settings of this acceptor: limits, times, compression, subprotocols.
+    /// Uses the settings of this acceptor: limits, times, compression, subprotocols. Call it before
+    /// [`protocols`](Self::protocols), whose names it replaces by its own.
     pub fn acceptor(mut self, acceptor: &Acceptor) -> Self {
         self.acceptor = acceptor.clone();
         self
