@@ -223,6 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
 
     /// Sends a ping: see [`WebSocketStream::ping`](crate::WebSocketStream::ping).
     ///
+    /// Cancel-safe: the ping was taken or not.
+    ///
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {

@@ -88,7 +88,8 @@ pub struct Upgrading {
 }
 
 impl Upgrading {
-    /// Waits until the response has left, in a task of its own.
+    /// Waits until the response has left, in a task of its own. If the future is dropped, the connection is
+    /// closed.
     ///
     /// # Errors
     /// If the connection has ended before.
