@@ -1,6 +1,7 @@
 //! What is held by messages that are kept, by connections that have ended, and by compression, counted by
 //! the allocator.
 
+use core::cell::Cell;
 use core::future::Future;
 use std::sync::PoisonError;
 
@@ -9,7 +10,7 @@ use motews_tokio::role::Client;
 use motews_tokio::{
     Acceptor, CloseCode, Connector, DeflateConfig, Message, OsEntropy, WebSocketStream,
 };
-use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Builder;
 
 #[path = "support/allocator.rs"]
@@ -164,6 +165,68 @@ fn compressed_message_that_is_kept_holds_no_more() {
                 let held = held().wrapping_sub(before).div_ceil(COUNT);
                 let len = message.len();
                 assert!(held <= 2 * len + 64, "{len}: {held}");
+            }
+        }
+    });
+}
+
+/// How a message in parts is received.
+#[derive(Clone, Copy, Debug)]
+enum Parts {
+    Chunks,
+    Stream,
+}
+
+/// A message that is longer than there is memory for, from one side to the other: compressed it is a
+/// thousandth on the wire.
+#[test]
+fn message_in_parts_takes_little_memory_however_long_it_is() {
+    const LEN: usize = 16 << 20;
+    counted(async {
+        for config in [None, Some(DeflateConfig::DEFAULT)] {
+            for parts in [Parts::Chunks, Parts::Stream] {
+                let (mut server, client) = both(config);
+                let (sender, _receiver) = client.split();
+                let before = held();
+                let most = Cell::new(0);
+                let sample = || most.set(most.get().max(held()));
+                let sending = async {
+                    let mut message = sender.stream_binary();
+                    let piece = [7; 8192];
+                    for _ in 0..LEN / piece.len() {
+                        message.write_all(&piece).await.unwrap();
+                        sample();
+                    }
+                    message.finish().await.unwrap();
+                };
+                let receiving = async {
+                    let mut len = 0;
+                    match parts {
+                        Parts::Chunks => {
+                            let mut is_last = false;
+                            while !is_last {
+                                let chunk = server.next_chunk().await.unwrap().unwrap();
+                                assert!(chunk.bytes.iter().all(|byte| *byte == 7));
+                                len += chunk.bytes.len();
+                                is_last = chunk.last;
+                                sample();
+                            }
+                        }
+                        Parts::Stream => {
+                            let mut message = server.recv_stream().await.unwrap().unwrap();
+                            let mut piece = [0; 5000];
+                            while let read @ 1.. = message.read(&mut piece).await.unwrap() {
+                                len += read;
+                                sample();
+                            }
+                        }
+                    }
+                    assert_eq!(len, LEN);
+                };
+                tokio::join!(sending, receiving);
+                let taken = most.get() - before;
+                // The stream in memory holds 1 MiB each way.
+                assert!(taken < 3 << 19, "{parts:?}: {taken}");
             }
         }
     });
