@@ -344,9 +344,8 @@ async fn hyper_request_being_upgraded_is_closed_when_it_opens_and_a_later_one_ge
     assert_eq!(handle.closed().await, 0);
 }
 
-/// Whoever asks for an upgrade and does not wait for the response.
-#[tokio::test]
-async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
+/// A server that never answers requests for an upgrade, whose clients go meanwhile. It tells the steps.
+async fn serve_nobody(handle: &ServerHandle) -> (String, mpsc::UnboundedReceiver<String>) {
     async fn route(
         upgrade: WebSocketUpgrade,
         Extension(handle): Extension<ServerHandle>,
@@ -358,22 +357,53 @@ async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
             .on_failed_upgrade(move |error| failed.send(error.to_string()).unwrap())
             .on_upgrade(async |_| panic!("nobody is there"));
         steps.send("upgraded".to_owned()).unwrap();
-        // The client goes meanwhile.
         core::future::pending::<()>().await;
         response
     }
-    let handle = ServerHandle::new();
-    let (tell, mut steps) = mpsc::unbounded_channel::<String>();
+    let (tell, steps) = mpsc::unbounded_channel::<String>();
     let app = Router::new()
         .route("/chat", any(route))
         .layer(Extension(handle.clone()))
         .layer(Extension(tell));
-    let address = serve(app).await.replace("ws://", "");
+    (serve(app).await.replace("ws://", ""), steps)
+}
+
+/// Whoever asks for an upgrade and does not wait for the response.
+#[tokio::test]
+async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
+    let handle = ServerHandle::new();
+    let (address, mut steps) = serve_nobody(&handle).await;
     let mut stream = TcpStream::connect(&address).await.unwrap();
     stream.write_all(REQUEST.as_bytes()).await.unwrap();
     assert_eq!(steps.recv().await.unwrap(), "upgraded");
     assert_eq!(handle.connections(), 1);
     drop(stream);
+    assert_ne!(steps.recv().await.unwrap(), "");
+    handle.shutdown(WITHIN);
+    assert_eq!(handle.closed().await, 0);
+}
+
+/// The same, but its connection stays.
+#[cfg(feature = "http2")]
+#[tokio::test]
+async fn axum_stream_reset_before_the_upgrade_is_told_and_not_waited_for() {
+    let handle = ServerHandle::new();
+    let (address, mut steps) = serve_nobody(&handle).await;
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let (mut requests, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    pings.ping(h2::Ping::opaque()).await.unwrap(); // Its SETTINGS have come.
+    let request = hyper::Request::builder()
+        .method("CONNECT")
+        .uri(format!("http://{address}/chat"))
+        .header("sec-websocket-version", "13")
+        .extension(h2::ext::Protocol::from_static("websocket"));
+    let sent = requests.send_request(request.body(()).unwrap(), false);
+    let (_response, mut stream) = sent.unwrap();
+    assert_eq!(steps.recv().await.unwrap(), "upgraded");
+    assert_eq!(handle.connections(), 1);
+    stream.send_reset(h2::Reason::CANCEL);
     assert_ne!(steps.recv().await.unwrap(), "");
     handle.shutdown(WITHIN);
     assert_eq!(handle.closed().await, 0);
