@@ -267,7 +267,7 @@ impl Acceptor {
     /// Writes the answer.
     async fn decide<S, F>(
         &self,
-        pipe: &Pipe<S>,
+        pipe: &mut Pipe<S>,
         reading: &mut Reading,
         head: Head,
         decide: F,
