@@ -15,14 +15,13 @@ use std::time::Instant;
 
 use motews_std::Share as _;
 use motews_std::role::Server;
-use motews_std::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use motews_std::rustls::server::WebPkiClientVerifier;
-use motews_std::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+use motews_std::rustls::{self, RootCertStore};
 use motews_std::tls::TlsStream;
 use motews_std::{
     AcceptError, Acceptor, CloseCode, ConnectError, Connector, Deadline, Ended, Interest, Message,
     Plain, Ready, Received, SendError, Timeouts, Transport, UrlError, WebSocket,
 };
+use motews_testkit::authority::Authority;
 use motews_testkit::frame::{masked, unmasked};
 use motews_testkit::head;
 use records::{Records, Secret};
@@ -616,60 +615,26 @@ fn wss_without_roots_says_so() {
     assert!(matches!(result, Err(ConnectError::Url(UrlError::Host))));
 }
 
-/// A certificate that is its own authority, and its key.
-fn own_certificate(
-    name: &str,
-) -> (
-    RootCertStore,
-    Vec<CertificateDer<'static>>,
-    PrivateKeyDer<'static>,
-) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let certificate = made.cert.der().clone();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    (roots, vec![certificate], key.into())
-}
-
 /// A server that demands a certificate of its clients, as a station of OCPP's security profile 3 has one.
 #[test]
 fn wss_server_that_demands_a_certificate_accepts_who_has_one_and_no_others() {
-    let provider = || Arc::new(rustls::crypto::ring::default_provider());
-    let (trusted, chain, key) = own_certificate("localhost");
-    let (clients, own, own_key) = own_certificate("client");
-    let (_, other, other_key) = own_certificate("client");
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider());
-    let server = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(chain, key)
-        .unwrap();
-    let server = Arc::new(server);
-    let connect = |identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>| {
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(trusted.clone());
-        let config = match identity {
-            None => config.with_no_client_auth(),
-            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
-        };
+    let [trusted, clients, others] = [(); 3].map(|()| Authority::new());
+    let server = Arc::new(trusted.server("localhost", Some(&clients)));
+    let connect = |identity: Option<&Authority>| {
         let server = server.clone();
         let (addr, serving) = serve(move |stream| {
             let stream = TlsStream::server(stream, server).unwrap();
             motews_std::accept(stream).map(|mut ws| ws.recv().ok().flatten())
         });
         let url = format!("wss://localhost:{}/", addr.port());
-        let connected = Connector::new().tls(Arc::new(config)).connect(&url);
+        let connected = Connector::new().tls(trusted.client(identity)).connect(&url);
         let sent = connected.map(|mut ws| ws.send("Hello").unwrap());
         (sent, serving.join().unwrap())
     };
-    let (sent, received) = connect(Some((own, own_key)));
+    let (sent, received) = connect(Some(&clients));
     sent.unwrap();
     assert_eq!(received.unwrap(), Some("Hello".into()));
-    for identity in [None, Some((other, other_key))] {
+    for identity in [None, Some(&others)] {
         let (sent, received) = connect(identity);
         assert!(received.is_err(), "{received:?}");
         let error = sent.unwrap_err();

@@ -312,7 +312,7 @@ async fn server_whose_futures_are_dropped_echoes_compressed_messages() {
 async fn server_whose_futures_are_dropped_echoes_over_tls() {
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-    let authority = crate::certs::Authority::new();
+    let authority = motews_testkit::authority::Authority::new();
     let server_config = std::sync::Arc::new(authority.server("localhost", None));
     let client_config = authority.client(None);
     for how in How::all() {
