@@ -123,6 +123,7 @@ impl Terms {
     }
 
     /// The server's window.
+    #[cfg(feature = "peers")]
     fn bits(self) -> WindowBits {
         match self {
             Self::Takeover12 => WindowBits::new(12).unwrap_or_default(),
