@@ -91,7 +91,11 @@ impl<T: Write> Write for Socket<T> {
 ///     loop {
 ///         tokio::select! {
 ///             update = client.next(&mut messages) => match update {
-///                 Some(Update::Opened(())) => client.send(Message::Text("subscribe")).await?,
+///                 Some(Update::Opened(())) => {
+///                     if let Err(error) = client.send(Message::Text("subscribe")).await {
+///                         // Log it. If the connection has ended, `next` says so, and goes on.
+///                     }
+///                 }
 ///                 Some(Update::Message(message)) => { /* obey */ }
 ///                 Some(Update::Ended(interruption)) => { /* log it */ }
 ///                 Some(_) => {}

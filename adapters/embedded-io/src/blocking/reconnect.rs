@@ -57,7 +57,11 @@ use crate::time::{Clock, Impatient};
 ///     let mut messages = MessageBuffer::new([0; 512]);
 ///     while !client.is_over() {
 ///         match client.poll(&mut messages) {
-///             Some(Update::Opened(())) => client.send(Message::Text("subscribe"))?,
+///             Some(Update::Opened(())) => {
+///                 if let Err(error) = client.send(Message::Text("subscribe")) {
+///                     // Log it. If the connection has ended, `poll` says so, and goes on.
+///                 }
+///             }
 ///             Some(Update::Message(message)) => { /* obey */ }
 ///             Some(Update::Ended(interruption)) => { /* log it */ }
 ///             _ => {}

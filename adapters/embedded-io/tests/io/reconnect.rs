@@ -298,6 +298,7 @@ on_both! {
     ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable,
     reconnects_with_other_policies_keep_what_is_to_be_kept,
     lost_amid_a_message_the_next_one_is_whole,
+    open_both_send_more_than_the_buffers_hold_and_all_comes_through,
     #[cfg(feature = "deflate")]
     compressed_connection_that_is_lost_is_followed_by_a_plain_one,
 }
@@ -571,6 +572,32 @@ fn come_back<C: Comes>(face: Face<C>, policy: BacklogPolicy, ends: usize) -> [u3
     );
     assert!(got as usize > ends / 2 && rig.opened as usize > ends / 2);
     [refused, dropped]
+}
+
+/// The server reads nothing until all that it sends was taken, and there is more to send than the network
+/// takes: who does not read while it writes waits for ever.
+fn open_both_send_more_than_the_buffers_hold_and_all_comes_through<C: Comes>(face: Face<C>) {
+    for len in [10, 50, 300] {
+        let mut rig = face(Backoff::DEFAULT, backlog(BacklogPolicy::DropNewest, 8192));
+        rig.world.borrow_mut().window = 64;
+        assert!(rig.run(1_000, |rig| rig.client.is_open()));
+        let frame = [&[0x81, 60][..], &[b'x'; 60]].concat();
+        rig.world.borrow_mut().burst = frame.repeat(50);
+        let text = "y".repeat(len);
+        for _ in 0..20 {
+            rig.client.queue(Message::Text(&text)).unwrap();
+        }
+        let through = rig.run(20_000, |rig| {
+            rig.received.len() == 50 && rig.world.borrow().got.len() == 20
+        });
+        assert!(
+            through && rig.interruptions.is_empty(),
+            "{len}: {} received, {:?}",
+            rig.received.len(),
+            rig.interruptions
+        );
+        rig.is_usable();
+    }
 }
 
 /// A message of which a part has come ends with its connection.

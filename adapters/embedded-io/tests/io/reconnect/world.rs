@@ -175,6 +175,8 @@ pub(crate) struct World {
     pub(crate) head: String,
     /// The head of the response.
     pub(crate) response: Vec<u8>,
+    /// What the server sends before it reads anything more, over a network that takes 100 bytes.
+    pub(crate) burst: Vec<u8>,
     /// Frames.
     pub(crate) says: Vec<u8>,
     pub(crate) closes: Option<CloseCode>,
@@ -208,6 +210,7 @@ impl World {
             is_reset: false,
             head: String::new(),
             response: RESPONSE.to_vec(),
+            burst: Vec::new(),
             says: Vec::new(),
             closes: None,
             is_gone: false,
@@ -233,6 +236,15 @@ impl World {
         let Some(far) = self.far.as_mut().filter(|_| !self.is_gone) else {
             return;
         };
+        if far.connection.is_some() && !self.burst.is_empty() {
+            let room = 100_usize.saturating_sub(far.stream.written().len());
+            let len = room.min(self.burst.len());
+            say(
+                &mut far.stream,
+                &self.burst.drain(..len).collect::<Vec<_>>(),
+            );
+            return;
+        }
         far.near.window(self.window);
         let mut bytes = [0; 64];
         while let Ok(len @ 1..) = std::io::Read::read(&mut far.stream, &mut bytes) {
