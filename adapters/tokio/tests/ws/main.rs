@@ -7,6 +7,7 @@ mod cancel_streams;
 mod certs;
 mod dropped;
 mod ends;
+mod fair;
 mod handshake;
 mod parts;
 mod sending;
