@@ -234,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         BinaryWriter::new(Access::Whole(&mut self.engine))
     }
 
-    /// Waits until the stream has taken everything. Cancel-safe.
+    /// Waits until the stream has taken everything that was sent. Cancel-safe.
     ///
     /// # Errors
     /// See [`SendError`].

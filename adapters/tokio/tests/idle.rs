@@ -15,6 +15,7 @@ use hyper::ext::Protocol;
 use hyper::service::service_fn;
 use hyper::{Request, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use motews_testkit::authority::Authority;
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{Acceptor, Connector, WebSocketStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
@@ -24,8 +25,6 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 #[path = "support/allocator.rs"]
 mod allocator;
-#[path = "support/certs.rs"]
-mod certs;
 
 use allocator::{COUNTS, IS_COUNTED, held};
 
@@ -221,7 +220,7 @@ async fn settled() -> usize {
 
 /// What each of the connections takes at the server, in bytes.
 fn measure(kind: Kind) -> usize {
-    let authority = certs::Authority::new();
+    let authority = Authority::new();
     let (server, client) = (
         Arc::new(authority.server("localhost", None)),
         authority.client(None),

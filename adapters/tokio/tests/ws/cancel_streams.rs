@@ -455,7 +455,7 @@ async fn side_whose_futures_are_dropped_echoes_compressed_messages() {
 async fn side_whose_futures_are_dropped_echoes_over_tls_compressed_or_not() {
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-    let authority = crate::certs::Authority::new();
+    let authority = motews_testkit::authority::Authority::new();
     let server_config = std::sync::Arc::new(authority.server("localhost", None));
     let client_config = authority.client(None);
     for settings in [Settings(Acceptor::new(), Connector::new()), compressing()] {
