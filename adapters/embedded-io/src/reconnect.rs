@@ -10,6 +10,7 @@ use motews::{Client, CloseCode, Ended, Entropy, Message, Millis, ReconnectWithBa
 
 use crate::engine::{Engine, Phase};
 use crate::error::{Error, Failure};
+use crate::messages::Fragment;
 use crate::time::Time;
 
 /// What the `connect` of a client that comes back is to do with its transport.
@@ -116,6 +117,30 @@ impl<'a, E: Entropy + Copy> Course<'a, E> {
             self.is_closing = true;
         }
         closed
+    }
+
+    /// Puts what waits into the transmit buffer, as far as there is room now.
+    pub(crate) fn put_waiting<S, K: Time>(&mut self, engine: &mut Engine<'a, S, Client<E>, K>) {
+        while let Some((kind, payload)) = self.kept.first() {
+            let put = engine.put(|session, output| {
+                let whole = match Message::new(kind, payload) {
+                    Ok(message) => output.send(session, message, true),
+                    // A part of a text is cut anywhere.
+                    Err(_) => Err(Failure::Send(SendError::NoRoom)),
+                };
+                match whole {
+                    // Its other parts have gone out, or it is longer than the transmit buffer.
+                    Err(Failure::Send(SendError::MessageInProgress | SendError::NoRoom)) => {
+                        output.send_fragment(session, Fragment::new(kind, payload, true, true))
+                    }
+                    whole => Ok(whole?.map(|()| payload.len())),
+                }
+            });
+            match put {
+                Ok(Some(len)) => self.kept.taken(len),
+                _ => break, // Something has to be written first, or receiving finds out why.
+            }
+        }
     }
 
     /// Fails unless a connection is open.
@@ -260,27 +285,10 @@ macro_rules! reconnecting {
             messages: &mut MessageBuffer<B>,
         ) -> out!(Option<Found>) {
             body!({
-                while let Some((kind, payload)) = self.course.kept.first() {
-                    let whole = match Message::new(kind, payload) {
-                        Ok(message) => wait!(self.ws.send(message)).map(|()| payload.len()),
-                        // A part of a text is cut anywhere.
-                        Err(_) => Err(Error::Send(SendError::NoRoom)),
-                    };
-                    let sent = match whole {
-                        // Its other parts have gone out, or it is longer than the transmit buffer.
-                        Err(Error::Send(SendError::MessageInProgress | SendError::NoRoom)) => {
-                            wait!(self.ws.send_fragment(kind, payload, true))
-                        }
-                        whole => whole,
-                    };
-                    match sent {
-                        Ok(len) => self.course.kept.taken(len),
-                        Err(Error::Io(error)) => return Err(Error::Io(error)),
-                        Err(_) => break, // Receiving finds out why.
-                    }
-                }
                 self.ws.input.begin(false)?;
+                let course = &mut self.course;
                 let next = |engine: &mut Engine<'a, _, Client<E>, _>, input: &mut Input<'a>| {
+                    course.put_waiting(engine);
                     engine.next_message(input, messages)
                 };
                 wait!(self.ws.drive(next))
@@ -394,7 +402,7 @@ pub(crate) mod prelude {
     pub(crate) use motews::handshake::{Request, ResponseEvent};
     pub(crate) use motews::reconnect::{Backoff, Cause, Retry};
     pub(crate) use motews::{
-        Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, NoRoom, SendError,
+        Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, NoRoom,
     };
 
     pub(crate) use super::{Course, State, Task, Update, cause_of, end, next, reconnecting};

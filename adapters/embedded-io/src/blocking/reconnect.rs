@@ -8,7 +8,7 @@ use embedded_io::{Read, Write};
 use super::WebSocket;
 use crate::error::is_for_now;
 use crate::reconnect::prelude::*;
-use crate::time::{Clock, Impatient};
+use crate::time::{Clock, Returning};
 
 /// A client that connects again when its connection has ended, by the rules of [`Backoff`], and holds
 /// the messages that are to be sent meanwhile.
@@ -74,7 +74,7 @@ use crate::time::{Clock, Impatient};
 /// }
 /// ```
 pub struct Reconnecting<'a, T, E, K, C> {
-    ws: WebSocket<'a, T, Client<E>, Impatient<K>>,
+    ws: WebSocket<'a, T, Client<E>, Returning<K>>,
     course: Course<'a, E>,
     link: Link<C>,
 }
@@ -141,7 +141,7 @@ where
         let now = clock.now();
         let ws = WebSocket::client(transport, buffers, request, entropy)?;
         Ok(Self {
-            ws: ws.with_time(Impatient(clock)),
+            ws: ws.with_time(Returning(clock)),
             course: Course::new(request, entropy, now),
             link: Link {
                 connect,

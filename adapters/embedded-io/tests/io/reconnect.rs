@@ -490,6 +490,7 @@ fn reconnects_with_other_policies_keep_what_is_to_be_kept<C: Comes>(face: Face<C
 fn come_back<C: Comes>(face: Face<C>, policy: BacklogPolicy, ends: usize) -> [u32; 2] {
     let quick = Backoff {
         first: 200,
+        first_minimum: 0,
         minimum: 100,
         doublings: 2,
         range: 100,

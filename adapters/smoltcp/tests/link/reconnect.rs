@@ -460,6 +460,7 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
 fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable() {
     let quick = Backoff {
         first: 200,
+        first_minimum: 0,
         minimum: 100,
         doublings: 2,
         range: 100,
