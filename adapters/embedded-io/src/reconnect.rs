@@ -73,7 +73,7 @@ impl<'a, E: Entropy + Copy> Course<'a, E> {
         match &mut self.state {
             State::Waiting(_) | State::Over => self.state = State::Waiting(now),
             State::Disconnecting(retry) => *retry = Retry::At(now),
-            _ => return,
+            _ => {}
         }
         self.kept.reopen();
         self.is_closing = false;
@@ -82,6 +82,11 @@ impl<'a, E: Entropy + Copy> Course<'a, E> {
     pub(crate) fn network_changed<S, K: Time>(&mut self, engine: &mut Engine<'a, S, Client<E>, K>) {
         match (&mut engine.phase, self.state) {
             (Phase::Open(session), State::Open | State::Closing) => session.lost(),
+            (_, State::Opening) => {
+                engine.over(Ended::Lost);
+                self.kept.forget();
+            }
+            (_, State::Connecting) => self.kept.forget(),
             (_, State::Waiting(_) | State::Disconnecting(Retry::At(_))) => {
                 let retry = self.kept.network_changed(engine.time.time());
                 match (&mut self.state, retry) {
@@ -246,15 +251,16 @@ macro_rules! reconnecting {
         /// Changes the request, with its headers and target, from the next attempt on. That is made at
         /// once if none is under way, also after [`Retry::Never`](motews::reconnect::Retry::Never):
         /// credentials were changed, or the application has [closed](Self::close) and wants a connection
-        /// again. A connection that is open stays.
+        /// again. A connection that is open stays, or the Close that is under way: it is followed by an
+        /// attempt with the new request, however it ends.
         pub fn set_request(&mut self, request: Request<'a>) {
             let now = self.ws.reply.engine.time.time();
             self.course.set_request(request, now);
         }
 
         /// Notes that the way to the server is another one: the link was down, or the address has
-        /// changed. A connection that is open is lost. The next attempt follows
-        /// [soon](Backoff::first), whatever the backoff was.
+        /// changed. A connection that is open is lost, and so is an opening handshake. The next attempt
+        /// follows [soon](Backoff::first), whatever the backoff was. What `connect` is at goes on.
         pub fn network_changed(&mut self) {
             self.course.network_changed(&mut self.ws.reply.engine);
         }
@@ -322,6 +328,7 @@ macro_rules! next {
                                 ($client.course.request, $client.course.kept.entropy);
                             let WebSocket { input, reply } = &mut $client.ws;
                             reply.engine.restart(input, request, entropy);
+                            $client.course.kept.asked();
                             $client.course.state = State::Opening;
                             continue;
                         }

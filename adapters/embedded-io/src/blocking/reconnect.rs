@@ -24,7 +24,9 @@ use crate::time::{Clock, Returning};
 /// [`next`](Self::next) waits for what comes next; whoever has something else to do calls
 /// [`poll`](Self::poll), which returns when the transport gives up for now. So **give the transport a
 /// time-out for reading and one for writing**, of 100 ms for example. A deadline is noticed at most two of
-/// them late: with a transport that waits for ever, none ever is.
+/// them late: with a transport that waits for ever, none ever is. **So not over `embedded_tls::blocking`**,
+/// which loses a session to a time-out inside a record: for TLS there is the
+/// [async one](crate::asynch::Reconnecting).
 ///
 /// ```
 /// use core::cell::RefCell;

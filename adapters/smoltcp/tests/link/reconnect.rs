@@ -569,6 +569,31 @@ fn closed_client_whose_request_is_set_comes_back_again_and_again() {
     rig.is_usable();
 }
 
+/// Credentials are changed while the connection lives on, and then it ends for ever, whoever ends it.
+#[test]
+fn open_request_that_was_set_is_tried_after_an_end_that_ends_all() {
+    for is_own in [false, true] {
+        let mut rig = fresh(0);
+        rig.is_usable();
+        if is_own {
+            let sockets = &mut rig.net.client.sockets;
+            rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+        }
+        let request = Request::new("10.0.0.1", "/other").unwrap();
+        rig.client.set_request(request, rig.net.now);
+        if !is_own {
+            rig.closes = Some(CloseCode::POLICY_VIOLATION);
+        }
+        let (interruption, _) = rig.interrupted();
+        assert!(interruption.retry_in.is_some(), "{interruption:?}");
+        rig.is_usable();
+        // It was tried: the same is hopeless now.
+        rig.closes = Some(CloseCode::POLICY_VIOLATION);
+        let (interruption, _) = rig.interrupted();
+        assert_eq!(interruption.retry_in, None);
+    }
+}
+
 #[test]
 fn open_message_of_the_application_in_parts_is_not_mixed_with_what_waits() {
     let mut rig = fresh(0);
