@@ -185,7 +185,10 @@ impl<T: Read + Write, R: Role, K: AsyncTime> WebSocket<'_, T, R, K> {
         };
         match moved {
             Some(Ok(Moved::Written(len))) => engine.written(len)?,
-            Some(Ok(Moved::Read(len))) => engine.read(&mut self.input, len),
+            Some(Ok(Moved::Read(len))) => {
+                engine.read(&mut self.input, len);
+                engine.late()?; // Who sends without a pause is not to be spared what is due.
+            }
             None => engine.late()?,
             Some(Err(error)) => {
                 engine.late()?;

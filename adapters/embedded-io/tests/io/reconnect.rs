@@ -10,8 +10,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use motews::handshake::Request;
+use motews::interruption::Interrupted;
 use motews::reconnect::{Backoff, Cause};
-use motews::{Backlog, BacklogPolicy, CloseCode, Message, MessageBuffer, Millis, NoRoom};
+use motews::{
+    Backlog, BacklogPolicy, CloseCode, Deadline, Ended, Message, MessageBuffer, Millis, NoRoom,
+};
 use motews_embedded_io::asynch::{Interruption, Task, Update};
 use motews_embedded_io::{Buffers, Clock, Config, Error, asynch, blocking};
 use motews_testkit::link::Random;
@@ -227,6 +230,7 @@ impl<C: Comes> Rig<C> {
             Poll::Ready(Some(Update::Message(message))) => {
                 let text = core::str::from_utf8(message.as_bytes()).unwrap();
                 self.received.push(text.to_owned());
+                self.clock.pass(self.world.borrow().takes);
             }
             Poll::Ready(Some(_)) => unreachable!("no other update"),
             Poll::Ready(None) => self.is_over = true,
@@ -299,6 +303,7 @@ on_both! {
     reconnects_with_other_policies_keep_what_is_to_be_kept,
     lost_amid_a_message_the_next_one_is_whole,
     open_both_send_more_than_the_buffers_hold_and_all_comes_through,
+    open_network_that_takes_nothing_ends_by_the_time_for_writing,
     #[cfg(feature = "deflate")]
     compressed_connection_that_is_lost_is_followed_by_a_plain_one,
 }
@@ -597,6 +602,42 @@ fn open_both_send_more_than_the_buffers_hold_and_all_comes_through<C: Comes>(fac
             rig.received.len(),
             rig.interruptions
         );
+        rig.is_usable();
+    }
+}
+
+/// A ping is due meanwhile, and then its pong.
+fn open_network_that_takes_nothing_ends_by_the_time_for_writing<C: Comes>(face: Face<C>) {
+    for (silent, says, takes) in [
+        (0, false, 0),
+        (25_000, false, 0),
+        (0, true, 0),
+        (0, true, 10),
+    ] {
+        let mut rig = face(Backoff::DEFAULT, backlog(BacklogPolicy::DropNewest, 8192)).stable();
+        rig.run(silent, |_| false);
+        rig.world.borrow_mut().window = 10;
+        rig.world.borrow_mut().close_window();
+        rig.world.borrow_mut().takes = takes;
+        if says {
+            // The server does not read, and goes on sending.
+            rig.world.borrow_mut().burst = b"\x81\x01x".repeat(1_000_000);
+        } else {
+            rig.world.borrow_mut().is_gone = true;
+        }
+        for _ in 0..20 {
+            let text = "x".repeat(100);
+            rig.client.queue(Message::Text(&text)).unwrap();
+        }
+        let (interruption, after) = rig.interrupted();
+        let late = Ended::TimedOut(Deadline::Write);
+        assert_eq!(interruption.reason, Interrupted::Connection(late, None));
+        assert!((30_000..60_000).contains(&after), "{after}");
+        let mut world = rig.world.borrow_mut();
+        (world.window, world.is_gone) = (usize::MAX, false);
+        world.burst.clear();
+        world.takes = 0;
+        drop(world);
         rig.is_usable();
     }
 }
