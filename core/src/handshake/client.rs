@@ -491,7 +491,7 @@ impl Agreed {
         let headers = headers
             .into_iter()
             .filter(|(name, _)| is_used || head::field(name.as_bytes()) != ACCEPT);
-        match head::check_parsed(&mut rules, headers, offers)? {
+        match head::check_parsed(&mut rules, headers, offers, limits)? {
             true => Ok(rules.agreed()),
             false => Err(HandshakeError::UnexpectedStatus(status)),
         }

@@ -144,13 +144,26 @@ pub(super) trait Rules {
 }
 
 /// Checks a head whose headers someone else has parsed. Returns false if it is an interim one.
+///
+/// Its length is that of the lines that the headers are in HTTP/1.1, and of the blank line.
+// [HS21] [HC25]
 pub(super) fn check_parsed<'h>(
     rules: &mut impl Rules,
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     offers: &Offers<'_>,
+    limits: Limits,
 ) -> Result<bool, HandshakeError> {
     let mut headers = headers.into_iter();
+    let mut headers_left = limits.headers;
+    let mut bytes_left = limits.head.checked_sub(2);
     let read = headers.try_for_each(|(name, value)| {
+        if headers_left == 0 {
+            return Err(HandshakeError::TooManyHeaders);
+        }
+        headers_left -= 1;
+        let line = name.len().saturating_add(value.len()).saturating_add(4);
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
+        bytes_left = bytes_left.and_then(|left| left.checked_sub(line));
         let header = Header {
             name: HeadText::new(name.as_bytes()),
             value: value.trim_ascii(),
@@ -159,7 +172,11 @@ pub(super) fn check_parsed<'h>(
         };
         rules.header(&header, offers)
     });
-    let result = read.and_then(|()| rules.end());
+    let too_long = match bytes_left {
+        Some(_) => Ok(()),
+        None => Err(HandshakeError::HeadTooLong),
+    };
+    let result = read.and(too_long).and_then(|()| rules.end());
     if let Err(error) = result {
         debug!("the opening handshake failed: {}", error);
     }

@@ -400,6 +400,9 @@ impl Upgrade {
     /// whose `:protocol` is `websocket` (RFC 8441, RFC 9220): it has no `Upgrade`, no `Connection`
     /// and no `Host`, and may do without a key.
     ///
+    /// Whoever has parsed the head had limits of their own before those of `limits`. For these, it has the
+    /// length of its header lines in HTTP/1.1 and the blank line.
+    ///
     /// ```
     /// use motews::Limits;
     /// use motews::handshake::{Offers, Upgrade};
@@ -440,7 +443,7 @@ impl Upgrade {
                 rules.wrong |= HTTP_VERSION;
             }
         }
-        head::check_parsed(&mut rules, headers, offers)?;
+        head::check_parsed(&mut rules, headers, offers, limits)?;
         Ok(rules.upgrade())
     }
 
