@@ -11,8 +11,8 @@ use core::mem::MaybeUninit;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
-use motews_embedded_io::Buffers;
-use motews_embedded_io::tls::{TlsBuffers, TlsTunnel};
+use motews_embedded_io::tls::{TlsBuffers, TlsError, TlsTunnel};
+use motews_embedded_io::{Buffers, Error};
 use motews_linked::session::{Memory, Recording, config, pump, replay, talk};
 use qemu::Log;
 
@@ -42,14 +42,20 @@ fn keep<T>(value: T) -> &'static mut T {
     }
 }
 
-fn main() {
+/// What is run: the session of TLS and the WebSocket, and when the WebSocket is open.
+struct Session<P: 'static, T: 'static> {
+    pump: &'static mut P,
+    talk: &'static mut T,
+    opened: &'static Cell<u32>,
+}
+
+/// Makes the futures, which are on the stack for a moment only.
+#[inline(never)]
+fn session() -> Session<impl Future, impl Future<Output = Result<(), Error<TlsError>>>> {
     static mut MEMORY: Memory = Memory::EMPTY;
-    qemu::begin();
     // SAFETY: once.
     let memory: &'static mut Memory = unsafe { &mut *(&raw mut MEMORY) };
-    let Some(recording) = Recording::read(FILE) else {
-        return;
-    };
+    let recording = Recording::read(FILE).unwrap_or_else(|| motews_panic_path_survives());
     let config = keep(config(keep([recording.authority]), recording.built));
     let [incoming, outgoing] = &mut memory.rings;
     let tunnel = keep(TlsTunnel::new(incoming, outgoing));
@@ -59,38 +65,42 @@ fn main() {
         read: &mut memory.read,
         write: &mut memory.write,
     };
-    let opened: &'static Cell<u32> = keep(Cell::new(0));
     let began = qemu::instructions();
-    let session = keep(pump(session, transport, records, config));
+    let opened: &'static Cell<u32> = keep(Cell::new(0));
+    let tell = move || opened.set(qemu::instructions().wrapping_sub(began));
     let [receive, transmit] = &mut memory.buffers;
     let buffers = Buffers { receive, transmit };
-    let tell = || opened.set(qemu::instructions().wrapping_sub(began));
-    let talk = keep(talk(stream, buffers, &mut memory.message, tell));
-    let sizes = (size_of_val(session), size_of_val(talk));
+    Session {
+        pump: keep(pump(session, transport, records, config)),
+        talk: keep(talk(stream, buffers, &mut memory.message, tell)),
+        opened,
+    }
+}
 
-    let (mut session, mut talk) = (Pin::static_mut(session), Pin::static_mut(talk));
+fn main() {
+    qemu::begin();
+    let session = session();
+    let mut pump = Pin::static_mut(session.pump);
+    let mut talk = Pin::static_mut(session.talk);
     let mut context = Context::from_waker(Waker::noop());
     let (mut longest, mut has_ended) = (0, false);
     for _ in 0..ROUNDS {
         if !has_ended {
             let before = qemu::instructions();
-            has_ended = session.as_mut().poll(&mut context).is_ready();
+            has_ended = pump.as_mut().poll(&mut context).is_ready();
             longest = longest.max(qemu::instructions().wrapping_sub(before));
         }
         if let Poll::Ready(end) = talk.as_mut().poll(&mut context) {
-            let stack = qemu::stack();
-            let (pump, socket) = sizes;
-            let open = opened.get();
-            _ = match end {
-                Ok(()) => writeln!(
-                    Log,
-                    "stack {stack} open {open} longest {longest} pump {pump} socket {socket}"
-                ),
-                Err(_) => writeln!(Log, "the WebSocket has failed"),
+            let (stack, open) = (qemu::stack(), session.opened.get());
+            _ = match &end {
+                Ok(()) => writeln!(Log, "stack {stack} open {open} longest {longest}"),
+                Err(error) => writeln!(Log, "failed: {error}"),
             };
-            return qemu::exit(end.is_err().into());
+            qemu::exit(end.is_err().into());
         }
     }
+    _ = writeln!(Log, "no end, of TLS: {has_ended}");
+    qemu::exit(1)
 }
 
 motews_linked::entry!(main);

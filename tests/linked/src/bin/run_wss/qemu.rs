@@ -82,6 +82,7 @@ pub(crate) fn exit(code: usize) -> ! {
 }
 
 /// Begins to count instructions, and paints the stack below this function.
+#[inline(never)]
 pub(crate) fn begin() {
     #[cfg(target_arch = "arm")]
     // SAFETY: the timer's registers, to reload and to control.
@@ -91,10 +92,10 @@ pub(crate) fn begin() {
         ptr::write_volatile(timer(0), 1);
     }
     let here = 0_u32;
-    let end = (&raw const here).addr() - 512;
+    let end = (&raw const here).addr() - 64;
     let mut word = (&raw const _stack_limit).cast_mut();
     while word.addr() < end {
-        // SAFETY: between the end of the stack and half a KiB below what is in use of it.
+        // SAFETY: between the end of the stack and 64 bytes below what is in use of it.
         unsafe { ptr::write_volatile(word, PAINT) };
         word = word.wrapping_add(1);
     }
