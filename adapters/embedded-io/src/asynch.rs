@@ -18,8 +18,6 @@
     reason = "an async fn keeps its arguments twice, and these futures lie in RAM"
 )]
 
-mod reconnect;
-
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
@@ -30,7 +28,8 @@ use crate::face::prelude::*;
 use crate::output::Io;
 use crate::time::AsyncTime;
 
-pub use reconnect::{Interruption, Reconnecting, Socket, Task, Update};
+pub use crate::reconnect::{Interruption, Task, Update};
+pub use reconnect::{Reconnecting, Socket};
 
 macro_rules! out {
     ($value:ty) => {
@@ -109,6 +108,8 @@ macro_rules! write {
         }
     }};
 }
+
+mod reconnect;
 
 websocket!(
     "asynch",

@@ -15,6 +15,9 @@ use embedded_io::{ErrorType, Read, Write};
 use crate::face::prelude::*;
 use crate::output::Io;
 
+pub use crate::reconnect::{Interruption, Task, Update};
+pub use reconnect::Reconnecting;
+
 macro_rules! out {
     ($value:ty) => {
         Result<$value, Error<T::Error>>
@@ -39,6 +42,8 @@ macro_rules! put {
     };
 }
 
+mod reconnect;
+
 websocket!("blocking", Time, "");
 
 impl<'a, T: Read + Write, R: Role, K: Time> WebSocket<'a, T, R, K> {
@@ -62,7 +67,7 @@ impl<'a, T: Read + Write, R: Role, K: Time> WebSocket<'a, T, R, K> {
         match engine.transport.read(self.input.window().spare()) {
             Ok(len) => engine.read(&mut self.input, len),
             // The transport has given up for now, and there is a deadline for that.
-            Err(error) if at.is_some() && is_for_now(&error) => {}
+            Err(error) if K::IS_PATIENT && at.is_some() && is_for_now(&error) => {}
             Err(error) => engine.failed(error)?,
         }
         Ok(())
@@ -114,7 +119,7 @@ impl<'a, T: Write, R: Role, K: Time> Reply<'a, T, R, K> {
         };
         // Whatever the error is, what waits has its deadline.
         engine.late()?;
-        match at.is_some() && is_for_now(&error) {
+        match K::IS_PATIENT && at.is_some() && is_for_now(&error) {
             true => Ok(()),
             false => engine.failed(error),
         }

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
-//! | [`asynch::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
+//! | [`asynch::Reconnecting`], [`blocking::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`asynch::WebSocket::from_upgraded`] | takes over a connection from another HTTP server or client |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
@@ -145,6 +145,7 @@ mod output;
 mod plain;
 #[cfg(not(feature = "deflate"))]
 use plain as compression;
+mod reconnect;
 mod split;
 mod time;
 #[cfg(feature = "tls")]

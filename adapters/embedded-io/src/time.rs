@@ -65,13 +65,15 @@ pub trait Time: sealed::Time {}
 /// The same if it can wait: [`Untimed`] or a [`Timer`]. Sealed.
 pub trait AsyncTime: sealed::AsyncTime {}
 
-mod sealed {
+pub(crate) mod sealed {
     use super::{Future, Millis};
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
     pub trait Time {
         /// Whether deadlines are kept.
         const IS_TIMED: bool;
+        /// Whether a blocking call goes on when its transport has given up for now.
+        const IS_PATIENT: bool = true;
 
         fn time(&mut self) -> Millis;
     }
@@ -107,6 +109,20 @@ impl<K: Clock> sealed::Time for K {
     #[inline]
     fn time(&mut self) -> Millis {
         self.now()
+    }
+}
+
+/// The time of a blocking client that comes back: a call returns when the transport has given up for now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Impatient<K>(pub(crate) K);
+
+impl<K: Clock> sealed::Time for Impatient<K> {
+    const IS_TIMED: bool = true;
+    const IS_PATIENT: bool = false;
+
+    #[inline]
+    fn time(&mut self) -> Millis {
+        self.0.now()
     }
 }
 

@@ -84,7 +84,8 @@ pub use upgraded::UpgradedStream;
 pub use websocket::{Permit, WebSocketStream};
 pub use writer::{BinaryWriter, TextWriter};
 
-/// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`].
+/// Accepts a WebSocket over a stream, with the defaults: see [`Acceptor::accept`]. If the future is dropped,
+/// the stream is closed.
 ///
 /// # Errors
 /// See [`AcceptError`].

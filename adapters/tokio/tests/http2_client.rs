@@ -1,8 +1,5 @@
 //! A client's WebSockets over HTTP/2 (RFC 8441), and over HTTP/1.1 where the server takes none there.
 
-#[path = "support/certs.rs"]
-mod certs;
-
 use core::convert::Infallible;
 use core::future::Future;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +8,12 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use certs::Authority;
 use h2::Reason;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use motews_testkit::authority::Authority;
 use motews_tokio::http::{Request, Response, StatusCode, Version, header};
 use motews_tokio::{
     Acceptor, CloseCode, ConnectError, Connector, NetStream, ProtocolViolation, RecvError,

@@ -1,15 +1,12 @@
 //! Thousands of reconnects, from every kind of end, in constant memory.
 
-#[path = "support/certs.rs"]
-mod certs;
-
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use certs::Authority;
+use motews_testkit::authority::Authority;
 use motews_tokio::{
     Acceptor, Backoff, CloseCode, ConnectError, Connector, Ended, Interrupted, Interruption,
     Message, NotSent, Reconnecting, Timeouts, Update,

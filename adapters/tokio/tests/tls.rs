@@ -1,11 +1,8 @@
 //! TLS on both sides, proxies and redirects, over loopback.
 
-#[path = "support/certs.rs"]
-mod certs;
-
 use std::sync::Arc;
 
-use certs::Authority;
+use motews_testkit::authority::Authority;
 use motews_tokio::http::{HeaderValue, StatusCode, header};
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{
@@ -243,7 +240,7 @@ fn roots_of_the_system_are_loaded_once_and_failures_are_not_kept() {
         let connector = Connector::new();
         let error = connector.connect(&url).await.map(drop).unwrap_err();
         assert!(error.to_string().contains("no roots"), "{error}");
-        std::fs::write(&file, authority.certificate.pem()).unwrap();
+        std::fs::write(&file, authority.pem()).unwrap();
         talk(&connector, &url).await;
         std::fs::remove_file(&file).unwrap();
         talk(&Connector::new(), &url).await;

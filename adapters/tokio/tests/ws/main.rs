@@ -2,11 +2,9 @@
 
 mod cancel;
 mod cancel_streams;
-#[cfg(feature = "tls")]
-#[path = "../support/certs.rs"]
-mod certs;
 mod dropped;
 mod ends;
+mod fair;
 mod handshake;
 mod parts;
 mod sending;

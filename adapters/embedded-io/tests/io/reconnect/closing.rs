@@ -1,21 +1,20 @@
 //! The application closes, and may want a connection again.
 
-use core::cell::RefCell;
-use core::pin::Pin;
-use std::rc::Rc;
-
+use motews::CloseCode;
 use motews::handshake::Request;
-use motews::reconnect::Backoff;
-use motews::{Backlog, BacklogPolicy, CloseCode, MessageBuffer};
-use motews_embedded_io::asynch::{Reconnecting, Task};
+use motews_embedded_io::asynch::Task;
 
-use super::{CONFIG, Generator, Rig, Socket, World, connect};
-use crate::support::{Hand, Keys, buffers};
+use super::{Comes, Face, Rig, awaited, on_both, usual};
 
-#[test]
-fn open_client_that_closes_comes_to_its_end_and_nothing_is_in_doubt() {
-    let mut rig = rig!().stable();
-    rig.client.close(CloseCode::NORMAL, "").unwrap();
+on_both! {
+    open_client_that_closes_comes_to_its_end_and_nothing_is_in_doubt,
+    opening_client_that_closes_is_not_opened,
+    closed_client_whose_request_is_set_comes_back_again_and_again,
+}
+
+fn open_client_that_closes_comes_to_its_end_and_nothing_is_in_doubt<C: Comes>(face: Face<C>) {
+    let mut rig = usual(face).stable();
+    rig.client.close(CloseCode::NORMAL).unwrap();
     let (interruption, _) = rig.interrupted();
     assert_eq!((interruption.retry_in, interruption.unconfirmed), (None, 0));
     rig.run(1_000, |_| false);
@@ -25,11 +24,10 @@ fn open_client_that_closes_comes_to_its_end_and_nothing_is_in_doubt() {
 
 #[test]
 fn connecting_client_that_closes_is_not_opened() {
-    let mut rig = rig!();
-    rig.world.borrow_mut().has_link = false;
+    let mut rig = usual(awaited);
+    rig.cut(500);
     rig.run(100, |_| false);
-    rig.client.close(CloseCode::NORMAL, "").unwrap();
-    rig.world.borrow_mut().has_link = true;
+    rig.client.close(CloseCode::NORMAL).unwrap();
     rig.run(1_000, |_| false);
     assert!(rig.is_over && rig.opened == 0);
     assert_eq!(
@@ -38,14 +36,13 @@ fn connecting_client_that_closes_is_not_opened() {
     );
 }
 
-#[test]
-fn opening_client_that_closes_is_not_opened() {
-    let mut rig = rig!();
+fn opening_client_that_closes_is_not_opened<C: Comes>(face: Face<C>) {
+    let mut rig = usual(face);
     rig.world.borrow_mut().is_gone = true;
-    let asks = |rig: &mut Rig<_>| rig.world.borrow().finished == [Task::Connect];
+    let asks = |rig: &mut Rig<C>| rig.world.borrow().finished == [Task::Connect];
     assert!(rig.run(1_000, asks));
     rig.run(100, |_| false);
-    rig.client.close(CloseCode::NORMAL, "").unwrap();
+    rig.client.close(CloseCode::NORMAL).unwrap();
     rig.world.borrow_mut().is_gone = false;
     rig.run(1_000, |_| false);
     assert!(rig.is_over && rig.opened == 0);
@@ -55,10 +52,9 @@ fn opening_client_that_closes_is_not_opened() {
     );
 }
 
-#[test]
-fn closed_client_whose_request_is_set_comes_back_again_and_again() {
-    let mut rig = rig!().stable();
-    rig.client.close(CloseCode::NORMAL, "").unwrap();
+fn closed_client_whose_request_is_set_comes_back_again_and_again<C: Comes>(face: Face<C>) {
+    let mut rig = usual(face).stable();
+    rig.client.close(CloseCode::NORMAL).unwrap();
     rig.run(1_000, |_| false);
     assert!(rig.is_over);
     let request = Request::new("example.com", "/other").unwrap();
