@@ -15,6 +15,8 @@ mod openssl;
 mod pump;
 #[path = "embedded_tls/reconnect.rs"]
 mod reconnect;
+#[path = "embedded_tls/recorded.rs"]
+mod recorded;
 #[path = "embedded_tls/rules.rs"]
 mod rules;
 #[path = "embedded_tls/select.rs"]
