@@ -44,6 +44,11 @@ pub fn example_with(package: &str, features: &str, name: &str) -> PathBuf {
     if let Some(path) = env::var_os(variable) {
         return path.into();
     }
+    if let Some(folder) = env::var_os("MOTEWS_EXAMPLES")
+        && package == "motews-examples"
+    {
+        return Path::new(&folder).join(name);
+    }
     // What cargo tells of the package under test is no setting: crates that look at it would be
     // built anew for each caller.
     let told = env::vars_os()
