@@ -404,7 +404,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             if len == 0 {
                 break;
             }
-            self.out.push(&frame[..len]);
+            self.out.push_owed(&frame[..len]);
             self.owes = true;
         }
     }

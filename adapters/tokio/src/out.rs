@@ -22,7 +22,11 @@ thread_local! {
 
 /// Whole frames that wait to be written. They take room only as long as there are any.
 #[derive(Debug, Default)]
-pub(crate) struct Out(Option<Box<Frames>>);
+pub(crate) struct Out {
+    frames: Option<Box<Frames>>,
+    /// How many bytes have left in all: the stream has taken them and holds none of them back.
+    flushed: u64,
+}
 
 #[derive(Debug, Default)]
 struct Frames {
@@ -30,8 +34,12 @@ struct Frames {
     bytes: Vec<u8>,
     start: usize,
     large: Option<Box<Large>>,
-    /// The stream itself holds some of what it took.
+    /// What the stream took and may hold, in bytes.
+    held: usize,
+    /// The stream is being flushed: it gets no more until that is done, or it might never be.
     is_held: bool,
+    /// How much at the end is owed to the peer, and was sent by nobody, in bytes.
+    owed: usize,
 }
 
 /// A payload that is not copied, and what comes behind it.
@@ -45,19 +53,41 @@ impl Out {
     /// Bytes that were not given to the stream yet.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        self.0.as_ref().map_or(0, |frames| frames.waiting())
+        self.frames.as_ref().map_or(0, |frames| frames.waiting())
     }
 
     /// Bytes that are not known to have left, as the session counts them.
     #[inline]
     pub(crate) fn left(&self) -> usize {
-        let frames = self.0.as_ref();
-        frames.map_or(0, |frames| frames.waiting() + usize::from(frames.is_held))
+        let frames = self.frames.as_ref();
+        frames.map_or(0, |frames| frames.waiting().max(frames.is_held.into()))
+    }
+
+    /// Where the last frame that was sent ends, in bytes from the beginning of the connection.
+    pub(crate) fn sent_to(&self) -> u64 {
+        let frames = self.frames.as_ref();
+        let left = frames.map_or(0, |frames| frames.held + frames.waiting());
+        // Of what is owed some may have left.
+        let left = left.saturating_sub(frames.map_or(0, |frames| frames.owed));
+        self.flushed + left as u64
+    }
+
+    /// Whether everything before this place has left.
+    pub(crate) const fn has_left(&self, place: u64) -> bool {
+        self.flushed >= place
+    }
+
+    /// Appends a frame that is owed.
+    pub(crate) fn push_owed(&mut self, frame: &[u8]) {
+        let frames = self.frames();
+        frames.end().extend_from_slice(frame);
+        frames.owed += frame.len();
     }
 
     /// Appends a frame that is written already.
     pub(crate) fn push(&mut self, frame: &[u8]) {
-        self.frames().end().extend_from_slice(frame);
+        self.push_owed(frame);
+        self.frames().owed = 0;
     }
 
     /// Appends a data frame.
@@ -74,13 +104,14 @@ impl Out {
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> (usize, Poll<io::Result<()>>) {
-        self.frames().poll_write(stream, cx)
+        let frames = (self.frames).get_or_insert_with(Frames::spare);
+        frames.poll_write(stream, cx, &mut self.flushed)
     }
 
     /// Gives back the memory that nothing waits in: all of it, or what the connection need not keep
     /// while its peer takes its time.
     pub(crate) fn release(&mut self) {
-        match &mut self.0 {
+        match &mut self.frames {
             Some(frames) if frames.waiting() > 0 || frames.is_held => frames.shrink(),
             _ => self.clear(),
         }
@@ -88,7 +119,7 @@ impl Out {
 
     /// Drops what waits.
     pub(crate) fn clear(&mut self) {
-        if let Some(mut frames) = self.0.take() {
+        if let Some(mut frames) = self.frames.take() {
             spare::give(core::mem::take(&mut frames.bytes));
             *frames = Frames::default();
             // A thread that ends needs none.
@@ -98,14 +129,16 @@ impl Out {
 
     #[inline]
     fn frames(&mut self) -> &mut Frames {
-        self.0.get_or_insert_with(|| {
-            let spare = SPARE.try_with(Cell::take).ok().flatten();
-            spare.unwrap_or_default()
-        })
+        self.frames.get_or_insert_with(Frames::spare)
     }
 }
 
 impl Frames {
+    fn spare() -> Box<Self> {
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        spare.unwrap_or_default()
+    }
+
     /// Bytes that were not given to the stream yet.
     #[inline]
     fn waiting(&self) -> usize {
@@ -149,6 +182,7 @@ impl Frames {
         let mut head = [0; FrameHeader::MAX_LEN];
         // There is always room.
         let len = header.emit(&mut head).unwrap_or_default();
+        self.owed = 0;
         match header.mask {
             None if payload.len() >= LARGE && self.large.is_none() => {
                 self.end().extend_from_slice(&head[..len]);
@@ -169,19 +203,35 @@ impl Frames {
     }
 
     /// Writes what waits, and passes on what the stream holds. Returns how much was taken, and what
-    /// stopped it.
+    /// stopped it. Adds to `flushed` what has left.
     #[inline(always)]
     fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
+        flushed: &mut u64,
     ) -> (usize, Poll<io::Result<()>>) {
         let mut taken = 0;
+        let mut is_blocked = false;
         let stop = loop {
             let stream = Pin::new(&mut *stream);
             let bytes = &self.bytes[self.start..];
+            let is_empty = bytes.is_empty() && self.large.is_none();
+            if is_empty || is_blocked || self.is_held {
+                // Whoever waits for some of it need not wait for what comes behind.
+                let stop = stream.poll_flush(cx);
+                self.is_held = stop.is_pending();
+                if !matches!(stop, Poll::Ready(Ok(()))) {
+                    break stop;
+                }
+                *flushed += core::mem::take(&mut self.held) as u64;
+                match is_blocked {
+                    true => break Poll::Pending,
+                    false if is_empty => break stop,
+                    false => continue,
+                }
+            }
             let written = match &self.large {
-                None if bytes.is_empty() => break stream.poll_flush(cx),
                 None => stream.poll_write(cx, bytes),
                 Some(large) => {
                     let parts = [bytes, &large.payload, &large.behind];
@@ -202,16 +252,16 @@ impl Frames {
                     self.advance(written);
                 }
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
+                Poll::Pending => is_blocked = true,
             }
         };
-        self.is_held = stop.is_pending() && self.waiting() == 0;
         (taken, stop)
     }
 
     /// So many bytes were taken.
     #[inline]
     fn advance(&mut self, written: usize) {
+        self.held += written;
         let of_bytes = written.min(self.bytes.len() - self.start);
         self.start += of_bytes;
         if self.start < self.bytes.len() {

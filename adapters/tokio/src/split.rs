@@ -2,6 +2,7 @@
 
 use core::future::poll_fn;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::error::{RecvError, SendError, TrySendError};
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::shared::{Access, Shared};
-use crate::wakers::{Side, Slot};
+use crate::wakers::{Mark, Side, Slot};
 use crate::writer::{BinaryWriter, TextWriter};
 
 pub(crate) fn halves<S, R>(mut engine: Engine<S, R>) -> (Sender<S, R>, Receiver<S, R>)
@@ -47,17 +48,31 @@ pub struct Sender<S, R = Server> {
     shared: Arc<Shared<S, R>>,
     /// For the `Sink`, whose calls are no futures.
     slot: Slot,
+    /// Something was sent since: what the `Sink` has waited for is not enough.
+    has_sent: AtomicBool,
 }
 
 impl<S, R> Sender<S, R> {
     const fn new(shared: Arc<Shared<S, R>>) -> Self {
-        let slot = Slot::NONE;
-        Self { shared, slot }
+        Self {
+            shared,
+            slot: Slot::NONE,
+            has_sent: AtomicBool::new(false),
+        }
     }
 
     /// As the `Sink`.
     fn poll<T>(&mut self, poll: impl FnOnce(&mut Engine<S, R>, &mut Slot) -> Poll<T>) -> Poll<T> {
+        if core::mem::take(self.has_sent.get_mut()) {
+            self.slot.mark = Mark::None;
+        }
         poll(&mut self.shared.lock(), &mut self.slot)
+    }
+
+    /// The connection, to send.
+    fn to_send(&self) -> &Arc<Shared<S, R>> {
+        self.has_sent.store(true, Ordering::Relaxed);
+        &self.shared
     }
 }
 
@@ -140,8 +155,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// See [`SendError`].
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
-        self.shared
+        self.to_send()
             .wait(|engine, cx, slot| engine.poll_send(cx, slot, &mut message))
+            .await
+    }
+
+    /// Sends a message as it is, though others are compressed: for secrets, see
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate).
+    ///
+    /// Cancel-safe: the message was taken whole or not at all.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = Some(message.into());
+        self.shared
+            .wait(|engine, cx, slot| engine.poll_send_uncompressed(cx, slot, &mut message))
             .await
     }
 
@@ -151,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn reserve(&self) -> Result<SendPermit<'_, S, R>, SendError> {
-        self.shared
+        self.to_send()
             .wait(|engine, cx, slot| engine.poll_ready(cx, slot, false))
             .await?;
         Ok(SendPermit(self))
@@ -162,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// [`TrySendError`], which has the message.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        self.shared.lock().try_send(message.into())
+        self.to_send().lock().try_send(message.into())
     }
 
     /// Sends a message that is worth sending only if no newer one is there: a frame of a video, a
@@ -180,22 +211,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub fn send_newest(&self, message: impl Into<Message>) -> Result<Option<Message>, SendError> {
-        self.shared.lock().send_newest(message.into())
+        self.to_send().lock().send_newest(message.into())
     }
 
     /// Begins a text message whose length is not known yet (§5.4). See [`TextWriter`].
     #[must_use]
     pub fn stream_text(&self) -> TextWriter<'_, S, R> {
-        TextWriter::new(Access::Half(&self.shared))
+        TextWriter::new(Access::Half(self.to_send()))
     }
 
     /// Begins a binary message whose length is not known yet (§5.4). See [`BinaryWriter`].
     #[must_use]
     pub fn stream_binary(&self) -> BinaryWriter<'_, S, R> {
-        BinaryWriter::new(Access::Half(&self.shared))
+        BinaryWriter::new(Access::Half(self.to_send()))
     }
 
-    /// Waits until the stream has taken everything. Cancel-safe.
+    /// Waits until the stream has taken everything that was sent before, by any sender. What is sent
+    /// meanwhile may follow it. Cancel-safe.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -207,10 +239,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
 
     /// Sends a ping: see [`WebSocketStream::ping`](crate::WebSocketStream::ping).
     ///
+    /// Cancel-safe: the ping was taken or not.
+    ///
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
-        self.shared
+        self.to_send()
             .wait(|engine, cx, slot| engine.poll_ready_to_ping(cx, slot, false))
             .await?;
         self.shared.lock().ping(payload)?;
@@ -230,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// [`SendError::Closed`] if a Close was sent or received before; [`SendError::Invalid`] if the code
     /// or the reason cannot be sent.
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.shared.lock().close(code, reason)
+        self.to_send().lock().close(code, reason)
     }
 
     /// Waits until the connection has ended, whoever ends it. Messages that come are the
@@ -288,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role, M: Into<Message>> Sink<M> for S
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<(), SendError> {
-        self.shared
+        self.to_send()
             .lock()
             .accept(message.into())
             .map_err(|(_, error)| error)

@@ -26,22 +26,43 @@ pub(crate) struct Wakers {
 #[derive(Debug, Default)]
 struct Waiting {
     reader: Option<Waker>,
-    writers: Vec<(Slot, Waker)>,
+    writers: Vec<(u32, Waker)>,
     /// The last slot that was given away.
     last: u32,
 }
 
 /// The place of a task that waits to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot(u32);
+pub(crate) struct Slot {
+    id: u32,
+    pub(crate) mark: Mark,
+}
+
+/// Up to where the output has to leave for a task that waits to send: what others send later is nothing to
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// None is set. If the connection is closing, and nothing more is sent, that is its end.
+    None,
+    /// Up to here, until there is room.
+    Room(u64),
+    /// What is not a frame yet, and came since then.
+    Behind(u64),
+    /// Up to here, until it is flushed.
+    Sent(u64),
+}
 
 impl Slot {
     /// Of a task that has not waited yet.
-    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self {
+        id: 0,
+        mark: Mark::None,
+    };
 
-    /// Of a connection that is not split: only one task can send on it.
+    /// Of a connection that is not split: only one task can send on it, so a mark need not be kept.
     pub(crate) const fn whole() -> Self {
-        Self(u32::MAX)
+        let id = u32::MAX;
+        Self { id, ..Self::NONE }
     }
 }
 
@@ -90,11 +111,11 @@ impl Wakers {
 
     /// Whoever had the slot waits no longer.
     pub(crate) fn forget(&self, slot: Slot) {
-        if slot == Slot::NONE {
+        if slot.id == Slot::NONE.id {
             return;
         }
         let mut waiting = self.lock();
-        let index = waiting.writers.iter().position(|(of, _)| *of == slot);
+        let index = waiting.writers.iter().position(|(of, _)| *of == slot.id);
         let waker = index.map(|index| waiting.writers.swap_remove(index));
         drop(waiting);
         drop(waker);
@@ -125,14 +146,14 @@ impl Wakers {
 
 impl Waiting {
     fn writer(&mut self, slot: &mut Slot, waker: &Waker) -> &mut Waker {
-        if *slot == Slot::NONE {
+        if slot.id == Slot::NONE.id {
             // They are taken back long before they come round.
             self.last = self.last % (u32::MAX - 1) + 1;
-            *slot = Slot(self.last);
+            slot.id = self.last;
         }
-        let index = self.writers.iter().position(|(of, _)| of == slot);
+        let index = self.writers.iter().position(|(of, _)| *of == slot.id);
         let index = index.unwrap_or_else(|| {
-            self.writers.push((*slot, waker.clone()));
+            self.writers.push((slot.id, waker.clone()));
             self.writers.len() - 1
         });
         &mut self.writers[index].1

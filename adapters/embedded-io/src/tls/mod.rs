@@ -49,6 +49,8 @@
 //! - The WebSocket is dropped: the pump sends what was written and the end of TLS, for
 //!   [`TlsConfig::close`] at most, and returns. Then close TCP. That is all the shutting down there is:
 //!   call [`closed`](crate::asynch::WebSocket::closed) before, and no `drain`.
+//! - The server ends TLS first: embedded-tls cannot answer with this side's end, and what was still to be sent
+//!   is not. Then close TCP.
 //! - A transport that ends without the end of TLS is [`TlsError::Truncated`]. After a clean end of the
 //!   WebSocket that means nothing: many servers do it.
 //!
@@ -125,7 +127,8 @@
 //!   another one (HelloRetryRequest) is refused.
 //! - **A KeyUpdate ends the session**, with [`TlsError::KeyUpdate`], for embedded-tls cannot follow. Servers
 //!   send one after millions of records. Connect again then.
-//! - **No revocation**: neither CRLs nor OCSP. **No resumption**: each session is a full handshake.
+//! - **No revocation**: neither CRLs nor OCSP. **`keyUsage` is not looked at**, as it is not in webpki and
+//!   rustls; `extendedKeyUsage` and `basicConstraints` are. **No resumption**: each session is a full handshake.
 //! - **A message of the handshake must fit one record**, and the server's certificates the
 //!   [buffer](TlsBuffers::read). Three certificates between the server's and the authority's count, and
 //!   none whose issuer has its own name: more orders of them than that take too long to try.

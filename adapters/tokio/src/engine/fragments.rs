@@ -11,15 +11,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Engine;
 use crate::error::SendError;
 use crate::message::Message;
-use crate::wakers::Slot;
+use crate::wakers::{Mark, Slot};
 
 /// Messages that are not frames yet. There is at least one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Behind {
+    /// Where the output ended when the first of them was taken. It is never the same again.
+    pub(super) since: u64,
     /// They were taken while another one is sent in fragments.
     queue: VecDeque<Message>,
-    /// It leaves when nothing else waits.
+    /// It leaves when what was sent before it has left, up to `before`.
     newest: Option<Message>,
+    before: u64,
 }
 
 /// A frame of a message whose length is not known when it begins.
@@ -33,6 +36,15 @@ pub(crate) struct Fragment {
 }
 
 impl Behind {
+    const fn new(since: u64) -> Self {
+        Self {
+            since,
+            queue: VecDeque::new(),
+            newest: None,
+            before: since,
+        }
+    }
+
     /// How long they are together, in bytes.
     pub(super) fn len(&self) -> usize {
         let messages = self.queue.iter().chain(&self.newest);
@@ -65,9 +77,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if first {
             ready!(self.poll_ready(cx, slot, false))?;
         } else if !fin {
-            ready!(self.poll_room(cx, slot, false, Self::has_room_for_fragment))?;
+            ready!(self.poll_room(cx, slot, false, |_| true))?;
         }
         self.accept_fragment(kind, core::mem::take(payload).into(), fin)?;
+        // What was flushed before is not enough.
+        slot.mark = Mark::None;
         self.write_now();
         Poll::Ready(Ok(()))
     }
@@ -78,7 +92,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         cx: &mut Context<'_>,
         slot: &mut Slot,
     ) -> Poll<Result<(), SendError>> {
-        self.poll_out(cx, slot, false, |engine| engine.out.left() == 0)
+        let place = match slot.mark {
+            Mark::Sent(place) => place,
+            _ => self.out.sent_to(),
+        };
+        slot.mark = Mark::Sent(place);
+        self.poll_left(cx, slot, false, place)
     }
 
     /// Takes a fragment of a message. If it is the last, takes what has waited for that.
@@ -115,6 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             for message in queue {
                 self.accept(message).map_err(|(_, error)| error)?;
             }
+            if let Some(behind) = &mut self.behind {
+                behind.before = self.out.sent_to();
+            }
             self.wakers.wake_writers();
         }
         Ok(())
@@ -129,8 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Takes a message that leaves behind the one that is being sent in fragments.
     pub(super) fn accept_behind(&mut self, message: Message) {
-        let behind = self.behind.get_or_insert_default();
-        behind.queue.push_back(message);
+        self.behind().queue.push_back(message);
+    }
+
+    fn behind(&mut self) -> &mut Behind {
+        let since = self.out.sent_to();
+        (self.behind).get_or_insert_with(|| Box::new(Behind::new(since)))
     }
 
     // ---- the newest only ----
@@ -138,15 +164,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     /// Takes a message in place of the one that was taken so before, if that still waits. Returns it then.
     pub(crate) fn send_newest(&mut self, message: Message) -> Result<Option<Message>, SendError> {
         self.check_open()?;
-        let behind = self.behind.get_or_insert_default();
-        let before = behind.newest.replace(message);
+        let place = self.out.sent_to();
+        let behind = self.behind();
+        let replaced = behind.newest.replace(message);
+        if replaced.is_none() {
+            behind.before = place;
+        }
         self.write_now();
-        Ok(before)
+        Ok(replaced)
     }
 
-    /// Appends the newest message if nothing else waits.
+    /// Appends the newest message if all that was sent before it has left.
+    #[inline]
     pub(super) fn promote(&mut self) {
-        if self.behind.is_some() && self.out.left() == 0 && !self.streams {
+        if let Some(behind) = &self.behind
+            && self.out.has_left(behind.before)
+            && !self.streams
+        {
             self.accept_newest();
         }
     }

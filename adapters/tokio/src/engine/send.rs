@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Engine, Turn};
 use crate::error::{Lost, SendError, TrySendError};
 use crate::message::Message;
-use crate::wakers::{Side, Slot};
+use crate::wakers::{Mark, Side, Slot};
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // ---- send ----
@@ -53,29 +53,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
-        self.poll_room(cx, slot, gives_up, Self::has_room)
+        self.poll_room(cx, slot, gives_up, |engine| !engine.streams)
     }
 
-    /// The same for what `has_room` says.
+    /// The same, and for `may`. Room is there as well when all has left that was sent before the wait:
+    /// else who sends without end could always be there first.
     #[inline]
     pub(super) fn poll_room(
         &mut self,
         cx: &mut Context<'_>,
         slot: &mut Slot,
         gives_up: bool,
-        has_room: impl Fn(&Self) -> bool,
+        may: impl Fn(&Self) -> bool,
     ) -> Poll<Result<(), SendError>> {
         self.look_for_shutdown();
         self.check_open()?;
-        match has_room(self) {
-            true => Poll::Ready(Ok(())),
-            false => self.poll_out(cx, slot, gives_up, |engine| {
-                engine.stream.is_some() && has_room(engine)
-            }),
+        if may(self) && self.has_room_for_fragment() {
+            slot.mark = Mark::None;
+            return Poll::Ready(Ok(()));
         }
+        let before = match slot.mark {
+            Mark::Room(before) => before,
+            _ => self.out.sent_to(),
+        };
+        slot.mark = Mark::Room(before);
+        let result = self.poll_out(cx, slot, gives_up, |engine| {
+            let has_room = engine.has_room_for_fragment() || engine.out.has_left(before);
+            engine.stream.is_some() && may(engine) && has_room
+        });
+        if result.is_ready() {
+            slot.mark = Mark::None;
+        }
+        result
     }
 
-    /// Waits until everything is written that waits now.
+    /// Waits until everything is written that was sent before.
     #[inline(always)]
     pub(crate) fn poll_flush(
         &mut self,
@@ -83,10 +95,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
-        match self.is_written() && !self.is_lost && !self.is_cut {
-            true => Poll::Ready(Ok(())),
-            false => self.poll_out(cx, slot, gives_up, Self::is_written),
+        if self.is_written() && !self.is_lost && !self.is_cut {
+            slot.mark = Mark::None;
+            return Poll::Ready(Ok(()));
         }
+        let is_open = self.session.connection().state() == State::Open;
+        slot.mark = match (slot.mark, &self.behind) {
+            (Mark::Sent(place), _) => Mark::Sent(place),
+            _ if !is_open => Mark::None,
+            (Mark::Behind(since), Some(behind)) if behind.since == since => Mark::Behind(since),
+            (Mark::Behind(_), _) | (_, None) => Mark::Sent(self.out.sent_to()),
+            (_, Some(behind)) => Mark::Behind(behind.since),
+        };
+        match slot.mark {
+            Mark::Sent(place) => self.poll_left(cx, slot, gives_up, place),
+            _ => self.poll_out(cx, slot, gives_up, Self::is_written),
+        }
+    }
+
+    /// Waits until everything before this place has left.
+    #[inline(always)]
+    pub(super) fn poll_left(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        gives_up: bool,
+        place: u64,
+    ) -> Poll<Result<(), SendError>> {
+        let result = match self.out.has_left(place) {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_out(cx, slot, gives_up, |engine| engine.out.has_left(place)),
+        };
+        if result.is_ready() {
+            slot.mark = Mark::None;
+        }
+        result
     }
 
     /// The same for what was taken already: the calls that follow write it.
@@ -187,6 +230,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.poll_written(cx, slot, gives_up)
     }
 
+    /// The same for a message that is not to be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn poll_send_uncompressed(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        if message.is_some() {
+            ready!(self.poll_ready(cx, slot, !self.is_split))?;
+            if let Some(message) = message.take() {
+                self.accept_as(message, None).map_err(|(_, error)| error)?;
+            }
+        }
+        self.poll_send(cx, slot, message)
+    }
+
     /// Takes a message, whether there is room or not; or gives it back.
     #[inline(always)]
     pub(crate) fn accept(&mut self, message: Message) -> Result<(), (Message, SendError)> {
@@ -269,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
-        self.poll_room(cx, slot, gives_up, Self::has_room_for_fragment)
+        self.poll_room(cx, slot, gives_up, |_| true)
     }
 
     /// Appends a ping. There is room.
@@ -354,6 +414,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if self.session.connection().state() == State::Open {
             self.close_behind(CloseCode::NORMAL, "")?;
         }
+        // Nothing is sent behind it, and what was flushed before is not enough.
+        slot.mark = Mark::None;
         match ready!(self.poll_flush(cx, slot, false)) {
             // It has ended already, which is what was wanted.
             Err(SendError::Closed) => Poll::Ready(Ok(())),

@@ -4,6 +4,7 @@ mod cancel;
 mod cancel_streams;
 mod dropped;
 mod ends;
+mod fair;
 mod handshake;
 mod parts;
 mod sending;
