@@ -3,7 +3,8 @@
 //!
 //! The programs under test are examples of this workspace, built in release. An environment
 //! variable puts any other program in their place, to try a test against another implementation:
-//! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`.
+//! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`. `MOTEWS_EXAMPLES` names a
+//! folder where all examples of `motews-examples` are built already.
 #![cfg(feature = "peers")]
 
 pub mod browser;
