@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 #[cfg(feature = "tls")]
 use motews_testkit::authority::Authority;
 use motews_testkit::conformance::{Adapter, Subject, Told};
+#[cfg(feature = "deflate")]
+use motews_tokio::DeflateConfig;
 use motews_tokio::role::Role;
 use motews_tokio::{
     Acceptor, CloseCode, Connector, Ended, Message, SendError, Timeouts, WebSocketStream,
@@ -188,6 +190,28 @@ impl Subject for Tasks {
 
 // ---- applications ----
 
+/// Whether messages are compressed that are not sent as they are.
+fn compresses<R: Role>(ws: &WebSocketStream<Io, R>) -> bool {
+    #[cfg(feature = "deflate")]
+    return ws.deflate().is_some();
+    #[cfg(not(feature = "deflate"))]
+    {
+        let _ = ws;
+        false
+    }
+}
+
+/// Sends a message as it is: the kit reads no compressed ones.
+macro_rules! send {
+    ($sender:expr, $message:expr, $compresses:expr) => {
+        match $compresses {
+            #[cfg(feature = "deflate")]
+            true => $sender.send_uncompressed($message).await,
+            _ => $sender.send($message).await,
+        }
+    };
+}
+
 /// One task, by the methods of a WebSocket.
 async fn one_task<R: Role>(mut ws: WebSocketStream<Io, R>, mut commands: Commands, log: Shared) {
     let mut reads = true;
@@ -205,7 +229,8 @@ async fn one_task<R: Role>(mut ws: WebSocketStream<Io, R>, mut commands: Command
                     continue;
                 }
                 Some(Command::Send(told)) => {
-                    match ws.send(message(told.clone())).await {
+                    let compresses = compresses(&ws);
+                    match send!(ws, message(told), compresses) {
                         Err(SendError::InboundFull) => panic!("the peer reads"),
                         Ok(()) | Err(_) => continue,
                     }
@@ -228,11 +253,12 @@ async fn two_tasks<R: Role + Send + 'static>(
     mut commands: Commands,
     log: Shared,
 ) {
+    let compresses = compresses(&ws);
     let (sender, mut receiver) = ws.split();
     tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Send(told) => drop(sender.send(message(told)).await),
+                Command::Send(told) => drop(send!(sender, message(told), compresses)),
                 Command::Close(code, reason) => {
                     drop(sender.close(CloseCode::new(code), &reason));
                 }
@@ -252,6 +278,8 @@ async fn two_tasks<R: Role + Send + 'static>(
 struct Mode {
     is_client: bool,
     is_split: bool,
+    /// Both sides have agreed on compression, and send messages as they are.
+    agrees: bool,
     /// Opens the two ends of a stream: this side's first.
     streams: fn(&Runtime, bool) -> (Io, Io),
 }
@@ -291,12 +319,21 @@ impl Adapter for Mode {
         let guard = runtime.enter();
         if self.is_client {
             let connector = Connector::new().timeouts(timeouts);
+            #[cfg(feature = "deflate")]
+            let connector = match self.agrees {
+                true => connector.deflate(DeflateConfig::DEFAULT),
+                false => connector,
+            };
             let ws = connector.from_upgraded(stream, b"");
             self.spawn(&runtime, ws, receiver, log.clone());
         } else {
-            let ws = Acceptor::new()
-                .timeouts(timeouts)
-                .from_upgraded(stream, b"");
+            let acceptor = Acceptor::new().timeouts(timeouts);
+            #[cfg(feature = "deflate")]
+            let acceptor = match self.agrees {
+                true => acceptor.deflate(DeflateConfig::DEFAULT),
+                false => acceptor,
+            };
+            let ws = acceptor.from_upgraded(stream, b"");
             self.spawn(&runtime, ws, receiver, log.clone());
         }
         drop(guard);
@@ -314,6 +351,10 @@ impl Adapter for Mode {
         tasks
     }
 
+    fn compresses(&self) -> bool {
+        self.agrees
+    }
+
     fn more_than_fits(&self) -> usize {
         200_000
     }
@@ -328,7 +369,16 @@ const fn mode(is_client: bool, is_split: bool) -> Mode {
     Mode {
         is_client,
         is_split,
+        agrees: false,
         streams: in_memory,
+    }
+}
+
+#[cfg(feature = "deflate")]
+const fn agreed(is_client: bool, is_split: bool) -> Mode {
+    Mode {
+        agrees: true,
+        ..mode(is_client, is_split)
     }
 }
 
@@ -360,9 +410,8 @@ fn over_tls(runtime: &Runtime, is_client: bool) -> (Io, Io) {
 #[cfg(feature = "tls")]
 const fn tls(is_client: bool, is_split: bool) -> Mode {
     Mode {
-        is_client,
-        is_split,
         streams: over_tls,
+        ..mode(is_client, is_split)
     }
 }
 
@@ -370,6 +419,11 @@ motews_testkit::conformance!(server, mode(false, false));
 motews_testkit::conformance!(client, mode(true, false));
 motews_testkit::conformance!(split_server, mode(false, true));
 motews_testkit::conformance!(split_client, mode(true, true));
+
+#[cfg(feature = "deflate")]
+motews_testkit::conformance!(agreed_client, agreed(true, false));
+#[cfg(feature = "deflate")]
+motews_testkit::conformance!(agreed_split_server, agreed(false, true));
 
 #[cfg(feature = "tls")]
 motews_testkit::conformance!(tls_server, tls(false, false));
