@@ -121,8 +121,21 @@ pub enum ConnectError {
     Refused(Box<motews_net::http::Response<bytes::Bytes>>),
     /// What answered is no WebSocket server, or an incorrect one.
     Handshake(HandshakeError),
-    /// The connection could not be made in time, or the server did not answer in time.
+    /// The connection could not be made in time ([`Connector::connect_timeout`]), or the server did not
+    /// answer in time ([`Timeouts::handshake`]).
+    ///
+    /// [`Connector::connect_timeout`]: crate::Connector::connect_timeout
+    /// [`Timeouts::handshake`]: crate::Timeouts::handshake
     TimedOut,
+    /// The addresses of this host, the server or the proxy, were not found in time
+    /// ([`Connector::connect_timeout`](crate::Connector::connect_timeout)).
+    LookUpTimedOut(String),
+    /// It was given up by [`Reconnecting::close`](crate::Reconnecting::close).
+    Aborted,
+    /// It was to be opened over a connection of HTTP/2: see
+    /// [`Connector::connect_http2`](crate::Connector::connect_http2).
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    Http2(crate::http2::Http2Error),
 }
 
 /// An error of the transport that ended a connection.
@@ -243,7 +256,13 @@ impl fmt::Display for ConnectError {
             Self::Handshake(error) => {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
-            Self::TimedOut => f.write_str("the server did not answer in time"),
+            Self::TimedOut => f.write_str("the connection was not opened in time"),
+            Self::Aborted => f.write_str("connecting was aborted"),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(error) => error.fmt(f),
+            Self::LookUpTimedOut(name) => {
+                write!(f, "{name}: the look-up of the name took too long")
+            }
         }
     }
 }
@@ -331,11 +350,16 @@ impl ConnectError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Refused(response) => Ended::Refused(response.status().as_u16()).into(),
-            Self::Io(_) | Self::Tunnel(_) => Cause::Unreachable,
+            Self::Io(_) | Self::Tunnel(_) | Self::LookUpTimedOut(_) => Cause::Unreachable,
             #[cfg(feature = "tls")]
             Self::Tls(_) => Cause::Tls,
             Self::Handshake(error) => Ended::from(*error).into(),
             Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
+            Self::Aborted => Ended::Aborted.into(),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(crate::http2::Http2Error::GoingAway) => Cause::Unreachable,
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(_) => Cause::Local,
             Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
         }
     }
@@ -367,6 +391,13 @@ impl ConnectError {
 impl From<UrlError> for ConnectError {
     fn from(error: UrlError) -> Self {
         Self::Url(error)
+    }
+}
+
+#[cfg(all(feature = "http2", feature = "tls"))]
+impl From<crate::http2::Http2Error> for ConnectError {
+    fn from(error: crate::http2::Http2Error) -> Self {
+        Self::Http2(error)
     }
 }
 

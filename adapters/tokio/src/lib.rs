@@ -52,7 +52,7 @@ pub use entropy::OsEntropy;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use handle::ServerHandle;
 #[cfg(all(feature = "http2", feature = "tls"))]
-pub use http2::Http2Stream;
+pub use http2::{Http2Connection, Http2Error, Http2Stream};
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};

@@ -1,5 +1,6 @@
 //! The way to a server: its addresses, a proxy, and the stream in the end.
 
+use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -18,20 +19,44 @@ use crate::resolve::Resolver;
 /// How long a proxy that has refused may take to say why.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// When an attempt to connect is given up, if ever.
+#[derive(Clone, Copy)]
+pub(crate) struct Until(Option<Instant>);
+
+impl Until {
+    /// So long from now on.
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        Self(limit.and_then(|limit| Instant::now().checked_add(limit)))
+    }
+
+    /// Waits for it, and no longer than that.
+    pub(crate) async fn limit<T>(self, future: impl Future<Output = T>) -> Result<T, ConnectError> {
+        match self.0 {
+            Some(at) => {
+                let done = timeout_at(at, future).await;
+                done.map_err(|_| ConnectError::TimedOut)
+            }
+            None => Ok(future.await),
+        }
+    }
+}
+
 /// Opens a stream to the server of `url`, directly or through a proxy.
 pub(crate) async fn reach(
     url: &Url,
     proxy: &ProxyChoice,
     resolver: &Resolver,
+    until: Until,
 ) -> Result<TcpStream, ConnectError> {
     let Some(proxy) = proxy.proxy_for(url).map_err(ConnectError::Proxy)? else {
-        return Ok(dial(resolver.resolve(url.host(), url.port()).await?).await?);
+        let addresses = resolver.resolve(url.host(), url.port(), until).await?;
+        return Ok(until.limit(dial(addresses)).await??);
     };
-    let addresses = resolver.resolve(proxy.host(), proxy.port()).await?;
+    let addresses = (resolver.resolve(proxy.host(), proxy.port(), until)).await?;
     // The server's host as the proxy is told it; each of its addresses if this side resolves the name.
     let hosts = match url.host() {
         Host::Name(_) if !proxy.resolves_names() => {
-            let addresses = resolver.resolve(url.host(), url.port()).await?;
+            let addresses = resolver.resolve(url.host(), url.port(), until).await?;
             let hosts = addresses.iter().map(|address| match address {
                 SocketAddr::V4(address) => Host::V4(*address.ip()),
                 SocketAddr::V6(address) => Host::V6(*address.ip(), None),
@@ -44,9 +69,12 @@ pub(crate) async fn reach(
     for host in hosts {
         let tunnel = proxy.tunnel(&host, url.port());
         let tunnel = tunnel.map_err(ConnectError::Tunnel)?;
-        let mut stream = dial(addresses.clone()).await?;
-        match open(tunnel, &mut stream).await {
-            Ok(()) => return Ok(stream),
+        let tunneled = async {
+            let mut stream = dial(addresses.clone()).await?;
+            open(tunnel, &mut stream).await.map(|()| stream)
+        };
+        match until.limit(tunneled).await? {
+            Ok(stream) => return Ok(stream),
             // The proxy may reach the server at another of its addresses.
             Err(ConnectError::Tunnel(error)) if error.is_about_the_address() => {
                 refusal = Some(ConnectError::Tunnel(error));

@@ -117,7 +117,8 @@ async fn proxies_of_all_kinds_lead_to_the_server_also_byte_by_byte() {
     let server = echo().await;
     let port = server.port();
     let with_port = |request: &[u8]| [request, &port.to_be_bytes()].concat();
-    let cases: [(&str, &str, &[&[u8]], Vec<u8>); 5] = [
+    type Answers = &'static [&'static [u8]];
+    let cases: [(&str, &str, Answers, Vec<u8>); 5] = [
         (
             "http://",
             "echo.invalid",

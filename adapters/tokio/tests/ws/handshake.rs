@@ -113,7 +113,7 @@ async fn futures_over_a_stream_that_is_not_sync_are_send() {
     send(client.feed("b")).await.unwrap();
     send(client.flush()).await.unwrap();
     send(client.ping(b"c")).await.unwrap();
-    drop(send(client.reserve()).await.unwrap());
+    send(client.reserve()).await.map(drop).unwrap();
     send(server.recv()).await.unwrap();
     send(server.next_chunk()).await.unwrap();
     let (sender, mut receiver) = client.split();
@@ -132,7 +132,7 @@ async fn futures_over_a_stream_that_is_not_sync_are_send() {
     })
     .await;
     send(sender.send("e")).await.unwrap();
-    drop(send(sender.reserve()).await.unwrap());
+    send(sender.reserve()).await.map(drop).unwrap();
     server.close(CloseCode::NORMAL, "").unwrap();
     tokio::join!(send(receiver.closed()), send(server.closed()));
     send(sender.closed()).await;
