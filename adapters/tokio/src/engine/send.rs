@@ -222,12 +222,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             ready!(self.poll_ready(cx, slot, gives_up))?;
             if let Some(message) = message.take() {
                 self.accept(message).map_err(|(_, error)| error)?;
+                self.mark_sent(slot);
             }
             if self.defers() {
                 return Poll::Ready(Ok(()));
             }
         }
         self.poll_written(cx, slot, gives_up)
+    }
+
+    /// Notes what was just taken for this slot: only that has to leave.
+    #[inline]
+    pub(super) fn mark_sent(&self, slot: &mut Slot) {
+        slot.mark = match self.streams {
+            // It may not be a frame yet.
+            true => Mark::None,
+            false => Mark::Sent(self.out.sent_to()),
+        };
     }
 
     /// Takes a message, whether there is room or not; or gives it back.
@@ -313,6 +324,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
         self.poll_room(cx, slot, gives_up, |_| true)
+    }
+
+    /// Sends a ping as soon as there is room, then waits until it is written.
+    pub(crate) fn poll_ping(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        payload: &mut Option<&[u8]>,
+    ) -> Poll<Result<(), SendError>> {
+        if let Some(bytes) = payload {
+            ready!(self.poll_ready_to_ping(cx, slot, false))?;
+            self.ping(bytes)?;
+            slot.mark = Mark::Sent(self.out.sent_to());
+            *payload = None;
+        }
+        self.poll_flush(cx, slot, false)
     }
 
     /// Appends a ping. There is room.
