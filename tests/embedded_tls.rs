@@ -15,10 +15,16 @@ mod openssl;
 mod pump;
 #[path = "embedded_tls/reconnect.rs"]
 mod reconnect;
+#[path = "embedded_tls/recorded.rs"]
+mod recorded;
+#[path = "embedded_tls/rules.rs"]
+mod rules;
 #[path = "embedded_tls/select.rs"]
 mod select;
 #[path = "embedded_tls/support.rs"]
 mod support;
+#[path = "embedded_tls/transport.rs"]
+mod transport;
 #[path = "embedded_tls/verify.rs"]
 mod verify;
 

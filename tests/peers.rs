@@ -21,6 +21,8 @@
 
 #[path = "tokio_peers.rs"]
 mod tokio;
+#[path = "tokio_servers.rs"]
+mod tokio_servers;
 
 use core::net::SocketAddr;
 use core::time::Duration;

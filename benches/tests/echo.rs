@@ -58,3 +58,24 @@ fn each_workload_gives_a_figure_for_motews_and_a_chart() {
     assert!(svg.contains(">motews</text>"), "{svg}");
     fs::remove_dir_all(&folder).expect("the folder goes");
 }
+
+#[test]
+fn on_tokio_each_runtime_gives_a_figure_and_its_workers_are_stated() {
+    if let Err(reason) = process::two_processors() {
+        println!("not run: {reason}");
+        return;
+    }
+    let brief = ["--starts", "1", "--rounds", "1", "--milliseconds", "20"];
+    let asked = ["--tokio", "motews-tokio", "32:16:1"];
+    let table = echo(&[&asked[..], &brief].concat());
+    let stated = "multi-thread: 2 workers, on the server's processor.";
+    assert!(table.contains(stated), "{table}");
+    for server in ["raw tokio", "motews-tokio"] {
+        for runtime in ["current-thread", "multi-thread"] {
+            let row = format!("| {server}, {runtime} | ");
+            let (_, row) = table.split_once(&row).expect("a row");
+            let time = row.split(" | ").next().expect("a column");
+            assert!(time.parse::<f64>().expect("a number") > 0.0, "{table}");
+        }
+    }
+}

@@ -79,8 +79,7 @@ impl CloseFrame {
             return Err(ProtocolViolation::InvalidCloseCode(code));
         }
         // RFC 6455 §5.5.1, §8.1: the reason is UTF-8 [CL02]
-        let mut validator = Utf8Validator::new();
-        if validator.validate(reason).is_err() || !validator.is_complete() {
+        if !Utf8Validator::is_text(reason) {
             return Err(ProtocolViolation::InvalidUtf8);
         }
         Ok(code)

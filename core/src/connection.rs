@@ -353,12 +353,9 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
         let end = start + len;
         let bytes = input.get_mut(start..end)?;
         let ascii = Mask::new(key).apply(bytes);
-        if kind == DataKind::Text && !ascii {
-            let mut utf8 = Utf8Validator::new();
-            if utf8.validate(bytes).is_err() || !utf8.is_complete() {
-                Mask::new(key).apply(bytes); // As it was.
-                return None;
-            }
+        if kind == DataKind::Text && !ascii && !Utf8Validator::is_text(bytes) {
+            Mask::new(key).apply(bytes); // As it was.
+            return None;
         }
         Some(Step {
             start,
@@ -500,11 +497,10 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
     #[inline]
     fn receive_data(&mut self, input: &mut [u8], step: &mut Step) {
         let bytes = self.payload(input);
-        let mut consumed = bytes.len();
         // RFC 6455 §5.3: unmasked where it lies, across any split [FR06]
         let ascii = self.frame.mask.apply(bytes);
 
-        let mut is_told = consumed > 0;
+        let mut is_told = !bytes.is_empty();
         let mut last = false;
         if self.frame.remaining == 0 {
             self.receiving = Receiving::Header;
@@ -512,7 +508,8 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             // A frame may be empty; that is worth telling where a message begins or ends [MS01] [MS15]
             is_told |= last || step.incoming & FIRST != 0;
         }
-        step.len = consumed;
+        step.len = bytes.len();
+        step.consumed += bytes.len();
         // RFC 6455 §5.6: binary data is any bytes [MS14]
         if step.incoming & (TEXT | COMPRESSED) == TEXT {
             let mut is_valid = true;
@@ -521,24 +518,26 @@ impl<R: Role, C: ControlStorage> Connection<R, C> {
             if (!ascii || !self.utf8.is_complete())
                 && let Err(index) = self.utf8.validate(bytes)
             {
-                (step.len, consumed) = (index, index + 1);
+                step.len = index;
+                step.consumed = step.start + index + 1;
                 is_valid = false;
             }
             // RFC 6455 §8.1: nor may it end within a code point [MS11]
             if !is_valid || (last && !self.utf8.is_complete()) {
-                last = false;
-                is_told = step.len > 0;
                 self.fail(ProtocolViolation::InvalidUtf8);
+                if step.len > 0 {
+                    step.found = Found::Chunk;
+                }
+                return;
             }
         }
-        step.consumed += consumed;
         if is_told {
             step.found = Found::Chunk;
             self.incoming &= !FIRST;
-            self.in_message = !last;
         }
         if last {
             step.incoming |= LAST;
+            self.in_message = false;
         }
     }
 

@@ -233,19 +233,14 @@ impl FrameReader {
         } else if self.len > self.mask_at {
             self.mask.push(byte);
         } else {
-            // RFC 6455 §5.2: the most significant bit is 0 [FR12]
-            if self.len == 3 && self.mask_at == 10 && byte & 0x80 != 0 {
-                return Err(ProtocolViolation::LengthOverflow);
-            }
             self.remaining = self.remaining << 8 | u64::from(byte);
-            // RFC 6455 §5.2: in the fewest bytes [FR11]
-            let least = match (self.len, self.mask_at) {
-                (4, 4) => 126,
-                (8, _) => 1,
-                _ => 0,
-            };
-            if self.remaining < least {
-                return Err(ProtocolViolation::LengthNotMinimal);
+            match (self.len, self.mask_at) {
+                // RFC 6455 §5.2: the most significant bit is 0 [FR12]
+                (3, 10) if byte & 0x80 != 0 => return Err(ProtocolViolation::LengthOverflow),
+                // RFC 6455 §5.2: in the fewest bytes [FR11]
+                (4, 4) if self.remaining < 126 => return Err(ProtocolViolation::LengthNotMinimal),
+                (8, _) if self.remaining == 0 => return Err(ProtocolViolation::LengthNotMinimal),
+                _ => {}
             }
         }
         if self.len == self.header_len {

@@ -49,23 +49,25 @@ const RESTART: (u32, u32) = (5_000, 30_000);
 /// How long to wait between attempts. Times are in milliseconds; those above
 /// [`Timeouts::MAX`](crate::Timeouts::MAX), which is 12 days, count as that.
 ///
-/// The first attempt after a connection that was [`stable`](Self::stable) follows after a random time
-/// up to [`first`](Self::first). Attempt `n` after that, from 1 on, follows after
+/// The first attempt after a connection that was [`stable`](Self::stable) follows after `first_minimum` and
+/// a random time up to [`first`](Self::first). Attempt `n` after that, from 1 on, follows after
 /// `minimum` × 2<sup>min(n - 1, doublings)</sup>, and a random time up to `range`.
 ///
-/// These are OCPP's variables, too: `minimum` is `RetryBackOffWaitMinimum`, `doublings` is
-/// `RetryBackOffRepeatTimes`, and `range` is `RetryBackOffRandomRange`.
+/// OCPP counts in another way: see [`ocpp`](Self::ocpp).
 ///
 /// ```
 /// use motews::reconnect::Backoff;
 ///
-/// static STATION: Backoff = Backoff { minimum: 10_000, persist: true, ..Backoff::DEFAULT };
+/// static METER: Backoff = Backoff { minimum: 10_000, persist: true, ..Backoff::DEFAULT };
+/// static STATION: Backoff = Backoff::ocpp(10_000, 5, 30_000);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Backoff {
-    /// The longest wait before the first attempt. 5 s by default.
+    /// The longest random part of the wait before the first attempt. 5 s by default.
     pub first: u32,
+    /// The wait before the first attempt, without its random part. 0 by default.
+    pub first_minimum: u32,
     /// The wait before the second attempt, without its random part. 1 s by default.
     pub minimum: u32,
     /// How often that wait is doubled. 6 times by default: up to 64 s.
@@ -86,6 +88,7 @@ impl Backoff {
     /// The default of each, for a `const` or a `static`.
     pub const DEFAULT: Self = Self {
         first: 5_000,
+        first_minimum: 0,
         minimum: 1_000,
         doublings: 6,
         range: 10_000,
@@ -93,6 +96,31 @@ impl Backoff {
         max_retry_after: 60 * 60 * 1000,
         persist: false,
     };
+
+    /// Returns OCPP's rules (2.0.1, part 4, §5.3) for the values of its variables `RetryBackOffWaitMinimum`
+    /// and `RetryBackOffRandomRange`, in milliseconds here and in seconds there, and
+    /// `RetryBackOffRepeatTimes`: before the first attempt the station waits for `wait_minimum` and a random time
+    /// up to `random_range`; after each attempt that fails, `wait_minimum` is doubled, `repeat_times` in all. It
+    /// goes on for ever, and a connection counts as a success from its opening on.
+    ///
+    /// The rest is as in the [table](crate::reconnect): after 1000, or a 401, the wait is the longest.
+    pub const fn ocpp(wait_minimum: u32, repeat_times: u8, random_range: u32) -> Self {
+        // The second attempt is the first that is doubled.
+        let (minimum, doublings) = match repeat_times.checked_sub(1) {
+            Some(doublings) => (wait_minimum.saturating_mul(2), doublings),
+            None => (wait_minimum, 0),
+        };
+        Self {
+            first: random_range,
+            first_minimum: wait_minimum,
+            minimum,
+            doublings,
+            range: random_range,
+            stable: 0,
+            persist: true,
+            ..Self::DEFAULT
+        }
+    }
 
     /// Returns the wait after so many doublings, without its random part.
     const fn wait(&self, doublings: u8) -> u32 {
@@ -282,8 +310,11 @@ impl Reconnect {
             Advice::Wanted => return Retry::Never,
             Advice::Hopeless if !backoff.persist => return Retry::Never,
             Advice::Hopeless | Advice::Longest => longest,
-            Advice::Restart if failures == 0 => (RESTART.0, RESTART.1 - RESTART.0),
-            Advice::Backoff if failures == 0 => (0, backoff.first),
+            Advice::Restart if failures == 0 => {
+                let (least, most) = RESTART;
+                (least.max(backoff.first_minimum), most.saturating_sub(least))
+            }
+            Advice::Backoff if failures == 0 => (backoff.first_minimum, backoff.first),
             Advice::Restart | Advice::Backoff => {
                 let doublings = failures.saturating_sub(1).min(backoff.doublings);
                 (backoff.wait(doublings), backoff.range)

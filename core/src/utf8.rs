@@ -39,6 +39,12 @@ impl Utf8Validator {
         }
     }
 
+    /// Whether `bytes` are a whole text.
+    pub(crate) fn is_text(bytes: &[u8]) -> bool {
+        let mut validator = Self::new();
+        validator.validate(bytes).is_ok() && validator.is_complete()
+    }
+
     /// Whether the text so far ends with a whole code point.
     #[inline]
     #[must_use]

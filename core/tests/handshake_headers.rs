@@ -364,3 +364,54 @@ proptest! {
         }
     }
 }
+
+/// [HS21] [HC25]
+#[test]
+fn headers_to_the_limits_are_read_and_one_or_one_byte_more_is_refused() {
+    let request: [(&str, &str); 6] = [
+        ("Host", "h"),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", KEY),
+        ("Cookie", "a=b"),
+    ];
+    let response: [(&str, &str); 3] = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", ACCEPT),
+    ];
+    let serve = |limits| {
+        let headers = parsed(&request);
+        Upgrade::from_headers("GET", (1, 1), headers, &OFFERS, limits).map(drop)
+    };
+    let key = key();
+    let connect = |limits| {
+        let headers = parsed(&response);
+        Agreed::from_headers(101, (1, 1), Some(&key), headers, &OFFERS, limits).map(drop)
+    };
+    type Judge<'a> = &'a dyn Fn(Limits) -> Result<(), HandshakeError>;
+    let cases: [(&Headers<'_>, Judge<'_>); 2] = [(&request, &serve), (&response, &connect)];
+    for (headers, judge) in cases {
+        let exact = Limits {
+            head: written(headers).len() as u32,
+            headers: headers.len() as u16,
+            ..Limits::DEFAULT
+        };
+        assert_eq!(judge(exact), Ok(()));
+        let greatest = Limits {
+            head: u32::MAX,
+            headers: u16::MAX,
+            ..exact
+        };
+        assert_eq!(judge(greatest), Ok(()));
+        for head in [0, 1, exact.head - 1] {
+            let limits = Limits { head, ..exact };
+            assert_eq!(judge(limits), Err(HandshakeError::HeadTooLong));
+        }
+        for headers in [0, 1, exact.headers - 1] {
+            let limits = Limits { headers, ..exact };
+            assert_eq!(judge(limits), Err(HandshakeError::TooManyHeaders));
+        }
+    }
+}

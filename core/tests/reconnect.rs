@@ -160,6 +160,41 @@ fn waits_double_up_to_the_limit() {
     assert_eq!(wait(&mut reconnect, Cause::Unreachable, MOST), Some(5_000));
 }
 
+/// OCPP 2.0.1, part 4, §5.3, and its test TC_B_57_CS: the minimum and a random part, from the first attempt
+/// on; doubled after each attempt that fails, so often; and the minimum again after each success.
+#[test]
+fn ocpp_s_variables_give_ocpp_s_waits() {
+    let backoff = Backoff::ocpp(10_000, 2, 3_000);
+    for (random, range) in [(LEAST.0, 0), (MOST.0, 3_000)] {
+        let mut reconnect = Reconnect::new(backoff);
+        let mut next = |cause| wait(&mut reconnect, cause, Always(random)).unwrap() - range;
+        let doubling = [10_000, 20_000, 40_000, 40_000, 40_000];
+        assert_eq!(doubling.map(|_| next(Ended::Lost)), doubling);
+        // Nobody restarts a station, so it goes on where repetition is not likely to help.
+        assert_eq!(next(closed(CloseCode::NORMAL)), 40_000);
+        assert_eq!(next(Ended::Refused(401)), 40_000);
+        // It is successful, and lost at once.
+        reconnect.opened(NOW);
+        let mut next = |cause| wait(&mut reconnect, cause, Always(random)).unwrap() - range;
+        assert_eq!([Ended::Lost; 2].map(&mut next), [10_000, 20_000]);
+    }
+    // The minimum holds after a restart, too, which has a time of its own.
+    let restart = closed(CloseCode::SERVICE_RESTART);
+    let after = |minimum| {
+        wait(
+            &mut Reconnect::new(Backoff::ocpp(minimum, 2, 0)),
+            restart,
+            LEAST,
+        )
+    };
+    assert_eq!((after(1_000), after(60_000)), (Some(5_000), Some(60_000)));
+    let constant = Backoff::ocpp(7_000, 0, 0);
+    let lost = Cause::Ended(Ended::Lost);
+    assert_eq!(waits(constant, lost), Some([7_000; 4]));
+    let most = Backoff::ocpp(u32::MAX, u8::MAX, u32::MAX);
+    assert_eq!(waits(most, lost), Some([Timeouts::MAX; 4]));
+}
+
 #[test]
 fn connection_that_was_stable_forgets_failures_and_a_short_one_does_not() {
     let short = |open: u32| {
@@ -204,6 +239,7 @@ fn failing_entropy_waits_the_longest() {
 fn limits_hold_at_their_ends() {
     let zero = Backoff {
         first: 0,
+        first_minimum: 0,
         minimum: 0,
         doublings: u8::MAX,
         range: 0,

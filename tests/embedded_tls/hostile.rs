@@ -60,6 +60,25 @@ async fn server_that_shows_no_certificate_is_not_believed_and_gets_nothing() {
 }
 
 #[tokio::test]
+async fn server_whose_list_of_certificates_is_empty_is_not_believed() {
+    let trusted = authority("an authority");
+    for (body, error) in [
+        (&[0, 0, 0, 0][..], TlsError::Protocol),
+        (&[0, 0, 0, 5, 0, 0, 0, 0, 0], TlsError::BadCertificate),
+    ] {
+        let (end, _) = against(&trusted, async |stream| {
+            let mut forger = Forger::accept(stream).await;
+            forger.say(&extensions()).await;
+            forger.say(&message(11, body)).await;
+            forger.finish().await;
+            forger.read_all().await
+        })
+        .await;
+        assert_eq!(end, Err(error), "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn server_that_shows_a_certificate_and_does_not_sign_is_not_believed() {
     let trusted = authority("an authority");
     let stolen = trusted.issue(localhost());

@@ -19,7 +19,10 @@ use super::support::{
 const BUILT: u64 = 1_795_910_400;
 
 /// How it ends if this client meets that server. `Ok`: they exchanged a byte each way.
-async fn meet(config: &TlsConfig<'_>, server: Arc<ServerConfig>) -> Result<(), TlsError> {
+pub(crate) async fn meet(
+    config: &TlsConfig<'_>,
+    server: Arc<ServerConfig>,
+) -> Result<(), TlsError> {
     let (near, far) = tokio::io::duplex(20_000);
     let server = async {
         let mut stream = TlsAcceptor::from(server).accept(far).await?;
@@ -46,7 +49,7 @@ async fn meet(config: &TlsConfig<'_>, server: Arc<ServerConfig>) -> Result<(), T
 }
 
 /// The same, where the client trusts that authority.
-async fn meet_of(authority: &Issued, server: Arc<ServerConfig>) -> Result<(), TlsError> {
+pub(crate) async fn meet_of(authority: &Issued, server: Arc<ServerConfig>) -> Result<(), TlsError> {
     let authorities = [&authority.certificate[..]];
     meet(&trusting(&authorities), server).await
 }
@@ -108,7 +111,7 @@ async fn address_in_the_certificate_is_taken_and_another_is_not() {
     let authorities = [&authority.certificate[..]];
     for (address, end) in [
         ("192.0.2.7", Ok(())),
-        ("192.0.2.8", Err(TlsError::NoName)),
+        ("192.0.2.8", Err(TlsError::WrongName)),
         ("localhost", Err(TlsError::NoName)),
     ] {
         let config = TlsConfig::new(address, Trust::Authorities(&authorities), now());

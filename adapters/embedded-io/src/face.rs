@@ -216,6 +216,10 @@ macro_rules! websocket {
             /// Keeps deadlines, those of [`Config::timeouts`]. To be called before the handshake, whose
             /// time begins now.
             pub fn with_clock<C: Clock>(self, clock: C) -> WebSocket<'a, T, R, C> {
+                self.with_time(clock)
+            }
+
+            pub(crate) fn with_time<C: Time>(self, clock: C) -> WebSocket<'a, T, R, C> {
                 WebSocket {
                     input: self.input,
                     reply: Reply {

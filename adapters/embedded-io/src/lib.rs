@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`asynch::WebSocket`] | over any async `Read + Write`; every future may be dropped at any time |
 //! | [`blocking::WebSocket`] | over any blocking `Read + Write`; the same methods |
-//! | [`asynch::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
+//! | [`asynch::Reconnecting`], [`blocking::Reconnecting`] | a client that comes back, and holds what is to be sent meanwhile |
 //! | [`asynch::WebSocket::split`] | into a [`Receiver`] and a [`Sender`] |
 //! | [`asynch::WebSocket::from_upgraded`] | takes over a connection from another HTTP server or client |
 //! | [`Config`] | limits, deadlines, subprotocols: once, for all connections |
@@ -120,7 +120,8 @@
 //! hold, each waits for the other. With a clock that ends with the time for writing
 //! ([`Timeouts::write`](motews::Timeouts::write)); without one it does not. A peer that reads
 //! while it sends, as browsers do, is never stuck. Nor are two of these if one of them is
-//! [`split`](asynch::WebSocket::split): its halves read while they write.
+//! [`split`](asynch::WebSocket::split), whose halves read while they write, or a client that comes back: its
+//! `next` and `poll` read, too, while the transport takes nothing of what waits.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -145,6 +146,7 @@ mod output;
 mod plain;
 #[cfg(not(feature = "deflate"))]
 use plain as compression;
+mod reconnect;
 mod split;
 mod time;
 #[cfg(feature = "tls")]

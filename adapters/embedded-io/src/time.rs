@@ -65,13 +65,16 @@ pub trait Time: sealed::Time {}
 /// The same if it can wait: [`Untimed`] or a [`Timer`]. Sealed.
 pub trait AsyncTime: sealed::AsyncTime {}
 
-mod sealed {
+pub(crate) mod sealed {
     use super::{Future, Millis};
 
     #[expect(unnameable_types, reason = "sealed by having no other way in")]
     pub trait Time {
         /// Whether deadlines are kept.
         const IS_TIMED: bool;
+        /// Whether it is that of a client that comes back, which reads while the transport takes nothing. A
+        /// blocking one returns when the transport has given up for now.
+        const COMES_BACK: bool = false;
 
         fn time(&mut self) -> Millis;
     }
@@ -107,6 +110,26 @@ impl<K: Clock> sealed::Time for K {
     #[inline]
     fn time(&mut self) -> Millis {
         self.now()
+    }
+}
+
+/// The time of a client that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Returning<K>(pub(crate) K);
+
+impl<K: Clock> sealed::Time for Returning<K> {
+    const IS_TIMED: bool = true;
+    const COMES_BACK: bool = true;
+
+    #[inline]
+    fn time(&mut self) -> Millis {
+        self.0.now()
+    }
+}
+
+impl<K: Timer> sealed::AsyncTime for Returning<K> {
+    fn wait_until(&mut self, at: Option<Millis>) -> impl Future<Output = ()> {
+        self.0.wait_until(at)
     }
 }
 

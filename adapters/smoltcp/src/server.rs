@@ -112,7 +112,7 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
             Ok(false) => {}
             Ok(true) => return self.request_event(),
             Err(error) => {
-                let is_head = self.is_head();
+                let is_head = self.request().is_some_and(|request| request.is_head());
                 if let Phase::Outside(Outside::Opening(Accepting(stage)), _) = &mut self.phase {
                     let response = error.response().head(is_head);
                     *stage = Stage::Answering(Decision::Respond(response, error.into()), 0);
@@ -287,15 +287,14 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
     /// Reads on, and tells whether there is an event. It is lent when no more is read: an event that
     /// borrows cannot be returned out of a loop (E0499).
     fn read_request(&mut self, socket: &mut Socket<'_>) -> Result<bool, HandshakeError> {
-        let Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) =
-            &mut self.phase
-        else {
+        let offers = &self.config.offers;
+        let Some(handshake) = self.request() else {
             return Ok(false);
         };
         if socket.state() == Tcp::SynReceived {
             return Ok(false);
         }
-        match ring::feed(socket, |input| handshake.step(input, &self.config.offers)) {
+        match ring::feed(socket, |input| handshake.step(input, offers)) {
             Some(found) => found,
             None => {
                 self.end(socket, Ended::Lost);
@@ -304,21 +303,17 @@ impl<'a, const LINE: usize> ServerSocket<'a, LINE> {
         }
     }
 
-    /// Whether the request that is being read is for a head alone.
-    const fn is_head(&self) -> bool {
-        match &self.phase {
-            Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
-                handshake.is_head()
-            }
-            _ => false,
-        }
-    }
-
     /// What the request has come to.
     fn request_event(&mut self) -> Option<ServerEvent<'_>> {
+        self.request()?.event().map(ServerEvent::Request)
+    }
+
+    /// The request that is being read, or that is done.
+    #[inline(never)] // smaller on a Cortex-M
+    const fn request(&mut self) -> Option<&mut ServerHandshake<[u8; LINE]>> {
         match &mut self.phase {
             Phase::Outside(Outside::Opening(Accepting(Stage::Request(handshake))), _) => {
-                handshake.event().map(ServerEvent::Request)
+                Some(handshake)
             }
             _ => None,
         }

@@ -406,17 +406,16 @@ fn closed_by_the_peer_in_the_midst_of_a_frame_receiving_takes_no_longer_than_ask
     raw.write_all(&masked(0x88, b"\x03\xe8bye")).unwrap();
     let start = Instant::now();
     while server.close_reason().is_empty() {
-        let one = Instant::now();
         assert_eq!(server.try_recv().unwrap(), Received::Nothing);
-        assert!(one.elapsed() < Duration::from_millis(200));
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < PATIENCE);
     }
     for _ in 0..3 {
         let one = Instant::now();
         let received = server.recv_timeout(Duration::from_millis(20)).unwrap();
         assert_eq!(received, Received::Nothing);
         assert!(one.elapsed() >= Duration::from_millis(19));
-        assert!(one.elapsed() < Duration::from_millis(300));
+        // Well below the deadlines, which are what else would end it.
+        assert!(one.elapsed() < PATIENCE);
     }
     // The reply has not left, so it is not over.
     assert_eq!(server.ended(), None);

@@ -105,6 +105,8 @@ impl Acceptor {
     /// Accepts or refuses a WebSocket, or answers an ordinary HTTP request: as `decide` says. What it
     /// does may take its time, but no longer than [`Timeouts::handshake`] altogether.
     ///
+    /// If the future is dropped, the stream is closed.
+    ///
     /// ```no_run
     /// use motews_tokio::http::StatusCode;
     /// use motews_tokio::{Acceptor, Request, Response, accepted};
@@ -265,7 +267,7 @@ impl Acceptor {
     /// Writes the answer.
     async fn decide<S, F>(
         &self,
-        pipe: &Pipe<S>,
+        pipe: &mut Pipe<S>,
         reading: &mut Reading,
         head: Head,
         decide: F,

@@ -58,7 +58,8 @@ impl WebSocketUpgrade {
 }
 
 impl<F> WebSocketUpgrade<F> {
-    /// Uses the settings of this acceptor: limits, times, compression, subprotocols.
+    /// Uses the settings of this acceptor: limits, times, compression, subprotocols. Call it before
+    /// [`protocols`](Self::protocols), whose names it replaces by its own.
     pub fn acceptor(mut self, acceptor: &Acceptor) -> Self {
         self.acceptor = acceptor.clone();
         self
@@ -113,7 +114,7 @@ impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, UpgradeError> {
         let acceptor = Acceptor::new();
-        acceptor.check(parts)?;
+        acceptor.check(parts)?; // by limits that are not set yet: that is for `on_upgrade`
         let mut own = motews_net::http::Request::new(()).into_parts().0;
         own.method = parts.method.clone();
         own.version = parts.version;

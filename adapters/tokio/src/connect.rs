@@ -28,10 +28,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::{Agreement, Engine};
 use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
-use crate::net::{self, NetStream, Until};
+use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::resolve::Resolver;
 use crate::settings::{Common, setters};
+use crate::until::Until;
 use crate::websocket::WebSocketStream;
 
 /// How much of the body of a refusal is kept, in bytes.
@@ -43,7 +44,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 /// A client's WebSocket over a stream.
 pub(crate) type ClientStream<S> = WebSocketStream<S, Client<OsEntropy>>;
 
-/// Opens a WebSocket, with the defaults: see [`Connector::connect`].
+/// Opens a WebSocket, with the defaults: see [`Connector::connect`]. If the future is dropped, nothing stays
+/// open.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -183,13 +185,16 @@ impl Connector {
     /// The addresses of the host are tried as RFC 8305 has it: one that does not answer costs a
     /// quarter of a second before the next one is tried as well.
     ///
+    /// If the future is dropped, nothing stays open.
+    ///
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self, url: &str) -> Result<ClientStream<NetStream>, ConnectError> {
         self.connect_with_response(url).await.map(|(ws, _)| ws)
     }
 
-    /// The same, with the server's response: its `Set-Cookie`, for example.
+    /// The same, with the server's response: its `Set-Cookie`, for example. If the future is dropped, nothing
+    /// stays open.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -273,6 +278,8 @@ impl Connector {
     /// Opens a WebSocket over a stream that leads to the server already: a Unix socket, a tunnel, TLS
     /// of your own. `url` says what to ask for; nothing is resolved, and nothing encrypted.
     ///
+    /// If the future is dropped, the stream is closed.
+    ///
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect_over<S>(
@@ -288,7 +295,7 @@ impl Connector {
             .map(|(ws, _)| ws)
     }
 
-    /// The same, with the server's response.
+    /// The same, with the server's response. If the future is dropped, the stream is closed.
     ///
     /// # Errors
     /// See [`ConnectError`].

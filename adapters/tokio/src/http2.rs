@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Http2Error};
 
 /// How much of what is sent waits inside of the connection, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -52,20 +52,6 @@ pub struct Http2Connection {
     port: u16,
 }
 
-/// Why no WebSocket could be opened over a connection of HTTP/2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Http2Error {
-    /// The server does not speak HTTP/2, or takes no WebSockets there: open it by
-    /// [`Connector::connect`](crate::Connector::connect).
-    NotOffered,
-    /// The URL leads to another server than the connection.
-    OtherServer,
-    /// The server has said that it will take no further stream (GOAWAY), or the connection has ended. The
-    /// server has not seen the request: open another connection.
-    GoingAway,
-}
-
 impl Http2Connection {
     pub(crate) fn new(http2: Http2, url: &Url) -> Self {
         Self {
@@ -92,18 +78,6 @@ impl fmt::Debug for Http2Connection {
             .finish_non_exhaustive()
     }
 }
-
-impl fmt::Display for Http2Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotOffered => "the server takes no WebSockets over HTTP/2",
-            Self::OtherServer => "the connection of HTTP/2 leads to another server",
-            Self::GoingAway => "the connection of HTTP/2 takes no further WebSocket",
-        })
-    }
-}
-
-impl core::error::Error for Http2Error {}
 
 /// A connection whose server takes WebSockets.
 #[derive(Clone)]

@@ -59,9 +59,17 @@ impl<S> Pipe<S> {
         }
     }
 
-    /// Lets something else of the handshake take no longer than that.
-    pub(crate) async fn limit<T>(&self, future: impl Future<Output = T>) -> io::Result<T> {
-        limited(self.due()?, async { Ok(future.await) }).await
+    /// Lets something else of the handshake take no longer than that. What is returned does not borrow the
+    /// stream, which need not be `Sync`.
+    pub(crate) fn limit<T, F>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = io::Result<T>> + use<S, T, F>
+    where
+        F: Future<Output = T>,
+    {
+        let due = self.due();
+        async move { limited(due?, async { Ok(future.await) }).await }
     }
 }
 

@@ -160,6 +160,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
             .await
     }
 
+    /// Sends a message as it is, though others are compressed: for secrets, see
+    /// [`Acceptor::deflate`](crate::Acceptor::deflate).
+    ///
+    /// Cancel-safe: the message was taken whole or not at all.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    // [PD30]
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = Some(message.into());
+        self.to_send()
+            .wait(|engine, cx, slot| engine.poll_send_uncompressed(cx, slot, &mut message))
+            .await
+    }
+
     /// Waits for room for a message. Cancel-safe. Several permits at once may go beyond `max_backlog`
     /// by a message each.
     ///
@@ -222,6 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     }
 
     /// Sends a ping: see [`WebSocketStream::ping`](crate::WebSocketStream::ping).
+    ///
+    /// Cancel-safe: the ping was taken or not.
     ///
     /// # Errors
     /// See [`SendError`].

@@ -53,7 +53,8 @@ impl Acceptor {
 }
 
 impl TlsAcceptor {
-    /// Accepts a WebSocket over TLS over a stream: as [`Acceptor::accept`].
+    /// Accepts a WebSocket over TLS over a stream: as [`Acceptor::accept`]. If the future is dropped, the
+    /// stream is closed.
     ///
     /// # Errors
     /// See [`AcceptError`]: [`AcceptError::Tls`] if the client speaks no TLS, or both sides do not come
@@ -70,7 +71,7 @@ impl TlsAcceptor {
     }
 
     /// Accepts or refuses a WebSocket over TLS, or answers an ordinary HTTP request: as
-    /// [`Acceptor::accept_with`].
+    /// [`Acceptor::accept_with`]. If the future is dropped, the stream is closed.
     ///
     /// # Errors
     /// As [`accept`](Self::accept).

@@ -88,7 +88,8 @@ pub struct Upgrading {
 }
 
 impl Upgrading {
-    /// Waits until the response has left, in a task of its own.
+    /// Waits until the response has left, in a task of its own. If the future is dropped, the connection is
+    /// closed.
     ///
     /// # Errors
     /// If the connection has ended before.
@@ -115,6 +116,8 @@ impl Acceptor {
         doc = "Over HTTP/2 the server has to `enable_connect_protocol` (RFC 8441)."
     )]
     #[cfg_attr(not(feature = "http2"), doc = "HTTP/2 needs the feature `http2`.")]
+    /// hyper reads the head by limits of its own; what is within them has to be within the acceptor's
+    /// [`Limits`] as well.
     ///
     /// ```
     /// use motews_tokio::http::Response;
@@ -166,10 +169,14 @@ impl Acceptor {
         Ok((response, upgrading))
     }
 
-    /// Whether a request is a correct opening handshake.
+    /// Whether a request is a correct opening handshake, of whatever length.
     #[cfg(feature = "axum")]
     pub(crate) fn check(&self, parts: &Parts) -> Result<(), UpgradeError> {
-        let limits = self.common.limits;
+        let limits = Limits {
+            head: u32::MAX,
+            headers: u16::MAX,
+            ..self.common.limits
+        };
         self.common
             .with_offers(|offers| judge(parts, offers, limits).map(drop))
     }

@@ -50,6 +50,9 @@ use crate::writer::{BinaryWriter, TextWriter};
 /// error before that, once. [`close`](Self::close) queues a Close and returns;
 /// [`closed`](Self::closed) waits for the end. A `WebSocketStream` that is dropped just closes its
 /// transport.
+///
+/// # Panics
+/// Whatever waits panics outside of a runtime of tokio's, or in one without a clock (`enable_time`).
 #[derive(Debug)]
 pub struct WebSocketStream<S, R = Server> {
     engine: Box<Engine<S, R>>,
@@ -146,7 +149,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     // ---- send ----
 
     /// Sends a message. Returns when the stream has taken it, or at once if
-    /// [another message waits to be answered](Self#when-what-was-sent-leaves). While it waits, it reads.
+    /// [another message waits to be answered](Self#when-what-was-sent-leaves). While it waits, it reads. If
+    /// `max_inbound` is reached after the message was taken, it returns as well, and the calls that follow
+    /// write the rest.
     ///
     /// Cancel-safe: the message was taken whole or not at all.
     ///
@@ -313,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
     }
 
     /// Splits it into halves for two tasks, without a further copy or task. Pongs and the reply to a
-    /// Close stay automatic.
+    /// Close stay automatic. What was [agreed on](Self::subprotocol) is asked for before.
     #[must_use]
     pub fn split(self) -> (Sender<S, R>, Receiver<S, R>) {
         halves(*self.engine)

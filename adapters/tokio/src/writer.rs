@@ -198,6 +198,9 @@ macro_rules! writer {
             /// Ends the message, and waits until the stream has taken it. The last fragment is taken at
             /// once, whether there is room or not.
             ///
+            /// If the future is dropped, the message has ended; or, if it waited for another message to be
+            /// finished, none of it was sent.
+            ///
             /// # Errors
             /// See [`SendError`].
             pub async fn finish(mut self) -> Result<(), SendError> {

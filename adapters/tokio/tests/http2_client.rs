@@ -1,7 +1,5 @@
 //! A client's WebSockets over HTTP/2 (RFC 8441), and over HTTP/1.1 where the server takes none there.
 
-#[path = "support/certs.rs"]
-mod certs;
 #[path = "support/http2.rs"]
 mod support;
 

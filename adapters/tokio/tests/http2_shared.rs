@@ -1,7 +1,5 @@
 //! Several WebSockets of a client over one connection of HTTP/2 (RFC 8441).
 
-#[path = "support/certs.rs"]
-mod certs;
 #[path = "support/http2.rs"]
 mod support;
 

@@ -1,16 +1,13 @@
 //! What an idle connection takes in memory, counted by the allocator on the server's thread: beside a
 //! raw echo of tokio's in the same run.
 
-use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::future::{Future as _, poll_fn};
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::Poll;
 use core::time::Duration;
-use std::alloc::System;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, LazyLock, PoisonError, mpsc};
 use std::thread;
 
 use hyper::body::Incoming;
@@ -18,6 +15,7 @@ use hyper::ext::Protocol;
 use hyper::service::service_fn;
 use hyper::{Request, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use motews_testkit::authority::Authority;
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{Acceptor, Connector, WebSocketStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
@@ -25,52 +23,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-#[path = "support/certs.rs"]
-mod certs;
+#[path = "support/allocator.rs"]
+mod allocator;
+
+use allocator::{COUNTS, IS_COUNTED, held};
 
 const CONNECTIONS: usize = 1000;
-
-/// The system's allocator, which knows how much the server's thread holds.
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-/// Who counts: one test at a time.
-static COUNTS: Mutex<()> = Mutex::new(());
-
-thread_local! {
-    static IS_SERVER: Cell<bool> = const { Cell::new(false) };
-}
-
-fn count(change: impl FnOnce(usize) -> usize) {
-    if IS_SERVER.get() {
-        HELD.store(change(HELD.load(Relaxed)), Relaxed);
-    }
-}
-
-// SAFETY: every call goes to `System` unchanged; counting touches no memory of the caller's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(|held| held.wrapping_add(layout.size()));
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is `System`'s.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count(|held| held.wrapping_add(new_size).wrapping_sub(layout.size()));
-        // SAFETY: as above.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        count(|held| held.wrapping_sub(layout.size()));
-        // SAFETY: as above.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -251,18 +209,18 @@ fn runtime() -> Runtime {
 
 /// How much the server's thread holds when that has not changed for a while.
 async fn settled() -> usize {
-    let (mut held, mut since) = (HELD.load(Relaxed), 0);
+    let (mut now, mut since) = (held(), 0);
     while since < 10 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let before = core::mem::replace(&mut held, HELD.load(Relaxed));
-        since = if held == before { since + 1 } else { 0 };
+        let before = core::mem::replace(&mut now, held());
+        since = if now == before { since + 1 } else { 0 };
     }
-    held
+    now
 }
 
 /// What each of the connections takes at the server, in bytes.
 fn measure(kind: Kind) -> usize {
-    let authority = certs::Authority::new();
+    let authority = Authority::new();
     let (server, client) = (
         Arc::new(authority.server("localhost", None)),
         authority.client(None),
@@ -273,7 +231,7 @@ fn measure(kind: Kind) -> usize {
         let runtime = runtime();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         port.send(listener.local_addr().unwrap()).unwrap();
-        IS_SERVER.set(true);
+        IS_COUNTED.set(true);
         runtime.block_on(async {
             tokio::select! {
                 () = serve(kind, listener, server) => {}
@@ -281,7 +239,7 @@ fn measure(kind: Kind) -> usize {
             }
         });
         drop(runtime);
-        IS_SERVER.set(false);
+        IS_COUNTED.set(false);
     });
     let address = listens.recv().unwrap();
     let taken = runtime().block_on(async {
@@ -326,13 +284,13 @@ fn idle_connection_takes_at_most_1200_bytes_and_370_more_than_a_raw_echo() {
 #[test]
 fn thousand_senders_who_wait_for_slow_peers_keep_no_buffer_each() {
     let _counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
-    IS_SERVER.set(true);
+    IS_COUNTED.set(true);
     runtime().block_on(async {
         let mut waiting = Vec::new();
         let mut before = 0;
         for number in 0..=CONNECTIONS {
             if number == 1 {
-                before = HELD.load(Relaxed); // with what all share
+                before = held(); // with what all share
             }
             let (own, peer) = duplex(16);
             let mut ws = Acceptor::new().from_upgraded(own, b"");
@@ -341,23 +299,23 @@ fn thousand_senders_who_wait_for_slow_peers_keep_no_buffer_each() {
             assert!(!is_sent, "the peer reads nothing");
             waiting.push((sending, peer));
         }
-        let each = HELD.load(Relaxed).wrapping_sub(before) / CONNECTIONS;
+        let each = held().wrapping_sub(before) / CONNECTIONS;
         assert!((500..4096).contains(&each), "{each} bytes");
     });
-    IS_SERVER.set(false);
+    IS_COUNTED.set(false);
 }
 
 /// Their receivers wait in tasks of their own, and nothing comes that would wake them.
 #[test]
 fn thousand_senders_who_have_sent_keep_no_buffer_each() {
     let _counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
-    IS_SERVER.set(true);
+    IS_COUNTED.set(true);
     runtime().block_on(async {
         let mut kept = Vec::new();
         let mut before = 0;
         for number in 0..=CONNECTIONS {
             if number == 1 {
-                before = HELD.load(Relaxed); // with what all share
+                before = held(); // with what all share
             }
             let (own, peer) = duplex(512);
             let (sender, mut receiver) = Acceptor::new().from_upgraded(own, b"").split();
@@ -376,8 +334,8 @@ fn thousand_senders_who_have_sent_keep_no_buffer_each() {
             kept.push((sender, receiving, peer));
             tokio::task::yield_now().await; // for tokio's budget of a task
         }
-        let each = HELD.load(Relaxed).wrapping_sub(before) / CONNECTIONS;
+        let each = held().wrapping_sub(before) / CONNECTIONS;
         assert!(each < 4096, "{each} bytes");
     });
-    IS_SERVER.set(false);
+    IS_COUNTED.set(false);
 }

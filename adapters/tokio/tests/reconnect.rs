@@ -1,5 +1,8 @@
 //! A client that comes back: from each kind of end, with the fate of each message.
 
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 
 use motews_tokio::{
@@ -151,6 +154,81 @@ async fn server_that_restarts_is_found_again_a_hundred_times() {
             "{interruption}"
         );
     }
+}
+
+/// Lets `op` wait twice at most; `None` if it is dropped then.
+async fn cut_short<T>(op: impl Future<Output = T>) -> Option<T> {
+    let mut op = pin!(op);
+    let mut waits = 0;
+    poll_fn(|cx| match op.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if waits == 1 => Poll::Ready(None),
+        Poll::Pending => {
+            waits += 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Each attempt to connect goes on, no message is lost, and none that was taken is sent again.
+#[tokio::test(start_paused = true)]
+async fn client_whose_futures_are_dropped_loses_nothing() {
+    let (listener, url) = listen().await;
+    let serving = tokio::spawn(async move {
+        let mut received = Vec::new();
+        for _ in 0..20 {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = Acceptor::new().timeouts(Timeouts::NONE);
+            let mut ws = acceptor.accept(stream).await.unwrap();
+            for _ in 0..3 {
+                let message = ws.recv().await.unwrap().unwrap();
+                received.push(message.as_text().unwrap().to_owned());
+                ws.send(message).await.unwrap();
+            }
+            ws.close(CloseCode::SERVICE_RESTART, "").unwrap();
+            ws.closed().await;
+        }
+        received
+    });
+    let backoff = Backoff {
+        stable: 0,
+        ..Backoff::DEFAULT
+    };
+    let mut client = Reconnecting::new(connector(), &url, backoff);
+    let (mut sent, mut echoed) = (0, 0);
+    let (mut opened, mut ended) = (0, 0);
+    while ended < 20 {
+        let update = loop {
+            match cut_short(client.next()).await {
+                Some(update) => break update.unwrap(),
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        };
+        match update {
+            Update::Opened(_) => {
+                opened += 1;
+                for _ in 0..3 {
+                    // Loopback has room for it, so it was taken before it could be dropped.
+                    let done = cut_short(client.send(sent.to_string())).await;
+                    assert!(matches!(done, None | Some(Ok(()))), "{done:?}");
+                    sent += 1;
+                }
+            }
+            Update::Message(message) => {
+                assert_eq!(message, echoed.to_string().into());
+                echoed += 1;
+            }
+            Update::Ended(interruption) => {
+                assert_eq!(interruption.unconfirmed, 3);
+                ended += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((opened, echoed), (20, 60));
+    let expected: Vec<String> = (0..60).map(|number: u32| number.to_string()).collect();
+    assert_eq!(serving.await.unwrap(), expected);
 }
 
 /// A close of this side's is the end, and then the peer has read everything.

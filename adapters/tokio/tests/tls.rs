@@ -1,11 +1,8 @@
 //! TLS on both sides, proxies and redirects, over loopback.
 
-#[path = "support/certs.rs"]
-mod certs;
-
 use std::sync::Arc;
 
-use certs::Authority;
+use motews_testkit::authority::Authority;
 use motews_tokio::http::{HeaderValue, StatusCode, header};
 use motews_tokio::rustls::{ClientConfig, ServerConfig};
 use motews_tokio::{
@@ -243,7 +240,7 @@ fn roots_of_the_system_are_loaded_once_and_failures_are_not_kept() {
         let connector = Connector::new();
         let error = connector.connect(&url).await.map(drop).unwrap_err();
         assert!(error.to_string().contains("no roots"), "{error}");
-        std::fs::write(&file, authority.certificate.pem()).unwrap();
+        std::fs::write(&file, authority.pem()).unwrap();
         talk(&connector, &url).await;
         std::fs::remove_file(&file).unwrap();
         talk(&Connector::new(), &url).await;
@@ -291,7 +288,7 @@ fn roots_of_the_system_that_take_for_ever_cost_the_connect_timeout_and_one_threa
             assert!(matches!(error, ConnectError::TimedOut), "{error:?}");
         }
         // The other thread is free.
-        tokio::task::spawn_blocking(move || std::fs::write(&file, authority.certificate.pem()))
+        tokio::task::spawn_blocking(move || std::fs::write(&file, authority.pem()))
             .await
             .unwrap()
             .unwrap();

@@ -1,13 +1,9 @@
 //! A server's TLS: what it agrees on, whom it lets in, and what it makes of peers that do not speak it.
 
-#[path = "support/certs.rs"]
-mod certs;
-
 use core::time::Duration;
 use std::sync::Arc;
 
-use certs::Authority;
-
+use motews_testkit::authority::Authority;
 use motews_testkit::head::REQUEST;
 use motews_tokio::http::StatusCode;
 use motews_tokio::{

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Extension;
 use axum::response::Response;
 use axum::routing::any;
+use motews_testkit::frame::{self, Frame};
 use motews_testkit::head::REQUEST;
 use motews_tokio::{
     Acceptor, CloseCode, ConnectError, Connector, Ended, Limits, Message, ServerHandle,
@@ -67,6 +68,85 @@ async fn axum_upgrade_echoes_with_subprotocol_and_limits() {
     ws.send(vec![7; 100_001]).await.unwrap();
     assert!(ws.recv().await.unwrap().is_none());
     assert_eq!(ws.ended().unwrap().code(), CloseCode::MESSAGE_TOO_BIG);
+}
+
+/// The head as axum has it: the limits count what is left of it.
+#[tokio::test]
+async fn axum_limits_of_nothing_one_and_all_hold() {
+    async fn route(upgrade: WebSocketUpgrade, Extension(limits): Extension<Limits>) -> Response {
+        let acceptor = Acceptor::new().limits(limits);
+        upgrade.acceptor(&acceptor).on_upgrade(echo)
+    }
+    let open = async |limits| {
+        let app = Router::new()
+            .route("/", any(route))
+            .layer(Extension(limits));
+        motews_tokio::connect(&serve(app).await).await
+    };
+    for message in [0, 1, u64::MAX] {
+        let limits = Limits {
+            message,
+            head: u32::MAX,
+            headers: u16::MAX,
+        };
+        let mut ws = open(limits).await.unwrap();
+        let longest = message.min(100_000) as usize;
+        ws.send(vec![7; longest]).await.unwrap();
+        assert_eq!(ws.recv().await.unwrap().unwrap().len(), longest);
+        if message < 100_000 {
+            ws.send(vec![7; longest + 1]).await.unwrap();
+            assert_eq!(ws.recv().await.unwrap(), None);
+            assert_eq!(ws.ended().unwrap().code(), CloseCode::MESSAGE_TOO_BIG);
+        }
+    }
+    let (head, headers) = (Limits::DEFAULT.head, Limits::DEFAULT.headers);
+    for (head, headers) in [(0, headers), (1, headers), (head, 0), (head, 1)] {
+        let limits = Limits {
+            head,
+            headers,
+            ..Limits::DEFAULT
+        };
+        let error = open(limits).await.map(drop).unwrap_err();
+        assert!(
+            matches!(&error, ConnectError::Refused(response) if response.status() == 431),
+            "{error}"
+        );
+    }
+}
+
+/// A client that does not wait for the response before it sends: hyper has read the frames with the
+/// request.
+#[tokio::test]
+async fn axum_frames_behind_the_request_in_one_read_are_echoed() {
+    async fn route(upgrade: WebSocketUpgrade) -> Response {
+        upgrade.on_upgrade(echo)
+    }
+    let url = serve(Router::new().route("/chat", any(route))).await;
+    let address = url.trim_start_matches("ws://");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let frames = [
+        frame::text("Hello"),
+        frame::binary(vec![7; 100]),
+        frame::close(1000, "bye"),
+    ];
+    let behind = frames
+        .iter()
+        .flat_map(|frame| frame.encode(Some(frame::KEY)));
+    let bytes: Vec<u8> = REQUEST.bytes().chain(behind).collect();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
+    let mut rest = &answer[end.unwrap() + 4..];
+    for frame in frames {
+        let echoed = Frame::decode(&mut rest).0;
+        assert_eq!(echoed.first, frame.first);
+        match frame.close_code() {
+            None => assert_eq!(echoed, frame),
+            close => assert_eq!(echoed.close_code(), close),
+        }
+    }
+    assert!(rest.is_empty());
 }
 
 #[tokio::test]
@@ -264,9 +344,8 @@ async fn hyper_request_being_upgraded_is_closed_when_it_opens_and_a_later_one_ge
     assert_eq!(handle.closed().await, 0);
 }
 
-/// Whoever asks for an upgrade and does not wait for the response.
-#[tokio::test]
-async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
+/// A server that never answers requests for an upgrade, whose clients go meanwhile. It tells the steps.
+async fn serve_nobody(handle: &ServerHandle) -> (String, mpsc::UnboundedReceiver<String>) {
     async fn route(
         upgrade: WebSocketUpgrade,
         Extension(handle): Extension<ServerHandle>,
@@ -278,22 +357,53 @@ async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
             .on_failed_upgrade(move |error| failed.send(error.to_string()).unwrap())
             .on_upgrade(async |_| panic!("nobody is there"));
         steps.send("upgraded".to_owned()).unwrap();
-        // The client goes meanwhile.
         core::future::pending::<()>().await;
         response
     }
-    let handle = ServerHandle::new();
-    let (tell, mut steps) = mpsc::unbounded_channel::<String>();
+    let (tell, steps) = mpsc::unbounded_channel::<String>();
     let app = Router::new()
         .route("/chat", any(route))
         .layer(Extension(handle.clone()))
         .layer(Extension(tell));
-    let address = serve(app).await.replace("ws://", "");
+    (serve(app).await.replace("ws://", ""), steps)
+}
+
+/// Whoever asks for an upgrade and does not wait for the response.
+#[tokio::test]
+async fn axum_client_gone_before_the_upgrade_is_told_and_not_waited_for() {
+    let handle = ServerHandle::new();
+    let (address, mut steps) = serve_nobody(&handle).await;
     let mut stream = TcpStream::connect(&address).await.unwrap();
     stream.write_all(REQUEST.as_bytes()).await.unwrap();
     assert_eq!(steps.recv().await.unwrap(), "upgraded");
     assert_eq!(handle.connections(), 1);
     drop(stream);
+    assert_ne!(steps.recv().await.unwrap(), "");
+    handle.shutdown(WITHIN);
+    assert_eq!(handle.closed().await, 0);
+}
+
+/// The same, but its connection stays.
+#[cfg(feature = "http2")]
+#[tokio::test]
+async fn axum_stream_reset_before_the_upgrade_is_told_and_not_waited_for() {
+    let handle = ServerHandle::new();
+    let (address, mut steps) = serve_nobody(&handle).await;
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let (mut requests, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    pings.ping(h2::Ping::opaque()).await.unwrap(); // Its SETTINGS have come.
+    let request = hyper::Request::builder()
+        .method("CONNECT")
+        .uri(format!("http://{address}/chat"))
+        .header("sec-websocket-version", "13")
+        .extension(h2::ext::Protocol::from_static("websocket"));
+    let sent = requests.send_request(request.body(()).unwrap(), false);
+    let (_response, mut stream) = sent.unwrap();
+    assert_eq!(steps.recv().await.unwrap(), "upgraded");
+    assert_eq!(handle.connections(), 1);
+    stream.send_reset(h2::Reason::CANCEL);
     assert_ne!(steps.recv().await.unwrap(), "");
     handle.shutdown(WITHIN);
     assert_eq!(handle.closed().await, 0);

@@ -337,15 +337,19 @@ impl Rules for Requirements {
         Ok(())
     }
 
-    fn end(&self) -> Result<bool, HandshakeError> {
-        match self.status {
-            // Before the end there is no connection to send frames on [HC12]
-            _ if self.accepts() => {
-                head::check(self.wrong | (REQUIRED & !self.right)).map(|()| true)
-            }
-            100..=199 => Ok(false),
-            status => Err(HandshakeError::UnexpectedStatus(status)), // [HC13] [HC21]
+    fn end(&self) -> Result<(), HandshakeError> {
+        // Before the end there is no connection to send frames on [HC12]
+        if self.accepts() {
+            head::check(self.wrong | (REQUIRED & !self.right))
+        } else if self.is_interim() {
+            Ok(())
+        } else {
+            Err(HandshakeError::UnexpectedStatus(self.status)) // [HC13] [HC21]
         }
+    }
+
+    fn is_interim(&self) -> bool {
+        matches!(self.status, 100 | 102..=199)
     }
 }
 
@@ -431,7 +435,7 @@ impl Requirements {
                 let (_, status, reason) = status_line(head.line(buffer))?;
                 ResponseEvent::StatusLine { status, reason }
             }
-            HeadEvent::Header { last } => ResponseEvent::Header(head.header(buffer, last)),
+            HeadEvent::Part | HeadEvent::Header => ResponseEvent::Header(head.header(buffer)),
             HeadEvent::End => ResponseEvent::Done(self.agreed()),
         })
     }
@@ -491,9 +495,10 @@ impl Agreed {
         let headers = headers
             .into_iter()
             .filter(|(name, _)| is_used || head::field(name.as_bytes()) != ACCEPT);
-        match head::check_parsed(&mut rules, headers, offers)? {
-            true => Ok(rules.agreed()),
-            false => Err(HandshakeError::UnexpectedStatus(status)),
+        head::check_parsed(&mut rules, headers, offers, limits)?;
+        match rules.is_interim() {
+            true => Err(HandshakeError::UnexpectedStatus(status)),
+            false => Ok(rules.agreed()),
         }
     }
 }

@@ -117,17 +117,23 @@ pub(super) fn check(wrong: Set) -> Result<(), HandshakeError> {
 
 /// `HTTP/1.1` as (1, 1).
 pub(super) fn http_version(bytes: &[u8]) -> Option<(u8, u8)> {
-    match bytes.strip_prefix(b"HTTP/")? {
-        [major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9'] => Some((*major - b'0', *minor - b'0')),
-        _ => None,
-    }
+    // An array: to compare slices takes a call.
+    let (b"HTTP", [b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9']) =
+        bytes.split_first_chunk()?
+    else {
+        return None;
+    };
+    Some((*major - b'0', *minor - b'0'))
 }
 
 /// What the reader has come to. The bytes are in the buffer: [`Head::line`], [`Head::header`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HeadEvent {
     StartLine,
-    Header { last: bool },
+    /// A part of a header, and not its last one.
+    Part,
+    /// A header, or its last part.
+    Header,
     End,
 }
 
@@ -139,18 +145,35 @@ pub(super) trait Rules {
     fn start_line(&mut self, line: &[u8]) -> Result<(), HandshakeError>;
     /// A header, or a part of one.
     fn header(&mut self, header: &Header<'_>, offers: &Offers<'_>) -> Result<(), HandshakeError>;
-    /// The blank line. Whether it is the handshake's end; otherwise another head follows.
-    fn end(&self) -> Result<bool, HandshakeError>;
+    /// The blank line.
+    fn end(&self) -> Result<(), HandshakeError>;
+    /// Whether another head follows.
+    fn is_interim(&self) -> bool {
+        false
+    }
 }
 
-/// Checks a head whose headers someone else has parsed. Returns false if it is an interim one.
+/// Checks a head whose headers someone else has parsed.
+///
+/// Its length is that of the lines that the headers are in HTTP/1.1, and of the blank line.
+// [HS21] [HC25]
 pub(super) fn check_parsed<'h>(
     rules: &mut impl Rules,
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     offers: &Offers<'_>,
-) -> Result<bool, HandshakeError> {
+    limits: Limits,
+) -> Result<(), HandshakeError> {
     let mut headers = headers.into_iter();
+    let mut headers_left = limits.headers;
+    let mut bytes_left = limits.head.checked_sub(2);
     let read = headers.try_for_each(|(name, value)| {
+        if headers_left == 0 {
+            return Err(HandshakeError::TooManyHeaders);
+        }
+        headers_left -= 1;
+        let line = name.len().saturating_add(value.len()).saturating_add(4);
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
+        bytes_left = bytes_left.and_then(|left| left.checked_sub(line));
         let header = Header {
             name: HeadText::new(name.as_bytes()),
             value: value.trim_ascii(),
@@ -159,7 +182,11 @@ pub(super) fn check_parsed<'h>(
         };
         rules.header(&header, offers)
     });
-    let result = read.and_then(|()| rules.end());
+    let too_long = match bytes_left {
+        Some(_) => Ok(()),
+        None => Err(HandshakeError::HeadTooLong),
+    };
+    let result = read.and(too_long).and_then(|()| rules.end());
     if let Err(error) = result {
         debug!("the opening handshake failed: {}", error);
     }
@@ -179,6 +206,7 @@ enum State {
 }
 
 /// Reads the lines of a head byte by byte into a buffer that has room for one line.
+#[repr(C)]
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     state: State,
@@ -188,15 +216,15 @@ pub(super) struct Head {
     event: Option<HeadEvent>,
     /// This is the value's first part.
     first: bool,
+    headers_left: u16,
+    /// The first error, which comes again and again.
+    failed: Option<HandshakeError>,
+    bytes_left: u32,
     /// The buffer holds a name of `name_len` bytes and a part of its value up to `len`, of which
     /// `spaces` bytes at the end are white space: within the value or after it is not yet known.
     name_len: usize,
     len: usize,
     spaces: usize,
-    bytes_left: u32,
-    headers_left: u16,
-    /// The first error, which comes again and again.
-    failed: Option<HandshakeError>,
 }
 
 impl Head {
@@ -249,15 +277,15 @@ impl Head {
             match self.event {
                 None => return Ok(false),
                 Some(HeadEvent::StartLine) => rules.start_line(self.line(buffer))?,
-                Some(HeadEvent::Header { last }) => {
-                    rules.header(&self.header(buffer, last), offers)?;
-                }
-                Some(HeadEvent::End) if rules.end()? => {}
-                // Another head follows this one. The limits hold for both together.
                 Some(HeadEvent::End) => {
-                    self.state = State::StartLine;
-                    continue;
+                    rules.end()?;
+                    if rules.is_interim() {
+                        // The limits hold for both heads together.
+                        self.state = State::StartLine;
+                        continue;
+                    }
                 }
+                Some(_) => rules.header(&self.header(buffer), offers)?,
             }
             return Ok(true);
         }
@@ -299,12 +327,13 @@ impl Head {
 
     /// Takes the next byte, and returns whether it is taken. If not, it comes again after the event
     /// that it called for.
-    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     fn push<J: Rules>(&mut self, buffer: &mut [u8], byte: u8) -> Result<bool, HandshakeError> {
         if J::IS_CLIENT && self.state == State::ValueLine {
             if !is_space(byte) {
                 self.state = State::Name;
-                self.event = Some(HeadEvent::Header { last: true });
+                self.event = Some(HeadEvent::Header);
                 return Ok(false);
             }
             // RFC 9112 §5.2: a line that begins with white space goes on with the value, and a
@@ -313,7 +342,7 @@ impl Head {
             self.spaces = 0;
             let has_begun = !self.first || self.len != self.name_len;
             if has_begun && self.keep(buffer, b' ').is_none() {
-                return self.full();
+                return self.full::<J>();
             }
             self.state = State::Fold;
         }
@@ -345,7 +374,8 @@ impl Head {
                 self.state = State::Value;
             }
             // White space before the value, of which nothing was kept yet
-            let has_begun = self.state != State::Fold && (!self.first || self.len != self.name_len);
+            let is_fold = J::IS_CLIENT && self.state == State::Fold;
+            let has_begun = !is_fold && (!self.first || self.len != self.name_len);
             if is_space(byte) && !has_begun {
                 return Ok(true);
             }
@@ -368,12 +398,13 @@ impl Head {
         }
         match self.keep(buffer, byte) {
             Some(()) => Ok(true),
-            None => self.full(),
+            None => self.full::<J>(),
         }
     }
 
     /// Keeps a byte, if there is room.
-    #[inline(never)] // smaller on a Cortex-M
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     fn keep(&mut self, buffer: &mut [u8], byte: u8) -> Option<()> {
         if !is_space(byte) {
             self.spaces = 0;
@@ -395,7 +426,7 @@ impl Head {
                 self.state = State::ValueLine;
                 return;
             }
-            State::Value => (State::Name, HeadEvent::Header { last: true }),
+            State::Value => (State::Name, HeadEvent::Header),
             _ => (State::Done, HeadEvent::End),
         };
         self.state = state;
@@ -403,15 +434,15 @@ impl Head {
     }
 
     /// There is no room for the next byte.
-    fn full(&mut self) -> Result<bool, HandshakeError> {
+    fn full<J: Rules>(&mut self) -> Result<bool, HandshakeError> {
+        let is_value =
+            self.state == State::Value || (J::IS_CLIENT && self.state == State::ValueLine);
         match self.state {
             State::StartLine => Err(HandshakeError::StartLineTooLong),
             // The part may not be empty: there is a name that fills the buffer, or a run of white
             // space that fills all beside it, and whether that belongs to the value shows too late.
-            State::Value | State::ValueLine
-                if self.len != self.name_len.wrapping_add(self.spaces) =>
-            {
-                self.event = Some(HeadEvent::Header { last: false });
+            _ if is_value && self.len != self.name_len.wrapping_add(self.spaces) => {
+                self.event = Some(HeadEvent::Part);
                 Ok(false)
             }
             _ => Err(HandshakeError::HeaderTooLong),
@@ -421,16 +452,14 @@ impl Head {
     /// Forgets what was surfaced. White space that ended a part stays: it may end the value too.
     fn make_room(&mut self, buffer: &mut [u8], event: HeadEvent) {
         self.first = false;
-        let spaces_at = self.len.wrapping_sub(self.spaces);
-        if !matches!(event, HeadEvent::Header { last: false }) {
-            (self.name_len, self.spaces) = (0, 0);
+        let mut spaces = self.len.wrapping_sub(self.spaces)..self.len;
+        if !matches!(event, HeadEvent::Part) {
+            (self.name_len, spaces.end) = (0, 0);
         }
-        self.len = self.name_len;
-        for i in 0..self.spaces {
-            let space = buffer.get(spaces_at.wrapping_add(i)).copied();
-            if let (Some(slot), Some(space)) = (buffer.get_mut(self.len), space) {
-                *slot = space;
-                self.len = self.len.wrapping_add(1);
+        (self.len, self.spaces) = (self.name_len, 0);
+        for at in spaces {
+            if let Some(&space) = buffer.get(at) {
+                self.keep(buffer, space);
             }
         }
     }
@@ -441,13 +470,13 @@ impl Head {
     }
 
     /// The header, or the part of it, after its event.
-    pub(super) fn header<'a>(&self, buffer: &'a [u8], last: bool) -> Header<'a> {
+    pub(super) fn header<'a>(&self, buffer: &'a [u8]) -> Header<'a> {
         let value = self.name_len..self.len.wrapping_sub(self.spaces);
         Header {
             name: HeadText::new(buffer.get(..self.name_len).unwrap_or_default()),
             value: buffer.get(value).unwrap_or_default(),
             first: self.first,
-            last,
+            last: !matches!(self.event, Some(HeadEvent::Part)),
         }
     }
 }
@@ -470,14 +499,25 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn put(&mut self, piece: &[u8]) {
-        let Some(piece) = piece.get(self.skip..) else {
-            self.skip = self.skip.wrapping_sub(piece.len());
-            return;
-        };
-        self.skip = 0;
-        for (to, from) in self.out.iter_mut().skip(self.written).zip(piece) {
-            *to = *from;
+        let skipped = self.skip.min(piece.len());
+        self.skip = self.skip.wrapping_sub(skipped);
+        for byte in piece.get(skipped..).unwrap_or_default() {
+            let Some(to) = self.out.get_mut(self.written) else {
+                break;
+            };
+            *to = *byte;
             self.written = self.written.wrapping_add(1);
+        }
+    }
+
+    /// `number` in decimal digits.
+    pub(super) fn decimal(&mut self, number: usize) {
+        let mut unit = 10_usize.pow(usize::MAX.ilog10());
+        while unit > 0 {
+            if unit <= number || unit == 1 {
+                self.put(&[b'0' + (number / unit % 10) as u8]);
+            }
+            unit /= 10;
         }
     }
 

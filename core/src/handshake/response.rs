@@ -115,8 +115,7 @@ impl<'a> Response<'a> {
     pub fn emit_from(&self, offset: usize, out: &mut [u8]) -> usize {
         let mut writer = Writer::new(offset, out);
         writer.put(b"HTTP/1.1 ");
-        let mut digits = [0; 20];
-        writer.put(decimal(usize::from(self.status), &mut digits));
+        writer.decimal(usize::from(self.status));
         writer.put(b" ");
         writer.put(self.reason);
         writer.headers(self.headers);
@@ -126,30 +125,20 @@ impl<'a> Response<'a> {
         }
         writer.field(CONNECTION, b"close");
         // RFC 9110 §6.4.1, §8.6, §9.3.2: these end with their head [HT12]
-        let is_bodiless = matches!(self.status, 204 | 304);
-        if !is_bodiless {
-            writer.field(CONTENT_LENGTH, decimal(self.body.len(), &mut digits));
+        let mut body = self.body;
+        if matches!(self.status, 204 | 304) {
+            body = &[];
+        } else {
+            writer.field(CONTENT_LENGTH, &[]);
+            writer.decimal(body.len());
+            if self.is_head {
+                body = &[];
+            }
         }
         writer.end();
-        if !is_bodiless && !self.is_head {
-            writer.put(self.body);
-        }
+        writer.put(body);
         writer.written()
     }
-}
-
-/// `number` in decimal digits.
-fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
-    let mut start = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        start = start.wrapping_sub(1);
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(start..).unwrap_or_default()
 }
 
 impl HandshakeError {

@@ -27,6 +27,8 @@ use crate::limits::Limits;
 /// (see [`session`](crate::session)).
 ///
 /// See [the module](super) for an example.
+// In this order: firmware reaches what lies in front with shorter instructions.
+#[repr(C)]
 #[derive(Clone, Debug)]
 pub struct ServerHandshake<B> {
     buffer: B,
@@ -147,21 +149,22 @@ const WHOLE: Set = KEY | VERSION | CONTENT_LENGTH;
 /// The headers that are lists.
 const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
+#[repr(C)]
 #[derive(Clone, Debug)]
 struct Requirements {
-    /// The header being read.
-    field: Set,
+    max_message_len: u64,
+    key: Key,
+    /// A bit for each subprotocol that was offered.
+    subprotocols: u32,
     /// Reads its value.
     list: List,
+    /// The header being read.
+    field: Set,
     /// The headers that were seen.
     seen: Set,
     /// What is missing or wrong.
     wrong: Set,
     is_head: bool,
-    key: Key,
-    /// A bit for each subprotocol that was offered.
-    subprotocols: u32,
-    max_message_len: u64,
     /// The first of the client's offers that fits.
     #[cfg(feature = "deflate")]
     deflate: Option<Accepted>,
@@ -223,12 +226,11 @@ impl Rules for Requirements {
         Ok(())
     }
 
-    fn end(&self) -> Result<bool, HandshakeError> {
-        if self.wrong & UPGRADE != 0 {
-            return Err(HandshakeError::NotUpgrade);
+    fn end(&self) -> Result<(), HandshakeError> {
+        match self.wrong & UPGRADE {
+            0 => head::check(self.wrong), // [HS01]
+            _ => Err(HandshakeError::NotUpgrade),
         }
-        head::check(self.wrong)?; // [HS01]
-        Ok(true)
     }
 }
 
@@ -299,7 +301,7 @@ impl Requirements {
                 }
             }
             // Every one is seen before the application accepts [HS10] [HS12] [EX05]
-            HeadEvent::Header { last } => RequestEvent::Header(head.header(buffer, last)),
+            HeadEvent::Part | HeadEvent::Header => RequestEvent::Header(head.header(buffer)),
             HeadEvent::End => RequestEvent::Done(self.upgrade()),
         })
     }
@@ -333,7 +335,9 @@ fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
 /// What follows the scheme and `//`, if there is a host. Some clients write `ws` for `http` [HT05].
 fn authority_and_path(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = split(target, b':');
-    let rest = rest?.strip_prefix(b"//")?;
+    let [b'/', b'/', rest @ ..] = rest? else {
+        return None;
+    };
     // The last letter may be missing.
     let known: &[u8] = if scheme.len() > 3 { b"https" } else { b"wss" };
     let is_http = known
@@ -400,6 +404,9 @@ impl Upgrade {
     /// whose `:protocol` is `websocket` (RFC 8441, RFC 9220): it has no `Upgrade`, no `Connection`
     /// and no `Host`, and may do without a key.
     ///
+    /// Whoever has parsed the head had limits of their own before those of `limits`. For these, it has the
+    /// length of its header lines in HTTP/1.1 and the blank line.
+    ///
     /// ```
     /// use motews::Limits;
     /// use motews::handshake::{Offers, Upgrade};
@@ -440,7 +447,7 @@ impl Upgrade {
                 rules.wrong |= HTTP_VERSION;
             }
         }
-        head::check_parsed(&mut rules, headers, offers)?;
+        head::check_parsed(&mut rules, headers, offers, limits)?;
         Ok(rules.upgrade())
     }
 

@@ -55,10 +55,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 
 /// Whether `bytes` are visible ASCII characters and UTF-8 beyond it [HT06].
 pub(super) fn is_visible(bytes: &[u8]) -> bool {
-    let mut utf8 = Utf8Validator::new();
-    bytes.iter().all(|byte| !matches!(byte, 0..=b' ' | 127))
-        && utf8.validate(bytes).is_ok()
-        && utf8.is_complete()
+    bytes.iter().all(|byte| !matches!(byte, 0..=b' ' | 127)) && Utf8Validator::is_text(bytes)
 }
 
 /// `bytes` up to the first `separator`, and what follows it, if there is one.

@@ -1,44 +1,14 @@
-//! A client that comes back.
+//! The async client that comes back.
 
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 
 use embedded_io_async::{ErrorType, Read, Write};
-use motews::handshake::{Request, ResponseEvent};
-use motews::interruption;
-use motews::reconnect::{Backoff, Cause, Retry};
-use motews::{
-    Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, Millis, NoRoom,
-    ReconnectWithBacklog, SendError,
-};
 
 use super::WebSocket;
-use crate::compression::Input;
-use crate::config::{Buffers, Config};
-use crate::engine::{Engine, Phase};
-use crate::error::Error;
-use crate::time::Timer;
-
-/// What the `connect` of a [`Reconnecting`] is to do with its transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
-    /// To connect it: wait for the network, look the name up, connect TCP, shake hands by TLS. Each
-    /// with a time limit, but for the network.
-    Connect,
-    /// To end it, whatever state it is in: a connection has ended on it, or an attempt has failed. A
-    /// [`Connect`](Self::Connect) may follow, after the wait that is due. What comes of it is of no
-    /// interest.
-    Disconnect,
-}
-
-/// What [`Reconnecting::next`] returns, over a transport whose error is `E`. With `Opened` comes the
-/// moment for what has to be said first, such as a subscription: by [`Reconnecting::send`], for what
-/// [waits](Reconnecting::queue) goes out behind it.
-pub type Update<'m, E> = interruption::Update<(), Message<'m>, Interruption<E>>;
-
-/// Why there is no connection any more, and when there is the next attempt.
-pub type Interruption<E> = interruption::Interruption<Cause, E>;
+use crate::reconnect::prelude::*;
+use crate::time::{Returning, Timer};
 
 /// The transport of a [`Reconnecting`], while it is not at `connect`.
 #[derive(Debug)]
@@ -80,7 +50,7 @@ impl<T: Write> Write for Socket<T> {
 /// gives the transport back with what has come of it. Its future lies at a place of the caller's, and
 /// is never dropped half-way: so [`next`](Self::next) is cancel-safe, whatever `connect` awaits.
 ///
-/// It sends no message twice: an [`Interruption`] says of how many the fate is unknown.
+/// It sends no message twice: an [`Interruption`](super::Interruption) says of how many the fate is unknown.
 ///
 /// `E` is copied into each connection: a handle to a generator, such as `&RefCell<Generator>`.
 ///
@@ -121,7 +91,11 @@ impl<T: Write> Write for Socket<T> {
 ///     loop {
 ///         tokio::select! {
 ///             update = client.next(&mut messages) => match update {
-///                 Some(Update::Opened(())) => client.send(Message::Text("subscribe")).await?,
+///                 Some(Update::Opened(())) => {
+///                     if let Err(error) = client.send(Message::Text("subscribe")).await {
+///                         // Log it. If the connection has ended, `next` says so, and goes on.
+///                     }
+///                 }
 ///                 Some(Update::Message(message)) => { /* obey */ }
 ///                 Some(Update::Ended(interruption)) => { /* log it */ }
 ///                 Some(_) => {}
@@ -133,34 +107,33 @@ impl<T: Write> Write for Socket<T> {
 /// }
 /// ```
 pub struct Reconnecting<'a, T, E, K, C, F> {
-    ws: WebSocket<'a, Socket<T>, Client<E>, K>,
-    request: Request<'a>,
-    /// The application has closed.
-    is_closing: bool,
-    course: Course<'a, E, C, F>,
+    ws: WebSocket<'a, Socket<T>, Client<E>, Returning<K>>,
+    course: Course<'a, E>,
+    link: Link<'a, C, F>,
 }
 
-/// What goes on from one connection to the next.
-struct Course<'a, E, C, F> {
+/// How the transport is connected, and the place for that.
+struct Link<'a, C, F> {
     connect: C,
     connecting: Pin<&'a mut Option<F>>,
-    kept: ReconnectWithBacklog<&'a mut [u8], E>,
-    state: State,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Waiting(Millis),
-    /// Being connected by the future that is at its place.
-    Connecting,
-    /// Being ended by it, with what follows.
-    Disconnecting(Retry),
-    /// The opening handshake.
-    Opening,
-    Open,
-    /// Both Closes are through.
-    Closing,
-    Over,
+macro_rules! sent {
+    ($call:expr) => {
+        $call.await
+    };
+}
+
+macro_rules! ended {
+    ($error:expr, $waits:expr) => {
+        cause_of($error)
+    };
+}
+
+macro_rules! rest {
+    ($time:expr, $millis:expr, $waits:expr) => {
+        $time.0.wait($millis).await
+    };
 }
 
 impl<'a, T, E, K, C, F> Reconnecting<'a, T, E, K, C, F>
@@ -189,155 +162,21 @@ where
         let transport = Socket(Some(transport));
         let ws = WebSocket::client(transport, buffers, request, entropy)?;
         Ok(Self {
-            ws: ws.with_clock(timer),
-            request,
-            is_closing: false,
-            course: Course {
+            ws: ws.with_time(Returning(timer)),
+            course: Course::new(request, entropy, now),
+            link: Link {
                 connect,
                 connecting: place,
-                kept: ReconnectWithBacklog::new(entropy),
-                state: State::Waiting(now),
             },
         })
     }
 
-    /// The same with other limits, times and subprotocols.
-    #[must_use]
-    pub fn with_config(mut self, config: &'a Config<'a>) -> Self {
-        self.ws = self.ws.with_config(config);
-        self
-    }
-
-    /// The same with other times between attempts.
-    #[must_use]
-    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
-        self.course.kept.set_backoff(backoff);
-        self
-    }
-
-    /// The same with room for messages that wait. There is none by default.
-    #[must_use]
-    pub fn with_backlog(mut self, backlog: Backlog<&'a mut [u8]>) -> Self {
-        self.course.kept.backlog = backlog;
-        self
-    }
-
-    /// Offers permessage-deflate to the server: see
-    /// [`WebSocket::with_deflate`](super::WebSocket::with_deflate).
-    #[cfg(feature = "deflate")]
-    #[must_use]
-    pub fn with_deflate(mut self, deflate: &'a mut crate::compression::Deflate<'a>) -> Self {
-        self.ws = self.ws.with_deflate(deflate);
-        self
-    }
-
-    // ---- what the application decides ----
-
-    /// Puts a message behind those that wait for a connection, or for the peer. It goes out with
-    /// [`next`](Self::next). Returns how many older ones were dropped for it, as the
-    /// [policy](motews::BacklogPolicy) says.
-    ///
-    /// # Errors
-    /// [`NoRoom`] if it is not taken: see [`Backlog::push`].
-    pub fn queue(&mut self, message: Message<'_>) -> Result<u32, NoRoom> {
-        self.course.kept.backlog.push(message)
-    }
-
-    /// Returns the messages that wait.
-    pub const fn backlog(&mut self) -> &mut Backlog<&'a mut [u8]> {
-        &mut self.course.kept.backlog
-    }
-
-    /// Sends a message over the connection that is open now, past what waits: see
-    /// [`WebSocket::send`](super::WebSocket::send). Cancel-safe, as that is.
-    ///
-    /// # Errors
-    /// As that; [`NotOpen`](SendError::NotOpen) if there is no connection, and
-    /// [`MessageInProgress`](SendError::MessageInProgress) while a long message of those that wait is
-    /// under way. Nothing of the message was sent then.
-    pub async fn send(&mut self, message: Message<'_>) -> Result<(), Error<T::Error>> {
-        if self.course.state != State::Open {
-            return Err(Error::Send(SendError::NotOpen));
-        }
-        self.ws.send(message).await?;
-        self.course.kept.sent();
-        Ok(())
-    }
-
-    /// Changes the request, with its headers and target, from the next attempt on. That is made at once
-    /// if none is under way, also after [`Retry::Never`]: credentials were changed, or the application has
-    /// [closed](Self::close) and wants a connection again. A connection that is open stays.
-    pub fn set_request(&mut self, request: Request<'a>) {
-        self.request = request;
-        let now = self.ws.reply.engine.time.now();
-        match &mut self.course.state {
-            State::Waiting(_) | State::Over => self.course.state = State::Waiting(now),
-            State::Disconnecting(retry) => *retry = Retry::At(now),
-            _ => return,
-        }
-        self.course.kept.reopen();
-        self.is_closing = false;
-    }
-
-    /// Notes that the way to the server is another one: the link was down, or the address has changed.
-    /// A connection that is open is lost. The next attempt follows [soon](Backoff::first), whatever the
-    /// backoff was.
-    pub fn network_changed(&mut self) {
-        match (&mut self.ws.reply.engine.phase, self.course.state) {
-            (Phase::Open(session), State::Open | State::Closing) => session.lost(),
-            (_, State::Waiting(_) | State::Disconnecting(Retry::At(_))) => {
-                let now = self.ws.reply.engine.time.now();
-                let retry = self.course.kept.network_changed(now);
-                match (&mut self.course.state, retry) {
-                    (State::Waiting(at), Retry::At(next)) => *at = next,
-                    (State::Disconnecting(then), retry) => *then = retry,
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Begins the closing handshake, and there is no further attempt: [`next`](Self::next) sees it
-    /// through. An attempt that is under way is given up. What waits stays.
-    ///
-    /// # Errors
-    /// As [`WebSocket::close`](super::WebSocket::close), if a connection is open. There is no further
-    /// attempt either if the peer has closed it.
-    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error<T::Error>> {
-        let closed = match &mut self.course.state {
-            State::Open => self.ws.close(code, reason),
-            State::Disconnecting(retry) => {
-                *retry = Retry::Never;
-                Ok(())
-            }
-            state @ State::Waiting(_) => {
-                *state = State::Over;
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        if let Ok(()) | Err(Error::Ended(_)) = closed {
-            self.course.kept.close();
-            self.is_closing = true;
-        }
-        closed
-    }
-
-    /// Returns whether a connection is open.
-    pub const fn is_open(&self) -> bool {
-        matches!(self.course.state, State::Open) && self.ws.is_open()
-    }
-
-    /// Returns the subprotocol of the connection, if the peers agreed on one.
-    pub const fn subprotocol(&self) -> Option<&'a str> {
-        self.ws.subprotocol()
-    }
+    reconnecting!("\n\nCancel-safe, as that is.");
 
     // ---- from one connection to the next ----
 
     /// Waits for a message, for the end of a connection, or for the next one, and sends what waits.
-    /// `None` if there is no further attempt: after [`Retry::Never`].
+    /// `None` if there is no further attempt: after [`Retry::Never`](motews::reconnect::Retry::Never).
     ///
     /// `messages` is as in [`WebSocket::recv`](super::WebSocket::recv).
     ///
@@ -346,130 +185,13 @@ where
         &'s mut self,
         messages: &'s mut MessageBuffer<B>,
     ) -> Option<Update<'s, T::Error>> {
-        let found = loop {
-            let (cause, error) = match self.course.state {
-                State::Over => return None,
-                State::Waiting(at) => {
-                    let time = &mut self.ws.reply.engine.time;
-                    let millis = at.since(time.now());
-                    if millis > 0 {
-                        time.wait(millis).await;
-                    }
-                    let socket = &mut self.ws.reply.engine.transport;
-                    self.course.begin(socket, Task::Connect, State::Connecting);
-                    continue;
-                }
-                State::Connecting => match self
-                    .course
-                    .connected(&mut self.ws.reply.engine.transport)
-                    .await
-                {
-                    Ok(()) if !self.is_closing => {
-                        let (request, entropy) = (self.request, self.course.kept.entropy);
-                        let WebSocket { input, reply } = &mut self.ws;
-                        reply.engine.restart(input, request, entropy);
-                        self.course.state = State::Opening;
-                        continue;
-                    }
-                    Ok(()) => (Ended::Aborted.into(), None),
-                    Err(cause) => (cause, None),
-                },
-                State::Disconnecting(retry) => {
-                    _ = self
-                        .course
-                        .connected(&mut self.ws.reply.engine.transport)
-                        .await;
-                    self.course.state = match retry {
-                        Retry::At(at) => State::Waiting(at),
-                        Retry::Never => State::Over,
-                    };
-                    continue;
-                }
-                State::Opening if self.is_closing => (Ended::Aborted.into(), None),
-                State::Opening => {
-                    let kept = &mut self.course.kept;
-                    let look = |event: ResponseEvent<'_>| kept.response(&event);
-                    match self.ws.connect_with(look).await {
-                        Ok(()) => {
-                            self.course.kept.opened(self.ws.reply.engine.time.now());
-                            self.course.state = State::Open;
-                            return Some(Update::Opened(()));
-                        }
-                        Err(error) => cause_of(error),
-                    }
-                }
-                State::Open => match self.receive(messages).await {
-                    Ok(Some(found)) => break found,
-                    Ok(None) => {
-                        self.course.state = State::Closing;
-                        continue;
-                    }
-                    Err(error) => cause_of(error),
-                },
-                State::Closing => match self.ws.closed().await {
-                    Ok(ended) => (ended.into(), None),
-                    // It was closed by then.
-                    Err(error) => (
-                        self.ws.ended().map_or(cause_of(error).0, Cause::Ended),
-                        None,
-                    ),
-                },
-            };
-            let engine = &mut self.ws.reply.engine;
-            let now = engine.time.now();
-            return Some(self.course.end(&mut engine.transport, now, cause, error));
-        };
-        let violation = match self.ws.input.push(found, messages) {
-            Ok(message) => return message.map(Update::Message),
-            Err(violation) => violation,
-        };
-        // The peer is told, and then the application.
-        let reply = &mut self.ws.reply;
-        reply.engine.fail(violation);
-        _ = reply.flush().await;
-        let now = reply.engine.time.now();
-        let cause = Ended::Violation(violation).into();
-        let socket = &mut reply.engine.transport;
-        Some(self.course.end(socket, now, cause, None))
-    }
-
-    /// Sends what waits, and receives until a message is whole.
-    async fn receive<B: AsRef<[u8]> + AsMut<[u8]>>(
-        &mut self,
-        messages: &mut MessageBuffer<B>,
-    ) -> Result<Option<crate::compression::Found>, Error<T::Error>> {
-        while let Some((kind, payload)) = self.course.kept.first() {
-            let whole = match Message::new(kind, payload) {
-                Ok(message) => self.ws.send(message).await.map(|()| payload.len()),
-                // A part of a text is cut anywhere.
-                Err(_) => Err(Error::Send(SendError::NoRoom)),
-            };
-            let sent = match whole {
-                // Its other parts have gone out, or it is longer than the transmit buffer.
-                Err(Error::Send(SendError::MessageInProgress | SendError::NoRoom)) => {
-                    self.ws.send_fragment(kind, payload, true).await
-                }
-                whole => whole,
-            };
-            match sent {
-                Ok(len) => {
-                    self.course.kept.taken(len);
-                }
-                Err(Error::Io(error)) => return Err(Error::Io(error)),
-                Err(_) => break, // Receiving finds out why.
-            }
-        }
-        self.ws.input.begin(false)?;
-        let next = |engine: &mut Engine<'a, Socket<T>, Client<E>, K>, input: &mut Input<'a>| {
-            engine.next_message(input, messages)
-        };
-        self.ws.drive(next).await
+        next!(self, messages, true)
     }
 }
 
-impl<E: Entropy, C, F> Course<'_, E, C, F> {
+impl<C, F> Link<'_, C, F> {
     /// Gives the transport to `connect`.
-    fn begin<T>(&mut self, socket: &mut Socket<T>, task: Task, state: State)
+    fn begin<T>(&mut self, socket: &mut Socket<T>, task: Task)
     where
         C: FnMut(T, Task) -> F,
     {
@@ -477,11 +199,10 @@ impl<E: Entropy, C, F> Course<'_, E, C, F> {
             let connecting = (self.connect)(transport, task);
             self.connecting.set(Some(connecting));
         }
-        self.state = state;
     }
 
     /// Waits until the transport is back, and returns what has come of it.
-    async fn connected<T>(&mut self, socket: &mut Socket<T>) -> Result<(), Cause>
+    async fn finish<T>(&mut self, socket: &mut Socket<T>) -> Result<(), Cause>
     where
         F: Future<Output = (T, Result<(), Cause>)>,
     {
@@ -493,41 +214,10 @@ impl<E: Entropy, C, F> Course<'_, E, C, F> {
         socket.0 = Some(transport);
         result
     }
-
-    /// Notes that there is no connection.
-    fn end<'m, T: ErrorType>(
-        &mut self,
-        socket: &mut Socket<T>,
-        now: Millis,
-        cause: Cause,
-        error: Option<T::Error>,
-    ) -> Update<'m, T::Error>
-    where
-        C: FnMut(T, Task) -> F,
-    {
-        let (interruption, retry) = self.kept.ended(cause, error, now);
-        let after = State::Disconnecting(retry);
-        self.begin(socket, Task::Disconnect, after);
-        Update::Ended(interruption)
-    }
 }
 
-/// What an error means for the next attempt.
-fn cause_of<E>(error: Error<E>) -> (Cause, Option<E>) {
-    match error {
-        Error::Ended(ended) => (ended.into(), None),
-        Error::Io(error) => (Ended::Lost.into(), Some(error)),
-        Error::Config(error) => (error.into(), None),
-        Error::Send(_) | Error::NoRoom => (Cause::Local, None),
-    }
-}
-
-impl<T, E: Entropy, K, C, F> fmt::Debug for Reconnecting<'_, T, E, K, C, F> {
+impl<T, E: Entropy + Copy, K, C, F> fmt::Debug for Reconnecting<'_, T, E, K, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reconnecting")
-            .field("state", &self.course.state)
-            .field("reconnect", self.course.kept.reconnect())
-            .field("backlog", &self.course.kept.backlog.len())
-            .finish_non_exhaustive()
+        self.course.fmt(f)
     }
 }

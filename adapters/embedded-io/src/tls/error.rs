@@ -18,7 +18,7 @@ use motews::reconnect::Cause;
 pub enum TlsError {
     /// The certificate is for other names than the server's.
     WrongName,
-    /// The certificate has no name of the kind that is asked for in its subject alternative names. A
+    /// The certificate has no DNS name among its subject alternative names, and the server goes by one. A
     /// common name does not count (RFC 9525 §6.3).
     NoName,
     /// A certificate of the chain has expired.
@@ -103,7 +103,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self {
             Self::WrongName => "the certificate is for another name",
-            Self::NoName => "the certificate has no subject alternative name",
+            Self::NoName => "the certificate has no DNS name among its subject alternative names",
             Self::Expired => "a certificate has expired",
             Self::NotYetValid => "a certificate is not valid yet",
             Self::SelfSigned => "the certificate is signed with its own key",

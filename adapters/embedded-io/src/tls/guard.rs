@@ -2,13 +2,15 @@
 //!
 //! It gives both halves of TLS the same transport, and stops records that embedded-tls would do wrong
 //! with: it believes records that are not encrypted after the handshake, so anybody on the way could
-//! end a session, and it panics at an encrypted one without content.
+//! end a session, and it panics at an encrypted one without content. It also panics where a transport
+//! takes nothing, which none should do.
 
 use core::cell::{Cell, RefCell};
 
 use embedded_io::{Error, ErrorKind};
 use embedded_io_async::{ErrorType, Read, Write};
 
+use super::error::TlsError;
 use super::ring::yield_once;
 use crate::Duplex;
 
@@ -29,6 +31,8 @@ pub(super) struct Shared<Rd, Wr> {
     /// What may come.
     stage: Cell<Stage>,
     is_broken: Cell<bool>,
+    /// The transport took nothing.
+    is_full: Cell<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,7 @@ impl<Rd, Wr> Shared<Rd, Wr> {
             body: Cell::new(0),
             stage: Cell::new(Stage::Hello),
             is_broken: Cell::new(false),
+            is_full: Cell::new(false),
         }
     }
 
@@ -61,6 +66,14 @@ impl<Rd, Wr> Shared<Rd, Wr> {
     /// Whether a record came that must not come.
     pub(super) const fn is_broken(&self) -> bool {
         self.is_broken.get()
+    }
+
+    /// Fails if the transport took nothing: what was sent since then is nowhere.
+    pub(super) const fn check_full(&self) -> Result<(), TlsError> {
+        match self.is_full.get() {
+            true => Err(TlsError::Io(ErrorKind::WriteZero)),
+            false => Ok(()),
+        }
     }
 
     /// Whether a record of the handshake is through, and no other has begun.
@@ -143,6 +156,10 @@ impl<Rd: Read, Wr> Read for Guard<'_, Rd, Wr> {
             // Each record of the handshake takes its time, and all may be there at once.
             yield_once().await;
         }
+        if self.0.is_full.get() {
+            // Nothing will come: as good as the end.
+            return Ok(0);
+        }
         let due = self.0.due().min(buffer.len());
         let buffer = buffer.get_mut(..due).unwrap_or_default();
         let len = self.0.reader.borrow_mut().read(buffer).await?;
@@ -163,7 +180,13 @@ impl<Rd: ErrorType, Wr: Write<Error = Rd::Error>> Write for Guard<'_, Rd, Wr> {
         reason = "one half of TLS writes, and nobody else"
     )]
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        self.0.writer.borrow_mut().write(bytes).await
+        match self.0.writer.borrow_mut().write(bytes).await? {
+            0 if !bytes.is_empty() => {
+                self.0.is_full.set(true);
+                Ok(bytes.len())
+            }
+            len => Ok(len),
+        }
     }
 
     #[expect(

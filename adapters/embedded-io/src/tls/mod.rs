@@ -49,6 +49,8 @@
 //! - The WebSocket is dropped: the pump sends what was written and the end of TLS, for
 //!   [`TlsConfig::close`] at most, and returns. Then close TCP. That is all the shutting down there is:
 //!   call [`closed`](crate::asynch::WebSocket::closed) before, and no `drain`.
+//! - The server ends TLS first: embedded-tls cannot answer with this side's end, and what was still to be sent
+//!   is not. Then close TCP.
 //! - A transport that ends without the end of TLS is [`TlsError::Truncated`]. After a clean end of the
 //!   WebSocket that means nothing: many servers do it.
 //!
@@ -119,13 +121,15 @@
 //!   of flash, on P-384 and with SHA-384, too. **No RSA, no Ed25519**: embedded-tls's features for them
 //!   unwrap what a server sent before it has proven who it is. Public authorities issue ECDSA
 //!   certificates if asked, some of whose chains have no RSA in them: Let's Encrypt's to ISRG Root X2, for
-//!   example, which is on P-384. Or pin the server's key: then nobody else's counts. Who cannot do without
-//!   RSA gives a [`Custom`] provider.
+//!   example, which is on P-384. embedded-tls offers P-384 and Ed25519 all the same: a server with such a key
+//!   beside one on P-256 may choose it, and is refused. Or pin the server's key: then nobody else's counts. Who
+//!   cannot do without RSA gives a [`Custom`] provider.
 //! - **Only TLS 1.3, and only the group P-256**, which nearly all servers have. A server that asks for
 //!   another one (HelloRetryRequest) is refused.
 //! - **A KeyUpdate ends the session**, with [`TlsError::KeyUpdate`], for embedded-tls cannot follow. Servers
 //!   send one after millions of records. Connect again then.
-//! - **No revocation**: neither CRLs nor OCSP. **No resumption**: each session is a full handshake.
+//! - **No revocation**: neither CRLs nor OCSP. **`keyUsage` is not looked at**, as it is not in webpki and
+//!   rustls; `extendedKeyUsage` and `basicConstraints` are. **No resumption**: each session is a full handshake.
 //! - **A message of the handshake must fit one record**, and the server's certificates the
 //!   [buffer](TlsBuffers::read). Three certificates between the server's and the authority's count, and
 //!   none whose issuer has its own name: more orders of them than that take too long to try.

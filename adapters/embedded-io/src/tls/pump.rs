@@ -197,7 +197,9 @@ impl Pump<'_> {
             let Some(opened) = opened else {
                 return Ok(());
             };
-            match check(provider, opened) {
+            let opened = check(provider, opened);
+            shared.check_full()?;
+            match opened {
                 Err(TlsError::Truncated) if shared.is_broken() => return Err(TlsError::Protocol),
                 checked => checked?,
             }
@@ -244,7 +246,7 @@ impl Pump<'_> {
             sent.ok_or(TlsError::TimedOut)??;
             let close = pin!(tls.close());
             match in_time(&mut time, by, close).await {
-                Some(Ok(_)) => Ok(()),
+                Some(Ok(_)) => shared.check_full(),
                 Some(Err((_, error))) => Err(shared.call(&error, false)),
                 None => Err(TlsError::TimedOut),
             }
@@ -254,9 +256,10 @@ impl Pump<'_> {
 
 impl<Rd, Wr> Shared<Rd, Wr> {
     fn call(&self, error: &Inner, opening: bool) -> TlsError {
-        match self.is_broken() {
-            true => TlsError::Protocol,
-            false => TlsError::of(error, opening),
+        match self.check_full() {
+            Err(error) => error,
+            Ok(()) if self.is_broken() => TlsError::Protocol,
+            Ok(()) => TlsError::of(error, opening),
         }
     }
 }
@@ -345,6 +348,7 @@ where
             }
             Work::End => return Ok(()),
         }
+        shared.check_full()?;
     }
 }
 

@@ -130,9 +130,13 @@ impl<'a> Verifier<'a> {
             match self.path_to(&certificate, others, authority) {
                 Ok(()) => {
                     let name = certificate.verify_is_valid_for_subject_name(&self.name);
-                    return name.map_err(|_| match certificate.valid_dns_names().next() {
-                        Some(_) => TlsError::WrongName,
-                        None => TlsError::NoName,
+                    return name.map_err(|_| match &self.name {
+                        ServerName::DnsName(_)
+                            if certificate.valid_dns_names().next().is_none() =>
+                        {
+                            TlsError::NoName
+                        }
+                        _ => TlsError::WrongName,
                     });
                 }
                 Err(TlsError::UnknownIssuer) => {}

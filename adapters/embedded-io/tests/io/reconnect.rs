@@ -1,335 +1,244 @@
-//! A client that comes back, with a clock that is moved by hand, and futures that are dropped at every
-//! await.
+//! A client that comes back, on both faces, with a clock that is moved by hand: futures are dropped at
+//! every await, and a blocking transport gives up for now whenever it would wait.
 
 use core::cell::RefCell;
-use core::future::poll_fn;
 use core::ops::RangeInclusive;
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll, Waker};
+use core::pin::Pin;
+use core::task::Poll;
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use embedded_io::{ErrorKind, ErrorType};
-use embedded_io_async::{Read, Write};
 use motews::handshake::Request;
 use motews::reconnect::{Backoff, Cause};
-use motews::{
-    Backlog, BacklogPolicy, CloseCode, Connection, Entropy, EntropyError, Event, Message,
-    MessageBuffer, Millis, Server,
-};
-use motews_embedded_io::asynch::{Interruption, Reconnecting, Task, Update};
-use motews_embedded_io::{Clock, Config};
+use motews::{Backlog, BacklogPolicy, CloseCode, Message, MessageBuffer, Millis, NoRoom};
+use motews_embedded_io::asynch::{Interruption, Task, Update};
+use motews_embedded_io::{Buffers, Clock, Config, Error, asynch, blocking};
 use motews_testkit::link::Random;
 use motews_testkit::outage::Table;
 
-use crate::support::{Hand, Keys, RESPONSE, Script, buffers};
+use crate::support::{Hand, Keys, RESPONSE, buffers};
 
-/// The transport fails.
-#[derive(Clone, Copy, Debug)]
-struct Reset;
+mod closing;
+mod full;
+mod waiting;
+mod world;
 
-impl core::fmt::Display for Reset {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("reset")
-    }
+use world::{Fault, Generator, Socket, World, connect, connect_blocking, poll_once};
+
+/// A client on either face.
+trait Comes: Sized {
+    /// Goes as far as it can without waiting: a new future of `next`, polled once and dropped, or `poll`.
+    fn go<'s>(
+        &'s mut self,
+        messages: &'s mut MessageBuffer<[u8; 64]>,
+    ) -> Poll<Option<Update<'s, Fault>>>;
+    fn send(&mut self, message: Message<'_>) -> Poll<Result<(), Error<Fault>>>;
+    fn queue(&mut self, message: Message<'_>) -> Result<u32, NoRoom>;
+    fn backlog(&mut self) -> &mut Backlog<&'static mut [u8]>;
+    fn set_request(&mut self, request: Request<'static>);
+    fn network_changed(&mut self);
+    fn close(&mut self, code: CloseCode) -> Result<(), Error<Fault>>;
+    fn is_open(&self) -> bool;
+    #[cfg(feature = "deflate")]
+    fn with_deflate(
+        self,
+        deflate: &'static mut motews_embedded_io::deflate::Deflate<'static>,
+    ) -> Self;
 }
 
-impl core::error::Error for Reset {}
-
-impl embedded_io::Error for Reset {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::ConnectionReset
-    }
-}
-
-/// The device's socket: one, which is connected again and again.
-struct Socket {
-    near: Option<Script>,
-    world: Rc<RefCell<World>>,
-}
-
-impl ErrorType for Socket {
-    type Error = Reset;
-}
-
-impl Socket {
-    /// What is done once there is something to do it with, and as long as it was not reset.
-    async fn when<V>(&mut self, mut act: impl FnMut(&mut Script) -> Poll<V>) -> Result<V, Reset> {
-        let Self { near, world } = self;
-        poll_fn(|_| {
-            let is_reset = world.borrow().is_reset;
-            match near {
-                Some(near) if !is_reset => act(near).map(Ok),
-                _ => Poll::Ready(Err(Reset)),
-            }
-        })
-        .await
-    }
-}
-
-impl Read for Socket {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Reset> {
-        self.when(|near| poll_once(Read::read(near, buffer)))
-            .await
-            .map(|read| read.unwrap_or(0))
-    }
-}
-
-impl Write for Socket {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Reset> {
-        self.when(|near| poll_once(Write::write(near, bytes)))
-            .await
-            .map(|written| written.unwrap_or(0))
-    }
-
-    async fn flush(&mut self) -> Result<(), Reset> {
-        Ok(())
-    }
-}
-
-fn poll_once<V>(future: impl Future<Output = V>) -> Poll<V> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// A generator that can break.
-struct Generator {
-    keys: Keys,
-    is_broken: bool,
-}
-
-impl Entropy for Generator {
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        match self.is_broken {
-            true => Err(EntropyError),
-            false => self.keys.fill(bytes),
+/// What is alike.
+macro_rules! alike {
+    () => {
+        fn queue(&mut self, message: Message<'_>) -> Result<u32, NoRoom> {
+            self.queue(message)
         }
-    }
-}
 
-/// The network and the server.
-struct World {
-    has_link: bool,
-    /// What an attempt comes to.
-    fate: Result<(), Cause>,
-    is_reset: bool,
-    /// The head of the response.
-    response: Vec<u8>,
-    closes: Option<CloseCode>,
-    /// The server neither reads nor writes.
-    is_gone: bool,
-    far: Option<Far>,
-    got: Vec<String>,
-    /// Tasks that `connect` has begun, and those that it has finished.
-    begun: Vec<Task>,
-    finished: Vec<Task>,
-}
-
-/// The server's end of a connection.
-struct Far {
-    stream: Script,
-    head: Vec<u8>,
-    connection: Option<Connection<Server>>,
-    part: String,
-}
-
-impl World {
-    fn new() -> Self {
-        Self {
-            has_link: true,
-            fate: Ok(()),
-            is_reset: false,
-            response: RESPONSE.to_vec(),
-            closes: None,
-            is_gone: false,
-            far: None,
-            got: Vec::new(),
-            begun: Vec::new(),
-            finished: Vec::new(),
+        fn backlog(&mut self) -> &mut Backlog<&'static mut [u8]> {
+            self.backlog()
         }
-    }
 
-    fn poll(&mut self) {
-        let Some(far) = self.far.as_mut().filter(|_| !self.is_gone) else {
-            return;
-        };
-        let mut bytes = [0; 64];
-        while let Ok(len @ 1..) = std::io::Read::read(&mut far.stream, &mut bytes) {
-            let mut input = &mut bytes[..len];
-            if far.connection.is_none() {
-                let Some((head, rest)) = split(&mut far.head, input) else {
-                    continue;
-                };
-                assert!(head.starts_with(b"GET "));
-                say(&mut far.stream, &self.response);
-                if !self.response.starts_with(b"HTTP/1.1 101 ") {
-                    self.far = None;
-                    return;
-                }
-                far.connection = Some(Connection::new(Server));
-                input = rest;
-            }
-            let Some(connection) = &mut far.connection else {
-                continue;
-            };
-            while let Some(event) = connection.next_event(&mut input).expect("frames") {
-                if let Event::Data(chunk) = event {
-                    if chunk.first {
-                        far.part.clear();
-                    }
-                    far.part
-                        .push_str(core::str::from_utf8(chunk.bytes).unwrap());
-                    if chunk.last {
-                        self.got.push(core::mem::take(&mut far.part));
-                    }
-                }
-                let mut out = [0; 200];
-                let len = connection.poll_transmit(&mut out).unwrap();
-                say(&mut far.stream, &out[..len]);
-            }
+        fn set_request(&mut self, request: Request<'static>) {
+            self.set_request(request);
         }
-        if let Some(connection) = &mut far.connection {
-            if let Some(code) = self.closes.take() {
-                _ = connection.close(code, "");
-            }
-            let mut out = [0; 200];
-            let len = connection.poll_transmit(&mut out).unwrap();
-            say(&mut far.stream, &out[..len]);
-            if connection.should_shutdown() {
-                self.far = None;
-            }
+
+        fn network_changed(&mut self) {
+            self.network_changed();
         }
-    }
+
+        fn close(&mut self, code: CloseCode) -> Result<(), Error<Fault>> {
+            self.close(code, "")
+        }
+
+        fn is_open(&self) -> bool {
+            self.is_open()
+        }
+
+        #[cfg(feature = "deflate")]
+        fn with_deflate(
+            self,
+            deflate: &'static mut motews_embedded_io::deflate::Deflate<'static>,
+        ) -> Self {
+            self.with_deflate(deflate)
+        }
+    };
 }
 
-fn say(stream: &mut Script, bytes: &[u8]) {
-    std::io::Write::write_all(stream, bytes).unwrap();
+type Shared = &'static RefCell<Generator>;
+type Asynch<F> = asynch::Reconnecting<'static, Socket, Shared, Hand, fn(Socket, Task) -> F, F>;
+type Connect = fn(&mut Socket, Task) -> Result<(), Cause>;
+type Blocking = blocking::Reconnecting<'static, Socket, Shared, Hand, Connect>;
+
+impl<F: Future<Output = (Socket, Result<(), Cause>)>> Comes for Asynch<F> {
+    fn go<'s>(
+        &'s mut self,
+        messages: &'s mut MessageBuffer<[u8; 64]>,
+    ) -> Poll<Option<Update<'s, Fault>>> {
+        poll_once(self.next(messages))
+    }
+
+    fn send(&mut self, message: Message<'_>) -> Poll<Result<(), Error<Fault>>> {
+        poll_once(self.send(message))
+    }
+
+    alike!();
 }
 
-/// Adds what has come to the head; returns it when it is whole, and what comes after it.
-fn split<'b>(head: &mut Vec<u8>, input: &'b mut [u8]) -> Option<(Vec<u8>, &'b mut [u8])> {
-    for at in 0..input.len() {
-        head.push(input[at]);
-        if head.ends_with(b"\r\n\r\n") {
-            return Some((core::mem::take(head), &mut input[at + 1..]));
+impl Comes for Blocking {
+    fn go<'s>(
+        &'s mut self,
+        messages: &'s mut MessageBuffer<[u8; 64]>,
+    ) -> Poll<Option<Update<'s, Fault>>> {
+        if self.is_over() {
+            assert!(self.poll(messages).is_none());
+            return Poll::Ready(None);
         }
+        self.poll(messages)
+            .map_or(Poll::Pending, |update| Poll::Ready(Some(update)))
     }
-    None
-}
 
-/// Has the socket connected or ended. It takes a few turns, and for the network as long as that is away.
-async fn connect(mut socket: Socket, task: Task) -> (Socket, Result<(), Cause>) {
-    let world = socket.world.clone();
-    world.borrow_mut().begun.push(task);
-    let mut turns = 0;
-    poll_fn(|_| {
-        turns += 1;
-        let is_ready = turns > 3 && (task == Task::Disconnect || world.borrow().has_link);
-        if is_ready {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-    let mut world = world.borrow_mut();
-    world.finished.push(task);
-    socket.near = None;
-    world.far = None;
-    world.is_reset = false;
-    if task == Task::Disconnect {
-        return (socket, Ok(()));
+    fn send(&mut self, message: Message<'_>) -> Poll<Result<(), Error<Fault>>> {
+        Poll::Ready(self.send(message))
     }
-    let fate = world.fate;
-    if fate.is_ok() {
-        let (near, far) = Script::pair(usize::MAX, false);
-        socket.near = Some(near);
-        world.far = Some(Far {
-            stream: far,
-            head: Vec::new(),
-            connection: None,
-            part: String::new(),
-        });
-    }
-    drop(world);
-    (socket, fate)
-}
 
-type Client<F> =
-    Reconnecting<'static, Socket, &'static RefCell<Generator>, Hand, fn(Socket, Task) -> F, F>;
+    alike!();
+}
 
 /// A device, its client, and the world.
-struct Rig<F: 'static> {
+struct Rig<C> {
     clock: Hand,
     world: Rc<RefCell<World>>,
-    generator: &'static RefCell<Generator>,
-    client: Client<F>,
+    generator: Shared,
+    client: C,
     messages: MessageBuffer<[u8; 64]>,
     opened: u32,
-    interruptions: Vec<(Millis, Interruption<Reset>)>,
+    received: Vec<String>,
+    interruptions: Vec<(Millis, Interruption<Fault>)>,
     is_over: bool,
 }
 
 static CONFIG: Config<'static> = Config::DEFAULT;
 
-/// Makes a rig: a macro, for nobody can name the future of `connect`.
-macro_rules! rig {
-    ($backoff:expr, $policy:expr, $room:expr) => {{
+fn request() -> Request<'static> {
+    Request::new("example.com", "/").unwrap()
+}
+
+/// Rigs of either face.
+fn awaited(backoff: Backoff, backlog: Backlog<&'static mut [u8]>) -> Rig<impl Comes> {
+    Rig::new(|socket, buffers, generator, clock| {
+        let place: Pin<&'static mut Option<_>> = Box::leak(Box::new(Box::pin(None))).as_mut();
+        let connect: fn(Socket, Task) -> _ = connect;
+        asynch::Reconnecting::new(place, socket, connect, buffers, request(), generator, clock)
+            .unwrap()
+            .with_config(&CONFIG)
+            .with_backoff(backoff)
+            .with_backlog(backlog)
+    })
+}
+
+fn waited(backoff: Backoff, backlog: Backlog<&'static mut [u8]>) -> Rig<Blocking> {
+    Rig::new(|socket, buffers, generator, clock| {
+        let connect: Connect = connect_blocking;
+        blocking::Reconnecting::new(socket, connect, buffers, request(), generator, clock)
+            .unwrap()
+            .with_config(&CONFIG)
+            .with_backoff(backoff)
+            .with_backlog(backlog)
+    })
+}
+
+fn backlog(policy: BacklogPolicy, room: usize) -> Backlog<&'static mut [u8]> {
+    Backlog::new(vec![0; room].leak(), policy)
+}
+
+/// Makes a rig of one face.
+type Face<C> = fn(Backoff, Backlog<&'static mut [u8]>) -> Rig<C>;
+
+/// A rig with what is usual.
+fn usual<C: Comes>(face: Face<C>) -> Rig<C> {
+    face(Backoff::DEFAULT, backlog(BacklogPolicy::DropOldest, 256))
+}
+
+/// Each of these tests on either face.
+macro_rules! on_both {
+    ($($(#[$attribute:meta])* $test:ident,)*) => {
+        mod on_asynch {
+            $($(#[$attribute])* #[test] fn $test() { super::$test($crate::reconnect::awaited); })*
+        }
+        mod on_blocking {
+            $($(#[$attribute])* #[test] fn $test() { super::$test($crate::reconnect::waited); })*
+        }
+    };
+}
+use on_both;
+
+impl<C: Comes> Rig<C> {
+    fn new(client: impl FnOnce(Socket, Buffers<'static>, Shared, Hand) -> C) -> Self {
         let clock = Hand::default();
-        let world = Rc::new(RefCell::new(World::new()));
-        let generator: &'static _ = Box::leak(Box::new(RefCell::new(Generator {
+        let world = Rc::new(RefCell::new(World::new(clock.clone())));
+        let generator: Shared = Box::leak(Box::new(RefCell::new(Generator {
             keys: Keys::new(),
             is_broken: false,
         })));
-        let place: Pin<&'static mut Option<_>> = Box::leak(Box::new(Box::pin(None))).as_mut();
         let socket = Socket {
             near: None,
             world: world.clone(),
         };
-        let request = Request::new("example.com", "/").unwrap();
-        let connect: fn(Socket, Task) -> _ = connect;
-        let client = Reconnecting::new(
-            place,
-            socket,
-            connect,
-            buffers(64, 128),
-            request,
-            generator,
-            clock.clone(),
-        );
-        Rig {
-            client: client
-                .unwrap()
-                .with_config(&CONFIG)
-                .with_backoff($backoff)
-                .with_backlog(Backlog::new(vec![0; $room].leak(), $policy)),
+        Self {
+            client: client(socket, buffers(64, 128), generator, clock.clone()),
             clock,
             world,
             generator,
             messages: MessageBuffer::new([0; 64]),
             opened: 0,
+            received: Vec::new(),
             interruptions: Vec::new(),
             is_over: false,
         }
-    }};
-    () => {
-        rig!(Backoff::DEFAULT, BacklogPolicy::DropOldest, 256)
-    };
-}
+    }
 
-impl<F: Future<Output = (Socket, Result<(), Cause>)> + 'static> Rig<F> {
-    /// Polls a new future of `next` once, and drops it; then `millis` pass.
+    /// Goes as far as it can, or `millis` pass.
     fn step(&mut self, millis: u32) {
         self.world.borrow_mut().poll();
-        match poll_once(self.client.next(&mut self.messages)) {
+        match self.client.go(&mut self.messages) {
             Poll::Ready(Some(Update::Opened(()))) => self.opened += 1,
             Poll::Ready(Some(Update::Ended(interruption))) => {
                 self.interruptions.push((self.clock.now(), interruption));
             }
-            Poll::Ready(Some(_)) => {}
+            Poll::Ready(Some(Update::Message(message))) => {
+                let text = core::str::from_utf8(message.as_bytes()).unwrap();
+                self.received.push(text.to_owned());
+                self.clock.pass(self.world.borrow().takes);
+            }
+            Poll::Ready(Some(_)) => unreachable!("no other update"),
             Poll::Ready(None) => self.is_over = true,
             Poll::Pending => self.clock.pass(millis),
         }
+    }
+
+    /// Pulls the cable.
+    fn cut(&mut self, millis: u32) {
+        self.world.borrow_mut().link_at = self.clock.now().after(millis);
     }
 
     fn run(&mut self, millis: u32, mut done: impl FnMut(&mut Self) -> bool) -> bool {
@@ -346,7 +255,7 @@ impl<F: Future<Output = (Socket, Result<(), Cause>)> + 'static> Rig<F> {
         done(self)
     }
 
-    fn interrupted(&mut self) -> (Interruption<Reset>, u64) {
+    fn interrupted(&mut self) -> (Interruption<Fault>, u64) {
         let (before, since) = (self.interruptions.len(), self.clock.now());
         let ended = self.run(600_000, |rig| rig.interruptions.len() > before);
         assert!(ended, "the connection does not end");
@@ -382,16 +291,24 @@ impl<F: Future<Output = (Socket, Result<(), Cause>)> + 'static> Rig<F> {
     }
 }
 
-mod closing;
-
 const SOON: Option<RangeInclusive<u32>> = Some(0..=5_000);
 
-#[test]
-fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
+on_both! {
+    open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again,
+    waiting_network_that_changes_is_an_attempt_soon,
+    opened_subscription_goes_out_before_what_waits,
+    ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable,
+    reconnects_with_other_policies_keep_what_is_to_be_kept,
+    lost_amid_a_message_the_next_one_is_whole,
+    #[cfg(feature = "deflate")]
+    compressed_connection_that_is_lost_is_followed_by_a_plain_one,
+}
+
+fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again<C: Comes>(face: Face<C>) {
     let mut table = Table::default();
-    let mut rig = rig!().stable();
+    let mut rig = usual(face).stable();
     rig.world.borrow_mut().is_gone = true;
-    rig.world.borrow_mut().has_link = false;
+    rig.cut(640_000);
     table.row(
         "the cable, for 10 minutes",
         rig.interrupted(),
@@ -401,10 +318,9 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
     rig.run(600_000, |_| false);
     assert_eq!(rig.interruptions.len(), 1);
     rig.world.borrow_mut().is_gone = false;
-    rig.world.borrow_mut().has_link = true;
     rig.is_usable();
 
-    let mut rig = rig!().stable();
+    let mut rig = usual(face).stable();
     rig.world.borrow_mut().is_gone = true;
     table.row(
         "the peer vanishes, the link is up",
@@ -423,12 +339,12 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
     (rig.world.borrow_mut().fate, rig.world.borrow_mut().is_gone) = (Ok(()), false);
     rig.is_usable();
 
-    let mut rig = rig!().stable();
+    let mut rig = usual(face).stable();
     rig.world.borrow_mut().is_reset = true;
     table.row("the peer restarts: a reset", rig.interrupted(), SOON, "");
     rig.is_usable();
 
-    let mut rig = rig!();
+    let mut rig = usual(face);
     rig.world.borrow_mut().fate = Err(Cause::Tls);
     table.row("TLS refused", rig.interrupted(), Some(64_000..=74_000), "");
     rig.world.borrow_mut().fate = Ok(());
@@ -443,7 +359,7 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
         (CloseCode::GOING_AWAY, "Close with 1001, going away", SOON),
         (CloseCode::NORMAL, "Close with 1000", None),
     ] {
-        let mut rig = rig!().stable();
+        let mut rig = usual(face).stable();
         rig.world.borrow_mut().closes = Some(code);
         let note = if wait.is_none() {
             "until the request is set"
@@ -460,9 +376,11 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
             rig.is_over = false;
         }
         rig.is_usable();
+        let target = if is_over { "GET /other " } else { "GET / " };
+        assert!(rig.world.borrow().head.starts_with(target));
     }
 
-    let mut rig = rig!();
+    let mut rig = usual(face);
     rig.world.borrow_mut().response = b"HTTP/1.1 401 No\r\n\r\n".to_vec();
     table.row("401", rig.interrupted(), None, "until the request is set");
     rig.world.borrow_mut().response = RESPONSE.to_vec();
@@ -475,8 +393,14 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
         .unwrap();
     rig.client.set_request(request);
     rig.is_usable();
+    assert!(
+        rig.world
+            .borrow()
+            .head
+            .contains("\r\nAuthorization: Basic bmV3\r\n")
+    );
 
-    let mut rig = rig!();
+    let mut rig = usual(face);
     rig.world.borrow_mut().response = b"HTTP/1.1 503 Later\r\nRetry-After: 40\r\n\r\n".to_vec();
     table.row(
         "503 with `Retry-After: 40`",
@@ -487,7 +411,7 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
     rig.world.borrow_mut().response = RESPONSE.to_vec();
     rig.is_usable();
 
-    let mut rig = rig!();
+    let mut rig = usual(face);
     let longest = Some(5_000..=5_000);
     rig.generator.borrow_mut().is_broken = true;
     table.row(
@@ -498,7 +422,7 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
     );
     rig.generator.borrow_mut().is_broken = false;
     rig.is_usable();
-    rig.run(31_000, |_| false);
+    rig.run(31_050, |_| false);
     rig.generator.borrow_mut().is_broken = true;
     table.row(
         "the generator fails, and a ping is due",
@@ -509,7 +433,7 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
     rig.generator.borrow_mut().is_broken = false;
     rig.is_usable();
 
-    let mut rig = rig!().stable();
+    let mut rig = usual(face).stable();
     rig.client.network_changed();
     table.row(
         "`network_changed`: another address",
@@ -521,9 +445,8 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
     table.check("embedded-io");
 }
 
-#[test]
-fn waiting_network_that_changes_is_an_attempt_soon() {
-    let mut rig = rig!();
+fn waiting_network_that_changes_is_an_attempt_soon<C: Comes>(face: Face<C>) {
+    let mut rig = usual(face);
     rig.world.borrow_mut().fate = Err(Cause::Tls);
     let (interruption, _) = rig.interrupted();
     assert!(interruption.retry_in >= Some(Duration::from_secs(64)));
@@ -535,26 +458,40 @@ fn waiting_network_that_changes_is_an_attempt_soon() {
 }
 
 /// What is sent at once overtakes what waits.
-#[test]
-fn opened_subscription_goes_out_before_what_waits() {
-    let mut rig = rig!();
+fn opened_subscription_goes_out_before_what_waits<C: Comes>(face: Face<C>) {
+    let mut rig = usual(face);
     rig.client.queue(Message::Text("waits")).unwrap();
     assert!(matches!(
-        poll_once(rig.client.send(Message::Text("too soon"))),
+        rig.client.send(Message::Text("too soon")),
         Poll::Ready(Err(_))
     ));
     rig.run(1_000, |rig| rig.opened == 1);
-    assert!(poll_once(rig.client.send(Message::Text("subscribe"))).is_ready());
+    assert!(rig.client.send(Message::Text("subscribe")).is_ready());
     rig.run(1_000, |_| false);
     assert_eq!(rig.world.borrow().got, ["subscribe", "waits"]);
 }
 
 /// 10,000 ends of each kind, messages all the while, and each future dropped at its first await: each
 /// message is read by the server once, or was refused, or is counted as dropped, or was in doubt.
-#[test]
-fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable() {
+fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable<C: Comes>(
+    face: Face<C>,
+) {
+    come_back(face, BacklogPolicy::DropOldest, 10_000);
+}
+
+/// The same with the other policies, and what they are for.
+fn reconnects_with_other_policies_keep_what_is_to_be_kept<C: Comes>(face: Face<C>) {
+    let [refused, dropped] = come_back(face, BacklogPolicy::DropNewest, 2_000);
+    assert!(refused > 0 && dropped == 0);
+    let [_, dropped] = come_back(face, BacklogPolicy::KeepNewest, 2_000);
+    assert!(dropped > 0);
+}
+
+/// Comes back so many times. Returns how many messages were refused, and how many dropped.
+fn come_back<C: Comes>(face: Face<C>, policy: BacklogPolicy, ends: usize) -> [u32; 2] {
     let quick = Backoff {
         first: 200,
+        first_minimum: 0,
         minimum: 100,
         doublings: 2,
         range: 100,
@@ -562,13 +499,13 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
         max_retry_after: 1_000,
         persist: true,
     };
-    let mut rig = rig!(quick, BacklogPolicy::DropOldest, 2048);
+    let mut rig = face(quick, backlog(policy, 2048));
     let mut random = Random(77);
     let (mut number, mut taken, mut refused) = (0_u32, 0_u32, 0_u32);
-    while rig.interruptions.len() < 10_000 {
+    while rig.interruptions.len() < ends {
         let world = rig.world.clone();
         let mut world = world.borrow_mut();
-        match random.below(12) {
+        match random.below(13) {
             0 => world.closes = Some(CloseCode::GOING_AWAY),
             1 => world.closes = Some(CloseCode::NORMAL),
             2 => world.is_reset = true,
@@ -576,6 +513,7 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
             4 if random.below(10) == 0 => world.fate = Err(Cause::Unreachable),
             5 if random.below(10) == 0 => world.response = b"HTTP/1.1 401 No\r\n\r\n".to_vec(),
             6 => (world.fate, world.response) = (Ok(()), RESPONSE.to_vec()),
+            8 => world.window = [usize::MAX, 16, 100][random.below(3)],
             7 => world.is_gone = !world.is_gone,
             _ => {
                 for _ in 0..random.below(8) {
@@ -586,6 +524,11 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
                         Ok(_) => taken += 1,
                         Err(_) => refused += 1,
                     }
+                    let most = match policy {
+                        BacklogPolicy::KeepNewest => 2, // one of them under way
+                        _ => 2048 / 5,
+                    };
+                    assert!(rig.client.backlog().len() <= most);
                 }
             }
         }
@@ -596,6 +539,7 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
         let mut world = rig.world.borrow_mut();
         (world.fate, world.response) = (Ok(()), RESPONSE.to_vec());
         (world.is_gone, world.closes) = (false, None);
+        world.window = usize::MAX;
     }
     let idle = rig.run(300_000, |rig| {
         rig.client.is_open() && rig.client.backlog().is_empty()
@@ -628,13 +572,27 @@ fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable(
         u64::from(taken - got - dropped) <= in_doubt,
         "some are lost silently"
     );
-    assert!(got > 10_000 && rig.opened > 5_000);
+    assert!(got as usize > ends / 2 && rig.opened as usize > ends / 2);
+    [refused, dropped]
+}
+
+/// A message of which a part has come ends with its connection.
+fn lost_amid_a_message_the_next_one_is_whole<C: Comes>(face: Face<C>) {
+    let mut rig = usual(face);
+    assert!(rig.run(1_000, |rig| rig.client.is_open()));
+    rig.world.borrow_mut().says = b"\x01\x04lost".to_vec();
+    rig.run(100, |_| false);
+    rig.world.borrow_mut().is_reset = true;
+    rig.interrupted();
+    rig.is_usable();
+    rig.world.borrow_mut().says = b"\x01\x03who\x80\x02le".to_vec();
+    rig.run(100, |_| false);
+    assert_eq!(rig.received, ["whole"]);
 }
 
 /// What was agreed on with one server, and what was half compressed for it, is nothing to the next.
 #[cfg(feature = "deflate")]
-#[test]
-fn compressed_connection_that_is_lost_is_followed_by_a_plain_one() {
+fn compressed_connection_that_is_lost_is_followed_by_a_plain_one<C: Comes>(face: Face<C>) {
     use motews::deflate::{DeflateConfig, DeflateContext, Level, WindowBits};
     use motews_embedded_io::deflate::{Deflate, Memory};
 
@@ -652,7 +610,7 @@ fn compressed_connection_that_is_lost_is_followed_by_a_plain_one() {
         parts: vec![0; 128].leak(),
     };
     let deflate = Deflate::new(DEFLATE, Level::Default, memory).unwrap();
-    let mut rig = rig!();
+    let mut rig = usual(face);
     rig.client = rig.client.with_deflate(Box::leak(Box::new(deflate)));
     let agreed = b"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; \
         client_max_window_bits=10\r\n\r\n";

@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             ready!(self.poll_ready(cx, slot, gives_up))?;
             if let Some(message) = message.take() {
                 self.accept(message).map_err(|(_, error)| error)?;
-                self.mark_sent(slot);
+                slot.mark = Mark::Sent(self.out.sent_to());
             }
             if self.defers() {
                 return Poll::Ready(Ok(()));
@@ -231,14 +231,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.poll_written(cx, slot, gives_up)
     }
 
-    /// Notes what was just taken for this slot: only that has to leave.
-    #[inline]
-    pub(super) fn mark_sent(&self, slot: &mut Slot) {
-        slot.mark = match self.streams {
-            // It may not be a frame yet.
-            true => Mark::None,
-            false => Mark::Sent(self.out.sent_to()),
-        };
+    /// The same for a message that is not to be compressed.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn poll_send_uncompressed(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        if message.is_some() {
+            ready!(self.poll_ready(cx, slot, !self.is_split))?;
+            if let Some(message) = message.take() {
+                self.accept_as(message, None).map_err(|(_, error)| error)?;
+                slot.mark = Mark::Sent(self.out.sent_to());
+            }
+        }
+        self.poll_send(cx, slot, message)
     }
 
     /// Takes a message, whether there is room or not; or gives it back.

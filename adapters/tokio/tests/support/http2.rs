@@ -7,7 +7,7 @@ use motews_tokio::Connector;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::certs::Authority;
+use motews_testkit::authority::Authority;
 
 pub(crate) const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 

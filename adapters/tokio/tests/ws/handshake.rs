@@ -9,7 +9,7 @@ use motews_tokio::{
     AcceptError, Acceptor, CloseCode, ConnectError, Connector, HandshakeError, Limits, Request,
     Response, accepted,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
 use tokio::net::TcpListener;
 
 use crate::support::payload;
@@ -81,6 +81,63 @@ fn refused(status: u16) -> Response {
     let mut response = Response::new("why".into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response
+}
+
+/// A stream that only one thread at a time can use, as hyper's upgraded ones are.
+type NotSync = Box<dyn Stream>;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// So they can be spawned on a runtime of several threads.
+#[tokio::test]
+async fn futures_over_a_stream_that_is_not_sync_are_send() {
+    fn send<F: Future + Send>(future: F) -> F {
+        future
+    }
+    let (one, other) = duplex(1 << 16);
+    let (one, other): (NotSync, NotSync) = (Box::new(one), Box::new(other));
+    let word = "decided".to_owned();
+    let acceptor = Acceptor::new();
+    let accepting = send(acceptor.accept_with(one, async |request: &Request| {
+        tokio::task::yield_now().await;
+        assert_eq!((request.uri().path(), word.as_str()), ("/", "decided"));
+        accepted()
+    }));
+    let connector = Connector::new();
+    let connecting = send(connector.connect_over(other, "ws://localhost/"));
+    let (server, client) = tokio::join!(accepting, connecting);
+    let (mut server, mut client) = (server.unwrap(), client.unwrap());
+    send(client.send("a")).await.unwrap();
+    send(client.feed("b")).await.unwrap();
+    send(client.flush()).await.unwrap();
+    send(client.ping(b"c")).await.unwrap();
+    send(client.reserve()).await.map(drop).unwrap();
+    send(server.recv()).await.unwrap();
+    send(server.next_chunk()).await.unwrap();
+    let (sender, mut receiver) = client.split();
+    send(async {
+        let mut message = sender.stream_binary();
+        message.write_all(b"d").await.unwrap();
+        message.finish().await
+    })
+    .await
+    .unwrap();
+    send(async {
+        let mut bytes = Vec::new();
+        let mut message = server.recv_stream().await.unwrap().unwrap();
+        message.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"d");
+    })
+    .await;
+    send(sender.send("e")).await.unwrap();
+    send(sender.reserve()).await.map(drop).unwrap();
+    server.close(CloseCode::NORMAL, "").unwrap();
+    tokio::join!(send(receiver.closed()), send(server.closed()));
+    send(sender.closed()).await;
+    drop(send(Acceptor::new().accept(duplex(1).0)));
+    drop(send(motews_tokio::connect("ws://localhost/")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,6 @@
 
 mod cancel;
 mod cancel_streams;
-#[cfg(feature = "tls")]
-#[path = "../support/certs.rs"]
-mod certs;
 mod dropped;
 mod ends;
 mod fair;

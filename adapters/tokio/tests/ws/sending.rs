@@ -186,6 +186,113 @@ async fn try_send_without_room_gives_the_message_back() {
     assert_eq!(back.into_message(), "late".into());
 }
 
+/// In each state in which nothing can be sent, or not now.
+#[tokio::test(start_paused = true)]
+async fn try_send_in_any_state_gives_the_message_back() {
+    let assert_back = |result: Result<(), TrySendError>, is_full: bool| {
+        let error = result.unwrap_err();
+        assert_eq!(matches!(error, TrySendError::Full(_)), is_full, "{error}");
+        assert_eq!(error.into_message(), "kept".into());
+    };
+    // It has sent a Close; it has received one, and its own has left; the end.
+    let (mut ws, mut peer) = server(100);
+    ws.close(CloseCode::NORMAL, "").unwrap();
+    assert_back(ws.try_send("kept"), false);
+    tokio::join!(ws.closed(), peer.finish());
+    assert_back(ws.try_send("kept"), false);
+    let (mut ws, mut peer) = server(100);
+    peer.write(&[frame::close(1000, "")]).await;
+    tokio::select! {
+        biased;
+        message = ws.recv() => panic!("{message:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert_back(ws.try_send("kept"), false);
+    // It was given up; its peer is gone.
+    let (mut ws, _peer) = server(100);
+    ws.abort();
+    assert_back(ws.try_send("kept"), false);
+    let (mut ws, peer) = server(100);
+    drop(peer);
+    ws.recv().await.unwrap_err();
+    assert_back(ws.try_send("kept"), false);
+    // Another sender is in the midst of a message, and waits for its peer.
+    let (ws, mut peer) = server(100);
+    let (sender, receiver) = ws.split();
+    let mut message = sender.stream_text();
+    message.write("a").await.unwrap();
+    message.flush().await.unwrap();
+    assert_back(sender.clone().try_send("kept"), true);
+    message.finish().await.unwrap();
+    sender.try_send("sent").unwrap();
+    // A permit that is not used takes no room, and keeps nobody.
+    for _ in 0..3 {
+        sender.reserve().await.map(drop).unwrap();
+    }
+    sender.try_send(payload(70_000)).unwrap();
+    assert_back(sender.try_send("kept"), true);
+    // The other half is gone.
+    drop(receiver);
+    assert_back(sender.try_send("kept"), true);
+    let reading = async {
+        while let Some(frame) = peer.read().await {
+            if frame == frame::text("last") {
+                return;
+            }
+        }
+    };
+    let sending = async {
+        sender.send("last").await.unwrap();
+        sender.flush().await.unwrap();
+    };
+    tokio::join!(reading, sending);
+}
+
+/// A permit is nobody's but its holder's: others that wait for room get it.
+#[tokio::test(start_paused = true)]
+async fn permits_that_are_dropped_leave_the_room_to_those_who_wait() {
+    let (ws, mut peer) = server(100);
+    let (sender, _receiver) = ws.split();
+    sender.try_send(payload(70_000)).unwrap();
+    let one = async {
+        for _ in 0..3 {
+            sender.reserve().await.map(drop).unwrap();
+        }
+        core::future::pending::<()>().await;
+    };
+    let others = async {
+        tokio::join!(async { sender.send("one").await.unwrap() }, async {
+            sender.send("two").await.unwrap()
+        },);
+    };
+    let reading = async {
+        for _ in 0..3 {
+            peer.read().await.unwrap();
+        }
+    };
+    let both = async { tokio::join!(others, reading) };
+    tokio::select! {
+        () = one => {}
+        _ = both => {}
+        () = tokio::time::sleep(Duration::from_secs(5)) => panic!("the others wait for ever"),
+    }
+}
+
+/// The method of the trait writes at once, though other messages wait to be answered.
+#[tokio::test(start_paused = true)]
+async fn reply_by_the_sink_to_the_first_of_sixteen_leaves_at_once() {
+    use futures_util::SinkExt;
+
+    let (mut ws, mut peer) = server(1 << 16);
+    peer.write(&vec![frame::text("x"); 16]).await;
+    let message = ws.recv().await.unwrap().unwrap();
+    SinkExt::send(&mut ws, message).await.unwrap();
+    assert_eq!(ws.buffered_amount(), 0);
+    let start = Instant::now();
+    assert_eq!(peer.read().await, Some(frame::text("x")));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn backlog_of_no_or_one_byte_takes_one_message_at_a_time() {
     for max_backlog in [0, 1] {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use motews_testkit::frame::encode;
 
-use super::{CONNECTIONS, Terms, Workload};
+use super::{CONNECTIONS, LEVEL, Terms, Workload};
 use crate::echo::client::{Client, Random, Talk, dial, open, wrong};
 
 /// Different contents, as many as there are starts in the text: an echo to the wrong connection is
@@ -36,7 +36,7 @@ fn script(number: usize, workload: Workload, terms: Terms) -> Vec<Turn> {
     let len = text.len();
     text.rotate_left(number * len / SCRIPTS);
     let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (number as u64 + 1));
-    let mut compress = Compress::new_with_window_bits(Compression::new(6), false, 15);
+    let mut compress = Compress::new_with_window_bits(Compression::new(LEVEL.into()), false, 15);
     let first = core::iter::once(&text[len / 2..]);
     first
         .chain(text.chunks_exact(workload.size))
@@ -239,19 +239,28 @@ mod tests {
     use super::*;
     use crate::echo::compressed::Sample;
     use crate::echo::compressed::servers::Entry;
+    use crate::echo::on_tokio::Runtime;
 
     #[test]
     fn each_server_echoes_every_message_on_all_its_terms() {
         for entry in Entry::all() {
-            for &terms in entry.terms {
+            // Those that have none of tokio's run the same on each.
+            let runtimes = &Runtime::ALL[usize::from(!entry.is_on_tokio())..];
+            for (&terms, &runtime) in entry
+                .terms
+                .iter()
+                .flat_map(|terms| runtimes.iter().map(move |runtime| (terms, runtime)))
+            {
                 let (sender, address) = mpsc::channel();
                 thread::spawn(move || {
-                    entry.run(terms, &mut |address| sender.send(address).unwrap_or(()))
+                    entry.run(terms, runtime, &mut |address| {
+                        sender.send(address).unwrap_or(());
+                    })
                 });
                 let address = address.recv().expect("it listens");
                 for workload in Workload::ALL {
                     echo(address, workload, terms).unwrap_or_else(|error| {
-                        panic!("{}, {terms}, {workload}: {error}", entry.name)
+                        panic!("{}, {runtime}, {terms}, {workload}: {error}", entry.name)
                     });
                 }
             }

@@ -20,9 +20,8 @@ use crate::samples;
 /// Open connections, each with one message on its way.
 pub const CONNECTIONS: usize = 32;
 
-/// The level of zlib that all have who let it be chosen.
-#[cfg(feature = "peers")]
-const LEVEL: u8 = 6;
+/// The level of zlib that the client has, and all peers, each of which lets it be chosen.
+pub const LEVEL: u8 = 6;
 
 /// What messages are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

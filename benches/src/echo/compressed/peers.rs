@@ -4,9 +4,9 @@ use core::error::Error;
 
 use motews_testkit::head::Head;
 
-use super::servers::Entry;
+use super::servers::{Entry, Serve};
 use super::{LEVEL, Terms};
-use crate::echo::on_tokio::{Runtime, tasks};
+use crate::echo::on_tokio::tasks;
 use crate::echo::peers::{BUFFER_LEN, accept, batches};
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -17,32 +17,31 @@ pub(super) const ALL: [Entry; 3] = [
     Entry {
         name: "yawc 0.5",
         terms: ANY_TERMS,
-        serve: |terms, tell| {
+        compresses: true,
+        serve: Serve::OnTokio(|terms, runtime, tell| {
             // Shared by those that take no context over.
             let pool = yawc::DeflatePool::new(1);
-            tasks(Runtime::CurrentThread, tell, move |stream| {
+            tasks(runtime, tell, move |stream| {
                 yawc(stream, terms, pool.clone())
             })
-        },
+        }),
     },
     Entry {
         name: "sockudo-ws 3.1",
         terms: ANY_TERMS,
-        serve: |terms, tell| {
-            tasks(Runtime::CurrentThread, tell, move |stream| {
-                sockudo_ws(stream, terms)
-            })
-        },
+        compresses: true,
+        serve: Serve::OnTokio(|terms, runtime, tell| {
+            tasks(runtime, tell, move |stream| sockudo_ws(stream, terms))
+        }),
     },
     Entry {
         name: "wtx 0.46",
         // It takes no context over.
         terms: &[Terms::Alone],
-        serve: |terms, tell| {
-            tasks(Runtime::CurrentThread, tell, move |stream| {
-                wtx(stream, terms)
-            })
-        },
+        compresses: true,
+        serve: Serve::OnTokio(|terms, runtime, tell| {
+            tasks(runtime, tell, move |stream| wtx(stream, terms))
+        }),
     },
 ];
 

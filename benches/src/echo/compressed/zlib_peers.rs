@@ -5,20 +5,19 @@ use core::error::Error;
 use bytes::BytesMut;
 use tokio::io::{BufReader, BufWriter};
 
-use super::servers::Entry;
+use super::servers::{Entry, Serve};
 use super::{LEVEL, Terms};
-use crate::echo::on_tokio::{Runtime, tasks};
+use crate::echo::on_tokio::tasks;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 pub(super) const ALL: [Entry; 1] = [Entry {
     name: "ratchet_rs 1.2",
     terms: &[Terms::Alone, Terms::Takeover12, Terms::Takeover15],
-    serve: |terms, tell| {
-        tasks(Runtime::CurrentThread, tell, move |stream| {
-            ratchet(stream, terms)
-        })
-    },
+    compresses: true,
+    serve: Serve::OnTokio(|terms, runtime, tell| {
+        tasks(runtime, tell, move |stream| ratchet(stream, terms))
+    }),
 }];
 
 async fn ratchet(stream: tokio::net::TcpStream, terms: Terms) -> Result<(), Failure> {

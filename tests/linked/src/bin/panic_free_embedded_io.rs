@@ -6,6 +6,7 @@
 use core::hint::black_box;
 
 use motews::handshake::{HandshakeError, Request, RequestEvent, ResponseEvent};
+use motews::reconnect::Cause;
 use motews::{Client, MessageBuffer, Role, Server};
 use motews_embedded_io::deflate::Deflate;
 use motews_embedded_io::{Buffers, Config, Decision, Time, Untimed, blocking};
@@ -17,6 +18,7 @@ type Buffer = &'static mut [u8];
 fn main() {
     blocking_server();
     blocking_client();
+    reconnecting();
     if cfg!(feature = "one_panic_path") {
         used(bytes()[any::<usize>()]);
     }
@@ -71,6 +73,35 @@ fn blocking_client() {
     used(ws.connect());
     used(ws.connect_with(look));
     talk(ws);
+}
+
+/// A client that comes back.
+fn reconnecting() {
+    let connect = |wire: &mut Wire, task: blocking::Task| {
+        used(wire as *mut Wire);
+        used(task);
+        any::<Result<(), Cause>>()
+    };
+    let new = blocking::Reconnecting::new(Wire::any(), connect, buffers(), any(), Generator, Watch);
+    let Ok(new) = new else {
+        return;
+    };
+    let new = new.with_config(place()).with_backoff(any());
+    let mut client = new.with_backlog(any()).with_deflate(place());
+    while happened() {
+        used(client.queue(any()));
+        used(client.backlog() as *mut _);
+        used(client.send(any()));
+        client.set_request(any());
+        client.network_changed();
+        used(client.close(any(), any()));
+        used(client.is_open());
+        used(client.is_over());
+        used(client.wait());
+        used(client.subprotocol());
+        used(client.next(place::<MessageBuffer<Buffer>>()));
+        used(client.poll(place::<MessageBuffer<Buffer>>()));
+    }
 }
 
 /// Everything before the handshake.
