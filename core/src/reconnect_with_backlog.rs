@@ -25,6 +25,8 @@ pub struct ReconnectWithBacklog<B, E> {
     /// Messages that were sent over this connection.
     sent: u32,
     is_open: bool,
+    /// The application has changed what it asks for, since it was asked for last.
+    is_changed: bool,
     /// What the response said, in milliseconds.
     retry_after: Option<u32>,
 }
@@ -38,6 +40,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]> + Default, E: Entropy> ReconnectWithBacklog<B,
             reconnect: Reconnect::new(Backoff::DEFAULT),
             sent: 0,
             is_open: false,
+            is_changed: false,
             retry_after: None,
         }
     }
@@ -102,9 +105,18 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> ReconnectWithBacklog<B, E> {
         };
         let retry_after = self.retry_after.take();
         let entropy = &mut self.entropy;
-        let retry = self.reconnect.ended(cause, retry_after, now, entropy);
+        let retry = match self.reconnect.ended(cause, retry_after, now, entropy) {
+            // That was what it asked for before.
+            Retry::Never if mem::take(&mut self.is_changed) => self.network_changed(now),
+            retry => retry,
+        };
         let sent = mem::take(&mut self.sent).into();
         (Interruption::new(reason, retry, now, sent), retry)
+    }
+
+    /// Forgets all failures: the attempt that is under way is the first one.
+    pub const fn forget(&mut self) {
+        self.reconnect.reset();
     }
 
     /// Notes that the network has come back, or is another one, while there is no connection. Returns when
@@ -117,13 +129,21 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> ReconnectWithBacklog<B, E> {
     }
 
     /// Notes that the application has changed its mind, about credentials for example: all failures
-    /// are forgotten, and so is that it has [closed](Self::close).
+    /// are forgotten, and so is that it has [closed](Self::close). If a connection or an attempt is under way,
+    /// there is a further attempt after it, however it ends: it is for what was asked [before](Self::asked).
     pub const fn reopen(&mut self) {
         self.reconnect.reopen();
+        self.is_changed = true;
+    }
+
+    /// Notes that the request is made as the application wants it now.
+    pub const fn asked(&mut self) {
+        self.is_changed = false;
     }
 
     /// Notes that the application closes: there is no further attempt.
     pub const fn close(&mut self) {
         self.reconnect.close();
+        self.is_changed = false;
     }
 }

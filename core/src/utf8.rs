@@ -40,7 +40,6 @@ impl Utf8Validator {
     }
 
     /// Whether `bytes` are a whole text.
-    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     pub(crate) fn is_text(bytes: &[u8]) -> bool {
         let mut validator = Self::new();
         validator.validate(bytes).is_ok() && validator.is_complete()

@@ -130,6 +130,10 @@ impl<'a, T: Read + Write, R: Role, K: AsyncTime> WebSocket<'a, T, R, K> {
                     Next::Done(value) => return Ok(value),
                     Next::Io(io) => io,
                 };
+                if K::COMES_BACK && self.reply.engine.reads_meanwhile(&mut self.input, io) {
+                    self.write_or_read().await?;
+                    continue;
+                }
                 if io != Io::Read {
                     write!(self.reply, io);
                     continue;
@@ -147,6 +151,51 @@ impl<'a, T: Read + Write, R: Role, K: AsyncTime> WebSocket<'a, T, R, K> {
                 }
             }
         }
+    }
+}
+
+/// What a transport has done first.
+enum Moved {
+    Written(usize),
+    Read(usize),
+}
+
+impl<T: Read + Write, R: Role, K: AsyncTime> WebSocket<'_, T, R, K> {
+    /// Writes, and reads if the transport takes nothing yet.
+    async fn write_or_read(&mut self) -> Result<(), Error<T::Error>> {
+        let engine = &mut self.reply.engine;
+        let at = engine.wake_at(Io::Write);
+        let moved = {
+            let mut timer = pin!(engine.time.wait_until(at));
+            let (transport, output) = (&mut engine.transport, &mut engine.output);
+            let room = self.input.window().spare();
+            // Both want the same transport, so they take turns: their futures may be dropped.
+            poll_fn(|context| {
+                let written = pin!(transport.write(output.unwritten())).poll(context);
+                if let Poll::Ready(written) = written {
+                    return Poll::Ready(Some(written.map(Moved::Written)));
+                }
+                let read = pin!(transport.read(room)).poll(context);
+                if let Poll::Ready(read) = read {
+                    return Poll::Ready(Some(read.map(Moved::Read)));
+                }
+                timer.as_mut().poll(context).map(|()| None)
+            })
+            .await
+        };
+        match moved {
+            Some(Ok(Moved::Written(len))) => engine.written(len)?,
+            Some(Ok(Moved::Read(len))) => {
+                engine.read(&mut self.input, len);
+                engine.late()?; // Who sends without a pause is not to be spared what is due.
+            }
+            None => engine.late()?,
+            Some(Err(error)) => {
+                engine.late()?;
+                engine.failed(error)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -56,9 +56,19 @@ impl<'a, T: Read + Write, R: Role, K: Time> WebSocket<'a, T, R, K> {
             match next(&mut self.reply.engine, &mut self.input)? {
                 Next::Done(value) => return Ok(value),
                 Next::Io(Io::Read) => self.read()?,
-                Next::Io(io) => self.reply.write(io)?,
+                Next::Io(io) => match self.reply.write(io) {
+                    Err(Error::Io(error)) if self.reads_meanwhile(io) && is_for_now(&error) => {
+                        self.read()?;
+                    }
+                    written => written?,
+                },
             }
         }
+    }
+
+    /// Whether to read because the transport takes nothing now.
+    fn reads_meanwhile(&mut self, io: Io) -> bool {
+        K::COMES_BACK && self.reply.engine.reads_meanwhile(&mut self.input, io)
     }
 
     fn read(&mut self) -> Result<(), Error<T::Error>> {
@@ -67,7 +77,7 @@ impl<'a, T: Read + Write, R: Role, K: Time> WebSocket<'a, T, R, K> {
         match engine.transport.read(self.input.window().spare()) {
             Ok(len) => engine.read(&mut self.input, len),
             // The transport has given up for now, and there is a deadline for that.
-            Err(error) if K::IS_PATIENT && at.is_some() && is_for_now(&error) => {}
+            Err(error) if !K::COMES_BACK && at.is_some() && is_for_now(&error) => {}
             Err(error) => engine.failed(error)?,
         }
         Ok(())
@@ -119,7 +129,7 @@ impl<'a, T: Write, R: Role, K: Time> Reply<'a, T, R, K> {
         };
         // Whatever the error is, what waits has its deadline.
         engine.late()?;
-        match K::IS_PATIENT && at.is_some() && is_for_now(&error) {
+        match !K::COMES_BACK && at.is_some() && is_for_now(&error) {
             true => Ok(()),
             false => engine.failed(error),
         }

@@ -120,7 +120,8 @@
 //! hold, each waits for the other. With a clock that ends with the time for writing
 //! ([`Timeouts::write`](motews::Timeouts::write)); without one it does not. A peer that reads
 //! while it sends, as browsers do, is never stuck. Nor are two of these if one of them is
-//! [`split`](asynch::WebSocket::split): its halves read while they write.
+//! [`split`](asynch::WebSocket::split), whose halves read while they write, or a client that comes back: its
+//! `next` and `poll` read, too, while the transport takes nothing of what waits.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -10,6 +10,7 @@ use motews::{Client, CloseCode, Ended, Entropy, Message, Millis, ReconnectWithBa
 
 use crate::engine::{Engine, Phase};
 use crate::error::{Error, Failure};
+use crate::messages::Fragment;
 use crate::time::Time;
 
 /// What the `connect` of a client that comes back is to do with its transport.
@@ -72,7 +73,7 @@ impl<'a, E: Entropy + Copy> Course<'a, E> {
         match &mut self.state {
             State::Waiting(_) | State::Over => self.state = State::Waiting(now),
             State::Disconnecting(retry) => *retry = Retry::At(now),
-            _ => return,
+            _ => {}
         }
         self.kept.reopen();
         self.is_closing = false;
@@ -81,6 +82,11 @@ impl<'a, E: Entropy + Copy> Course<'a, E> {
     pub(crate) fn network_changed<S, K: Time>(&mut self, engine: &mut Engine<'a, S, Client<E>, K>) {
         match (&mut engine.phase, self.state) {
             (Phase::Open(session), State::Open | State::Closing) => session.lost(),
+            (_, State::Opening) => {
+                engine.over(Ended::Lost);
+                self.kept.forget();
+            }
+            (_, State::Connecting) => self.kept.forget(),
             (_, State::Waiting(_) | State::Disconnecting(Retry::At(_))) => {
                 let retry = self.kept.network_changed(engine.time.time());
                 match (&mut self.state, retry) {
@@ -116,6 +122,30 @@ impl<'a, E: Entropy + Copy> Course<'a, E> {
             self.is_closing = true;
         }
         closed
+    }
+
+    /// Puts what waits into the transmit buffer, as far as there is room now.
+    pub(crate) fn put_waiting<S, K: Time>(&mut self, engine: &mut Engine<'a, S, Client<E>, K>) {
+        while let Some((kind, payload)) = self.kept.first() {
+            let put = engine.put(|session, output| {
+                let whole = match Message::new(kind, payload) {
+                    Ok(message) => output.send(session, message, true),
+                    // A part of a text is cut anywhere.
+                    Err(_) => Err(Failure::Send(SendError::NoRoom)),
+                };
+                match whole {
+                    // Its other parts have gone out, or it is longer than the transmit buffer.
+                    Err(Failure::Send(SendError::MessageInProgress | SendError::NoRoom)) => {
+                        output.send_fragment(session, Fragment::new(kind, payload, true, true))
+                    }
+                    whole => Ok(whole?.map(|()| payload.len())),
+                }
+            });
+            match put {
+                Ok(Some(len)) => self.kept.taken(len),
+                _ => break, // Something has to be written first, or receiving finds out why.
+            }
+        }
     }
 
     /// Fails unless a connection is open.
@@ -221,15 +251,16 @@ macro_rules! reconnecting {
         /// Changes the request, with its headers and target, from the next attempt on. That is made at
         /// once if none is under way, also after [`Retry::Never`](motews::reconnect::Retry::Never):
         /// credentials were changed, or the application has [closed](Self::close) and wants a connection
-        /// again. A connection that is open stays.
+        /// again. A connection that is open stays, or the Close that is under way: it is followed by an
+        /// attempt with the new request, however it ends.
         pub fn set_request(&mut self, request: Request<'a>) {
             let now = self.ws.reply.engine.time.time();
             self.course.set_request(request, now);
         }
 
         /// Notes that the way to the server is another one: the link was down, or the address has
-        /// changed. A connection that is open is lost. The next attempt follows
-        /// [soon](Backoff::first), whatever the backoff was.
+        /// changed. A connection that is open is lost, and so is an opening handshake. The next attempt
+        /// follows [soon](Backoff::first), whatever the backoff was. What `connect` is at goes on.
         pub fn network_changed(&mut self) {
             self.course.network_changed(&mut self.ws.reply.engine);
         }
@@ -260,27 +291,10 @@ macro_rules! reconnecting {
             messages: &mut MessageBuffer<B>,
         ) -> out!(Option<Found>) {
             body!({
-                while let Some((kind, payload)) = self.course.kept.first() {
-                    let whole = match Message::new(kind, payload) {
-                        Ok(message) => wait!(self.ws.send(message)).map(|()| payload.len()),
-                        // A part of a text is cut anywhere.
-                        Err(_) => Err(Error::Send(SendError::NoRoom)),
-                    };
-                    let sent = match whole {
-                        // Its other parts have gone out, or it is longer than the transmit buffer.
-                        Err(Error::Send(SendError::MessageInProgress | SendError::NoRoom)) => {
-                            wait!(self.ws.send_fragment(kind, payload, true))
-                        }
-                        whole => whole,
-                    };
-                    match sent {
-                        Ok(len) => self.course.kept.taken(len),
-                        Err(Error::Io(error)) => return Err(Error::Io(error)),
-                        Err(_) => break, // Receiving finds out why.
-                    }
-                }
                 self.ws.input.begin(false)?;
+                let course = &mut self.course;
                 let next = |engine: &mut Engine<'a, _, Client<E>, _>, input: &mut Input<'a>| {
+                    course.put_waiting(engine);
                     engine.next_message(input, messages)
                 };
                 wait!(self.ws.drive(next))
@@ -314,6 +328,7 @@ macro_rules! next {
                                 ($client.course.request, $client.course.kept.entropy);
                             let WebSocket { input, reply } = &mut $client.ws;
                             reply.engine.restart(input, request, entropy);
+                            $client.course.kept.asked();
                             $client.course.state = State::Opening;
                             continue;
                         }
@@ -394,7 +409,7 @@ pub(crate) mod prelude {
     pub(crate) use motews::handshake::{Request, ResponseEvent};
     pub(crate) use motews::reconnect::{Backoff, Cause, Retry};
     pub(crate) use motews::{
-        Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, NoRoom, SendError,
+        Backlog, Client, CloseCode, Ended, Entropy, Message, MessageBuffer, NoRoom,
     };
 
     pub(crate) use super::{Course, State, Task, Update, cause_of, end, next, reconnecting};

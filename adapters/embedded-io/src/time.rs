@@ -72,8 +72,9 @@ pub(crate) mod sealed {
     pub trait Time {
         /// Whether deadlines are kept.
         const IS_TIMED: bool;
-        /// Whether a blocking call goes on when its transport has given up for now.
-        const IS_PATIENT: bool = true;
+        /// Whether it is that of a client that comes back, which reads while the transport takes nothing. A
+        /// blocking one returns when the transport has given up for now.
+        const COMES_BACK: bool = false;
 
         fn time(&mut self) -> Millis;
     }
@@ -112,17 +113,23 @@ impl<K: Clock> sealed::Time for K {
     }
 }
 
-/// The time of a blocking client that comes back: a call returns when the transport has given up for now.
+/// The time of a client that comes back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Impatient<K>(pub(crate) K);
+pub(crate) struct Returning<K>(pub(crate) K);
 
-impl<K: Clock> sealed::Time for Impatient<K> {
+impl<K: Clock> sealed::Time for Returning<K> {
     const IS_TIMED: bool = true;
-    const IS_PATIENT: bool = false;
+    const COMES_BACK: bool = true;
 
     #[inline]
     fn time(&mut self) -> Millis {
         self.0.now()
+    }
+}
+
+impl<K: Timer> sealed::AsyncTime for Returning<K> {
+    fn wait_until(&mut self, at: Option<Millis>) -> impl Future<Output = ()> {
+        self.0.wait_until(at)
     }
 }
 

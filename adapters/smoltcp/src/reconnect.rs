@@ -215,7 +215,8 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     /// Changes the request, with its headers, target and subprotocols, from the next attempt on. That
     /// is made at once if there is no connection, also after [`Retry::Never`]: credentials were
     /// changed, or the application has [closed](Self::close) and wants a connection again. A connection
-    /// that is open stays.
+    /// that is open stays, or the Close that is under way: it is followed by an attempt with the new request,
+    /// however it ends.
     pub fn set_request(&mut self, request: Request<'a>, now: Instant) {
         self.request = request;
         self.hurry(now);
@@ -287,8 +288,8 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
     /// The next attempt is made at once, if there is no connection.
     fn hurry(&mut self, now: Instant) {
         self.settle();
+        self.course.reopen();
         if let State::Waiting(_) | State::Over = self.state {
-            self.course.reopen();
             self.state = State::Waiting(millis(now));
         }
     }
@@ -471,6 +472,7 @@ impl<'a, E: Entropy + Copy, const LINE: usize> Reconnecting<'a, E, LINE> {
         if tcp.connect(interface.context(), server, port).is_err() {
             return Err(Cause::Unreachable);
         }
+        self.course.asked();
         self.state = State::Connected(client);
         Ok(())
     }

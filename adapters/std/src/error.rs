@@ -192,7 +192,11 @@ pub enum ConnectError {
     ///
     /// It has the addresses that were tried, if none of them could be connected to.
     TimedOut(Option<DialError>),
-    /// It was ended by an [`Aborter`](crate::Aborter).
+    /// The addresses of this host, the server or the proxy, were not found in time
+    /// ([`Connector::connect_timeout`](crate::Connector::connect_timeout)).
+    LookUpTimedOut(String),
+    /// It was ended by an [`Aborter`](crate::Aborter), or given up by
+    /// [`Reconnecting::close`](crate::Reconnecting::close).
     Aborted,
 }
 
@@ -351,9 +355,12 @@ impl fmt::Display for ConnectError {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
             Self::SpeaksTls => f.write_str("the server speaks TLS there: use wss://"),
-            Self::TimedOut(None) => f.write_str("the server did not answer in time"),
+            Self::TimedOut(None) => f.write_str("the connection was not opened in time"),
             Self::TimedOut(Some(failed)) => {
                 write!(f, "no connection could be made in time: {failed}")
+            }
+            Self::LookUpTimedOut(name) => {
+                write!(f, "{name}: the look-up of the name took too long")
             }
         }
     }
@@ -372,7 +379,11 @@ impl core::error::Error for ConnectError {
             Self::Tunnel(error) => Some(error),
             Self::Refused(refused) => Some(&**refused),
             Self::TimedOut(Some(failed)) => Some(failed),
-            Self::TlsNotEnabled | Self::SpeaksTls | Self::TimedOut(None) | Self::Aborted => None,
+            Self::TlsNotEnabled
+            | Self::SpeaksTls
+            | Self::TimedOut(None)
+            | Self::LookUpTimedOut(_)
+            | Self::Aborted => None,
         }
     }
 }
@@ -427,7 +438,7 @@ into_io!(ConnectError,
     ConnectError::Tls(_) => InvalidData,
     ConnectError::Handshake(_) | ConnectError::SpeaksTls => InvalidData,
     ConnectError::Refused(_) => ConnectionRefused,
-    ConnectError::TimedOut(_) => TimedOut,
+    ConnectError::TimedOut(_) | ConnectError::LookUpTimedOut(_) => TimedOut,
 );
 
 impl ConnectError {
@@ -437,7 +448,7 @@ impl ConnectError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Refused(refused) => Ended::Refused(refused.status.as_u16()).into(),
-            Self::Io(_) | Self::Tunnel(_) => Cause::Unreachable,
+            Self::Io(_) | Self::Tunnel(_) | Self::LookUpTimedOut(_) => Cause::Unreachable,
             #[cfg(feature = "tls")]
             Self::Tls(_) => Cause::Tls,
             Self::Handshake(error) => Ended::from(*error).into(),

@@ -55,6 +55,8 @@ pub struct Reconnecting {
 enum State {
     Waiting(Instant),
     Open(Box<WebSocket>),
+    /// It was closed while there was no connection.
+    Closing,
     Over,
 }
 
@@ -169,7 +171,7 @@ impl Reconnecting {
                     self.wait(at);
                     match self.connect() {
                         Ok(Some(response)) => return Some(Update::Opened(response)),
-                        Ok(None) => self.state = State::Over,
+                        Ok(None) => self.state = State::Closing,
                         Err(error) => {
                             let (cause, retry_after) = (error.cause(), error.retry_after());
                             let reason = Interrupted::Attempt(error);
@@ -185,6 +187,11 @@ impl Reconnecting {
                     let ended = ws.ended().unwrap_or(Ended::Lost);
                     let reason = Interrupted::Connection(ended, error);
                     return Some(self.end(ended.into(), None, reason));
+                }
+                State::Closing => {
+                    self.link.close();
+                    let error = ConnectError::Aborted;
+                    return Some(self.end(error.cause(), None, Interrupted::Attempt(error)));
                 }
                 State::Over => return None,
             }
@@ -284,15 +291,17 @@ impl Reconnecting {
     }
 
     /// Begins the closing handshake: see [`WebSocket::close`]. [`next`](Self::next) sees it through,
-    /// and there is no further attempt.
+    /// and there is no further attempt. If there is no connection, `next` reports that the wait for it was
+    /// given up, as [`ConnectError::Aborted`].
     ///
     /// # Errors
     /// As [`WebSocket::close`]. After [`SendError::Closed`] there is no further attempt either.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         match &mut self.state {
             State::Open(ws) => self.link.closed(ws.close(code, reason)),
+            State::Over => Ok(()),
             state => {
-                *state = State::Over;
+                *state = State::Closing;
                 Ok(())
             }
         }
@@ -369,7 +378,7 @@ impl ReconnectingSender {
     }
 
     /// Begins the closing handshake, or ends the wait for the next attempt. There is no further one, and
-    /// the client's [`next`](Reconnecting::next) returns `None` in the end. An attempt that is under way is
+    /// the client's [`next`](Reconnecting::next) reports the end, then `None`. An attempt that is under way is
     /// not ended by this, but its connection is not used; an [`Aborter`](crate::Aborter) ends it.
     ///
     /// # Errors

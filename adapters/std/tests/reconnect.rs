@@ -271,9 +271,64 @@ fn wait_for_the_next_attempt_ends_when_a_sender_closes() {
         assert!(matches!(back, Err(NotSent::Unsent(message)) if message == "x".into()));
         sender.close(CloseCode::GOING_AWAY, "").unwrap();
     });
-    assert!(update.is_none(), "{update:?}");
+    assert_is_given_up(update);
     assert!(client.next().is_none());
     assert!(took < PATIENCE);
+}
+
+fn assert_is_given_up(update: Option<Update>) {
+    let Some(Update::Ended(interruption)) = update else {
+        panic!("{update:?}")
+    };
+    let text = interruption.to_string();
+    assert_eq!(text, "connecting was aborted; no further attempt");
+    assert!(matches!(
+        interruption.reason,
+        Interrupted::Attempt(ConnectError::Aborted)
+    ));
+    assert_eq!((interruption.retry_in, interruption.unconfirmed), (None, 0));
+}
+
+#[test]
+fn close_without_a_connection_is_reported_and_is_the_end() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let url = format!("ws://{}/", unused.unwrap());
+    for steps in 0..2 {
+        let mut client = Reconnecting::new(Connector::new(), &url, BACKOFF);
+        for _ in 0..steps {
+            assert!(interruption(&mut client).retry_in.is_some());
+        }
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert_is_given_up(client.next());
+        assert!(client.next().is_none());
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert!(client.next().is_none());
+    }
+}
+
+/// The server answers after the Close, and its connection is not used.
+#[test]
+fn attempt_that_succeeds_after_a_sender_has_closed_is_reported_as_given_up() {
+    let (asked, asks) = mpsc::channel();
+    let (closed, closes) = mpsc::channel();
+    let (url, serving) = serve(1, move |_, mut stream| {
+        let request = head::read(&mut stream);
+        asked.send(()).unwrap();
+        closes.recv().unwrap();
+        let response = head::Head::response_to(&request).to_bytes();
+        stream.write_all(&response).unwrap();
+    });
+    let mut client = Reconnecting::new(Connector::new(), &url, BACKOFF);
+    let sender = client.sender().unwrap();
+    let closing = thread::spawn(move || {
+        asks.recv().unwrap();
+        sender.close(CloseCode::NORMAL, "").unwrap();
+        closed.send(()).unwrap();
+    });
+    assert_is_given_up(client.next());
+    assert!(client.next().is_none());
+    closing.join().unwrap();
+    serving.join().unwrap();
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1), and the way to the server.
 
+#[cfg(all(feature = "http2", feature = "tls"))]
+mod http2;
+
 use core::future::Future;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -20,7 +23,7 @@ use motews_net::{
     Body, Framing, Proxy, ProxyChoice, RedirectError, RedirectPolicy, Redirects, Url,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::engine::{Agreement, Engine};
 use crate::entropy::OsEntropy;
@@ -29,6 +32,7 @@ use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::resolve::Resolver;
 use crate::settings::{Common, setters};
+use crate::until::Until;
 use crate::websocket::WebSocketStream;
 
 /// How much of the body of a refusal is kept, in bytes.
@@ -38,7 +42,7 @@ const BODY_MAX: usize = 16 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A client's WebSocket over a stream.
-type ClientStream<S> = WebSocketStream<S, Client<OsEntropy>>;
+pub(crate) type ClientStream<S> = WebSocketStream<S, Client<OsEntropy>>;
 
 /// Opens a WebSocket, with the defaults: see [`Connector::connect`]. If the future is dropped, nothing stays
 /// open.
@@ -63,7 +67,7 @@ pub async fn connect(url: &str) -> Result<ClientStream<NetStream>, ConnectError>
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Connector {
-    common: Common,
+    pub(super) common: Common,
     connect_timeout: Option<Duration>,
     proxy: ProxyChoice,
     redirects: RedirectPolicy,
@@ -104,7 +108,8 @@ impl Connector {
     }
 
     /// Sets how long it may take to resolve the host's name and to connect, to all of its addresses
-    /// together, through the proxy, and to agree on keys. `None`: as long as the operating system lets it. 10 seconds by default.
+    /// together, through the proxy, and to agree on keys; with the first attempt, to load the
+    /// [roots](Self::tls) as well. `None`: as long as the operating system lets it. 10 seconds by default.
     pub const fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = timeout;
         self
@@ -145,7 +150,8 @@ impl Connector {
     /// ```
     ///
     /// # Errors
-    /// Its errors are returned as [`ConnectError::Io`]; no addresses are [`NotFound`](io::ErrorKind::NotFound).
+    /// Its errors are returned as [`ConnectError::Io`]; no addresses are [`NotFound`](io::ErrorKind::NotFound),
+    /// and [`TimedOut`](io::ErrorKind::TimedOut) is [`ConnectError::LookUpTimedOut`].
     pub fn resolver<F>(mut self, resolve: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
@@ -156,7 +162,8 @@ impl Connector {
 
     /// Sets how `wss://` is encrypted, who is trusted, and with which certificate this side proves who it
     /// is. Without it, the roots of the features `webpki-roots` and `native-roots` are trusted. They are
-    /// loaded once for the process, with the first attempt.
+    /// loaded once for the process, with the first attempt: the operating system's by a thread of tokio's
+    /// for what blocks. If that takes too long, the attempts that follow wait for the same thread.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);
@@ -165,7 +172,8 @@ impl Connector {
 
     /// Takes HTTP/2 for `wss://`, if the server offers it and takes WebSockets there (RFC 8441): one that
     /// does not is asked over HTTP/1.1, by a further connection if need be. Off by default, since it costs
-    /// a round trip more and a task, and each WebSocket has a connection of its own all the same.
+    /// a round trip more and a task, and each WebSocket has a connection of its own all the same. For several
+    /// over one connection, see [`connect_http2`](Self::connect_http2).
     #[cfg(all(feature = "http2", feature = "tls"))]
     pub const fn http2(mut self) -> Self {
         self.http2 = true;
@@ -232,28 +240,25 @@ impl Connector {
         self.request(url)?;
         #[cfg(all(feature = "http2", feature = "tls"))]
         if self.http2 && url.is_secure() {
-            let stream = match self.reach(url, &[b"h2", b"http/1.1"]).await? {
-                NetStream::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                    match Box::pin(self.open_http2(stream, url)).await? {
-                        Some(opened) => return Ok(opened),
-                        None => self.reach(url, &[b"http/1.1"]).await?,
-                    }
-                }
-                stream => stream,
-            };
-            return self.open(stream, url).await;
+            return self.hop_http2(url).await;
         }
         let stream = self.reach(url, &[]).await?;
         self.open(stream, url).await
     }
 
     /// Opens a stream to the server, encrypted if the URL says so, and offers these protocols then.
-    async fn reach(&self, url: &Url, protocols: &[&[u8]]) -> Result<NetStream, ConnectError> {
+    pub(super) async fn reach(
+        &self,
+        url: &Url,
+        protocols: &[&[u8]],
+    ) -> Result<NetStream, ConnectError> {
+        let until = Until::new(self.connect_timeout);
         #[cfg(feature = "tls")]
         let tls = match url.is_secure() {
             true => {
                 let config = self.tls.as_ref();
-                Some(crate::tls::Connection::new(config, url.host(), protocols).await?)
+                let tls = crate::tls::Connection::new(config, url.host(), protocols);
+                Some(until.limit(tls).await??)
             }
             false => None,
         };
@@ -261,71 +266,13 @@ impl Connector {
         if url.is_secure() || !protocols.is_empty() {
             return Err(ConnectError::TlsNotEnabled);
         }
-        let way = async {
-            let stream = net::reach(url, &self.proxy, &self.resolver).await?;
-            #[cfg(feature = "tls")]
-            if let Some(tls) = tls {
-                return Ok(NetStream::Tls(Box::new(tls.open(stream).await?)));
-            }
-            Ok::<_, ConnectError>(NetStream::Plain(stream))
-        };
-        match self.connect_timeout {
-            Some(limit) => timeout(limit, way)
-                .await
-                .map_err(|_| ConnectError::TimedOut)?,
-            None => way.await,
+        let stream = net::reach(url, &self.proxy, &self.resolver, until).await?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = tls {
+            let stream = until.limit(tls.open(stream)).await??;
+            return Ok(NetStream::Tls(Box::new(stream)));
         }
-    }
-
-    /// Asks a server over HTTP/2. `None` if it takes no WebSockets there.
-    #[cfg(all(feature = "http2", feature = "tls"))]
-    async fn open_http2<S>(
-        &self,
-        stream: S,
-        url: &Url,
-    ) -> Result<Option<(ClientStream<NetStream>, http::Response<()>)>, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        use crate::http2::{Answer, Http2};
-        let limits = self.common.limits;
-        // The time of the opening handshake, whatever it is over.
-        let time = Pipe::new(tokio::io::empty(), self.common.timeouts());
-        let asked = time.limit(async {
-            let Some(connection) = Http2::open(stream, limits.head).await? else {
-                return Ok(None);
-            };
-            match connection.connect(self.request_http2(url)?).await? {
-                Answer::Response(head, stream) => Ok(Some((head, stream))),
-                Answer::Fallback => Ok::<_, ConnectError>(None),
-            }
-        });
-        let Some((head, stream)) = asked.await?? else {
-            return Ok(None);
-        };
-        let judged = self.common.with_offers(|offers| {
-            let (status, headers) = (head.status().as_u16(), head.headers().iter());
-            let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
-            let agreed = Agreed::from_headers(status, (2, 0), None, headers, offers, limits)?;
-            let name = agreed
-                .subprotocol
-                .and_then(|index| offers.subprotocol(index));
-            Ok((agreed, name.map(str::to_owned)))
-        });
-        let (agreed, subprotocol) = match judged {
-            Ok(judged) => judged,
-            Err(HandshakeError::UnexpectedStatus(_)) => {
-                let mut pipe = Pipe::new(stream, self.common.timeouts());
-                let body = body(&mut pipe, Framing::UntilEnd).await;
-                return Err(ConnectError::Refused(Box::new(head.map(|()| body))));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let agreed = Agreement::new(&agreed, limits);
-        let stream = NetStream::Http2(Box::new(stream));
-        let role = Client::new(OsEntropy);
-        let ws = WebSocketStream::adopt(stream, role, agreed, &self.common, b"");
-        Ok(Some((ws.with_subprotocol(subprotocol), head)))
+        Ok(NetStream::Plain(stream))
     }
 
     /// Opens a WebSocket over a stream that leads to the server already: a Unix socket, a tunnel, TLS
@@ -376,7 +323,7 @@ impl Connector {
     }
 
     /// Writes the request.
-    fn request(&self, url: &Url) -> Result<(Vec<u8>, Key), ConnectError> {
+    pub(super) fn request(&self, url: &Url) -> Result<(Vec<u8>, Key), ConnectError> {
         let key = Key::new(&mut OsEntropy).map_err(ConfigError::from)?;
         let head = self.with_request(url, |_, request| {
             let emit = |offset, piece: &mut [u8]| request.emit_from(offset, piece, &key);
@@ -385,30 +332,8 @@ impl Connector {
         Ok((head, key))
     }
 
-    /// The same for HTTP/2, which needs no key (RFC 8441 §5).
-    #[cfg(all(feature = "http2", feature = "tls"))]
-    fn request_http2(&self, url: &Url) -> Result<http::Request<()>, ConnectError> {
-        self.with_request(url, |host, request| {
-            let uri = http::Uri::builder()
-                .scheme("https")
-                .authority(host)
-                .path_and_query(url.target())
-                .build();
-            let mut head = http::Request::new(());
-            *head.uri_mut() = uri.map_err(|_| ConfigError::Host)?;
-            request.each_header((2, 0), None, |name, value| {
-                let name = HeaderName::from_bytes(name.as_bytes());
-                if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-                    // It has room for 32,768.
-                    let _ = head.headers_mut().try_append(name, value);
-                }
-            });
-            Ok(head)
-        })
-    }
-
     /// Lends the host and the request to `f`.
-    fn with_request<T>(
+    pub(super) fn with_request<T>(
         &self,
         url: &Url,
         f: impl FnOnce(&str, &CoreRequest<'_>) -> Result<T, ConfigError>,
@@ -441,7 +366,7 @@ impl Connector {
     }
 
     /// Asks a server.
-    async fn open<S>(
+    pub(super) async fn open<S>(
         &self,
         stream: S,
         url: &Url,
@@ -533,7 +458,10 @@ fn response<T>(status: u16, headers: &mut Headers, body: T) -> http::Response<T>
 }
 
 /// Reads the body of a refusal, as far as it comes in time.
-async fn body<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>, framing: Framing) -> Bytes {
+pub(super) async fn body<S: AsyncRead + AsyncWrite + Unpin>(
+    pipe: &mut Pipe<S>,
+    framing: Framing,
+) -> Bytes {
     let mut kept = Vec::new();
     let mut body = Body::new(framing, BODY_MAX);
     let until = Instant::now() + BODY_TIMEOUT;
@@ -555,7 +483,7 @@ async fn body<S: AsyncRead + AsyncWrite + Unpin>(pipe: &mut Pipe<S>, framing: Fr
 }
 
 /// Finds the errors of deadlines and of TLS among those of the transport.
-fn found(error: ConnectError) -> ConnectError {
+pub(super) fn found(error: ConnectError) -> ConnectError {
     match error {
         ConnectError::Io(error) => ConnectError::from_io(error),
         error => error,

@@ -121,8 +121,21 @@ pub enum ConnectError {
     Refused(Box<motews_net::http::Response<bytes::Bytes>>),
     /// What answered is no WebSocket server, or an incorrect one.
     Handshake(HandshakeError),
-    /// The connection could not be made in time, or the server did not answer in time.
+    /// The connection could not be made in time ([`Connector::connect_timeout`]), or the server did not
+    /// answer in time ([`Timeouts::handshake`]).
+    ///
+    /// [`Connector::connect_timeout`]: crate::Connector::connect_timeout
+    /// [`Timeouts::handshake`]: crate::Timeouts::handshake
     TimedOut,
+    /// The addresses of this host, the server or the proxy, were not found in time
+    /// ([`Connector::connect_timeout`](crate::Connector::connect_timeout)).
+    LookUpTimedOut(String),
+    /// It was given up by [`Reconnecting::close`](crate::Reconnecting::close).
+    Aborted,
+    /// It was to be opened over a connection of HTTP/2: see
+    /// [`Connector::connect_http2`](crate::Connector::connect_http2).
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    Http2(Http2Error),
 }
 
 /// An error of the transport that ended a connection.
@@ -243,7 +256,13 @@ impl fmt::Display for ConnectError {
             Self::Handshake(error) => {
                 write!(f, "what answered is not a WebSocket server: {error}")
             }
-            Self::TimedOut => f.write_str("the server did not answer in time"),
+            Self::TimedOut => f.write_str("the connection was not opened in time"),
+            Self::Aborted => f.write_str("connecting was aborted"),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(error) => error.fmt(f),
+            Self::LookUpTimedOut(name) => {
+                write!(f, "{name}: the look-up of the name took too long")
+            }
         }
     }
 }
@@ -331,11 +350,16 @@ impl ConnectError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Refused(response) => Ended::Refused(response.status().as_u16()).into(),
-            Self::Io(_) | Self::Tunnel(_) => Cause::Unreachable,
+            Self::Io(_) | Self::Tunnel(_) | Self::LookUpTimedOut(_) => Cause::Unreachable,
             #[cfg(feature = "tls")]
             Self::Tls(_) => Cause::Tls,
             Self::Handshake(error) => Ended::from(*error).into(),
             Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
+            Self::Aborted => Ended::Aborted.into(),
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(Http2Error::GoingAway) => Cause::Unreachable,
+            #[cfg(all(feature = "http2", feature = "tls"))]
+            Self::Http2(_) => Cause::Local,
             Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
         }
     }
@@ -370,6 +394,13 @@ impl From<UrlError> for ConnectError {
     }
 }
 
+#[cfg(all(feature = "http2", feature = "tls"))]
+impl From<Http2Error> for ConnectError {
+    fn from(error: Http2Error) -> Self {
+        Self::Http2(error)
+    }
+}
+
 impl From<ConfigError> for ConnectError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
@@ -381,3 +412,32 @@ impl From<HandshakeError> for ConnectError {
         Self::Handshake(error)
     }
 }
+
+/// Why no WebSocket could be opened over a connection of HTTP/2.
+#[cfg(all(feature = "http2", feature = "tls"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Http2Error {
+    /// The server does not speak HTTP/2, or takes no WebSockets there: open it by
+    /// [`Connector::connect`](crate::Connector::connect).
+    NotOffered,
+    /// The URL leads to another server than the connection.
+    OtherServer,
+    /// The server has said that it will take no further stream (GOAWAY), or the connection has ended. The
+    /// server has not seen the request: open another connection.
+    GoingAway,
+}
+
+#[cfg(all(feature = "http2", feature = "tls"))]
+impl fmt::Display for Http2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotOffered => "the server takes no WebSockets over HTTP/2",
+            Self::OtherServer => "the connection of HTTP/2 leads to another server",
+            Self::GoingAway => "the connection of HTTP/2 takes no further WebSocket",
+        })
+    }
+}
+
+#[cfg(all(feature = "http2", feature = "tls"))]
+impl core::error::Error for Http2Error {}

@@ -1,4 +1,4 @@
-//! A client's WebSocket over HTTP/2 (RFC 8441): one stream of a connection of its own.
+//! A client's WebSockets over HTTP/2 (RFC 8441): each is a stream of a connection.
 
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -6,36 +6,95 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use h2::client::{Builder, SendRequest};
 use h2::ext::Protocol;
 use h2::{Ping, Reason, RecvStream, SendStream};
 use motews_net::http::{Method, Request, Response, Version};
+use motews_net::{Host, Url};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Http2Error};
 
 /// How much of what is sent waits inside of the connection, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// How much the peer may send that is not read, in bytes: as the other crates have it for a receive window.
+/// How much the peer may send over a stream that is not read, in bytes: as the other crates have it for a
+/// receive window.
 const WINDOW: u32 = 256 * 1024;
+
+/// The same for all streams of a connection: each has its own window, and none may fill that of the others.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// How long a connection may take to say goodbye when its stream was dropped: a peer that does not read
 /// would keep it for ever.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// A connection of HTTP/2 over TLS whose server takes WebSockets, for several of them:
+/// [`Connector::connect_http2`](crate::Connector::connect_http2). It can be cloned.
+///
+/// It lives as long as there is a clone of it or a WebSocket over it. A task of tokio's runs it.
+///
+/// # Memory and flow control
+/// A peer may send 256 KiB over a WebSocket that nobody reads, then it has to wait; so many WebSockets keep at
+/// most so many times that. The connection as a whole has no limit beside this, so one that nobody reads
+/// holds none of the others up. Of what is sent, each WebSocket keeps at most 64 KiB that waits for the
+/// server's windows. The server's window for the connection is shared by all: a WebSocket that waits to
+/// write has to be polled, or what it was granted is missing to the others.
+#[derive(Clone)]
+pub struct Http2Connection {
+    http2: Http2,
+    host: Host,
+    port: u16,
+}
+
+impl Http2Connection {
+    pub(crate) fn new(http2: Http2, url: &Url) -> Self {
+        Self {
+            http2,
+            host: url.host().clone(),
+            port: url.port(),
+        }
+    }
+
+    /// The connection, if it leads to the server of the URL.
+    pub(crate) fn to(&self, url: &Url) -> Result<&Http2, ConnectError> {
+        match url.is_secure() && *url.host() == self.host && url.port() == self.port {
+            true => Ok(&self.http2),
+            false => Err(Http2Error::OtherServer.into()),
+        }
+    }
+}
+
+impl fmt::Debug for Http2Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2Connection")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A connection whose server takes WebSockets.
+#[derive(Clone)]
 pub(crate) struct Http2 {
     requests: SendRequest<Bytes>,
-    /// The connection goes when this is dropped, after its last stream.
-    alive: oneshot::Sender<()>,
+    /// How many more streams the server takes at once, by its first SETTINGS. Whoever waits here has asked
+    /// for nothing, and may go away.
+    room: Arc<Semaphore>,
+    /// The connection goes when the last of these is dropped.
+    alive: Arc<oneshot::Sender<()>>,
 }
 
 /// What a server that speaks HTTP/2 answers.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is taken apart at once"
+)]
 pub(crate) enum Answer {
     /// The head of a response, and the stream below it.
     Response(Response<()>, Http2Stream),
@@ -53,7 +112,7 @@ impl Http2 {
         let handshake = Builder::new()
             .enable_push(false)
             .initial_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(max_head)
             .max_send_buffer_size(SEND_BUFFER)
             .handshake(stream);
@@ -67,22 +126,37 @@ impl Http2 {
             pings.ping(Ping::opaque()).await.map_err(failed)?;
         }
         let is_enabled = requests.is_extended_connect_protocol_enabled();
-        Ok(is_enabled.then_some(Self { requests, alive }))
+        let room = requests.current_max_send_streams();
+        let room = Semaphore::new(room.min(Semaphore::MAX_PERMITS));
+        Ok(is_enabled.then(|| Self {
+            requests,
+            room: Arc::new(room),
+            alive: Arc::new(alive),
+        }))
     }
 
-    /// Sends an extended CONNECT, and waits for the answer.
-    pub(crate) async fn connect(self, mut request: Request<()>) -> Result<Answer, ConnectError> {
+    /// Sends an extended CONNECT, and waits for the answer. If the server takes no more streams at once
+    /// (SETTINGS_MAX_CONCURRENT_STREAMS), waits for one of them to end.
+    pub(crate) async fn connect(&self, mut request: Request<()>) -> Result<Answer, ConnectError> {
         *request.method_mut() = Method::CONNECT;
         *request.version_mut() = Version::HTTP_2;
         let protocol = Protocol::from_static("websocket");
         request.extensions_mut().insert(protocol);
-        let mut requests = self.requests.ready().await.map_err(failed)?;
-        let sent = requests.send_request(request, false);
-        let (response, send) = sent.map_err(failed)?;
+        // It is never closed.
+        let room = self.room.clone().acquire_owned().await;
+        let room = room.map_err(|_| Http2Error::GoingAway)?;
+        // Nothing was sent if either fails.
+        let gone = |_| Http2Error::GoingAway;
+        let mut requests = self.requests.clone().ready().await.map_err(gone)?;
+        let (response, send) = requests.send_request(request, false).map_err(gone)?;
         let response = match response.await {
             // RFC 9113 §7: "not over HTTP/2".
             Err(error) if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) => {
                 return Ok(Answer::Fallback);
+            }
+            // The server has not looked at this stream, and will not.
+            Err(error) if error.is_go_away() && error.is_remote() => {
+                return Err(Http2Error::GoingAway.into());
             }
             response => response.map_err(failed)?,
         };
@@ -92,7 +166,7 @@ impl Http2 {
             receive,
             unread: Bytes::new(),
             has_ended: false,
-            _alive: self.alive,
+            _alive: (room, self.alive.clone()),
         };
         Ok(Answer::Response(Response::from_parts(head, ()), stream))
     }
@@ -138,7 +212,7 @@ fn to_io(error: h2::Error) -> io::Error {
     io::Error::new(kind, error)
 }
 
-/// A stream of a connection of HTTP/2, which has no other.
+/// A stream of a connection of HTTP/2.
 pub struct Http2Stream {
     send: SendStream<Bytes>,
     receive: RecvStream,
@@ -146,7 +220,7 @@ pub struct Http2Stream {
     unread: Bytes,
     /// This side's half has ended.
     has_ended: bool,
-    _alive: oneshot::Sender<()>,
+    _alive: (OwnedSemaphorePermit, Arc<oneshot::Sender<()>>),
 }
 
 impl Http2Stream {

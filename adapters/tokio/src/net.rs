@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::ConnectError;
 use crate::resolve::Resolver;
+use crate::until::Until;
 
 /// How long a proxy that has refused may take to say why.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
@@ -23,15 +24,17 @@ pub(crate) async fn reach(
     url: &Url,
     proxy: &ProxyChoice,
     resolver: &Resolver,
+    until: Until,
 ) -> Result<TcpStream, ConnectError> {
     let Some(proxy) = proxy.proxy_for(url).map_err(ConnectError::Proxy)? else {
-        return Ok(dial(resolver.resolve(url.host(), url.port()).await?).await?);
+        let addresses = resolver.resolve(url.host(), url.port(), until).await?;
+        return Ok(until.limit(dial(addresses)).await??);
     };
-    let addresses = resolver.resolve(proxy.host(), proxy.port()).await?;
+    let addresses = (resolver.resolve(proxy.host(), proxy.port(), until)).await?;
     // The server's host as the proxy is told it; each of its addresses if this side resolves the name.
     let hosts = match url.host() {
         Host::Name(_) if !proxy.resolves_names() => {
-            let addresses = resolver.resolve(url.host(), url.port()).await?;
+            let addresses = resolver.resolve(url.host(), url.port(), until).await?;
             let hosts = addresses.iter().map(|address| match address {
                 SocketAddr::V4(address) => Host::V4(*address.ip()),
                 SocketAddr::V6(address) => Host::V6(*address.ip(), None),
@@ -44,9 +47,12 @@ pub(crate) async fn reach(
     for host in hosts {
         let tunnel = proxy.tunnel(&host, url.port());
         let tunnel = tunnel.map_err(ConnectError::Tunnel)?;
-        let mut stream = dial(addresses.clone()).await?;
-        match open(tunnel, &mut stream).await {
-            Ok(()) => return Ok(stream),
+        let tunneled = async {
+            let mut stream = dial(addresses.clone()).await?;
+            open(tunnel, &mut stream).await.map(|()| stream)
+        };
+        match until.limit(tunneled).await? {
+            Ok(stream) => return Ok(stream),
             // The proxy may reach the server at another of its addresses.
             Err(ConnectError::Tunnel(error)) if error.is_about_the_address() => {
                 refusal = Some(ConnectError::Tunnel(error));

@@ -56,6 +56,8 @@ enum State {
     Waiting(Instant),
     Connecting(Connecting),
     Open(Box<Ws>),
+    /// It was closed while there was no connection.
+    Closing,
     Over,
 }
 
@@ -119,6 +121,11 @@ impl Reconnecting {
                     let reason = Interrupted::Connection(ended, error);
                     return Some(self.end(ended.into(), None, reason));
                 }
+                State::Closing => {
+                    self.reconnect.close();
+                    let error = ConnectError::Aborted;
+                    return Some(self.end(error.cause(), None, Interrupted::Attempt(error)));
+                }
                 State::Over => return None,
             }
         }
@@ -177,7 +184,8 @@ impl Reconnecting {
     }
 
     /// Begins the closing handshake: see [`WebSocketStream::close`]. [`next`](Self::next) sees it through,
-    /// and there is no further attempt.
+    /// and there is no further attempt. If there is no connection, the attempt or the wait for it is given
+    /// up, which `next` reports as [`ConnectError::Aborted`].
     ///
     /// # Errors
     /// As [`WebSocketStream::close`]. After [`SendError::Closed`] there is no further attempt either.
@@ -190,8 +198,9 @@ impl Reconnecting {
                 }
                 closed
             }
+            State::Over => Ok(()),
             state => {
-                *state = State::Over;
+                *state = State::Closing;
                 Ok(())
             }
         }

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use motews_net::Host;
 use tokio::net::lookup_host;
 
+use crate::error::ConnectError;
+use crate::until::Until;
+
 type Found = io::Result<Vec<SocketAddr>>;
 type Resolve = dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = Found> + Send>> + Send + Sync;
 
@@ -28,26 +31,33 @@ impl Resolver {
     }
 
     /// Returns the addresses of a host. An address is its own, and is never asked for.
-    pub(crate) async fn resolve(&self, host: &Host, port: u16) -> Found {
-        let name = match (host, &self.0) {
-            (Host::V4(address), _) => return Ok(vec![SocketAddr::from((*address, port))]),
-            (Host::V6(address, None), _) => return Ok(vec![SocketAddr::from((*address, port))]),
-            (Host::Name(name), Some(resolve)) => {
-                return resolve(name.clone(), port)
-                    .await
-                    .map_err(|error| about(name, &error));
-            }
+    pub(crate) async fn resolve(
+        &self,
+        host: &Host,
+        port: u16,
+        until: Until,
+    ) -> Result<Vec<SocketAddr>, ConnectError> {
+        let name = match host {
+            Host::V4(address) => return Ok(vec![SocketAddr::from((*address, port))]),
+            Host::V6(address, None) => return Ok(vec![SocketAddr::from((*address, port))]),
             // The operating system knows the zones of IPv6 addresses.
-            (host, _) => host.to_string(),
+            host => host.to_string(),
         };
-        let found = lookup_host((name.as_str(), port)).await;
-        Ok(found.map_err(|error| about(&name, &error))?.collect())
+        let found = until.limit(async {
+            match (host, &self.0) {
+                (Host::Name(name), Some(resolve)) => resolve(name.clone(), port).await,
+                _ => Ok(lookup_host((name.as_str(), port)).await?.collect()),
+            }
+        });
+        match found.await {
+            Ok(Ok(addresses)) => Ok(addresses),
+            // Which name it was, since a proxy has one, too.
+            Ok(Err(error)) if error.kind() != io::ErrorKind::TimedOut => {
+                Err(io::Error::new(error.kind(), format!("{name}: {error}")).into())
+            }
+            _ => Err(ConnectError::LookUpTimedOut(name)),
+        }
     }
-}
-
-/// Which name it was, since a proxy has one, too.
-fn about(name: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 impl fmt::Debug for Resolver {

@@ -198,8 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
 
     /// Sends a message that is worth sending only if no newer one is there: a frame of a video, a
     /// position. If the stream has taken everything that was sent before, it is sent at once. If not, it
-    /// waits in a place of its own, and takes the place of the message that waits there; that one is
-    /// returned, and is not sent. All clones of a sender share this place.
+    /// waits in a place of its own until that has left, and takes the place of the message that waits there;
+    /// that one is returned, and is not sent. All clones of a sender share this place.
     ///
     /// It does not count for `max_backlog`, so at most one such message is kept for a peer that does not
     /// read. It does not wait; what is left is written as after [`try_send`](Self::try_send), and

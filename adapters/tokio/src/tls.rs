@@ -59,17 +59,28 @@ impl Connection {
 /// resumed. What fails is tried again the next time.
 async fn default_config() -> Result<Arc<ClientConfig>, ConnectError> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    #[cfg(feature = "native-roots")]
     if let Some(config) = CONFIG.get() {
         return Ok(config.clone());
     }
-    // The operating system's are read from files, which takes its time.
+    let load = || match CONFIG.get() {
+        Some(config) => Ok(config.clone()),
+        None => load().map(|config| CONFIG.get_or_init(|| config).clone()),
+    };
+    // The operating system's are read from files, which takes its time. However many wait, and give up, one
+    // thread reads them.
     #[cfg(feature = "native-roots")]
-    let config = tokio::task::spawn_blocking(load).await;
-    #[cfg(feature = "native-roots")]
-    let config = config.map_err(std::io::Error::other)??;
+    {
+        static LOADING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+        let permit = LOADING.acquire().await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            load()
+        });
+        loaded.await.map_err(std::io::Error::other)?
+    }
     #[cfg(not(feature = "native-roots"))]
-    let config = load()?;
-    Ok(CONFIG.get_or_init(|| config).clone())
+    load()
 }
 
 fn load() -> Result<Arc<ClientConfig>, ConnectError> {

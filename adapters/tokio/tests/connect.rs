@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use motews_tokio::http::{StatusCode, header};
 use motews_tokio::{
-    Acceptor, ConnectError, Connector, HandshakeError, Limits, RedirectError, RedirectPolicy,
-    Request, Response, Timeouts, accepted,
+    Acceptor, Cause, ConnectError, Connector, HandshakeError, Limits, Proxy, RedirectError,
+    RedirectPolicy, Request, Response, Timeouts, accepted,
 };
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -104,9 +104,31 @@ async fn resolver_that_never_answers_costs_the_connect_timeout() {
     });
     let start = Instant::now();
     let connected = connector.connect("ws://sensor.internal/").await;
-    assert!(matches!(connected, Err(ConnectError::TimedOut)));
+    assert_is_look_up(&connected.map(drop).unwrap_err());
     assert_eq!(start.elapsed(), Duration::from_secs(10));
     assert_eq!(Arc::strong_count(&alive), 2);
+    // Nor may a proxy's name take longer, and it is named then.
+    let proxy = Proxy::parse("socks5://sensor.internal").unwrap();
+    let connected = connector.proxy(proxy).connect("ws://127.0.0.1/").await;
+    assert_is_look_up(&connected.map(drop).unwrap_err());
+    assert_eq!(start.elapsed(), Duration::from_secs(20));
+    // A resolver may have a time of its own.
+    let connector = Connector::new().resolver(async |_, _| Err(io::ErrorKind::TimedOut.into()));
+    let connected = connector.connect("ws://sensor.internal/").await;
+    assert_is_look_up(&connected.map(drop).unwrap_err());
+}
+
+fn assert_is_look_up(error: &ConnectError) {
+    assert!(
+        matches!(error, ConnectError::LookUpTimedOut(name) if name == "sensor.internal"),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        "sensor.internal: the look-up of the name took too long"
+    );
+    assert_eq!(error.cause(), Cause::Unreachable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +140,7 @@ async fn connect_timeout_of_nothing_is_over_at_once_and_the_longest_is_none() {
             .resolver(async |_, _| core::future::pending().await);
         let start = Instant::now();
         let connected = connector.connect("ws://sensor.internal/").await;
-        assert!(matches!(connected, Err(ConnectError::TimedOut)));
+        assert_is_look_up(&connected.map(drop).unwrap_err());
         assert!(start.elapsed() <= Duration::from_millis(1));
     }
     let connector = Connector::new()

@@ -1,5 +1,8 @@
 //! A client's WebSockets over HTTP/2 (RFC 8441), and over HTTP/1.1 where the server takes none there.
 
+#[path = "support/http2.rs"]
+mod support;
+
 use core::convert::Infallible;
 use core::future::Future;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -7,57 +10,20 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
+use crate::support::{BOTH, Stream, serve, speaks_http2};
 use bytes::Bytes;
 use h2::Reason;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use motews_testkit::authority::Authority;
 use motews_tokio::http::{Request, Response, StatusCode, Version, header};
 use motews_tokio::{
     Acceptor, CloseCode, ConnectError, Connector, NetStream, ProtocolViolation, RecvError,
     RedirectPolicy, Timeouts,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-
-type Stream = TlsStream<TcpStream>;
-
-/// A server that offers these protocols (ALPN), and does this with each stream. Returns a client's settings,
-/// and the URL.
-async fn serve<F>(
-    protocols: &[&[u8]],
-    each: impl Fn(Stream) -> F + Send + 'static,
-) -> (Connector, String)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let authority = Authority::new();
-    let mut config = authority.server("localhost", None);
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    let tls = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "wss://localhost:{}/chat",
-        listener.local_addr().unwrap().port()
-    );
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let stream = tls.accept(stream).await.unwrap();
-            tokio::spawn(each(stream));
-        }
-    });
-    (Connector::new().tls(authority.client(None)), url)
-}
-
-fn speaks_http2(stream: &Stream) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(b"h2")
-}
 
 /// An echo by HTTP/1.1.
 async fn echo_http1(stream: Stream) {
@@ -111,8 +77,6 @@ async fn hyper(stream: Stream, window: u32) {
     let served = server.serve_connection(TokioIo::new(stream), service_fn(answer));
     let _ = served.await;
 }
-
-const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 async fn talk(connector: &Connector, url: &str, lens: &[usize]) {
     let connector = connector.clone().subprotocols(["other", "chat"]);

@@ -263,6 +263,39 @@ async fn close_of_this_side_is_the_end_and_nothing_is_unconfirmed() {
     assert!(client.next().await.is_none());
 }
 
+/// Before the first attempt, in its midst, and in the wait for the next one: the end is reported as such.
+#[tokio::test(start_paused = true)]
+async fn close_without_a_connection_is_reported_and_is_the_end() {
+    let (listener, silent) = listen().await;
+    let (refusing, refused) = listen().await;
+    drop(refusing);
+    for (url, begins) in [(&silent, false), (&silent, true), (&refused, true)] {
+        let mut client = Reconnecting::new(connector(), url, Backoff::DEFAULT);
+        if begins && url == &silent {
+            tokio::select! {
+                update = client.next() => panic!("{update:?}"),
+                accepted = listener.accept() => drop(accepted.unwrap()),
+            }
+        } else if begins {
+            let wait = interruption(&mut client).await.retry_in;
+            assert!(wait.is_some());
+        }
+        client.close(CloseCode::NORMAL, "").unwrap();
+        let interruption = interruption(&mut client).await;
+        let text = interruption.to_string();
+        assert_eq!(text, "connecting was aborted; no further attempt");
+        assert!(matches!(
+            interruption.reason,
+            Interrupted::Attempt(ConnectError::Aborted)
+        ));
+        assert_eq!((interruption.retry_in, interruption.unconfirmed), (None, 0));
+        assert!(client.next().await.is_none());
+        // Once.
+        client.close(CloseCode::NORMAL, "").unwrap();
+        assert!(client.next().await.is_none());
+    }
+}
+
 /// The peer's Close was read by a `next` that was dropped: this side's comes too late, and still counts.
 #[tokio::test(start_paused = true)]
 async fn close_after_the_one_of_the_peer_is_the_end_as_well() {

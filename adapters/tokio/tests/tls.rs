@@ -246,3 +246,52 @@ fn roots_of_the_system_are_loaded_once_and_failures_are_not_kept() {
         talk(&Connector::new(), &url).await;
     });
 }
+
+/// The operating system's roots are in a file that nobody can read yet: a pipe.
+#[cfg(all(feature = "native-roots", target_os = "linux"))]
+#[test]
+fn roots_of_the_system_that_take_for_ever_cost_the_connect_timeout_and_one_thread() {
+    const CHILD: &str = "MOTEWS_SLOW_ROOTS_CHILD";
+    let file = std::env::temp_dir().join(format!("motews-roots-{}.pipe", std::process::id()));
+    if std::env::var_os(CHILD).is_none() {
+        let made = std::process::Command::new("mkfifo").arg(&file).status();
+        assert!(made.unwrap().success());
+        let test = std::env::current_exe().unwrap();
+        let name = "roots_of_the_system_that_take_for_ever_cost_the_connect_timeout_and_one_thread";
+        let child = std::process::Command::new(test)
+            .args(["--exact", name])
+            .env("SSL_CERT_FILE", &file)
+            .env_remove("SSL_CERT_DIR")
+            .env(CHILD, &file)
+            .output()
+            .unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let text = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{text}");
+        return;
+    }
+    let file = std::env::var_os(CHILD).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let authority = Authority::new();
+        let port = tls_echo(Arc::new(authority.server("localhost", None))).await;
+        let url = format!("wss://localhost:{port}/");
+        let limit = core::time::Duration::from_millis(100);
+        let connector = Connector::new().connect_timeout(Some(limit));
+        for _ in 0..3 {
+            let error = connector.connect(&url).await.map(drop).unwrap_err();
+            assert!(matches!(error, ConnectError::TimedOut), "{error:?}");
+        }
+        // The other thread is free.
+        tokio::task::spawn_blocking(move || std::fs::write(&file, authority.pem()))
+            .await
+            .unwrap()
+            .unwrap();
+        talk(&Connector::new(), &url).await;
+    });
+}

@@ -349,7 +349,7 @@ impl Rules for Requirements {
     }
 
     fn is_interim(&self) -> bool {
-        matches!(self.status, 100..=199) && !self.accepts()
+        matches!(self.status, 100 | 102..=199)
     }
 }
 

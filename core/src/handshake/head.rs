@@ -219,12 +219,12 @@ pub(super) struct Head {
     headers_left: u16,
     /// The first error, which comes again and again.
     failed: Option<HandshakeError>,
+    bytes_left: u32,
     /// The buffer holds a name of `name_len` bytes and a part of its value up to `len`, of which
     /// `spaces` bytes at the end are white space: within the value or after it is not yet known.
     name_len: usize,
     len: usize,
     spaces: usize,
-    bytes_left: u32,
 }
 
 impl Head {
@@ -327,7 +327,8 @@ impl Head {
 
     /// Takes the next byte, and returns whether it is taken. If not, it comes again after the event
     /// that it called for.
-    #[inline(never)] // registers enough for it alone: smaller on a Cortex-M
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     fn push<J: Rules>(&mut self, buffer: &mut [u8], byte: u8) -> Result<bool, HandshakeError> {
         if J::IS_CLIENT && self.state == State::ValueLine {
             if !is_space(byte) {
@@ -374,8 +375,8 @@ impl Head {
             }
             // White space before the value, of which nothing was kept yet
             let is_fold = J::IS_CLIENT && self.state == State::Fold;
-            let is_before = self.first && self.len == self.name_len;
-            if is_space(byte) && (is_fold || is_before) {
+            let has_begun = !is_fold && (!self.first || self.len != self.name_len);
+            if is_space(byte) && !has_begun {
                 return Ok(true);
             }
         } else if is_token_byte(byte) {
@@ -402,7 +403,8 @@ impl Head {
     }
 
     /// Keeps a byte, if there is room.
-    #[inline(never)] // smaller on a Cortex-M
+    #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))] // smaller on a Cortex-M
     fn keep(&mut self, buffer: &mut [u8], byte: u8) -> Option<()> {
         if !is_space(byte) {
             self.spaces = 0;

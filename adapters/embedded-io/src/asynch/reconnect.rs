@@ -8,7 +8,7 @@ use embedded_io_async::{ErrorType, Read, Write};
 
 use super::WebSocket;
 use crate::reconnect::prelude::*;
-use crate::time::Timer;
+use crate::time::{Returning, Timer};
 
 /// The transport of a [`Reconnecting`], while it is not at `connect`.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl<T: Write> Write for Socket<T> {
 /// gives the transport back with what has come of it. Its future lies at a place of the caller's, and
 /// is never dropped half-way: so [`next`](Self::next) is cancel-safe, whatever `connect` awaits.
 ///
-/// It sends no message twice: an [`Interruption`] says of how many the fate is unknown.
+/// It sends no message twice: an [`Interruption`](super::Interruption) says of how many the fate is unknown.
 ///
 /// `E` is copied into each connection: a handle to a generator, such as `&RefCell<Generator>`.
 ///
@@ -107,7 +107,7 @@ impl<T: Write> Write for Socket<T> {
 /// }
 /// ```
 pub struct Reconnecting<'a, T, E, K, C, F> {
-    ws: WebSocket<'a, Socket<T>, Client<E>, K>,
+    ws: WebSocket<'a, Socket<T>, Client<E>, Returning<K>>,
     course: Course<'a, E>,
     link: Link<'a, C, F>,
 }
@@ -132,7 +132,7 @@ macro_rules! ended {
 
 macro_rules! rest {
     ($time:expr, $millis:expr, $waits:expr) => {
-        $time.wait($millis).await
+        $time.0.wait($millis).await
     };
 }
 
@@ -162,7 +162,7 @@ where
         let transport = Socket(Some(transport));
         let ws = WebSocket::client(transport, buffers, request, entropy)?;
         Ok(Self {
-            ws: ws.with_clock(timer),
+            ws: ws.with_time(Returning(timer)),
             course: Course::new(request, entropy, now),
             link: Link {
                 connect,

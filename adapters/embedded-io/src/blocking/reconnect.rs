@@ -8,7 +8,7 @@ use embedded_io::{Read, Write};
 use super::WebSocket;
 use crate::error::is_for_now;
 use crate::reconnect::prelude::*;
-use crate::time::{Clock, Impatient};
+use crate::time::{Clock, Returning};
 
 /// A client that connects again when its connection has ended, by the rules of [`Backoff`], and holds
 /// the messages that are to be sent meanwhile.
@@ -16,7 +16,7 @@ use crate::time::{Clock, Impatient};
 /// How a transport is connected, `connect` knows: a closure that gets the transport and a [`Task`], and
 /// returns what has come of it. It may take as long as it likes: meanwhile nothing else happens.
 ///
-/// It sends no message twice: an [`Interruption`] says of how many the fate is unknown.
+/// It sends no message twice: an [`Interruption`](super::Interruption) says of how many the fate is unknown.
 ///
 /// `E` is copied into each connection: a handle to a generator, such as `&RefCell<Generator>`.
 ///
@@ -24,7 +24,9 @@ use crate::time::{Clock, Impatient};
 /// [`next`](Self::next) waits for what comes next; whoever has something else to do calls
 /// [`poll`](Self::poll), which returns when the transport gives up for now. So **give the transport a
 /// time-out for reading and one for writing**, of 100 ms for example. A deadline is noticed at most two of
-/// them late: with a transport that waits for ever, none ever is.
+/// them late: with a transport that waits for ever, none ever is. **So not over `embedded_tls::blocking`**,
+/// which loses a session to a time-out inside a record: for TLS there is the
+/// [async one](crate::asynch::Reconnecting).
 ///
 /// ```
 /// use core::cell::RefCell;
@@ -74,7 +76,7 @@ use crate::time::{Clock, Impatient};
 /// }
 /// ```
 pub struct Reconnecting<'a, T, E, K, C> {
-    ws: WebSocket<'a, T, Client<E>, Impatient<K>>,
+    ws: WebSocket<'a, T, Client<E>, Returning<K>>,
     course: Course<'a, E>,
     link: Link<C>,
 }
@@ -141,7 +143,7 @@ where
         let now = clock.now();
         let ws = WebSocket::client(transport, buffers, request, entropy)?;
         Ok(Self {
-            ws: ws.with_time(Impatient(clock)),
+            ws: ws.with_time(Returning(clock)),
             course: Course::new(request, entropy, now),
             link: Link {
                 connect,

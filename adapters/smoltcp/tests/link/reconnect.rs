@@ -460,6 +460,7 @@ fn open_whatever_goes_wrong_is_reported_and_the_socket_is_usable_again() {
 fn ten_thousand_reconnects_no_message_is_lost_silently_and_the_socket_is_usable() {
     let quick = Backoff {
         first: 200,
+        first_minimum: 0,
         minimum: 100,
         doublings: 2,
         range: 100,
@@ -566,6 +567,31 @@ fn closed_client_whose_request_is_set_comes_back_again_and_again() {
     let (interruption, _) = rig.interrupted();
     assert!(interruption.retry_in.is_some(), "{interruption:?}");
     rig.is_usable();
+}
+
+/// Credentials are changed while the connection lives on, and then it ends for ever, whoever ends it.
+#[test]
+fn open_request_that_was_set_is_tried_after_an_end_that_ends_all() {
+    for is_own in [false, true] {
+        let mut rig = fresh(0);
+        rig.is_usable();
+        if is_own {
+            let sockets = &mut rig.net.client.sockets;
+            rig.client.close(sockets, CloseCode::NORMAL, "").unwrap();
+        }
+        let request = Request::new("10.0.0.1", "/other").unwrap();
+        rig.client.set_request(request, rig.net.now);
+        if !is_own {
+            rig.closes = Some(CloseCode::POLICY_VIOLATION);
+        }
+        let (interruption, _) = rig.interrupted();
+        assert!(interruption.retry_in.is_some(), "{interruption:?}");
+        rig.is_usable();
+        // It was tried: the same is hopeless now.
+        rig.closes = Some(CloseCode::POLICY_VIOLATION);
+        let (interruption, _) = rig.interrupted();
+        assert_eq!(interruption.retry_in, None);
+    }
 }
 
 #[test]

@@ -101,7 +101,8 @@ impl Connector {
     ///
     /// # Errors
     /// Its errors are returned as [`ConnectError::Io`](crate::ConnectError::Io); no addresses are
-    /// [`NotFound`](io::ErrorKind::NotFound).
+    /// [`NotFound`](io::ErrorKind::NotFound), and [`TimedOut`](io::ErrorKind::TimedOut) is
+    /// [`ConnectError::LookUpTimedOut`](crate::ConnectError::LookUpTimedOut).
     pub fn resolver(
         mut self,
         resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -111,7 +112,8 @@ impl Connector {
     }
 
     /// How `wss://` is encrypted and whom it trusts. Without it, the roots of the features
-    /// `webpki-roots` and `native-roots` are trusted.
+    /// `webpki-roots` and `native-roots` are trusted: they are loaded once for the process, with the first
+    /// attempt and before its [time limit](Self::connect_timeout) begins.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: std::sync::Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(config);

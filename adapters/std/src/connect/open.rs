@@ -103,7 +103,10 @@ fn hop(connector: &Connector, url: &Url, redirects: &mut Redirects) -> Result<Ho
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let resolve = |host: &Host, port| {
         let found = connector.resolver.resolve(host, port, until, aborter);
-        found.map_err(ConnectError::from_io)
+        found.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => ConnectError::LookUpTimedOut(host.to_string()),
+            _ => ConnectError::from_io(error),
+        })
     };
     let addresses = resolve(host, port)?;
     let seen = match &proxy {

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::Instant;
 
-use motews_std::{Aborter, Cause, ConnectError, Connector, Timeouts};
+use motews_std::{Aborter, Cause, ConnectError, Connector, Proxy, Timeouts};
 
 use crate::support;
 use crate::support::PATIENCE;
@@ -58,7 +58,7 @@ fn resolver_that_never_answers_costs_the_connect_timeout() {
         .resolver(move |_, _| Err(io::Error::other(never.lock().unwrap().recv().unwrap_err())));
     let start = Instant::now();
     let error = connector.connect("ws://sensor.internal/").unwrap_err();
-    assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+    assert_is_look_up(&error);
     assert!(start.elapsed() >= timeout && start.elapsed() < PATIENCE);
     drop(end);
 }
@@ -82,7 +82,7 @@ fn resolver_that_never_answers_is_left_behind_eight_times_and_then_not_called() 
     let connect = || connector.connect("ws://sensor.internal/").unwrap_err();
     for _ in 0..8 {
         let error = connect();
-        assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+        assert_is_look_up(&error);
     }
     let kind = |error: &ConnectError| match error {
         ConnectError::Io(error) => Some(error.kind()),
@@ -112,6 +112,32 @@ fn resolver_that_panics_is_an_error_and_nobody_waits_for_it() {
     assert!(error.to_string().contains("panicked"), "{error}");
 }
 
+fn assert_is_look_up(error: &ConnectError) {
+    assert!(
+        matches!(error, ConnectError::LookUpTimedOut(name) if name == "sensor.internal"),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        "sensor.internal: the look-up of the name took too long"
+    );
+    assert_eq!(error.cause(), Cause::Unreachable);
+}
+
+/// A resolver may have a time of its own, and a proxy has a name as well.
+#[test]
+fn resolver_that_times_out_by_itself_is_named_as_such() {
+    let connector = Connector::new().resolver(|_, _| Err(io::ErrorKind::TimedOut.into()));
+    assert_is_look_up(&connector.connect("ws://sensor.internal/").unwrap_err());
+    let proxy = Proxy::parse("socks5://sensor.internal").unwrap();
+    let error = connector
+        .proxy(proxy)
+        .connect("ws://127.0.0.1/")
+        .unwrap_err();
+    assert_is_look_up(&error);
+}
+
 #[test]
 fn connect_timeout_of_nothing_is_over_at_once_and_the_longest_is_none() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -123,7 +149,7 @@ fn connect_timeout_of_nothing_is_over_at_once_and_the_longest_is_none() {
         .connect_timeout(Some(Duration::ZERO))
         .resolver(move |_, _| Err(io::Error::other(never.lock().unwrap().recv().unwrap_err())));
     let error = endless.connect("ws://sensor.internal/").unwrap_err();
-    assert!(matches!(error, ConnectError::TimedOut(None)), "{error:?}");
+    assert_is_look_up(&error);
     drop(end);
     let (address, serving) = respond(vec![accept_with("")]);
     let longest = Connector::new()

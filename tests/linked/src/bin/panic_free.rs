@@ -213,6 +213,7 @@ fn pace() {
 /// `reconnect`.
 fn reconnect() {
     *place() = Reconnect::new(any::<Backoff>());
+    *place() = Reconnect::new(Backoff::ocpp(any(), any(), any()));
     let reconnect = place::<Reconnect>();
     reconnect.opened(any());
     used(reconnect.failures());
@@ -248,6 +249,8 @@ fn reconnect() {
     used(kept.ended(any(), any::<Option<Cause>>(), any()));
     used(kept.network_changed(any()));
     kept.reopen();
+    kept.asked();
+    kept.forget();
     kept.close();
 }
 

@@ -177,6 +177,9 @@ pub(crate) struct World {
     pub(crate) response: Vec<u8>,
     /// What the server sends before it reads anything more, over a network that takes 100 bytes.
     pub(crate) burst: Vec<u8>,
+    burst_at: Option<Millis>,
+    /// The time that the application takes for a message.
+    pub(crate) takes: u32,
     /// Frames.
     pub(crate) says: Vec<u8>,
     pub(crate) closes: Option<CloseCode>,
@@ -211,6 +214,8 @@ impl World {
             head: String::new(),
             response: RESPONSE.to_vec(),
             burst: Vec::new(),
+            burst_at: None,
+            takes: 0,
             says: Vec::new(),
             closes: None,
             is_gone: false,
@@ -237,6 +242,10 @@ impl World {
             return;
         };
         if far.connection.is_some() && !self.burst.is_empty() {
+            let now = self.clock.now();
+            if self.takes == 0 && self.burst_at.replace(now) == Some(now) {
+                return; // Even a burst takes its time.
+            }
             let room = 100_usize.saturating_sub(far.stream.written().len());
             let len = room.min(self.burst.len());
             say(
