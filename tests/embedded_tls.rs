@@ -3,8 +3,6 @@
 
 #[path = "embedded_tls/blocking.rs"]
 mod blocking;
-#[path = "embedded_tls/firmware.rs"]
-mod firmware;
 #[path = "embedded_tls/forger.rs"]
 mod forger;
 #[path = "embedded_tls/hostile.rs"]

@@ -13,6 +13,7 @@ pub mod firmware;
 pub mod linux;
 pub mod namespace;
 pub mod raw;
+pub mod services;
 
 use core::net::SocketAddr;
 use core::time::Duration;
