@@ -90,18 +90,6 @@ pub(crate) struct Http2 {
     alive: Arc<oneshot::Sender<()>>,
 }
 
-/// What a server that speaks HTTP/2 answers.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, and it is taken apart at once"
-)]
-pub(crate) enum Answer {
-    /// The head of a response, and the stream below it.
-    Response(Response<()>, Http2Stream),
-    /// It wants HTTP/1.1 for this.
-    Fallback,
-}
-
 impl Http2 {
     /// Begins a connection over a stream whose server has chosen HTTP/2. `None` if it takes no WebSockets
     /// there. `max_head` is the longest head of a response, in bytes.
@@ -135,9 +123,13 @@ impl Http2 {
         }))
     }
 
-    /// Sends an extended CONNECT, and waits for the answer. If the server takes no more streams at once
+    /// Sends an extended CONNECT, and waits for the head of the response and the stream below it; `None` if
+    /// the server wants HTTP/1.1 for this. If the server takes no more streams at once
     /// (SETTINGS_MAX_CONCURRENT_STREAMS), waits for one of them to end.
-    pub(crate) async fn connect(&self, mut request: Request<()>) -> Result<Answer, ConnectError> {
+    pub(crate) async fn connect(
+        &self,
+        mut request: Request<()>,
+    ) -> Result<Option<(Response<()>, Http2Stream)>, ConnectError> {
         *request.method_mut() = Method::CONNECT;
         *request.version_mut() = Version::HTTP_2;
         let protocol = Protocol::from_static("websocket");
@@ -152,7 +144,7 @@ impl Http2 {
         let response = match response.await {
             // RFC 9113 §7: "not over HTTP/2".
             Err(error) if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) => {
-                return Ok(Answer::Fallback);
+                return Ok(None);
             }
             // The server has not looked at this stream, and will not.
             Err(error) if error.is_go_away() && error.is_remote() => {
@@ -168,7 +160,7 @@ impl Http2 {
             has_ended: false,
             _alive: (room, self.alive.clone()),
         };
-        Ok(Answer::Response(Response::from_parts(head, ()), stream))
+        Ok(Some((Response::from_parts(head, ()), stream)))
     }
 }
 

@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     #[cfg(feature = "deflate")]
     pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
-        self.shared
+        self.to_send()
             .wait(|engine, cx, slot| engine.poll_send_uncompressed(cx, slot, &mut message))
             .await
     }
@@ -244,11 +244,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        let mut payload = Some(payload);
         self.to_send()
-            .wait(|engine, cx, slot| engine.poll_ready_to_ping(cx, slot, false))
-            .await?;
-        self.shared.lock().ping(payload)?;
-        self.flush().await
+            .wait(|engine, cx, slot| engine.poll_ping(cx, slot, &mut payload))
+            .await
     }
 
     /// Returns the bytes that wait to be written.
