@@ -1,7 +1,5 @@
 //! Messages in parts whose peer goes in their midst, over HTTP/2 and over TLS: what has come is no message.
 
-#[path = "support/certs.rs"]
-mod certs;
 #[path = "support/http2.rs"]
 mod support;
 
