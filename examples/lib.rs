@@ -13,8 +13,7 @@
 //!   `tokio_autobahn_client` for the suite
 //! - with `--features tokio-chat`: `tokio_chat`, the chat on axum, over TLS and HTTP/2
 //! - with `--features embedded-io`, over that adapter: `embedded_io_threads_echo`, and
-//!   `embedded_io_threads_autobahn_client` for the suite; over TLS
-//!   `embedded_io_tls_autobahn_client`, with `--features embedded-io-tls`
+//!   `embedded_io_threads_autobahn_client` for the suite
 //!
 //! This library is what they share.
 

@@ -6,8 +6,6 @@
 
 #[path = "embedded_io_autobahn.rs"]
 mod embedded_io;
-#[path = "embedded_tls_autobahn.rs"]
-mod embedded_tls;
 #[path = "firmware_autobahn.rs"]
 mod firmware;
 #[path = "smoltcp_autobahn.rs"]
@@ -150,24 +148,12 @@ fn autobahn_client_with_compression_passes() {
 
 /// Has the suite test a client, which takes the suite's address as its argument.
 fn test_client(name: &str, client: &mut Command, cases: &Cases) {
-    let in_between = |_: &Path, port| (None, format!("ws://127.0.0.1:{port}"));
-    test_client_behind(in_between, name, client, cases);
-}
-
-/// The same with something in between: a process, and its address.
-fn test_client_behind(
-    in_between: impl FnOnce(&Path, u16) -> (Option<Process>, String),
-    name: &str,
-    client: &mut Command,
-    cases: &Cases,
-) {
     let folder = folder(&format!("client-{name}"));
     let port = free_port();
     let url = format!("ws://127.0.0.1:{port}");
     let spec = json!({ "url": url, "outdir": folder, "cases": cases.patterns });
     let mut suite = start_suite("fuzzingserver", &spec, &folder);
     motews_tests::wait_for_listener(([127, 0, 0, 1], port).into());
-    let (_process, url) = in_between(&folder, port);
 
     let start = Instant::now();
     let mut client = Process::start("client", client.arg(url).stdout(Stdio::null()), &folder);

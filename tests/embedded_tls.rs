@@ -3,8 +3,6 @@
 
 #[path = "embedded_tls/blocking.rs"]
 mod blocking;
-#[path = "embedded_tls/firmware.rs"]
-mod firmware;
 #[path = "embedded_tls/forger.rs"]
 mod forger;
 #[path = "embedded_tls/hostile.rs"]
@@ -15,6 +13,8 @@ mod openssl;
 mod pump;
 #[path = "embedded_tls/reconnect.rs"]
 mod reconnect;
+#[path = "embedded_tls/recorded.rs"]
+mod recorded;
 #[path = "embedded_tls/rules.rs"]
 mod rules;
 #[path = "embedded_tls/select.rs"]

@@ -15,7 +15,7 @@ use std::{fs, thread};
 
 use motews_testkit::head::Head;
 use motews_testkit::syn::{stranger, syn};
-use motews_tests::firmware::{self, Board, DASHBOARD, EMBASSY};
+use motews_tests::firmware::{self, Board, DASHBOARD, EMBASSY, Time};
 use motews_tests::namespace::Namespace;
 use motews_tests::raw::{PATIENCE, RawPeer};
 use motews_tests::wait_until;
@@ -119,7 +119,8 @@ fn judge(image: &str, honest_ones: usize) {
     fs::create_dir_all(&folder).expect("the build folder is writable");
     let namespace = Arc::new(Namespace::with_tap("crowd"));
     namespace.ip(&["address", "add", "10.0.2.2/24", "dev", "tap0"]);
-    let (board, _qmp) = firmware::boot_on_tap(Board::CortexM3, image, &folder, &namespace);
+    let (board, _qmp) =
+        firmware::boot_on_tap(Board::CortexM3, image, Time::Host, &folder, &namespace);
     namespace.enter_thread();
     drop(honest()); // It has booted.
 

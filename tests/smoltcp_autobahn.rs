@@ -1,13 +1,12 @@
 //! The same suite against smoltcp in the place of the operating system's TCP: the adapter's examples
 //! at a TAP device, in a network namespace that the test makes and removes.
 
-use core::time::Duration;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 
 use motews_tests::namespace::{BOARD, HOST, Namespace};
-use motews_tests::{Process, ServerProcess, example_with, wait_until};
+use motews_tests::{Process, ServerProcess, example_with};
 use serde_json::json;
 
 use super::{Cases, folder, judge, suite};
@@ -62,16 +61,7 @@ fn test_client(name: &str, cases: &Cases) {
     });
     let suite = suite("fuzzingserver", &spec, &folder);
     let mut suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);
-    let listens = || {
-        let mut sockets = namespace.command("ss");
-        let output = sockets.args(["-Hltn", "sport = :9001"]).output();
-        !output.expect("ss runs").stdout.is_empty()
-    };
-    assert!(
-        wait_until(Duration::from_secs(10), listens),
-        "{}",
-        suite.log()
-    );
+    namespace.wait_for_listener(9001);
 
     let start = Instant::now();
     let mut client = namespace.command(adapter_example("smoltcp_autobahn_client"));

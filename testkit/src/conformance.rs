@@ -122,6 +122,11 @@ pub trait Adapter {
         true
     }
 
+    /// Whether both sides have agreed on permessage-deflate. What it sends is not compressed all the same.
+    fn compresses(&self) -> bool {
+        false
+    }
+
     /// The longest message that it sends and receives, in bytes.
     fn max_message_len(&self) -> usize {
         70_000

@@ -7,6 +7,7 @@
 //! | [`transport`] | streams in memory: scripted, joined in pairs, trickling, with windows that close |
 //! | [`link`] | two sessions over a wire in simulated time |
 //! | [`outage`] | a table of what goes wrong and what a client does, checked |
+//! | [`fates`] | what a client that comes back meets, and what that costs its process |
 //! | [`mod@syn`] | a SYN that nobody follows up |
 //! | `authority` | certificates for tests of TLS, by an authority of their own (feature `tls`) |
 //! | [`mod@conformance`] | what each transport and each mode of an adapter has to do |
@@ -17,6 +18,7 @@
 #[cfg(feature = "tls")]
 pub mod authority;
 pub mod conformance;
+pub mod fates;
 pub mod frame;
 pub mod head;
 pub mod link;

@@ -374,3 +374,98 @@ async fn split_websocket_both_send_more_than_the_buffers_hold_and_all_comes_thro
     // This server ends TCP without the end of TLS, which says so; the WebSocket does not care.
     assert!(matches!(end, Ok(()) | Err(TlsError::Truncated)), "{end:?}");
 }
+
+/// A server whose WebSocket is open until `ends`.
+async fn serve_until(stream: Served<DuplexStream>, ends: impl Future<Output = ()>) {
+    use embedded_io_adapters::tokio_1::FromTokio;
+    use motews_embedded_io::Duplex;
+    let (reader, writer) = tokio::io::split(stream);
+    let transport = Duplex {
+        reader: FromTokio::new(reader),
+        writer: FromTokio::new(writer),
+    };
+    let (mut receive, mut transmit) = ([0; 64], [0; 1024]);
+    let buffers = Buffers {
+        receive: &mut receive,
+        transmit: &mut transmit,
+    };
+    let mut ws = WebSocket::server(transport, buffers).expect("room");
+    ws.accept().await.expect("a request");
+    ends.await;
+}
+
+/// What a WebSocket says when its session is over: how, once, and then that it is lost.
+async fn says<'a>(
+    ws: &mut WebSocket<'a, TlsStream<'a>, Client<Os>, Tokio>,
+) -> [Error<TlsError>; 3] {
+    let mut messages = MessageBuffer::new([0; 8]);
+    let first = ws.recv(&mut messages).await.map(|_| ());
+    let second = ws.recv(&mut messages).await.map(|_| ());
+    let third = ws.send(Message::Text("late")).await;
+    [first, second, third].map(|end| end.expect_err("it is over"))
+}
+
+#[tokio::test]
+async fn open_transport_ends_the_websocket_says_how_once_and_is_lost() {
+    let talk = async |stream: TlsStream<'_>| {
+        let (mut receive, mut transmit) = ([0; 64], [0; 512]);
+        let buffers = Buffers {
+            receive: &mut receive,
+            transmit: &mut transmit,
+        };
+        let mut ws = websocket(stream, buffers);
+        ws.connect().await.expect("a response");
+        says(&mut ws).await
+    };
+    let (said, end, ()) = in_memory(talk, async |stream| serve_until(stream, async {}).await).await;
+    let lost = Error::Ended(Ended::Lost);
+    assert_eq!(said, [Error::Io(TlsError::Truncated), lost, lost]);
+    assert_eq!(end, Err(TlsError::Truncated));
+}
+
+#[tokio::test]
+async fn open_pump_is_dropped_the_websocket_says_so_once_and_is_lost() {
+    use embedded_io_adapters::tokio_1::FromTokio;
+    use motews_embedded_io::Duplex;
+    use motews_embedded_io::tls::TlsBuffers;
+
+    let (authority, server) = pair();
+    let (near, far) = tokio::io::duplex(4096);
+    let authorities = [&authority.certificate[..]];
+    let config = trusting(&authorities);
+    let (reader, writer) = tokio::io::split(near);
+    let transport = Duplex {
+        reader: FromTokio::new(reader),
+        writer: FromTokio::new(writer),
+    };
+    let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
+    let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
+    let (mut read, mut write) = (vec![0; 16_640], vec![0; 1024]);
+    let buffers = TlsBuffers {
+        read: &mut read,
+        write: &mut write,
+    };
+    let (stream, pump) = tunnel.ends();
+    let (mut receive, mut transmit) = ([0; 64], [0; 512]);
+    let lent = Buffers {
+        receive: &mut receive,
+        transmit: &mut transmit,
+    };
+    let mut ws = websocket(stream, lent);
+    let serve = async {
+        let stream = TlsAcceptor::from(server).accept(far).await;
+        serve_until(stream.expect("a client"), core::future::pending()).await;
+    };
+    let run = Box::pin(pump.run(transport, buffers, &config, Os, Tokio::new()));
+    tokio::select! {
+        opened = ws.connect() => opened.expect("a response"),
+        _ = run => panic!("the pump ends"),
+        () = serve => unreachable!(),
+    }
+    // `select` has dropped it.
+    let lost = Error::Ended(Ended::Lost);
+    assert_eq!(
+        says(&mut ws).await,
+        [Error::Io(TlsError::PumpDropped), lost, lost]
+    );
+}

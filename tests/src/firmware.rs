@@ -20,7 +20,7 @@ pub const EMBASSY: &str = "embassy";
 pub const CLIENT: &str = "client";
 /// The same on Embassy.
 pub const EMBASSY_CLIENT: &str = "embassy_client";
-/// The client over TLS.
+/// The echo over TLS, as a client.
 pub const WSS: &str = "wss";
 /// The client that stays connected, over TLS.
 pub const WSS_CLIENT: &str = "wss_client";
@@ -85,18 +85,6 @@ pub fn boot(board: Board, name: &str, folder: &Path, echo_port: u16) -> ServerPr
     ServerProcess::start("firmware", &mut run(board, name, echo_port), folder)
 }
 
-/// Boots an image that does not listen. What it logs is in the file `client.txt` of `folder`, and the
-/// files that it reads are there.
-///
-/// # Panics
-/// If it does not start.
-#[must_use]
-pub fn boot_client(board: Board, name: &str, folder: &Path, echo_port: u16) -> Process {
-    let log = File::create(folder.join("client.txt")).expect("the folder is writable");
-    let mut command = run(board, name, echo_port);
-    Process::start(name, command.current_dir(folder).stdout(log), folder)
-}
-
 /// The command that boots an image on its board.
 fn run(board: Board, name: &str, echo_port: u16) -> Command {
     let mut command = Command::new(root().join("examples/firmware/run-in-qemu"));
@@ -107,8 +95,18 @@ fn run(board: Board, name: &str, echo_port: u16) -> Command {
     command
 }
 
+/// What an emulated board's clock goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// The host's. QEMU computes as fast as it can; on a busy host ticks are lost, and deadlines come late.
+    Host,
+    /// The number of instructions, as many for a second as the host manages: no tick is lost.
+    Instructions,
+}
+
 /// Boots an image in a namespace with a TAP device, where the network is what the test has made of it.
-/// Its log goes to `board.txt` in the folder, and it is controlled by the socket that is returned.
+/// Its log goes to `board.txt` in the folder, where the files are that it reads; and it is controlled by
+/// the socket that is returned.
 ///
 /// # Panics
 /// If it does not build, or QEMU does not start.
@@ -116,6 +114,7 @@ fn run(board: Board, name: &str, echo_port: u16) -> Command {
 pub fn boot_on_tap(
     board: Board,
     name: &str,
+    time: Time,
     folder: &Path,
     namespace: &Namespace,
 ) -> (Process, Qmp) {
@@ -130,7 +129,11 @@ pub fn boot_on_tap(
             "tap,id=net,ifname=tap0,script=no,downscript=no",
         )
         .env("MOTEWS_QMP", &socket)
+        .current_dir(folder)
         .stdout(log);
+    if time == Time::Instructions {
+        command.env("MOTEWS_ICOUNT", "shift=auto");
+    }
     let process = Process::start("firmware", &mut command, folder);
     (process, Qmp::connect(&socket))
 }
@@ -180,11 +183,11 @@ impl Qmp {
     }
 }
 
-/// The features that an image needs.
+/// The features that an image is built with: for all clients the same packages.
 fn features(name: &str) -> &'static str {
     match name {
-        CLIENT | EMBASSY_CLIENT => "client",
-        WSS | WSS_CLIENT => "tls",
+        CLIENT | EMBASSY_CLIENT | WSS_CLIENT => "tls-deflate,faults",
+        WSS => "tls-deflate",
         _ => "default",
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! The programs under test are examples of this workspace, built in release. An environment
 //! variable puts any other program in their place, to try a test against another implementation:
-//! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`.
+//! `MOTEWS_ECHO` for `echo`, `MOTEWS_AUTOBAHN_CLIENT` for `autobahn_client`. `MOTEWS_EXAMPLES` names a
+//! folder where all examples of `motews-examples` are built already.
 #![cfg(feature = "peers")]
 
 pub mod browser;
@@ -12,6 +13,7 @@ pub mod firmware;
 pub mod linux;
 pub mod namespace;
 pub mod raw;
+pub mod services;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -43,6 +45,11 @@ pub fn example_with(package: &str, features: &str, name: &str) -> PathBuf {
     let variable = format!("MOTEWS_{}", name.to_uppercase());
     if let Some(path) = env::var_os(variable) {
         return path.into();
+    }
+    if let Some(folder) = env::var_os("MOTEWS_EXAMPLES")
+        && package == "motews-examples"
+    {
+        return Path::new(&folder).join(name);
     }
     // What cargo tells of the package under test is no setting: crates that look at it would be
     // built anew for each caller.

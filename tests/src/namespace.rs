@@ -2,12 +2,16 @@
 //! other network reaches. They need root, and Debian's iproute2.
 
 use core::net::Ipv4Addr;
+use core::time::Duration;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::{self, Command};
+use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::wait_until;
 
 /// The operating system's end of the TAP device, and smoltcp's.
 pub const HOST: &str = "10.9.0.1";
@@ -81,6 +85,36 @@ impl Namespace {
             File::open(format!("/var/run/netns/{}", self.0)).expect("the namespace is there");
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
             .expect("root may move a thread");
+    }
+
+    /// Runs `f` in a thread that is in the namespace: what sockets it makes stay there.
+    ///
+    /// # Panics
+    /// As [`enter_thread`](Self::enter_thread), or `f`, does.
+    pub fn within<V: Send>(&self, f: impl FnOnce() -> V + Send) -> V {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter_thread();
+                f()
+            });
+            inside.join().expect("it does not panic")
+        })
+    }
+
+    /// Waits until something listens at this port in the namespace.
+    ///
+    /// # Panics
+    /// If nothing does within ten seconds.
+    pub fn wait_for_listener(&self, port: u16) {
+        let listens = || {
+            let mut sockets = self.command("ss");
+            let output = sockets
+                .args(["-Hltn", &format!("sport = :{port}")])
+                .output();
+            !output.expect("ss runs").stdout.is_empty()
+        };
+        let is_there = wait_until(Duration::from_secs(10), listens);
+        assert!(is_there, "nothing listens at port {port}");
     }
 
     /// A command in the namespace.

@@ -3,7 +3,6 @@
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,46 +15,11 @@ use motews_std::{
     NotSent, Reconnecting, Update,
 };
 use motews_testkit::authority::Authority;
+use motews_testkit::fates::{BUSY, Fate, Usage};
 use motews_testkit::head;
 use socket2::{Domain, Socket, Type};
 
 mod support;
-
-/// What an attempt comes to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    /// The name has no address.
-    Unresolved,
-    /// Nobody listens.
-    Refused,
-    /// The certificate is by somebody else.
-    Untrusted,
-    /// The server goes while it is being asked.
-    Gone,
-    /// 503, and a `Retry-After` of 120 s.
-    Busy,
-    /// An echo, and then 1012.
-    Restarts,
-    /// An echo, and then the server goes without a word.
-    Lost,
-    /// An echo, and then 1001.
-    Leaves,
-}
-
-const FATES: [Fate; 8] = [
-    Fate::Unresolved,
-    Fate::Lost,
-    Fate::Refused,
-    Fate::Leaves,
-    Fate::Untrusted,
-    Fate::Restarts,
-    Fate::Gone,
-    Fate::Busy,
-];
-
-fn fate(turn: usize) -> Fate {
-    FATES[turn % FATES.len()]
-}
 
 /// Serves one connection. Messages are numbers that only ever grow: none comes twice.
 fn serve(stream: TcpStream, fate: Fate, tls: Arc<ServerConfig>, newest: &mut usize) {
@@ -64,8 +28,7 @@ fn serve(stream: TcpStream, fate: Fate, tls: Arc<ServerConfig>, newest: &mut usi
     if matches!(fate, Fate::Gone | Fate::Busy) {
         head::read(&mut stream);
         if fate == Fate::Busy {
-            let answer = b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(answer).unwrap();
+            stream.write_all(BUSY).unwrap();
             stream.flush().unwrap();
         }
         return;
@@ -90,28 +53,6 @@ fn serve(stream: TcpStream, fate: Fate, tls: Arc<ServerConfig>, newest: &mut usi
     ws.closed().unwrap();
 }
 
-struct Usage {
-    resident: usize,
-    descriptors: usize,
-    threads: usize,
-}
-
-impl Usage {
-    fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let mut words = line.unwrap().split_whitespace();
-            words.next().unwrap().parse::<usize>().unwrap()
-        };
-        Self {
-            resident: number("VmRSS:") * 1024,
-            descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
-            threads: number("Threads:"),
-        }
-    }
-}
-
 /// No wait passes in real time: each is checked, and then ended as by a link that came up.
 fn reconnect(turns: usize) {
     // Descriptors, threads and memory are those of the process.
@@ -131,7 +72,7 @@ fn reconnect(turns: usize) {
     let attempts = Arc::new(AtomicUsize::new(0));
     let asked = attempts.clone();
     let reached =
-        (0..turns).filter(|turn| !matches!(fate(*turn), Fate::Unresolved | Fate::Refused));
+        (0..turns).filter(|turn| !matches!(Fate::of(*turn), Fate::Unresolved | Fate::Refused));
     let reached = reached.count();
     let serving = thread::spawn(move || {
         let mut newest = 0;
@@ -139,7 +80,7 @@ fn reconnect(turns: usize) {
             let (stream, _) = listener.accept().unwrap();
             stream.set_nodelay(true).unwrap();
             stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-            let fate = fate(asked.load(Ordering::Relaxed) - 1);
+            let fate = Fate::of(asked.load(Ordering::Relaxed) - 1);
             let tls = tls[usize::from(fate == Fate::Untrusted)].clone();
             serve(stream, fate, tls, &mut newest);
         }
@@ -147,7 +88,7 @@ fn reconnect(turns: usize) {
     let resolved = attempts.clone();
     let resolve = move |host: &str, port: u16| {
         assert_eq!((host, port), ("server.test", 443));
-        match fate(resolved.fetch_add(1, Ordering::Relaxed)) {
+        match Fate::of(resolved.fetch_add(1, Ordering::Relaxed)) {
             Fate::Unresolved => Err(io::ErrorKind::NotFound.into()),
             Fate::Refused => Ok(vec![refused]),
             _ => Ok(vec![open]),
@@ -165,7 +106,7 @@ fn reconnect(turns: usize) {
         // Nothing of it ever leaves: the server knows no such number.
         let back = client.send("never");
         assert!(matches!(back, Err(NotSent::Unsent(message)) if message == "never".into()));
-        let fate = fate(turn);
+        let fate = Fate::of(turn);
         let (interruption, sent) = match client.next() {
             Some(Update::Opened(_)) => talk(&mut client, fate, &mut number),
             Some(Update::Ended(interruption)) => (interruption, 0),
@@ -184,17 +125,7 @@ fn reconnect(turns: usize) {
         now.descriptors <= before.descriptors && now.threads <= before.threads
     });
     serving.join().unwrap();
-    let after = Usage::now();
-    let grown = after.resident.saturating_sub(before.resident);
-    println!(
-        "{turns} reconnects: {} descriptors, {} threads, {} KiB resident, {} KiB of it since the first tenth",
-        after.descriptors,
-        after.threads,
-        after.resident / 1024,
-        grown / 1024
-    );
-    // Less than 100 bytes each; what an allocator does with a few of them is its own affair.
-    assert!(grown < 512 * 1024 + 100 * turns, "{grown} bytes more");
+    Usage::now().check(&before, turns);
 }
 
 /// Sends the next number, and receives it; returns how the connection ended, and how many messages were
@@ -272,7 +203,7 @@ fn check(interruption: &Interruption, fate: Fate) {
 
 #[test]
 fn client_that_meets_every_end_comes_back_from_each() {
-    reconnect(FATES.len() * 10);
+    reconnect(Fate::ALL.len() * 10);
 }
 
 #[test]

@@ -28,10 +28,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::{Agreement, Engine};
 use crate::entropy::OsEntropy;
 use crate::error::ConnectError;
-use crate::net::{self, NetStream, Until};
+use crate::net::{self, NetStream};
 use crate::pipe::{Headers, Pipe, line, pairs, written};
 use crate::resolve::Resolver;
 use crate::settings::{Common, setters};
+use crate::until::Until;
 use crate::websocket::WebSocketStream;
 
 /// How much of the body of a refusal is kept, in bytes.

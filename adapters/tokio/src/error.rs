@@ -135,7 +135,7 @@ pub enum ConnectError {
     /// It was to be opened over a connection of HTTP/2: see
     /// [`Connector::connect_http2`](crate::Connector::connect_http2).
     #[cfg(all(feature = "http2", feature = "tls"))]
-    Http2(crate::http2::Http2Error),
+    Http2(Http2Error),
 }
 
 /// An error of the transport that ended a connection.
@@ -357,7 +357,7 @@ impl ConnectError {
             Self::TimedOut => Ended::TimedOut(Deadline::Handshake).into(),
             Self::Aborted => Ended::Aborted.into(),
             #[cfg(all(feature = "http2", feature = "tls"))]
-            Self::Http2(crate::http2::Http2Error::GoingAway) => Cause::Unreachable,
+            Self::Http2(Http2Error::GoingAway) => Cause::Unreachable,
             #[cfg(all(feature = "http2", feature = "tls"))]
             Self::Http2(_) => Cause::Local,
             Self::Url(_) | Self::TlsNotEnabled | Self::Proxy(_) | Self::Config(_) => Cause::Local,
@@ -395,8 +395,8 @@ impl From<UrlError> for ConnectError {
 }
 
 #[cfg(all(feature = "http2", feature = "tls"))]
-impl From<crate::http2::Http2Error> for ConnectError {
-    fn from(error: crate::http2::Http2Error) -> Self {
+impl From<Http2Error> for ConnectError {
+    fn from(error: Http2Error) -> Self {
         Self::Http2(error)
     }
 }
@@ -412,3 +412,32 @@ impl From<HandshakeError> for ConnectError {
         Self::Handshake(error)
     }
 }
+
+/// Why no WebSocket could be opened over a connection of HTTP/2.
+#[cfg(all(feature = "http2", feature = "tls"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Http2Error {
+    /// The server does not speak HTTP/2, or takes no WebSockets there: open it by
+    /// [`Connector::connect`](crate::Connector::connect).
+    NotOffered,
+    /// The URL leads to another server than the connection.
+    OtherServer,
+    /// The server has said that it will take no further stream (GOAWAY), or the connection has ended. The
+    /// server has not seen the request: open another connection.
+    GoingAway,
+}
+
+#[cfg(all(feature = "http2", feature = "tls"))]
+impl fmt::Display for Http2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotOffered => "the server takes no WebSockets over HTTP/2",
+            Self::OtherServer => "the connection of HTTP/2 leads to another server",
+            Self::GoingAway => "the connection of HTTP/2 takes no further WebSocket",
+        })
+    }
+}
+
+#[cfg(all(feature = "http2", feature = "tls"))]
+impl core::error::Error for Http2Error {}

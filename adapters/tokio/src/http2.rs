@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Http2Error};
 
 /// How much of what is sent waits inside of the connection, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -52,20 +52,6 @@ pub struct Http2Connection {
     port: u16,
 }
 
-/// Why no WebSocket could be opened over a connection of HTTP/2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Http2Error {
-    /// The server does not speak HTTP/2, or takes no WebSockets there: open it by
-    /// [`Connector::connect`](crate::Connector::connect).
-    NotOffered,
-    /// The URL leads to another server than the connection.
-    OtherServer,
-    /// The server has said that it will take no further stream (GOAWAY), or the connection has ended. The
-    /// server has not seen the request: open another connection.
-    GoingAway,
-}
-
 impl Http2Connection {
     pub(crate) fn new(http2: Http2, url: &Url) -> Self {
         Self {
@@ -93,18 +79,6 @@ impl fmt::Debug for Http2Connection {
     }
 }
 
-impl fmt::Display for Http2Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotOffered => "the server takes no WebSockets over HTTP/2",
-            Self::OtherServer => "the connection of HTTP/2 leads to another server",
-            Self::GoingAway => "the connection of HTTP/2 takes no further WebSocket",
-        })
-    }
-}
-
-impl core::error::Error for Http2Error {}
-
 /// A connection whose server takes WebSockets.
 #[derive(Clone)]
 pub(crate) struct Http2 {
@@ -114,18 +88,6 @@ pub(crate) struct Http2 {
     room: Arc<Semaphore>,
     /// The connection goes when the last of these is dropped.
     alive: Arc<oneshot::Sender<()>>,
-}
-
-/// What a server that speaks HTTP/2 answers.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, and it is taken apart at once"
-)]
-pub(crate) enum Answer {
-    /// The head of a response, and the stream below it.
-    Response(Response<()>, Http2Stream),
-    /// It wants HTTP/1.1 for this.
-    Fallback,
 }
 
 impl Http2 {
@@ -161,9 +123,13 @@ impl Http2 {
         }))
     }
 
-    /// Sends an extended CONNECT, and waits for the answer. If the server takes no more streams at once
+    /// Sends an extended CONNECT, and waits for the head of the response and the stream below it; `None` if
+    /// the server wants HTTP/1.1 for this. If the server takes no more streams at once
     /// (SETTINGS_MAX_CONCURRENT_STREAMS), waits for one of them to end.
-    pub(crate) async fn connect(&self, mut request: Request<()>) -> Result<Answer, ConnectError> {
+    pub(crate) async fn connect(
+        &self,
+        mut request: Request<()>,
+    ) -> Result<Option<(Response<()>, Http2Stream)>, ConnectError> {
         *request.method_mut() = Method::CONNECT;
         *request.version_mut() = Version::HTTP_2;
         let protocol = Protocol::from_static("websocket");
@@ -178,7 +144,7 @@ impl Http2 {
         let response = match response.await {
             // RFC 9113 §7: "not over HTTP/2".
             Err(error) if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) => {
-                return Ok(Answer::Fallback);
+                return Ok(None);
             }
             // The server has not looked at this stream, and will not.
             Err(error) if error.is_go_away() && error.is_remote() => {
@@ -194,7 +160,7 @@ impl Http2 {
             has_ended: false,
             _alive: (room, self.alive.clone()),
         };
-        Ok(Answer::Response(Response::from_parts(head, ()), stream))
+        Ok(Some((Response::from_parts(head, ()), stream)))
     }
 }
 

@@ -35,6 +35,7 @@ mod tls;
 mod tls_acceptor;
 #[cfg(feature = "tls")]
 mod tls_error;
+mod until;
 #[cfg(feature = "hyper")]
 mod upgrade;
 #[cfg(feature = "hyper")]
@@ -49,10 +50,12 @@ pub use accept::{Acceptor, Response, accepted};
 pub use chunk::Chunk;
 pub use connect::{Connector, connect};
 pub use entropy::OsEntropy;
+#[cfg(all(feature = "http2", feature = "tls"))]
+pub use error::Http2Error;
 pub use error::{AcceptError, ConnectError, RecvError, SendError, TrySendError};
 pub use handle::ServerHandle;
 #[cfg(all(feature = "http2", feature = "tls"))]
-pub use http2::{Http2Connection, Http2Error, Http2Stream};
+pub use http2::{Http2Connection, Http2Stream};
 pub use message::{Message, Utf8Bytes};
 #[cfg(feature = "deflate")]
 pub use motews::deflate::{DeflateConfig, DeflateContext, DeflateParams, WindowBits};

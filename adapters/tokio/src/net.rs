@@ -1,6 +1,5 @@
 //! The way to a server: its addresses, a proxy, and the stream in the end.
 
-use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -15,31 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::ConnectError;
 use crate::resolve::Resolver;
+use crate::until::Until;
 
 /// How long a proxy that has refused may take to say why.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// When an attempt to connect is given up, if ever.
-#[derive(Clone, Copy)]
-pub(crate) struct Until(Option<Instant>);
-
-impl Until {
-    /// So long from now on.
-    pub(crate) fn new(limit: Option<Duration>) -> Self {
-        Self(limit.and_then(|limit| Instant::now().checked_add(limit)))
-    }
-
-    /// Waits for it, and no longer than that.
-    pub(crate) async fn limit<T>(self, future: impl Future<Output = T>) -> Result<T, ConnectError> {
-        match self.0 {
-            Some(at) => {
-                let done = timeout_at(at, future).await;
-                done.map_err(|_| ConnectError::TimedOut)
-            }
-            None => Ok(future.await),
-        }
-    }
-}
 
 /// Opens a stream to the server of `url`, directly or through a proxy.
 pub(crate) async fn reach(

@@ -11,7 +11,7 @@ use motews_net::Host;
 use tokio::net::lookup_host;
 
 use crate::error::ConnectError;
-use crate::net::Until;
+use crate::until::Until;
 
 type Found = io::Result<Vec<SocketAddr>>;
 type Resolve = dyn Fn(String, u16) -> Pin<Box<dyn Future<Output = Found> + Send>> + Send + Sync;

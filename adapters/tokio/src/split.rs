@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     #[cfg(feature = "deflate")]
     pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let mut message = Some(message.into());
-        self.shared
+        self.to_send()
             .wait(|engine, cx, slot| engine.poll_send_uncompressed(cx, slot, &mut message))
             .await
     }
@@ -198,8 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
 
     /// Sends a message that is worth sending only if no newer one is there: a frame of a video, a
     /// position. If the stream has taken everything that was sent before, it is sent at once. If not, it
-    /// waits in a place of its own, and takes the place of the message that waits there; that one is
-    /// returned, and is not sent. All clones of a sender share this place.
+    /// waits in a place of its own until that has left, and takes the place of the message that waits there;
+    /// that one is returned, and is not sent. All clones of a sender share this place.
     ///
     /// It does not count for `max_backlog`, so at most one such message is kept for a peer that does not
     /// read. It does not wait; what is left is written as after [`try_send`](Self::try_send), and
@@ -244,11 +244,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Sender<S, R> {
     /// # Errors
     /// See [`SendError`].
     pub async fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        let mut payload = Some(payload);
         self.to_send()
-            .wait(|engine, cx, slot| engine.poll_ready_to_ping(cx, slot, false))
-            .await?;
-        self.shared.lock().ping(payload)?;
-        self.flush().await
+            .wait(|engine, cx, slot| engine.poll_ping(cx, slot, &mut payload))
+            .await
     }
 
     /// Returns the bytes that wait to be written.

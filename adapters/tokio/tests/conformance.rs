@@ -1,5 +1,5 @@
-//! The conformance kit, over a stream in memory and in paused time: as one value, and as halves in two
-//! tasks, in both roles.
+//! The conformance kit, over a stream in memory and over TLS, and in paused time: as one value, and as
+//! halves in two tasks, in both roles.
 
 use core::future::poll_fn;
 use core::pin::Pin;
@@ -8,12 +8,16 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+#[cfg(feature = "tls")]
+use motews_testkit::authority::Authority;
 use motews_testkit::conformance::{Adapter, Subject, Told};
+#[cfg(feature = "deflate")]
+use motews_tokio::DeflateConfig;
 use motews_tokio::role::Role;
 use motews_tokio::{
     Acceptor, CloseCode, Connector, Ended, Message, SendError, Timeouts, WebSocketStream,
 };
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -33,6 +37,13 @@ fn told(message: Message) -> Told {
         Message::Binary(bytes) => Told::Binary(bytes.to_vec()),
     }
 }
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+type Io = Box<dyn Stream>;
 
 /// What an application is to do.
 enum Command {
@@ -55,7 +66,7 @@ type Commands = UnboundedReceiver<Command>;
 struct Tasks {
     runtime: Runtime,
     /// The peer's end.
-    peer: DuplexStream,
+    peer: Io,
     given: VecDeque<u8>,
     ends: bool,
     has_ended: bool,
@@ -96,8 +107,16 @@ impl Tasks {
                 Poll::Ready(Err(_)) => self.given.clear(),
                 Poll::Pending => break,
             }
+            self.flush();
             self.run();
         }
+    }
+
+    /// TLS holds what it was given.
+    fn flush(&mut self) {
+        let peer = &mut self.peer;
+        let flush = poll_fn(|cx| Poll::Ready(Pin::new(&mut *peer).poll_flush(cx)));
+        let _ = self.runtime.block_on(flush);
     }
 }
 
@@ -122,6 +141,7 @@ impl Subject for Tasks {
         let len = buffer.filled().len();
         self.has_ended |= read.is_ready() && len == 0 && most > 0;
         bytes.truncate(len);
+        self.flush();
         self.run();
         self.pump();
         bytes
@@ -162,6 +182,7 @@ impl Subject for Tasks {
         self.run();
         self.runtime
             .block_on(async { tokio::time::sleep(time).await });
+        self.flush();
         self.run();
         self.pump();
     }
@@ -169,12 +190,30 @@ impl Subject for Tasks {
 
 // ---- applications ----
 
+/// Whether messages are compressed that are not sent as they are.
+fn compresses<R: Role>(ws: &WebSocketStream<Io, R>) -> bool {
+    #[cfg(feature = "deflate")]
+    return ws.deflate().is_some();
+    #[cfg(not(feature = "deflate"))]
+    {
+        let _ = ws;
+        false
+    }
+}
+
+/// Sends a message as it is: the kit reads no compressed ones.
+macro_rules! send {
+    ($sender:expr, $message:expr, $compresses:expr) => {
+        match $compresses {
+            #[cfg(feature = "deflate")]
+            true => $sender.send_uncompressed($message).await,
+            _ => $sender.send($message).await,
+        }
+    };
+}
+
 /// One task, by the methods of a WebSocket.
-async fn one_task<R: Role>(
-    mut ws: WebSocketStream<DuplexStream, R>,
-    mut commands: Commands,
-    log: Shared,
-) {
+async fn one_task<R: Role>(mut ws: WebSocketStream<Io, R>, mut commands: Commands, log: Shared) {
     let mut reads = true;
     loop {
         let received = tokio::select! {
@@ -190,7 +229,8 @@ async fn one_task<R: Role>(
                     continue;
                 }
                 Some(Command::Send(told)) => {
-                    match ws.send(message(told.clone())).await {
+                    let compresses = compresses(&ws);
+                    match send!(ws, message(told), compresses) {
                         Err(SendError::InboundFull) => panic!("the peer reads"),
                         Ok(()) | Err(_) => continue,
                     }
@@ -209,15 +249,16 @@ async fn one_task<R: Role>(
 
 /// Two tasks, with the halves of a WebSocket.
 async fn two_tasks<R: Role + Send + 'static>(
-    ws: WebSocketStream<DuplexStream, R>,
+    ws: WebSocketStream<Io, R>,
     mut commands: Commands,
     log: Shared,
 ) {
+    let compresses = compresses(&ws);
     let (sender, mut receiver) = ws.split();
     tokio::spawn(async move {
         while let Some(command) = commands.recv().await {
             match command {
-                Command::Send(told) => drop(sender.send(message(told)).await),
+                Command::Send(told) => drop(send!(sender, message(told), compresses)),
                 Command::Close(code, reason) => {
                     drop(sender.close(CloseCode::new(code), &reason));
                 }
@@ -237,13 +278,17 @@ async fn two_tasks<R: Role + Send + 'static>(
 struct Mode {
     is_client: bool,
     is_split: bool,
+    /// Both sides have agreed on compression, and send messages as they are.
+    agrees: bool,
+    /// Opens the two ends of a stream: this side's first.
+    streams: fn(&Runtime, bool) -> (Io, Io),
 }
 
 impl Mode {
     fn spawn<R: Role + Send + 'static>(
         self,
         runtime: &Runtime,
-        ws: WebSocketStream<DuplexStream, R>,
+        ws: WebSocketStream<Io, R>,
         commands: Commands,
         log: Shared,
     ) {
@@ -268,18 +313,27 @@ impl Adapter for Mode {
             .start_paused(true)
             .build()
             .unwrap();
-        let (stream, peer) = tokio::io::duplex(HOLDS);
+        let (stream, peer) = (self.streams)(&runtime, self.is_client);
         let (commands, receiver) = unbounded_channel();
         let log = Shared::default();
         let guard = runtime.enter();
         if self.is_client {
             let connector = Connector::new().timeouts(timeouts);
+            #[cfg(feature = "deflate")]
+            let connector = match self.agrees {
+                true => connector.deflate(DeflateConfig::DEFAULT),
+                false => connector,
+            };
             let ws = connector.from_upgraded(stream, b"");
             self.spawn(&runtime, ws, receiver, log.clone());
         } else {
-            let ws = Acceptor::new()
-                .timeouts(timeouts)
-                .from_upgraded(stream, b"");
+            let acceptor = Acceptor::new().timeouts(timeouts);
+            #[cfg(feature = "deflate")]
+            let acceptor = match self.agrees {
+                true => acceptor.deflate(DeflateConfig::DEFAULT),
+                false => acceptor,
+            };
+            let ws = acceptor.from_upgraded(stream, b"");
             self.spawn(&runtime, ws, receiver, log.clone());
         }
         drop(guard);
@@ -297,15 +351,67 @@ impl Adapter for Mode {
         tasks
     }
 
+    fn compresses(&self) -> bool {
+        self.agrees
+    }
+
     fn more_than_fits(&self) -> usize {
         200_000
     }
+}
+
+fn in_memory(_: &Runtime, _: bool) -> (Io, Io) {
+    let (stream, peer) = duplex(HOLDS);
+    (Box::new(stream), Box::new(peer))
 }
 
 const fn mode(is_client: bool, is_split: bool) -> Mode {
     Mode {
         is_client,
         is_split,
+        agrees: false,
+        streams: in_memory,
+    }
+}
+
+#[cfg(feature = "deflate")]
+const fn agreed(is_client: bool, is_split: bool) -> Mode {
+    Mode {
+        agrees: true,
+        ..mode(is_client, is_split)
+    }
+}
+
+#[cfg(feature = "tls")]
+fn over_tls(runtime: &Runtime, is_client: bool) -> (Io, Io) {
+    use motews_tokio::rustls::{ClientConfig, ServerConfig};
+    use std::sync::LazyLock;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    static CONFIGS: LazyLock<(Arc<ServerConfig>, Arc<ClientConfig>)> = LazyLock::new(|| {
+        let authority = Authority::new();
+        let server = authority.server("localhost", None);
+        (Arc::new(server), authority.client(None))
+    });
+    let (server, client) = duplex(HOLDS);
+    let (server, client) = runtime.block_on(async {
+        tokio::join!(
+            TlsAcceptor::from(CONFIGS.0.clone()).accept(server),
+            TlsConnector::from(CONFIGS.1.clone()).connect("localhost".try_into().unwrap(), client),
+        )
+    });
+    let (server, client): (Io, Io) = (Box::new(server.unwrap()), Box::new(client.unwrap()));
+    match is_client {
+        true => (client, server),
+        false => (server, client),
+    }
+}
+
+#[cfg(feature = "tls")]
+const fn tls(is_client: bool, is_split: bool) -> Mode {
+    Mode {
+        streams: over_tls,
+        ..mode(is_client, is_split)
     }
 }
 
@@ -313,3 +419,17 @@ motews_testkit::conformance!(server, mode(false, false));
 motews_testkit::conformance!(client, mode(true, false));
 motews_testkit::conformance!(split_server, mode(false, true));
 motews_testkit::conformance!(split_client, mode(true, true));
+
+#[cfg(feature = "deflate")]
+motews_testkit::conformance!(agreed_client, agreed(true, false));
+#[cfg(feature = "deflate")]
+motews_testkit::conformance!(agreed_split_server, agreed(false, true));
+
+#[cfg(feature = "tls")]
+motews_testkit::conformance!(tls_server, tls(false, false));
+#[cfg(feature = "tls")]
+motews_testkit::conformance!(tls_client, tls(true, false));
+#[cfg(feature = "tls")]
+motews_testkit::conformance!(tls_split_server, tls(false, true));
+#[cfg(feature = "tls")]
+motews_testkit::conformance!(tls_split_client, tls(true, true));

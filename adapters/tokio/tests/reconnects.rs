@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use motews_testkit::authority::Authority;
+use motews_testkit::fates::{BUSY, Fate, Usage};
 use motews_tokio::{
     Acceptor, Backoff, CloseCode, ConnectError, Connector, Ended, Interrupted, Interruption,
     Message, NotSent, Reconnecting, Timeouts, Update,
@@ -16,42 +17,6 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
-
-/// What an attempt comes to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    /// The name has no address.
-    Unresolved,
-    /// Nobody listens.
-    Refused,
-    /// The certificate is by somebody else.
-    Untrusted,
-    /// The server goes while it is being asked.
-    Gone,
-    /// 503, and a `Retry-After` of 120 s.
-    Busy,
-    /// An echo, and then 1012.
-    Restarts,
-    /// An echo, and then the server goes without a word.
-    Lost,
-    /// An echo, and then 1001.
-    Leaves,
-}
-
-const FATES: [Fate; 8] = [
-    Fate::Unresolved,
-    Fate::Lost,
-    Fate::Refused,
-    Fate::Leaves,
-    Fate::Untrusted,
-    Fate::Restarts,
-    Fate::Gone,
-    Fate::Busy,
-];
-
-fn fate(turn: usize) -> Fate {
-    FATES[turn % FATES.len()]
-}
 
 /// Serves one connection. Messages are numbers that only ever grow: none comes twice.
 async fn serve(stream: TcpStream, fate: Fate, tls: TlsAcceptor, newest: &AtomicUsize) {
@@ -66,8 +31,7 @@ async fn serve(stream: TcpStream, fate: Fate, tls: TlsAcceptor, newest: &AtomicU
             head.push(stream.read_u8().await.unwrap());
         }
         if fate == Fate::Busy {
-            let answer = b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(answer).await.unwrap();
+            stream.write_all(BUSY).await.unwrap();
             stream.flush().await.unwrap();
         }
         return;
@@ -87,28 +51,9 @@ async fn serve(stream: TcpStream, fate: Fate, tls: TlsAcceptor, newest: &AtomicU
     ws.closed().await;
 }
 
-struct Usage {
-    resident: usize,
-    descriptors: usize,
-    tasks: usize,
-}
-
-impl Usage {
-    fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: usize = line
-            .unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap();
-        Self {
-            resident: kib * 1024,
-            descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
-            tasks: Handle::current().metrics().num_alive_tasks(),
-        }
-    }
+/// What the process uses, and how many tasks there are.
+fn usage() -> (Usage, usize) {
+    (Usage::now(), Handle::current().metrics().num_alive_tasks())
 }
 
 /// In paused time nothing may be due while bytes are on their way over loopback, so there are no times
@@ -136,7 +81,7 @@ async fn reconnect(turns: usize) {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            let fate = fate(asked.load(Ordering::Relaxed) - 1);
+            let fate = Fate::of(asked.load(Ordering::Relaxed) - 1);
             let tls = tls[usize::from(fate == Fate::Untrusted)].clone();
             serve(stream, fate, tls, &newest).await;
         }
@@ -145,7 +90,7 @@ async fn reconnect(turns: usize) {
     let resolve = move |host: String, port: u16| {
         assert_eq!((host.as_str(), port), ("server.test", 443));
         let found: io::Result<Vec<SocketAddr>> =
-            match fate(resolved.fetch_add(1, Ordering::Relaxed)) {
+            match Fate::of(resolved.fetch_add(1, Ordering::Relaxed)) {
                 Fate::Unresolved => Err(io::ErrorKind::NotFound.into()),
                 Fate::Refused => Ok(vec![refused]),
                 _ => Ok(vec![open]),
@@ -163,12 +108,12 @@ async fn reconnect(turns: usize) {
     let mut before = None;
     for turn in 0..turns {
         if turn == turns / 10 {
-            before = Some(Usage::now());
+            before = Some(usage());
         }
         // Nothing of it ever leaves: the server knows no such number.
         let back = client.send("never").await;
         assert!(matches!(back, Err(NotSent::Unsent(message)) if message == "never".into()));
-        let fate = fate(turn);
+        let fate = Fate::of(turn);
         let (interruption, sent) = match client.next().await {
             Some(Update::Opened(_)) => talk(&mut client, fate, &mut number).await,
             Some(Update::Ended(interruption)) => (interruption, 0),
@@ -178,19 +123,10 @@ async fn reconnect(turns: usize) {
         assert_eq!(interruption.unconfirmed, sent);
         check(&interruption, fate);
     }
-    let (before, after) = (before.unwrap(), Usage::now());
+    let ((before, before_tasks), (after, tasks)) = (before.unwrap(), usage());
     assert_eq!(after.descriptors, before.descriptors);
-    assert_eq!(after.tasks, before.tasks);
-    let grown = after.resident.saturating_sub(before.resident);
-    println!(
-        "{turns} reconnects: {} descriptors, {} tasks, {} KiB resident, {} KiB of it since the first tenth",
-        after.descriptors,
-        after.tasks,
-        after.resident / 1024,
-        grown / 1024
-    );
-    // Less than 100 bytes each; what an allocator does with a few of them is its own affair.
-    assert!(grown < 512 * 1024 + 100 * turns, "{grown} bytes more");
+    assert_eq!(tasks, before_tasks);
+    after.check(&before, turns);
 }
 
 /// Sends the next number, and receives it; returns how the connection ended, and how many messages were
@@ -272,7 +208,7 @@ fn check(interruption: &Interruption, fate: Fate) {
 
 #[tokio::test(start_paused = true)]
 async fn client_that_meets_every_end_comes_back_from_each() {
-    reconnect(FATES.len() * 10).await;
+    reconnect(Fate::ALL.len() * 10).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,6 +81,12 @@ impl TxToken for board::TxToken<'_> {
     }
 }
 
+/// The time at the start. To be tested, it soon passes what 32 bits of milliseconds hold.
+const BEGAN: u64 = match cfg!(feature = "faults") {
+    true => u32::MAX as u64 - 12_000,
+    false => 0,
+};
+
 /// The board's clock and its one alarm, for any number of timers.
 struct Timers(Mutex<RefCell<Queue>>);
 
@@ -88,7 +94,7 @@ embassy_time_driver::time_driver_impl!(static TIMERS: Timers = Timers(Mutex::new
 
 impl embassy_time_driver::Driver for Timers {
     fn now(&self) -> u64 {
-        board::millis()
+        BEGAN + board::millis()
     }
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
@@ -104,7 +110,8 @@ impl embassy_time_driver::Driver for Timers {
 fn ring() {
     critical_section::with(|cs| {
         let mut queue = TIMERS.0.borrow_ref_mut(cs);
-        board::set_alarm(queue.next_expiration(board::millis()), ring);
+        let next = queue.next_expiration(BEGAN + board::millis());
+        board::set_alarm(next.saturating_sub(BEGAN), ring);
     });
 }
 

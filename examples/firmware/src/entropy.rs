@@ -3,6 +3,7 @@
 use motews::{Entropy, EntropyError};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use semihosting::fs::File;
 
 /// ChaCha8 under a secret seed, as RFC 6455 §10.3 asks for: who sees some of its output cannot tell
 /// the next. Without a seed it gives nothing.
@@ -31,6 +32,9 @@ impl Cipher {
 
 impl Entropy for Cipher {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        if cfg!(feature = "faults") && File::open(c"no-random-numbers").is_ok() {
+            return Err(EntropyError);
+        }
         self.0.as_mut().ok_or(EntropyError)?.fill_bytes(bytes);
         Ok(())
     }

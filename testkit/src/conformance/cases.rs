@@ -191,8 +191,11 @@ pub fn open_messages_before_a_close_by_the_peer_are_told(adapter: &impl Adapter)
 }
 
 /// What breaks the protocol, with the code of the Close that says so.
-fn violations(is_client: bool) -> Vec<(Vec<u8>, u16, ProtocolViolation)> {
+fn violations(adapter: &impl Adapter) -> Vec<(Vec<u8>, u16, ProtocolViolation)> {
     use ProtocolViolation::*;
+    let is_client = adapter.is_client();
+    // The first reserved bit says that a message is compressed.
+    let reserved = if adapter.compresses() { 0xA1 } else { 0xC1 };
     let key = |masks: bool| masks.then_some(frame::KEY);
     let one = |frame: Frame| frame.encode(key(!is_client));
     let wrongly_masked = if is_client { Masked } else { Unmasked };
@@ -202,7 +205,7 @@ fn violations(is_client: bool) -> Vec<(Vec<u8>, u16, ProtocolViolation)> {
             1002,
             wrongly_masked,
         ),
-        (one(frame::frame(0xC1, "x")), 1002, ReservedBit),
+        (one(frame::frame(reserved, "x")), 1002, ReservedBit),
         (one(frame::frame(0x83, "")), 1002, ReservedOpCode),
         (one(frame::frame(0x09, "")), 1002, FragmentedControl),
         (one(frame::continuation("x")), 1002, NothingToContinue),
@@ -218,7 +221,7 @@ fn violations(is_client: bool) -> Vec<(Vec<u8>, u16, ProtocolViolation)> {
 
 /// CL17: the peer is told, and what it still sends is dropped.
 pub fn open_violation_is_told_by_a_close_and_ends(adapter: &impl Adapter) {
-    for (bytes, code, violation) in violations(adapter.is_client()) {
+    for (bytes, code, violation) in violations(adapter) {
         let mut kit = Kit::open(adapter);
         kit.subject.give(&bytes);
         kit.give(&frame::text("behind"));

@@ -2,6 +2,9 @@
 //! the optimizer knows nothing of.
 #![no_std]
 
+pub mod client;
+#[cfg(feature = "tls")]
+pub mod session;
 pub mod transport;
 
 use core::panic::PanicInfo;

@@ -50,7 +50,7 @@ impl<T: Write> Write for Socket<T> {
 /// gives the transport back with what has come of it. Its future lies at a place of the caller's, and
 /// is never dropped half-way: so [`next`](Self::next) is cancel-safe, whatever `connect` awaits.
 ///
-/// It sends no message twice: an [`Interruption`] says of how many the fate is unknown.
+/// It sends no message twice: an [`Interruption`](super::Interruption) says of how many the fate is unknown.
 ///
 /// `E` is copied into each connection: a handle to a generator, such as `&RefCell<Generator>`.
 ///

@@ -16,7 +16,7 @@ use crate::time::{Clock, Returning};
 /// How a transport is connected, `connect` knows: a closure that gets the transport and a [`Task`], and
 /// returns what has come of it. It may take as long as it likes: meanwhile nothing else happens.
 ///
-/// It sends no message twice: an [`Interruption`] says of how many the fate is unknown.
+/// It sends no message twice: an [`Interruption`](super::Interruption) says of how many the fate is unknown.
 ///
 /// `E` is copied into each connection: a handle to a generator, such as `&RefCell<Generator>`.
 ///

@@ -121,8 +121,9 @@
 //!   of flash, on P-384 and with SHA-384, too. **No RSA, no Ed25519**: embedded-tls's features for them
 //!   unwrap what a server sent before it has proven who it is. Public authorities issue ECDSA
 //!   certificates if asked, some of whose chains have no RSA in them: Let's Encrypt's to ISRG Root X2, for
-//!   example, which is on P-384. Or pin the server's key: then nobody else's counts. Who cannot do without
-//!   RSA gives a [`Custom`] provider.
+//!   example, which is on P-384. embedded-tls offers P-384 and Ed25519 all the same: a server with such a key
+//!   beside one on P-256 may choose it, and is refused. Or pin the server's key: then nobody else's counts. Who
+//!   cannot do without RSA gives a [`Custom`] provider.
 //! - **Only TLS 1.3, and only the group P-256**, which nearly all servers have. A server that asks for
 //!   another one (HelloRetryRequest) is refused.
 //! - **A KeyUpdate ends the session**, with [`TlsError::KeyUpdate`], for embedded-tls cannot follow. Servers

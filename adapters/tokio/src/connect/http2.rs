@@ -8,8 +8,8 @@ use motews_net::{Framing, Url};
 use super::{ClientStream, Connector, body, found};
 use crate::engine::Agreement;
 use crate::entropy::OsEntropy;
-use crate::error::ConnectError;
-use crate::http2::{Answer, Http2, Http2Connection, Http2Error};
+use crate::error::{ConnectError, Http2Error};
+use crate::http2::{Http2, Http2Connection};
 use crate::net::NetStream;
 use crate::pipe::Pipe;
 use crate::websocket::WebSocketStream;
@@ -134,7 +134,7 @@ impl Connector {
     ) -> Result<Option<Opened>, ConnectError> {
         let limits = self.common.limits;
         let asked = http2.connect(self.request_http2(url)?);
-        let Answer::Response(head, stream) = time.limit(asked).await?? else {
+        let Some((head, stream)) = time.limit(asked).await?? else {
             return Ok(None);
         };
         let judged = self.common.with_offers(|offers| {

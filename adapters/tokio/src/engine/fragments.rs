@@ -80,8 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             ready!(self.poll_room(cx, slot, false, |_| true))?;
         }
         self.accept_fragment(kind, core::mem::take(payload).into(), fin)?;
-        // What was flushed before is not enough.
-        slot.mark = Mark::None;
+        slot.mark = Mark::Sent(self.out.sent_to());
         self.write_now();
         Poll::Ready(Ok(()))
     }

@@ -222,6 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             ready!(self.poll_ready(cx, slot, gives_up))?;
             if let Some(message) = message.take() {
                 self.accept(message).map_err(|(_, error)| error)?;
+                slot.mark = Mark::Sent(self.out.sent_to());
             }
             if self.defers() {
                 return Poll::Ready(Ok(()));
@@ -242,6 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             ready!(self.poll_ready(cx, slot, !self.is_split))?;
             if let Some(message) = message.take() {
                 self.accept_as(message, None).map_err(|(_, error)| error)?;
+                slot.mark = Mark::Sent(self.out.sent_to());
             }
         }
         self.poll_send(cx, slot, message)
@@ -330,6 +332,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
         self.poll_room(cx, slot, gives_up, |_| true)
+    }
+
+    /// Sends a ping as soon as there is room, then waits until it is written.
+    pub(crate) fn poll_ping(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        payload: &mut Option<&[u8]>,
+    ) -> Poll<Result<(), SendError>> {
+        if let Some(bytes) = payload {
+            ready!(self.poll_ready_to_ping(cx, slot, false))?;
+            self.ping(bytes)?;
+            slot.mark = Mark::Sent(self.out.sent_to());
+            *payload = None;
+        }
+        self.poll_flush(cx, slot, false)
     }
 
     /// Appends a ping. There is room.

@@ -11,10 +11,9 @@ use core::fmt::Write;
 
 use firmware::board::{self, Board, entry};
 use firmware::entropy::Cipher;
-use firmware::stay::{BACKOFF, HOST, SERVER, TIMEOUTS};
+use firmware::stay::{self, BACKOFF, SERVER, TIMEOUTS};
 use firmware::{network, stack};
 use heapless::String;
-use motews::handshake::Request;
 use motews::{Backlog, BacklogPolicy, Event, Message};
 use motews_smoltcp::{Config, Dhcp, Host, Reconnecting, Update};
 use smoltcp::iface::{SocketSet, SocketStorage};
@@ -54,9 +53,7 @@ fn main() -> ! {
     lease.set_max_lease_duration(Some(Duration::from_secs(10)));
     let mut dhcp = Dhcp::new(sockets.add(lease));
 
-    let Ok(request) = Request::new(HOST, "/device") else {
-        board::exit(2)
-    };
+    let request = stay::request(0);
     let mut waiting = [0; 1024];
     let server = (Host::Name(SERVER.0, dns), SERVER.1);
     let client: Reconnecting<'_, _> =

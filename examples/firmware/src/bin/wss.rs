@@ -1,74 +1,37 @@
-//! The same board on Embassy as a client over TLS, `wss://`: it gives back what it gets, says now and then
-//! how long it is up, and comes back after the end.
+//! The board as a client over TLS that gives back what it gets: the one that the Autobahn test suite's
+//! `fuzzingserver` tests. With the feature `tls-deflate` it offers compression.
 //!
-//! The server is at 10.0.2.100:9001, for the name `localhost`. The authority that the board trusts is
-//! read at the start, through the debugger's semihosting, from the file `authority.der` where QEMU
-//! runs. A board in the field has it in flash: `include_bytes!`.
-//!
-//! The TLS session is a future of its own beside the WebSocket's, and both are in one task. The
-//! WebSocket's are dropped by a `select` all the time, and by its deadlines.
+//! The TLS session is a future of its own beside the WebSocket's, and both are in one task. At the end the
+//! board logs how deep the stack was, and QEMU ends.
 #![no_std]
 #![no_main]
 
-use core::future::poll_fn;
-use core::net::Ipv4Addr;
-use core::pin::{Pin, pin};
-use core::task::Poll;
+use core::cell::RefCell;
+use core::fmt::Write;
+use core::pin::pin;
 
-use embassy_futures::join::join;
-use embassy_futures::select::{Either, select};
-use embassy_net::tcp::TcpSocket;
-use embassy_net::{Runner, Stack, StackResources};
-use embassy_time::{Duration, Instant, Ticker, Timer, with_timeout};
-use firmware::board::{self, Board, Ethernet, entry};
-use firmware::embassy;
+use embassy_futures::select::select;
+use embassy_net::Stack;
+use firmware::board::{self, Board, entry};
 use firmware::entropy::Cipher;
-use firmware::stack;
-use motews::Message;
+use firmware::secure::{self, Sessions};
+use firmware::stay::SERVER;
+use firmware::{embassy, online, stack};
+use heapless::String;
+#[cfg(feature = "tls-deflate")]
+use motews::deflate::{DeflateConfig, DeflateContext, Deflater, Level, WindowBits};
 use motews::handshake::Request;
+use motews::{CloseCode, Message, MessageBuffer};
 use motews_embedded_io::asynch::WebSocket;
-use motews_embedded_io::tls::{
-    MAX_RECORD, TlsBuffers, TlsConfig, TlsError, TlsStream, TlsTime, TlsTunnel, Trust,
-};
-use motews_embedded_io::{Buffers, Config, Duplex, EmbassyClock, Error};
-use semihosting::fs::File;
-use semihosting::io::Read;
-use static_cell::{ConstStaticCell, StaticCell};
+#[cfg(feature = "tls-deflate")]
+use motews_embedded_io::deflate::{Deflate, Memory as Compression};
+use motews_embedded_io::tls::{TlsError, TlsStream, TlsTunnel};
+use motews_embedded_io::{Buffers, Config, EmbassyClock, Error};
+use static_cell::ConstStaticCell;
 
-/// Where the server is, as the board sees it.
-const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 2, 100), 9001);
-/// The server's name.
-const NAME: &str = "localhost";
-/// When this was built, in seconds since 1970: the board has no clock that knows the date.
-const BUILT: u64 = 1_795_910_400;
-/// How often the board says something by itself.
-const PERIOD: Duration = Duration::from_secs(1);
-
-/// Bytes of each of the TCP socket's two rings.
-const RING: usize = 2048;
-/// Bytes of a record that is sent, 128 of which are for TLS.
-const RECORD: usize = 1024;
-/// Bytes of each of the WebSocket's two buffers, and of each of the two rings to TLS.
+/// Bytes of each of the WebSocket's two buffers, and of each of the tunnel's two rings. A message may be
+/// longer.
 const BUFFER: usize = 512;
-
-/// All that the connection needs but for its task.
-struct Memory {
-    authority: [u8; 1024],
-    tcp: [[u8; RING]; 2],
-    read: [u8; MAX_RECORD],
-    write: [u8; RECORD],
-    rings: [[u8; BUFFER]; 2],
-    buffers: [[u8; BUFFER]; 2],
-}
-
-static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory {
-    authority: [0; 1024],
-    tcp: [[0; RING]; 2],
-    read: [0; MAX_RECORD],
-    write: [0; RECORD],
-    rings: [[0; BUFFER]; 2],
-    buffers: [[0; BUFFER]; 2],
-});
 
 static CONFIG: Config<'static> = Config {
     // The tunnel's waits for the server to acknowledge.
@@ -76,170 +39,205 @@ static CONFIG: Config<'static> = Config {
     ..Config::DEFAULT
 };
 
+/// A KiB for each direction.
+#[cfg(feature = "tls-deflate")]
+const CONTEXT: DeflateContext = DeflateContext {
+    window_bits: match WindowBits::new(10) {
+        Some(bits) => bits,
+        None => WindowBits::MIN,
+    },
+    takeover: true,
+};
+#[cfg(feature = "tls-deflate")]
+const DEFLATE: DeflateConfig = DeflateConfig {
+    send: CONTEXT,
+    receive: CONTEXT,
+};
+/// Bytes that what is sent is compressed in.
+#[cfg(feature = "tls-deflate")]
+const DEFLATER: usize = Deflater::<&mut [u8]>::min_memory(CONTEXT.window_bits) + 384;
+
+/// All that the connection needs but for its task.
+struct Memory {
+    tls: secure::Memory<3072, 1024, BUFFER>,
+    talk: Talk,
+}
+
+/// What of it is the WebSocket's.
+struct Talk {
+    buffers: [[u8; BUFFER]; 2],
+    #[cfg(feature = "tls-deflate")]
+    window: [u8; CONTEXT.window_bits.size()],
+    #[cfg(feature = "tls-deflate")]
+    deflater: [u8; DEFLATER],
+    #[cfg(feature = "tls-deflate")]
+    parts: [u8; 256],
+}
+
+static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory {
+    tls: secure::Memory::NEW,
+    talk: Talk {
+        buffers: [[0; BUFFER]; 2],
+        #[cfg(feature = "tls-deflate")]
+        window: [0; CONTEXT.window_bits.size()],
+        #[cfg(feature = "tls-deflate")]
+        deflater: [0; DEFLATER],
+        #[cfg(feature = "tls-deflate")]
+        parts: [0; 256],
+    },
+});
+
 #[entry]
 fn main() -> ! {
-    static RESOURCES: StaticCell<StackResources<1>> = StaticCell::new();
-
     let Some(board) = Board::take() else {
         board::exit(1)
     };
     let memory = MEMORY.take();
-    let Some(authority) = authority(&mut memory.authority) else {
-        defmt::error!("there is no file authority.der, or it is too long");
-        board::exit(1)
-    };
-    defmt::info!(
-        "trusts an authority whose certificate has {} bytes",
-        authority
-    );
     let mut cipher = Cipher::new(board::seed());
-    let resources = RESOURCES.init(StackResources::new());
-    let (network, runner) = embassy_net::new(
-        board.ethernet,
-        embassy::config(),
-        resources,
-        cipher.number(),
-    );
     embassy::run(|spawner| {
-        if let Ok(task) = run(runner) {
-            spawner.spawn(task);
-        }
-        if let Ok(task) = stay(network, memory, authority, cipher) {
-            spawner.spawn(task);
+        let network = online::start(spawner, board.ethernet, cipher.number());
+        // There is one.
+        if let Ok(run) = run(network, memory, cipher) {
+            spawner.spawn(run);
         }
         defmt::info!("RAM for the stack: {} bytes", stack::size());
     })
 }
 
-/// Reads the certificate of the authority, and returns its length.
-fn authority(memory: &mut [u8]) -> Option<usize> {
-    let mut file = File::open(c"authority.der").ok()?;
-    let len = file.read(memory).ok()?;
-    (0 < len && len < memory.len()).then_some(len)
+#[embassy_executor::task]
+async fn run(network: Stack<'static>, memory: &'static mut Memory, cipher: Cipher) {
+    let Memory { tls, talk } = memory;
+    let ([incoming, outgoing], lower) = tls.split();
+    let generator = &RefCell::new(cipher);
+    let tunnel = &TlsTunnel::new(incoming, outgoing);
+    let sessions = &Sessions::new(tunnel);
+    let talking = pin!(all(sessions, talk, generator));
+    let pumping = pin!(sessions.pump(network, lower, generator));
+    defmt::info!("the task of TLS: {} bytes", size_of_val(&*pumping));
+    defmt::info!(
+        "the task of the WebSocket: {} bytes",
+        size_of_val(&*talking)
+    );
+    select(talking, pumping).await;
+    defmt::info!(
+        "the stack at its deepest: {} bytes",
+        stack::high_water_mark()
+    );
+    board::exit(0)
 }
 
-/// Has TCP run.
-#[embassy_executor::task]
-async fn run(mut runner: Runner<'static, Ethernet>) {
-    runner.run().await;
+type Ws<'a, 't> = WebSocket<'a, TlsStream<'t>, motews::Client<&'a RefCell<Cipher>>, EmbassyClock>;
+
+/// What is left of a connection.
+#[derive(Debug, defmt::Format)]
+enum Failed {
+    /// There was no TLS.
+    Connect,
+    /// It has ended so.
+    Socket(Error<TlsError>),
 }
 
-/// Has a session after the other.
-#[embassy_executor::task]
-async fn stay(
-    network: Stack<'static>,
-    memory: &'static mut Memory,
-    authority: usize,
-    mut cipher: Cipher,
-) {
-    loop {
-        session(network, memory, authority, &mut cipher).await;
-        defmt::info!(
-            "the stack at its deepest: {} bytes",
-            stack::high_water_mark()
-        );
-        Timer::after_secs(1).await;
+/// Has all cases run.
+async fn all(sessions: &Sessions<'_>, talk: &mut Talk, generator: &RefCell<Cipher>) {
+    let count = match count(sessions, talk, generator).await {
+        Ok(count) => count,
+        Err(error) => {
+            defmt::error!("there are no cases: {}", error);
+            board::exit(6)
+        }
+    };
+    defmt::info!("{} cases", count);
+    for case in 1..=count {
+        let mut target: String<40> = String::new();
+        _ = write!(target, "/runCase?case={case}&agent=motews");
+        // Most cases end with a failure of the connection, which is what they test.
+        if let Err(error) = echo(sessions, talk, generator, &target).await {
+            defmt::info!("case {} of {}: {}", case, count, error);
+        }
+    }
+    let reported = echo(sessions, talk, generator, "/updateReports?agent=motews").await;
+    if let Err(error) = reported {
+        defmt::error!("there is no report: {}", error);
+        board::exit(7)
     }
 }
 
-/// One connection, from TCP's beginning to its end.
-async fn session(
-    network: Stack<'static>,
-    memory: &mut Memory,
-    authority: usize,
-    cipher: &mut Cipher,
-) {
-    let [receive, transmit] = &mut memory.tcp;
-    let mut tcp = TcpSocket::new(network, receive, transmit);
-    tcp.set_nagle_enabled(false);
-    tcp.set_timeout(Some(Duration::from_secs(15)));
-    if let Err(error) = tcp.connect(SERVER).await {
-        defmt::info!("no TCP: {}", error);
-        return;
-    }
-    let authority = memory.authority.get(..authority).unwrap_or_default();
-    let authorities = [authority];
-    let trust = Trust::Authorities(&authorities);
-    let config = TlsConfig::new(NAME, trust, TlsTime::Built(BUILT));
+/// A WebSocket over the next session.
+async fn client<'a, 't>(
+    sessions: &Sessions<'t>,
+    buffers: Buffers<'a>,
+    generator: &'a RefCell<Cipher>,
+    target: &'a str,
+) -> Result<Ws<'a, 't>, Failed> {
+    let (stream, connected) = sessions.next().await;
+    connected.map_err(|_| Failed::Connect)?;
+    let socket = Request::new(SERVER.0, target)
+        .map_err(Error::from)
+        .and_then(|request| Ok(WebSocket::client(stream, buffers, request, generator)?));
+    let socket = socket.map_err(Failed::Socket)?;
+    Ok(socket.with_config(&CONFIG).with_clock(EmbassyClock))
+}
 
-    {
-        let [incoming, outgoing] = &mut memory.rings;
-        let mut tunnel = TlsTunnel::new(incoming, outgoing);
-        let (stream, pump) = tunnel.ends();
-        let (reader, writer) = tcp.split();
-        let records = TlsBuffers {
-            read: &mut memory.read,
-            write: &mut memory.write,
+/// How many cases there are.
+async fn count(
+    sessions: &Sessions<'_>,
+    talk: &mut Talk,
+    generator: &RefCell<Cipher>,
+) -> Result<u32, Failed> {
+    let mut socket = client(sessions, talk.buffers(), generator, "/getCaseCount").await?;
+    let mut messages = MessageBuffer::new([0; 16]);
+    let counted = async {
+        socket.connect().await?;
+        let count = match socket.recv(&mut messages).await? {
+            Some(Message::Text(text)) => text.parse().unwrap_or(0),
+            _ => 0,
         };
-        let transport = Duplex { reader, writer };
-        let pump = pin!(pump.run(transport, records, &config, cipher.fork(), EmbassyClock));
-        let [receive, transmit] = &mut memory.buffers;
-        let buffers = Buffers { receive, transmit };
-        let talk = pin!(talk(stream, buffers, cipher));
-        defmt::info!("the task of TLS: {} bytes", size_of_val(&*pump));
-        defmt::info!("the task of the WebSocket: {} bytes", size_of_val(&*talk));
-        match join(measured(pump), talk).await {
-            (Ok(()), Ok(())) => defmt::info!("the session has ended"),
-            (Err(error), _) => defmt::info!("TLS has ended: {}", error),
-            (Ok(()), Err(error)) => defmt::info!("the WebSocket has ended: {}", error),
-        }
-    }
-    tcp.close();
-    _ = with_timeout(Duration::from_secs(1), tcp.flush()).await;
-    tcp.abort();
-    _ = with_timeout(Duration::from_secs(1), tcp.flush()).await;
+        socket.close(CloseCode::NORMAL, "")?;
+        socket.closed().await?;
+        Ok(count)
+    };
+    counted.await.map_err(Failed::Socket)
 }
 
-/// The WebSocket: gives back what it gets, until the server's Close.
-async fn talk(
-    stream: TlsStream<'_>,
-    buffers: Buffers<'_>,
-    cipher: &mut Cipher,
-) -> Result<(), Error<TlsError>> {
-    let began = Instant::now();
-    let request = Request::new(NAME, "/")?;
-    let socket = WebSocket::client(stream, buffers, request, cipher)?;
-    let mut socket = socket.with_config(&CONFIG).with_clock(EmbassyClock);
-    socket.connect().await?;
-    defmt::info!("open after {} ms", began.elapsed().as_millis());
-    let mut ticker = Ticker::every(PERIOD);
-    loop {
-        // Either is dropped when the other is ready.
-        match select(socket.next_chunk(), ticker.next()).await {
-            Either::First(Ok(Some((chunk, reply)))) => embassy::echo(chunk, reply).await?,
-            Either::First(Ok(None)) => break,
-            Either::First(Err(error)) => return Err(error),
-            Either::Second(()) => {
-                let up = began.elapsed().as_secs().to_be_bytes();
-                match socket.send(Message::Binary(&up)).await {
-                    Ok(()) => socket.flush().await?,
-                    Err(Error::Ended(_)) => break,
-                    Err(_) => {} // In the middle of a message that is given back.
-                }
-            }
+/// Gives back what comes, until the server's Close.
+async fn echo(
+    sessions: &Sessions<'_>,
+    talk: &mut Talk,
+    generator: &RefCell<Cipher>,
+    target: &str,
+) -> Result<(), Failed> {
+    #[cfg(feature = "tls-deflate")]
+    let memory = Compression {
+        window: &mut talk.window,
+        deflater: &mut talk.deflater,
+        parts: &mut talk.parts,
+    };
+    #[cfg(feature = "tls-deflate")]
+    let Ok(mut deflate) = Deflate::new(DEFLATE, Level::Fast, memory) else {
+        board::exit(8)
+    };
+    let [receive, transmit] = &mut talk.buffers;
+    let buffers = Buffers { receive, transmit };
+    let socket = client(sessions, buffers, generator, target).await?;
+    #[cfg(feature = "tls-deflate")]
+    let socket = socket.with_deflate(&mut deflate);
+    let mut socket = socket;
+    let echoed = async {
+        socket.connect().await?;
+        while let Some((chunk, reply)) = socket.next_chunk().await? {
+            embassy::echo(chunk, reply).await?;
         }
-    }
-    socket.closed().await.map(|_| ())
+        socket.closed().await?;
+        Ok(())
+    };
+    echoed.await.map_err(Failed::Socket)
 }
 
-/// Awaits a future, and tells how long one step of it takes at most. A watchdog that the idle loop
-/// feeds must wait as long.
-async fn measured<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    let mut longest = 0;
-    poll_fn(move |context| {
-        let began = board::millis();
-        let poll = future.as_mut().poll(context);
-        let took = board::millis().saturating_sub(began);
-        if took > longest {
-            longest = took;
-            defmt::info!("the longest step of TLS: {} ms", longest);
-        }
-        match poll {
-            Poll::Ready(output) => Poll::Ready(output),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
+impl Talk {
+    fn buffers(&mut self) -> Buffers<'_> {
+        let [receive, transmit] = &mut self.buffers;
+        Buffers { receive, transmit }
+    }
 }
 
 #[panic_handler]
