@@ -16,7 +16,10 @@ use motews_embedded_io::{Buffers, Duplex};
 use super::serve;
 use super::support::{PATIENCE, authority, localhost, now};
 
-#[expect(unreachable_pub, reason = "the file is a module of a library elsewhere")]
+#[expect(
+    unreachable_pub,
+    reason = "the file is a module of a library elsewhere"
+)]
 #[path = "../linked/src/session.rs"]
 mod session;
 
