@@ -534,7 +534,7 @@ impl<R: Role, C: ControlStorage> Session<R, C> {
     }
 
     /// The session ends here: the only place that says why. The first cause counts.
-    #[inline(always)] // smaller on a Cortex-M
+    #[cfg_attr(not(target_pointer_width = "64"), inline(always))] // smaller on a Cortex-M
     fn end(&mut self, cause: Cause) {
         let connection = &mut self.connection;
         let pace = &mut self.pace;

@@ -40,6 +40,7 @@ impl Utf8Validator {
     }
 
     /// Whether `bytes` are a whole text.
+    #[inline]
     pub(crate) fn is_text(bytes: &[u8]) -> bool {
         let mut validator = Self::new();
         validator.validate(bytes).is_ok() && validator.is_complete()
