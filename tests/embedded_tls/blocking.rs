@@ -96,6 +96,7 @@ fn wss_blocking_read_timeout_inside_a_record_loses_it() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (timed_out, resume) = std::sync::mpsc::channel();
+        let (written, begun) = std::sync::mpsc::channel();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
             let mut connection = ServerConnection::new(config).expect("it is right");
@@ -109,6 +110,7 @@ fn wss_blocking_read_timeout_inside_a_record_loses_it() {
             connection.write_tls(&mut record).expect("memory");
             let (first, rest) = record.split_at(cut);
             stream.write_all(first).expect("it goes out");
+            written.send(()).expect("the client waits");
             resume.recv().expect("the client waits no longer");
             // Whether it is gone by then does not matter.
             _ = stream.write_all(rest);
@@ -120,6 +122,8 @@ fn wss_blocking_read_timeout_inside_a_record_loses_it() {
         let mut tls = open(stream, &trusting(&authorities), &mut records).expect("TLS");
         tls.write(b"x").expect("it goes out");
         tls.flush().expect("it goes out");
+        // Between records a timeout would lose nothing.
+        begun.recv().expect("the server writes");
         let timeout = Some(Duration::from_millis(200));
         timer.set_read_timeout(timeout).expect("a socket");
         let mut bytes = [0; 5];

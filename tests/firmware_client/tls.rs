@@ -173,6 +173,10 @@ impl Seen {
 
 /// The wait before an attempt, in milliseconds: the firmware's `BACKOFF`.
 const SOON: (i64, i64) = (0, 500);
+/// Nothing comes any more. Whichever is first: a pong is due, later if much was sent; or the lease of 10 s
+/// expires.
+const SILENCE: &str =
+    "Connection(TimedOut(Pong), None) or Connection(Lost, Some(Io(ConnectionReset)))";
 
 pub(crate) fn wss_client_comes_back() {
     let authority = Authority::new("an authority");
@@ -204,13 +208,7 @@ pub(crate) fn wss_client_comes_back() {
     let what = "the cable, in the midst of a session";
     seen.begins(what);
     seen.rig.qmp.set_link(false);
-    seen.ends(
-        what,
-        "Connection(TimedOut(Pong), None)",
-        (1_000, 10_000),
-        SOON,
-        "",
-    );
+    seen.ends(what, SILENCE, (1_000, 12_000), SOON, "");
     seen.rig.qmp.set_link(true);
     seen.is_usable();
 
@@ -230,8 +228,8 @@ pub(crate) fn wss_client_comes_back() {
     let what = "the peer vanishes, the link is up";
     seen.begins(what);
     seen.rig.namespace.ip(&["link", "set", "tap0", "down"]);
-    let reason = "Connection(TimedOut(Pong), None)";
-    seen.ends(what, reason, (1_000, 10_000), SOON, "");
+    let reason = SILENCE;
+    seen.ends(what, reason, (1_000, 12_000), SOON, "");
     seen.rig.namespace.ip(&["link", "set", "tap0", "up"]);
     seen.is_usable();
 

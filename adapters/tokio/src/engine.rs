@@ -7,9 +7,10 @@ mod fragments;
 mod parts;
 mod recv;
 mod send;
+mod tasks;
 
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -145,6 +146,8 @@ pub(crate) struct Engine<S, R> {
     settings: Arc<Settings>,
     timer: Timer,
     wakers: Arc<Wakers>,
+    /// The only task that has waited so far: see [`Engine::is_alone`].
+    task: Option<Waker>,
     inbox: Inbox,
     out: Out,
     /// How much more was sent than received, in bytes of memory. Of two peers whose queues are full,
@@ -157,6 +160,8 @@ pub(crate) struct Engine<S, R> {
     is_cut: bool,
     /// A control frame that is owed waits to be written.
     owes: bool,
+    /// Something was read, and the session does not know yet: see [`Engine::clock`].
+    has_heard: bool,
     /// Nothing more can be read.
     is_eof: bool,
     /// What was read is of interest to nobody: the session drains.
@@ -165,6 +170,8 @@ pub(crate) struct Engine<S, R> {
     reads: bool,
     /// Others may receive while one sends.
     is_split: bool,
+    /// Several tasks have waited.
+    is_shared: bool,
     /// The application receives no more.
     discards: bool,
     /// A message has begun that is sent in fragments.
@@ -205,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             settings,
             timer: Timer::default(),
             wakers: Arc::default(),
+            task: None,
             inbox,
             out: Out::default(),
             ahead: 0,
@@ -212,10 +220,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             is_lost: false,
             is_cut: false,
             owes: false,
+            has_heard: false,
             is_eof: false,
             drains: false,
             reads: true,
             is_split: false,
+            is_shared: false,
             discards: false,
             streams: false,
             late_reads: 0,
@@ -232,6 +242,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(crate) fn register(&mut self, mut registered: Registered) {
         registered.open(&self.wakers);
         self.end.get_or_insert_default().registered = Some(registered);
+    }
+
+    /// Looks at the clock. What was read since the last look counts as received now: a look takes 50 ns, and
+    /// most messages that come are answered, which takes another one. In between this side does not read,
+    /// so the peer's silence means nothing.
+    fn clock(&mut self) -> (Instant, Millis) {
+        let now = Instant::now();
+        let millis = millis(now);
+        if core::mem::take(&mut self.has_heard) {
+            self.session.received(millis);
+        }
+        (now, millis)
     }
 
     // ---- look ----
@@ -285,20 +307,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             if came && self.inbox.has_some() {
                 return Turn::Again; // Nothing is due that does not wait for the next turn.
             }
-            let at = self.session.poll_at(&self.settings.timeouts);
-            if !came
-                && self.reads
-                && !self.inbox.has_some()
-                && self.timer.is_armed(at, &self.wakers)
-            {
+            if !came && self.reads && !self.inbox.has_some() && self.is_armed() {
                 return Turn::Pending;
             }
         }
-        let now = Instant::now();
+        let (now, millis) = self.clock();
         if (came || self.inbox.has_bytes()) && self.is_late(now) {
             return Turn::Again; // What is waited for may lie there.
         }
-        let millis = millis(now);
         let reads = !self.is_full();
         if reads != self.reads {
             self.reads = reads;
@@ -343,6 +359,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     #[inline]
     fn is_quiet(&self) -> bool {
         self.is_written() && !self.is_eof && self.session.connection().state() == State::Open
+    }
+
+    /// Whether the timer wakes this connection in time. The clock is looked at only if something was read
+    /// since it was last.
+    #[inline]
+    fn is_armed(&mut self) -> bool {
+        if self.has_heard {
+            self.clock();
+        }
+        let at = self.session.poll_at(&self.settings.timeouts);
+        self.timer.is_armed(at, &self.wakers)
     }
 
     /// Closes if its server is shutting down.
@@ -397,6 +424,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     // [CT07]
     #[inline]
     fn transmit(&mut self) {
+        if self.session.wants_transmit() {
+            self.append_owed();
+        }
+    }
+
+    #[cold]
+    fn append_owed(&mut self) {
         while self.session.wants_transmit() && !self.is_lost && self.out.waiting() < OWED_MAX {
             let mut frame = [0; MAX_CONTROL_LEN];
             // Without a key the session ends, which the next poll finds.
@@ -409,21 +443,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
     }
 
-    /// Writes what is owed and what waits.
+    /// Writes what is owed and what waits. Returns whether it has written everything, and the connection is
+    /// open and goes on.
     #[inline(always)]
-    fn write(&mut self, cx: &mut Context<'_>) {
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             self.transmit();
             self.promote();
             let Some(stream) = &mut self.stream else {
-                return;
+                return false;
             };
             if self.is_lost || self.out.left() == 0 {
-                return;
+                return false;
             }
             let (taken, stop) = self.out.poll_write(stream, cx);
             let left = self.out.left();
-            let now = now();
+            let (_, now) = self.clock();
             self.session.sent(now, &self.settings.timeouts, taken, left);
             if let Poll::Ready(Err(error)) = stop {
                 self.lose(error);
@@ -431,16 +466,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 if self.is_eof {
                     self.session.lost();
                 }
-                return;
+                return false;
             }
             if left > 0 {
-                return;
+                return false;
             }
             // There may not have been room for all that is owed.
             self.owes = false;
-            if self.is_split {
-                // Nobody else may look at it for long.
-                self.out.release();
+            // Nobody may look at it for long.
+            self.out.release();
+            if self.is_quiet() {
+                return true;
             }
         }
     }
@@ -465,6 +501,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
 /// What an idle connection takes, beside its task: this, its wakers and its deadline, some 110 bytes.
 const _: () = assert!(
-    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 248,
-    "a connection takes at most 248 bytes"
+    size_of::<Engine<tokio::net::TcpStream, motews::Server>>() <= 264,
+    "a connection takes at most 264 bytes"
 );

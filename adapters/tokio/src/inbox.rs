@@ -72,6 +72,12 @@ impl Inbox {
         self.0.as_ref().is_some_and(|held| !held.bytes.is_empty())
     }
 
+    /// Whether nothing is here, not even the beginning of a message.
+    #[inline]
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.0.as_ref().is_none_or(|held| held.is_empty())
+    }
+
     /// Whether there are bytes, or messages.
     pub(crate) fn has_some(&self) -> bool {
         let held = self.0.as_ref();
@@ -252,9 +258,7 @@ impl Inbox {
     /// Gives back the memory if there is nothing in it.
     pub(crate) fn release(&mut self) {
         if let Some(held) = &self.0
-            && held.queue.is_empty()
-            && held.message.is_empty()
-            && held.bytes.is_empty()
+            && held.is_empty()
             && let Some(mut held) = self.0.take()
         {
             held.kind = None;
@@ -281,6 +285,11 @@ impl Inbox {
 }
 
 impl Held {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.message.is_empty() && self.bytes.is_empty()
+    }
+
     fn take_message(&mut self) -> Bytes {
         let message = core::mem::take(&mut self.message);
         spare::share(message, core::mem::take(&mut self.message_start))

@@ -15,6 +15,7 @@ mod handle;
 #[cfg(all(feature = "http2", feature = "tls"))]
 mod http2;
 mod inbox;
+mod inlined;
 mod message;
 mod net;
 mod out;

@@ -1,7 +1,7 @@
 //! Buffers that the connections of a thread hand on to each other: one that has nothing to read and
 //! nothing to write has none, and one that wakes up need not allocate.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 
@@ -13,29 +13,63 @@ pub(crate) const LEN: usize = 64 * 1024 + 64;
 const MOST: usize = 4;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Spare = const { Spare::new() };
+}
+
+struct Spare {
+    /// What was given last, or nothing: an echo of single messages needs no other.
+    first: Cell<Vec<u8>>,
+    more: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Spare {
+    const fn new() -> Self {
+        Self {
+            first: Cell::new(Vec::new()),
+            more: RefCell::new(Vec::new()),
+        }
+    }
 }
 
 /// Returns an empty buffer with room for [`LEN`] bytes.
+#[inline]
 pub(crate) fn take() -> Vec<u8> {
     // A thread that ends has none.
-    let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+    let spare = SPARE.try_with(|spare| spare.first.take());
+    match spare {
+        Ok(spare) if spare.capacity() > 0 => spare,
+        _ => take_other(),
+    }
+}
+
+#[inline(never)]
+fn take_other() -> Vec<u8> {
+    let spare = SPARE.try_with(|spare| spare.more.borrow_mut().pop());
     let spare = spare.ok().flatten();
     spare.unwrap_or_else(|| Vec::with_capacity(LEN))
 }
 
 /// Takes a buffer back, whatever is in it. One that has grown or shrunk is freed.
+#[inline]
 pub(crate) fn give(mut buffer: Vec<u8>) {
     if buffer.capacity() != LEN {
         return;
     }
     buffer.clear();
     let _ = SPARE.try_with(|spare| {
-        let spare = &mut *spare.borrow_mut();
-        if spare.len() < MOST {
-            spare.push(buffer);
+        let other = spare.first.replace(buffer);
+        if other.capacity() > 0 {
+            give_other(spare, other);
         }
     });
+}
+
+#[inline(never)]
+fn give_other(spare: &Spare, buffer: Vec<u8>) {
+    let more = &mut *spare.more.borrow_mut();
+    if more.len() < MOST - 1 {
+        more.push(buffer);
+    }
 }
 
 /// Returns what is in a buffer from `start` on, without a copy. The buffer is given back by whoever lets

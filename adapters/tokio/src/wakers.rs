@@ -1,6 +1,6 @@
 //! Who waits for a connection.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::task::Waker;
 use std::sync::Arc;
 use std::task::Wake;
@@ -10,7 +10,8 @@ use crate::sync::{Mutex, MutexGuard, lock, wakes_reader_only};
 /// The tasks that wait for a connection: one that receives, and any number that send.
 ///
 /// The stream and the timer know one waker, which is this, and it wakes all of them: over TLS a read
-/// may wait for a write, and whoever waits to send reads, too. Whoever waits registers first and
+/// may wait for a write, and whoever waits to send reads, too. As long as only one task has ever waited,
+/// it is registered here as the one that receives, and the stream knows it itself. Whoever waits registers first and
 /// looks at the stream afterwards, so no wake-up is lost: what another task has read or written since
 /// then has woken all.
 ///
@@ -19,16 +20,18 @@ use crate::sync::{Mutex, MutexGuard, lock, wakes_reader_only};
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     waiting: Mutex<Waiting>,
+    /// The last slot that was given away. It is used with the lock held, and takes less memory beside it.
+    last: AtomicU32,
     /// The deadline that was set has passed.
     is_due: AtomicBool,
+    /// The task that receives is registered.
+    has_reader: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     reader: Option<Waker>,
     writers: Vec<(u32, Waker)>,
-    /// The last slot that was given away.
-    last: u32,
 }
 
 /// The place of a task that waits to send.
@@ -94,11 +97,20 @@ impl Wakers {
         self.is_due.store(false, Ordering::Release);
     }
 
+    /// Whether the task that registered last to receive was not woken since.
+    #[inline]
+    pub(crate) fn has_reader(&self) -> bool {
+        self.has_reader.load(Ordering::Acquire)
+    }
+
     pub(crate) fn register(&self, side: Side<'_>, waker: &Waker) {
         let mut waiting = self.lock();
         let known = match side {
-            Side::Reader => waiting.reader.get_or_insert_with(|| waker.clone()),
-            Side::Writer(slot) => waiting.writer(slot, waker),
+            Side::Reader => {
+                self.has_reader.store(true, Ordering::Release);
+                waiting.reader.get_or_insert_with(|| waker.clone())
+            }
+            Side::Writer(slot) => waiting.writer(slot, waker, &self.last),
         };
         if known.will_wake(waker) {
             return;
@@ -121,9 +133,16 @@ impl Wakers {
         drop(waker);
     }
 
+    fn take_reader(&self, waiting: &mut Waiting) -> Option<Waker> {
+        self.has_reader.store(false, Ordering::Release);
+        waiting.reader.take()
+    }
+
     /// There may be a message.
     pub(crate) fn wake_reader(&self) {
-        let reader = self.lock().reader.take(); // and let go of the lock
+        let mut waiting = self.lock();
+        let reader = self.take_reader(&mut waiting);
+        drop(waiting);
         if let Some(waker) = reader {
             waker.wake();
         }
@@ -137,7 +156,8 @@ impl Wakers {
 
     pub(crate) fn wake_all(&self) {
         let mut waiting = self.lock();
-        let (reader, writers) = (waiting.reader.take(), core::mem::take(&mut waiting.writers));
+        let reader = self.take_reader(&mut waiting);
+        let writers = core::mem::take(&mut waiting.writers);
         drop(waiting);
         reader.into_iter().for_each(Waker::wake);
         writers.into_iter().for_each(|(_, waker)| waker.wake());
@@ -145,11 +165,11 @@ impl Wakers {
 }
 
 impl Waiting {
-    fn writer(&mut self, slot: &mut Slot, waker: &Waker) -> &mut Waker {
+    fn writer(&mut self, slot: &mut Slot, waker: &Waker, last: &AtomicU32) -> &mut Waker {
         if slot.id == Slot::NONE.id {
             // They are taken back long before they come round.
-            self.last = self.last % (u32::MAX - 1) + 1;
-            slot.id = self.last;
+            slot.id = last.load(Ordering::Relaxed) % (u32::MAX - 1) + 1;
+            last.store(slot.id, Ordering::Relaxed);
         }
         let index = self.writers.iter().position(|(of, _)| *of == slot.id);
         let index = index.unwrap_or_else(|| {
@@ -172,3 +192,7 @@ impl Wake for Wakers {
         }
     }
 }
+
+/// With the counts of its `Arc`, and what the allocator adds, 80 bytes.
+#[cfg(not(motews_shuttle))]
+const _: () = assert!(size_of::<Wakers>() <= 56, "wakers take at most 56 bytes");

@@ -13,6 +13,7 @@ use crate::chunk::Chunk;
 use crate::engine::{Agreement, Engine, now};
 use crate::error::{RecvError, SendError, TrySendError};
 use crate::handle::Registered;
+use crate::inlined::inlined;
 use crate::message::Message;
 use crate::reader::MessageReader;
 use crate::settings::Common;
@@ -110,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         if let Some(message) = self.engine.next_kept() {
             return Ok(Some(message));
         }
-        poll_fn(|cx| self.engine.poll_recv(cx)).await.transpose()
+        inlined(|cx| self.engine.poll_recv(cx)).await.transpose()
     }
 
     /// Waits for the next part of a message, for messages that are longer than there is memory for;
@@ -161,11 +162,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> WebSocketStream<S, R> {
         if !self.engine.is_ready() {
             poll_fn(|cx| self.engine.poll_ready(cx, &mut Slot::whole(), true)).await?;
         }
-        let accepted = self.engine.accept(message.into());
+        let accepted = self.engine.accept_open(message.into());
         accepted.map_err(|(_, error)| error)?;
         match self.engine.defers() {
             true => Ok(()),
-            false => poll_fn(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await,
+            false => inlined(|cx| self.engine.poll_written(cx, &mut Slot::whole(), true)).await,
         }
     }
 

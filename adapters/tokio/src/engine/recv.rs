@@ -1,13 +1,13 @@
 //! Receiving: what was read is decoded, and kept until the application takes it.
 
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use std::io;
 
 use bytes::Bytes;
-use motews::{Chunk, DataKind, Ended, Event, ProtocolViolation, Role, State};
+use motews::{Chunk, DataKind, Ended, Event, MessageError, ProtocolViolation, Role, State};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Engine, Turn, now};
+use super::{Engine, Turn};
 use crate::error::{Lost, RecvError};
 use crate::inbox;
 use crate::message::Message;
@@ -24,8 +24,82 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Some(message) = self.next_kept() {
             return Poll::Ready(Some(Ok(message)));
         }
+        if self.only_reads()
+            && let Some(polled) = self.poll_read_only(cx)
+        {
+            return polled.map(|message| Some(Ok(message)));
+        }
+        self.poll_recv_whatever(cx)
+    }
+
+    /// The same whatever is to be done besides.
+    #[inline(never)]
+    fn poll_recv_whatever(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, RecvError>>> {
         self.take_whole();
         self.poll_next(cx, Self::pop)
+    }
+
+    /// Whether nothing else is to be done than to read the next message: so it is nearly always.
+    #[inline(always)]
+    fn only_reads(&mut self) -> bool {
+        self.look_for_shutdown();
+        self.is_plain()
+            && self.inbox.has_nothing()
+            && self.is_quiet()
+            && self.reads
+            && !self.is_lost
+            && !self.discards
+            && self.parts.is_none()
+    }
+
+    /// As [`poll_next`](Self::poll_next) for a connection that [only reads](Self::only_reads); `None`: that
+    /// has to go on.
+    #[inline(always)]
+    fn poll_read_only(&mut self, cx: &mut Context<'_>) -> Option<Poll<Message>> {
+        let mut of_all = None;
+        let waker = self.waker(cx.waker(), &mut of_all);
+        self.wait(Side::Reader, cx.waker());
+        let stream = self.stream.as_mut()?;
+        let mut buffer = spare::take();
+        let read = inbox::poll_read(stream, &mut Context::from_waker(waker), &mut buffer);
+        if self.note_read(read).is_pending() {
+            spare::give(buffer);
+            if !self.is_armed() {
+                return None;
+            }
+            self.inbox.release();
+            self.out.release();
+            return Some(Poll::Pending);
+        }
+        if self.is_long_read(&buffer) || !self.session.connection().begins_message(&buffer) {
+            self.take_read(buffer, 1);
+            return None;
+        }
+        self.take_first(buffer).map(Poll::Ready)
+    }
+
+    /// Takes the message that is first in what was read, and keeps the rest.
+    #[inline(always)]
+    fn take_first(&mut self, mut read: Vec<u8>) -> Option<Message> {
+        let Ok(step) = self.session.step(&mut read) else {
+            spare::give(read); // The Close that says so is owed now.
+            return None;
+        };
+        let consumed = step.consumed();
+        if !step.is_message() {
+            let event = self.session.resolve(step, &mut read[..consumed]);
+            self.take_event(event);
+            self.inbox.keep(read, consumed);
+            return None;
+        }
+        let chunk = step.chunk(&mut read)?;
+        let message = Message::new(chunk.kind, Bytes::copy_from_slice(chunk.bytes));
+        let message = self.taken_whole(message);
+        self.inbox.keep(read, consumed);
+        message
     }
 
     /// Takes the next message if it is there, whole, and nothing else is to be done before.
@@ -47,9 +121,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Some(found) = self.pop_answered(&mut pop) {
             return Poll::Ready(Some(Ok(found)));
         }
-        self.wakers.register(Side::Reader, cx.waker());
-        let waker = Waker::from(self.wakers.clone());
-        let inner = &mut Context::from_waker(&waker);
+        let mut of_all = None;
+        let waker = self.waker(cx.waker(), &mut of_all);
+        self.wait(Side::Reader, cx.waker());
+        let inner = &mut Context::from_waker(waker);
         loop {
             let turn = self.turn(inner, 1);
             if let Some(found) = self.pop_answered(&mut pop) {
@@ -73,8 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     fn pop_answered<T>(&mut self, pop: &mut impl FnMut(&mut Self) -> Option<T>) -> Option<T> {
         let found = pop(self)?;
         if self.owes && !self.has_message() {
-            let waker = Waker::from(self.wakers.clone());
-            self.write(&mut Context::from_waker(&waker));
+            self.write(&mut Context::from_waker(&self.waker_of_all()));
         }
         Some(found)
     }
@@ -123,6 +197,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let chunk = step.chunk(rest)?;
         let message = Message::new(chunk.kind, Bytes::copy_from_slice(chunk.bytes));
         self.inbox.consume(consumed);
+        self.taken_whole(message)
+    }
+
+    /// A whole message of which nothing waited anywhere.
+    #[inline(always)]
+    fn taken_whole(&mut self, message: Result<Message, MessageError>) -> Option<Message> {
         match message {
             Ok(message) => {
                 self.taken(false, message.cost());
@@ -289,9 +369,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         let mut buffer = spare::take();
         let read = inbox::poll_read(stream, cx, &mut buffer);
         let result = self.note_read(read);
+        self.take_read(buffer, most);
+        result
+    }
+
+    /// Decodes what was read, or keeps it.
+    fn take_read(&mut self, mut buffer: Vec<u8>, most: usize) {
         if self.drains {
             spare::give(buffer);
-        } else if is_plain && self.is_long_read(&buffer) {
+        } else if self.is_plain() && self.is_long_read(&buffer) {
             self.decode_long(buffer, most);
         } else if most == 1 && self.session.connection().begins_message(&buffer) {
             self.inbox.keep(buffer, 0); // It is taken from there.
@@ -299,7 +385,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             let used = self.decode(&mut buffer, most);
             self.inbox.keep(buffer, used);
         }
-        result
     }
 
     /// Whether what was read fills so much of the buffer that a message may keep it.
@@ -390,7 +475,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             read => read,
         });
         match read {
-            Poll::Ready(Ok(1..)) => self.session.received(now()),
+            Poll::Ready(Ok(1..)) => {
+                self.has_heard = true;
+                if self.settings.timeouts.idle.is_some() {
+                    self.clock(); // That counts from messages, which are decoded next.
+                }
+            }
             Poll::Pending if !self.is_lost => return Poll::Pending,
             ended => {
                 self.is_eof = true;

@@ -1,6 +1,6 @@
 //! Sending, and the end.
 
-use core::task::{Context, Poll, Waker, ready};
+use core::task::{Context, Poll, ready};
 use std::io;
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         Ok(())
     }
 
+    #[cold]
     fn refusal(&self) -> SendError {
         let error = self.end.as_ref().and_then(|end| end.error.as_ref());
         match self.session.ended() {
@@ -140,6 +141,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         slot: &mut Slot,
         gives_up: bool,
     ) -> Poll<Result<(), SendError>> {
+        let mut of_all = None;
+        let waker = self.waker(cx.waker(), &mut of_all);
+        if self.write(&mut Context::from_waker(waker)) && !self.is_cut {
+            slot.mark = Mark::None;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_written_slowly(cx, slot, gives_up)
+    }
+
+    /// The same if it was not written at once.
+    #[cold]
+    fn poll_written_slowly(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &mut Slot,
+        gives_up: bool,
+    ) -> Poll<Result<(), SendError>> {
         match ready!(self.poll_flush(cx, slot, gives_up)) {
             Err(SendError::InboundFull) => Poll::Ready(Ok(())),
             flushed => Poll::Ready(flushed),
@@ -171,8 +189,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         gives_up: bool,
         is_done: impl Fn(&Self) -> bool,
     ) -> Poll<Result<(), SendError>> {
-        let waker = Waker::from(self.wakers.clone());
-        let inner = &mut Context::from_waker(&waker);
+        let mut of_all = None;
+        let waker = self.waker(cx.waker(), &mut of_all);
+        let inner = &mut Context::from_waker(waker);
         self.write(inner);
         let mut is_registered = false;
         loop {
@@ -186,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
                 return Poll::Ready(Err(self.refusal()));
             }
             if !core::mem::replace(&mut is_registered, true) {
-                self.wakers.register(Side::Writer(slot), cx.waker());
+                self.wait(Side::Writer(slot), cx.waker());
             }
             let turn = self.turn(inner, usize::MAX);
             // Whoever answers what it receives waits for the peer. Whoever is ahead may be what the
@@ -256,6 +275,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         if let Err(error) = self.check_open() {
             return Err((message, error));
         }
+        self.accept_open(message)
+    }
+
+    /// The same if the connection was found to be open just now.
+    #[inline(always)]
+    pub(crate) fn accept_open(&mut self, message: Message) -> Result<(), (Message, SendError)> {
         if self.streams {
             self.accept_behind(message);
             return Ok(());
@@ -361,8 +386,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
 
     /// Writes what can be written at once. What is left wakes whoever waits for the connection.
     pub(crate) fn write_now(&mut self) {
-        let waker = Waker::from(self.wakers.clone());
-        self.write(&mut Context::from_waker(&waker));
+        self.write(&mut Context::from_waker(&self.waker_of_all()));
         if self.out.left() > 0 || self.session.connection().state() != State::Open {
             // There is more to wait for, and for less long.
             self.wakers.wake_reader();
@@ -399,9 +423,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         side: Side<'_>,
         drops: bool,
     ) -> Poll<Ended> {
-        self.wakers.register(side, cx.waker());
-        let waker = Waker::from(self.wakers.clone());
-        let inner = &mut Context::from_waker(&waker);
+        let mut of_all = None;
+        let waker = self.waker(cx.waker(), &mut of_all);
+        self.wait(side, cx.waker());
+        let inner = &mut Context::from_waker(waker);
         let discards = self.discards;
         self.discards |= drops;
         if self.discards {
@@ -445,8 +470,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         }
     }
 
-    pub(crate) const fn split(&mut self) {
+    pub(crate) fn split(&mut self) {
         self.is_split = true;
+        self.share();
     }
 
     /// The application receives no more: what comes is dropped from now on.

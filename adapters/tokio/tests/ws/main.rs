@@ -12,4 +12,5 @@ mod shutdown;
 mod split;
 mod support;
 mod time;
+mod wakes;
 mod written;
