@@ -173,7 +173,8 @@ impl Connector {
     /// Takes HTTP/2 for `wss://`, if the server offers it and takes WebSockets there (RFC 8441): one that
     /// does not is asked over HTTP/1.1, by a further connection if need be. Off by default, since it costs
     /// a round trip more and a task, and each WebSocket has a connection of its own all the same. For several
-    /// over one connection, see [`connect_http2`](Self::connect_http2).
+    /// over one connection, see [`connect_http2`](Self::connect_http2), and
+    /// [`connect_on`](Self::connect_on) for the headers that are forbidden there.
     #[cfg(all(feature = "http2", feature = "tls"))]
     pub const fn http2(mut self) -> Self {
         self.http2 = true;

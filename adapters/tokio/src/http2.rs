@@ -138,7 +138,10 @@ impl Http2 {
         let room = self.room.clone().acquire_owned().await;
         let room = room.map_err(|_| Http2Error::GoingAway)?;
         // Nothing was sent if either fails.
-        let gone = |_| Http2Error::GoingAway;
+        let gone = |error: h2::Error| match error.is_io() || error.is_go_away() {
+            true => Http2Error::GoingAway.into(),
+            false => failed(error),
+        };
         let mut requests = self.requests.clone().ready().await.map_err(gone)?;
         let (response, send) = requests.send_request(request, false).map_err(gone)?;
         let response = match response.await {

@@ -18,8 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use motews_tokio::http::{Request, Response, StatusCode};
 use motews_tokio::role::Client;
 use motews_tokio::{
-    Acceptor, Cause, CloseCode, ConnectError, Connector, Http2Error, NetStream, OsEntropy,
-    RecvError, SendError, Timeouts, WebSocketStream,
+    Acceptor, Cause, CloseCode, ConfigError, ConnectError, Connector, Http2Error, NetStream,
+    OsEntropy, RecvError, SendError, Timeouts, WebSocketStream,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -370,6 +370,56 @@ async fn server_that_goes_away_keeps_what_is_open_and_takes_no_more() {
     assert_eq!(ws.recv().await.unwrap(), Some("ok".into()));
     let other = connector.connect_http2(&url).await;
     drop(other.map(drop));
+}
+
+#[tokio::test]
+async fn connection_that_is_lost_takes_no_more() {
+    let (connector, url) = serve(BOTH, async |stream| {
+        let mut server = h2::server::Builder::new();
+        server.enable_connect_protocol();
+        let mut connection = server.handshake::<_, Bytes>(stream).await.unwrap();
+        // It goes without a word at the first request.
+        assert!(matches!(connection.accept().await, Some(Ok(_))));
+    })
+    .await;
+    let connection = connector.connect_http2(&url).await.unwrap();
+    let lost = connector.connect_on(&connection, &url).await.map(drop);
+    assert!(matches!(lost, Err(ConnectError::Io(_))), "{lost:?}");
+    let error = connector.connect_on(&connection, &url).await.map(drop);
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::Http2(Http2Error::GoingAway)),
+        "{error:?}"
+    );
+    assert_eq!(error.cause(), Cause::Unreachable);
+}
+
+/// RFC 9113 §8.2.2. The server is not asked, and the connection stays.
+#[tokio::test]
+async fn header_that_http2_forbids_is_a_mistake_of_this_side() {
+    let (connector, url, _) = hyper(65_535).await;
+    let connection = connector.connect_http2(&url).await.unwrap();
+    for (name, value) in [
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("TE", "gzip"),
+    ] {
+        let connector = connector.clone().http2().header(name, value);
+        for connected in [
+            connector.connect_on(&connection, &url).await,
+            connector.connect(&url).await,
+        ] {
+            let error = connected.map(drop).unwrap_err();
+            assert!(
+                matches!(error, ConnectError::Config(ConfigError::ReservedHeader)),
+                "{error:?}"
+            );
+            assert_eq!(error.cause(), Cause::Local);
+        }
+    }
+    let connector = connector.header("TE", "trailers");
+    let mut ws = connector.connect_on(&connection, &url).await.unwrap();
+    echoes(&mut ws, 1000).await;
 }
 
 /// The task of the connection goes with the last that needs it, and no sooner.

@@ -287,8 +287,8 @@ impl fmt::Display for ConfigError {
             Self::HeaderName => "a header's name is no token",
             Self::HeaderValue => "a header's value or a reason has a control character",
             Self::ReservedHeader => {
-                "a header that the handshake itself writes: \
-                Upgrade, Connection, Origin, Sec-WebSocket-... or one for the body"
+                "a header that the handshake itself writes, or may not have: Upgrade, Connection, \
+                Origin, Sec-WebSocket-..., one for the body, or, over HTTP/2, Keep-Alive and its like"
             }
             Self::Subprotocol => "a subprotocol is no token, or is offered twice",
             Self::Extensions => "the extensions are malformed",

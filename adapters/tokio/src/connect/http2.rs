@@ -2,7 +2,8 @@
 
 use motews::handshake::{Agreed, ConfigError, HandshakeError};
 use motews::role::Client;
-use motews_net::http::{self, HeaderName, HeaderValue};
+use motews_net::http::header::TE;
+use motews_net::http::{self, HeaderMap, HeaderName, HeaderValue};
 use motews_net::{Framing, Url};
 
 use super::{ClientStream, Connector, body, found};
@@ -60,6 +61,9 @@ impl Connector {
     /// Opens a WebSocket over a connection of HTTP/2, whose server must be that of the URL. If the server
     /// takes no more at once, this waits until one has ended, as long as
     /// [`Timeouts::handshake`](crate::Timeouts::handshake). No redirect is followed.
+    ///
+    /// The headers may not be `Keep-Alive`, `Proxy-Connection`, or a `TE` other than `trailers`, which
+    /// HTTP/2 forbids: that is a [`ConnectError::Config`].
     ///
     /// # Errors
     /// See [`ConnectError`] and [`Http2Error`].
@@ -179,7 +183,18 @@ impl Connector {
                     let _ = head.headers_mut().try_append(name, value);
                 }
             });
-            Ok(head)
+            match is_forbidden(head.headers()) {
+                true => Err(ConfigError::ReservedHeader),
+                false => Ok(head),
+            }
         })
     }
+}
+
+/// Whether a header is one of the connection's, which a request over HTTP/2 may not have (RFC 9113 §8.2.2).
+fn is_forbidden(headers: &HeaderMap) -> bool {
+    ["keep-alive", "proxy-connection"]
+        .iter()
+        .any(|name| headers.contains_key(*name))
+        || headers.get_all(TE).iter().any(|value| value != "trailers")
 }
