@@ -4,6 +4,7 @@
 mod support;
 
 use core::convert::Infallible;
+use core::future::poll_fn;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
@@ -418,6 +419,38 @@ async fn header_that_http2_forbids_is_a_mistake_of_this_side() {
     let connector = connector.header("TE", "trailers");
     let mut ws = connector.connect_on(&connection, &url).await.unwrap();
     echoes(&mut ws, 1000).await;
+}
+
+#[tokio::test]
+async fn connect_on_that_is_dropped_resets_its_stream_and_keeps_the_connection() {
+    let (resets, mut reset) = mpsc::unbounded_channel();
+    let (asks, mut asked) = mpsc::unbounded_channel();
+    let (connector, url) = serve(BOTH, move |stream| {
+        let (asks, resets) = (asks.clone(), resets.clone());
+        async move {
+            let mut server = h2::server::Builder::new();
+            server.enable_connect_protocol().max_concurrent_streams(1);
+            let mut connection = server.handshake::<_, Bytes>(stream).await.unwrap();
+            while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                let (asks, resets) = (asks.clone(), resets.clone());
+                tokio::spawn(async move {
+                    asks.send(()).unwrap();
+                    let reason = poll_fn(|cx| respond.poll_reset(cx)).await;
+                    resets.send(reason.unwrap()).unwrap();
+                });
+            }
+        }
+    })
+    .await;
+    let connection = connector.connect_http2(&url).await.unwrap();
+    for _ in 0..3 {
+        tokio::select! {
+            connected = connector.connect_on(&connection, &url) => panic!("{connected:?}"),
+            asked = asked.recv() => asked.unwrap(),
+        }
+        let reason = timeout(PATIENCE, reset.recv()).await.unwrap();
+        assert_eq!(reason, Some(Reason::CANCEL));
+    }
 }
 
 /// The task of the connection goes with the last that needs it, and no sooner.

@@ -34,6 +34,8 @@ impl Connector {
     /// [`connect_on`](Self::connect_on). One that fails, or is reset, leaves the others as they are; if the
     /// connection is lost, so are all.
     ///
+    /// If the future is dropped, nothing stays open.
+    ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// use motews_tokio::Connector;
@@ -65,6 +67,8 @@ impl Connector {
     /// The headers may not be `Keep-Alive`, `Proxy-Connection`, or a `TE` other than `trailers`, which
     /// HTTP/2 forbids: that is a [`ConnectError::Config`].
     ///
+    /// If the future is dropped, its stream is reset, and the connection stays.
+    ///
     /// # Errors
     /// See [`ConnectError`] and [`Http2Error`].
     pub async fn connect_on(
@@ -76,7 +80,8 @@ impl Connector {
         opened.map(|(ws, _)| ws)
     }
 
-    /// The same, with the server's response.
+    /// The same, with the server's response. If the future is dropped, its stream is reset, and the
+    /// connection stays.
     ///
     /// # Errors
     /// See [`ConnectError`] and [`Http2Error`].
