@@ -132,8 +132,10 @@ pub enum ConnectError {
     LookUpTimedOut(String),
     /// It was given up by [`Reconnecting::close`](crate::Reconnecting::close).
     Aborted,
-    /// It was to be opened over a connection of HTTP/2: see
-    /// [`Connector::connect_http2`](crate::Connector::connect_http2).
+    /// It was to be opened over a connection of HTTP/2: by
+    /// [`Connector::connect_http2`](crate::Connector::connect_http2) or
+    /// [`connect_on`](crate::Connector::connect_on); or, after [`Connector::http2`](crate::Connector::http2),
+    /// by any other method, which returns [`Http2Error::GoingAway`] only.
     #[cfg(all(feature = "http2", feature = "tls"))]
     Http2(Http2Error),
 }
