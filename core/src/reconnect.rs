@@ -26,11 +26,14 @@
 //! |---|---|
 //! | 1001, whoever began to close (this side's [idle](Timeouts::idle) time, for example); 1005, 1006, 1011, 1014 and private codes; the transport lost, a timeout, no entropy | [soon](Backoff::first), then [backoff](Backoff) |
 //! | [`Cause::Unreachable`]: no address, a refused port, no answer to TCP | backoff; the first time [soon](Backoff::first) |
-//! | 1012, service restart | after 5 to 30 s at random, as the IANA registry asks; then backoff |
+//! | 1012, service restart | after 5 s, or [`first_minimum`](Backoff::first_minimum) if that is longer, and a random time up to 25 s: by default 5 to 30 s, as the IANA registry asks; then backoff |
 //! | status 408, 425, 429, 5xx | backoff, and not before `Retry-After` |
 //! | 1013, try again later; [`Cause::Tls`]; a response that is wrong; a protocol violation by either side (1002, 1003, 1007, 1009) | the longest wait of the backoff: the same is likely to happen again |
 //! | 1000, if the peer began to close; 1008; 1010; any other status: 401, 403, 404, 3xx, 200 | never, unless [`persist`](Backoff::persist): repeating changes nothing |
 //! | any other Close that this side began; [`Ended::Aborted`]; [`Cause::Local`] | never |
+//!
+//! *Soon* is after [`first_minimum`](Backoff::first_minimum) and a random time up to
+//! [`first`](Backoff::first).
 //!
 //! An application that closes a connection because it wants none does not ask.
 
@@ -42,7 +45,7 @@ use crate::handshake::{ConfigError, ResponseEvent};
 use crate::pace::{Millis, Timeouts};
 use crate::role::Entropy;
 
-/// The shortest and the longest wait after 1012, by the
+/// The shortest and the longest wait after 1012, if `first_minimum` is no longer, by the
 /// [registry of close codes](https://www.iana.org/assignments/websocket/websocket.xhtml).
 const RESTART: (u32, u32) = (5_000, 30_000);
 

@@ -180,14 +180,15 @@ fn ocpp_s_variables_give_ocpp_s_waits() {
     }
     // The minimum holds after a restart, too, which has a time of its own.
     let restart = closed(CloseCode::SERVICE_RESTART);
-    let after = |minimum| {
-        wait(
-            &mut Reconnect::new(Backoff::ocpp(minimum, 2, 0)),
-            restart,
-            LEAST,
-        )
-    };
-    assert_eq!((after(1_000), after(60_000)), (Some(5_000), Some(60_000)));
+    for (minimum, least) in [(1_000, 5_000), (10_000, 10_000), (60_000, 60_000)] {
+        let after = |random| {
+            let mut reconnect = Reconnect::new(Backoff::ocpp(minimum, 2, 0));
+            wait(&mut reconnect, restart, random)
+        };
+        assert_eq!(after(LEAST), Some(least));
+        // Not all at the same moment.
+        assert_eq!(after(MOST), Some(least + 25_000));
+    }
     let constant = Backoff::ocpp(7_000, 0, 0);
     let lost = Cause::Ended(Ended::Lost);
     assert_eq!(waits(constant, lost), Some([7_000; 4]));
