@@ -13,6 +13,7 @@ use motews_std::{
     Message, NotSent, Reconnecting, SendError, Timeouts, Update, WebSocket, role,
 };
 use motews_testkit::head;
+use socket2::{Domain, Socket, Type};
 
 /// How long anything may take that does not depend on a deadline.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,9 +74,14 @@ fn interruption(client: &mut Reconnecting) -> Interruption {
     }
 }
 
-fn unused() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// An address where nobody listens, as long as the socket is there.
+fn unused() -> (SocketAddr, Socket) {
+    let unused = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    unused
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let address = unused.local_addr().unwrap().as_socket().unwrap();
+    (address, unused)
 }
 
 #[test]
@@ -86,7 +92,8 @@ fn port_that_refuses_is_tried_with_longer_and_longer_waits() {
         range: 0,
         ..Backoff::DEFAULT
     };
-    let url = format!("ws://{}/", unused());
+    let (address, _unused) = unused();
+    let url = format!("ws://{address}/");
     let mut client = Reconnecting::new(Connector::new(), &url, backoff);
     let mut due = Instant::now();
     for expected in [0, 1, 2, 4, 8, 16, 32, 64, 64, 64] {
@@ -291,8 +298,8 @@ fn assert_is_given_up(update: Option<Update>) {
 
 #[test]
 fn close_without_a_connection_is_reported_and_is_the_end() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let url = format!("ws://{}/", unused.unwrap());
+    let (address, _unused) = unused();
+    let url = format!("ws://{address}/");
     for steps in 0..2 {
         let mut client = Reconnecting::new(Connector::new(), &url, BACKOFF);
         for _ in 0..steps {
