@@ -206,6 +206,7 @@ enum State {
 }
 
 /// Reads the lines of a head byte by byte into a buffer that has room for one line.
+// In this order: firmware reaches what lies in front with shorter instructions.
 #[repr(C)]
 #[derive(Clone, Debug)]
 pub(super) struct Head {

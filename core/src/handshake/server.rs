@@ -149,6 +149,7 @@ const WHOLE: Set = KEY | VERSION | CONTENT_LENGTH;
 /// The headers that are lists.
 const LISTS: Set = UPGRADE | CONNECTION | PROTOCOL | EXTENSIONS;
 
+// In this order: firmware reaches what lies in front with shorter instructions.
 #[repr(C)]
 #[derive(Clone, Debug)]
 struct Requirements {
