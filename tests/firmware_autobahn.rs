@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use motews_testkit::authority::Authority;
 use motews_tests::Process;
 use motews_tests::firmware::{self, Board, Time, WSS};
 use motews_tests::namespace::{HOST, Namespace};
 use motews_tests::services::{self, Clock, SERVER};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
 use super::{Cases, folder, judge_all, suite, test_server, test_server_with};
@@ -59,20 +59,6 @@ fn autobahn_firmware_with_compression_passes() {
     test_server_with(title, &url, &folder, &cases);
 }
 
-/// An authority, as DER, and the server's certificate and key on P-256, as PEM.
-fn certificates() -> (Vec<u8>, String) {
-    let key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key).expect("a certificate");
-    let issuer = Issuer::from_params(&params, &key);
-    let key = KeyPair::generate().expect("a key");
-    let server = CertificateParams::new([SERVER.to_owned()]).expect("a name");
-    let server = server.signed_by(&key, &issuer).expect("a certificate");
-    let pem = server.pem() + &key.serialize_pem();
-    (authority.der().to_vec(), pem)
-}
-
 /// Starts HAProxy between the board and the suite: TLS 1.3 and nothing else. The suite wants its own
 /// port in the request.
 fn haproxy(namespace: &Namespace, folder: &Path, pem: &str) -> Process {
@@ -107,8 +93,9 @@ impl Run {
     fn start(name: &str, patterns: &[&str]) -> Self {
         let folder = folder(name);
         let namespace = Namespace::with_tap(name);
-        let (authority, pem) = certificates();
-        fs::write(folder.join("authority.der"), authority).expect("the folder is writable");
+        let authority = Authority::new();
+        fs::write(folder.join("authority.der"), authority.der()).expect("the folder is writable");
+        let pem = authority.server_pem(SERVER);
         let spec = json!({ "url": "ws://127.0.0.1:9002", "outdir": folder, "cases": patterns });
         let suite = suite("fuzzingserver", &spec, &folder);
         let suite = Process::start("wstest", &mut namespace.enter(&suite), &folder);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, date_time_ymd,
 };
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -22,6 +22,10 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
+fn private(key: &KeyPair) -> PrivatePkcs8KeyDer<'static> {
+    PrivatePkcs8KeyDer::from(key.serialize_der())
+}
+
 impl Authority {
     /// Makes one that nobody else knows.
     ///
@@ -33,8 +37,18 @@ impl Authority {
         reason = "each is another one, and none is the default"
     )]
     pub fn new() -> Self {
+        Self::named("an authority")
+    }
+
+    /// The same with this name.
+    ///
+    /// # Panics
+    /// If there is no randomness for a key.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a certificate");
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).expect("a certificate");
         let issuer = Issuer::new(params, key);
@@ -50,17 +64,37 @@ impl Authority {
         self.certificate.pem()
     }
 
+    /// Returns its own certificate, as DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        self.certificate.der()
+    }
+
+    /// Makes a certificate for a server that is called `name` and its key on P-256, as files have them.
+    ///
+    /// # Panics
+    /// If `name` is no name of a host.
+    #[must_use]
+    pub fn server_pem(&self, name: &str) -> String {
+        let (certificate, key) = self.sign(name, ExtendedKeyUsagePurpose::ServerAuth, None);
+        certificate.pem() + &key.serialize_pem()
+    }
+
+    /// Signs a certificate, which is good until the year `until` begins.
     fn sign(
         &self,
         name: &str,
         purpose: ExtendedKeyUsagePurpose,
-    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        until: Option<i32>,
+    ) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a certificate");
         let mut params = CertificateParams::new([name.to_owned()]).expect("a certificate");
         params.extended_key_usages = vec![purpose];
+        if let Some(year) = until {
+            params.not_after = date_time_ymd(year, 1, 1);
+        }
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        (vec![certificate.der().clone()], key)
+        (certificate, key)
     }
 
     /// Returns roots that trust this authority alone.
@@ -83,6 +117,19 @@ impl Authority {
     /// If `name` is no name of a host.
     #[must_use]
     pub fn server(&self, name: &str, clients: Option<&Self>) -> ServerConfig {
+        self.server_with(name, clients, None)
+    }
+
+    /// Makes the configuration of a server that is called `name`, until the year `until` begins.
+    ///
+    /// # Panics
+    /// If `name` is no name of a host.
+    #[must_use]
+    pub fn server_until(&self, name: &str, until: i32) -> Arc<ServerConfig> {
+        Arc::new(self.server_with(name, None, Some(until)))
+    }
+
+    fn server_with(&self, name: &str, clients: Option<&Self>, until: Option<i32>) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("a certificate");
@@ -94,8 +141,10 @@ impl Authority {
                 builder.with_client_cert_verifier(verifier.build().expect("a certificate"))
             }
         };
-        let (chain, key) = self.sign(name, ExtendedKeyUsagePurpose::ServerAuth);
-        builder.with_single_cert(chain, key).expect("a certificate")
+        let (certificate, key) = self.sign(name, ExtendedKeyUsagePurpose::ServerAuth, until);
+        builder
+            .with_single_cert(vec![certificate.der().clone()], private(&key).into())
+            .expect("a certificate")
     }
 
     /// Makes the configuration of a client that trusts this authority alone, and has a certificate by
@@ -112,9 +161,10 @@ impl Authority {
         Arc::new(match own {
             None => builder.with_no_client_auth(),
             Some(own) => {
-                let (chain, key) = own.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
+                let (certificate, key) =
+                    own.sign("client", ExtendedKeyUsagePurpose::ClientAuth, None);
                 builder
-                    .with_client_auth_cert(chain, key)
+                    .with_client_auth_cert(vec![certificate.der().clone()], private(&key).into())
                     .expect("a certificate")
             }
         })

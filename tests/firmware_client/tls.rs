@@ -6,16 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, thread};
 
+use motews_testkit::authority::Authority;
 use motews_testkit::outage::Table;
 use motews_tests::firmware::{self, Board, Time, WSS_CLIENT};
 use motews_tests::namespace::{HOST, Namespace};
 use motews_tests::services::{Clock, SERVER, dnsmasq};
 use motews_tests::wait_until;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
-};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::http::StatusCode;
@@ -27,46 +23,9 @@ use super::INTERRUPT;
 use super::rig::{LIMIT, Rig, Tls, depth};
 use super::server::Serves;
 
-/// Who issues certificates.
-struct Authority {
-    certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).expect("a certificate");
-        Self {
-            certificate: certificate.der().clone(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// A server that shows a certificate for this name, until this year begins.
-    fn server(&self, name: &str, until: i32) -> Arc<ServerConfig> {
-        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.not_after = date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("they fit")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key);
-        Arc::new(config.expect("they belong together"))
-    }
-
-    /// The server that the board looks for.
-    fn right(&self) -> Arc<ServerConfig> {
-        self.server(SERVER, 2090)
-    }
+/// The server that the board looks for.
+fn right(authority: &Authority) -> Arc<ServerConfig> {
+    authority.server_until(SERVER, 2090)
 }
 
 /// What a line of the log says.
@@ -179,11 +138,11 @@ const SILENCE: &str =
     "Connection(TimedOut(Pong), None) or Connection(Lost, Some(Io(ConnectionReset)))";
 
 pub(crate) fn wss_client_comes_back() {
-    let authority = Authority::new("an authority");
-    let right = authority.right();
+    let authority = Authority::new();
+    let trusted = right(&authority);
     let tls = Tls {
-        authority: &authority.certificate,
-        server: right.clone(),
+        authority: authority.der(),
+        server: trusted.clone(),
     };
     let rig = Rig::start("wss-client", WSS_CLIENT, Some(tls));
     let mut seen = Seen {
@@ -266,17 +225,17 @@ pub(crate) fn wss_client_comes_back() {
     let refusals = [
         (
             "another authority's certificate",
-            Authority::new("another").right(),
+            right(&Authority::named("another")),
             "UnknownIssuer",
         ),
         (
             "a certificate for another name",
-            authority.server("elsewhere.example", 2090),
+            authority.server_until("elsewhere.example", 2090),
             "WrongName",
         ),
         (
             "a certificate that has expired",
-            authority.server(SERVER, 2026),
+            authority.server_until(SERVER, 2026),
             "Expired",
         ),
     ];
@@ -287,7 +246,7 @@ pub(crate) fn wss_client_comes_back() {
         seen.rig.expect(&format!("TLS has ended: {error}"));
         let note = format!("and logs `{error}`");
         seen.ends(what, "Attempt(Tls)", (0, 3_000), SOON, &note);
-        seen.rig.server.set_tls(&right);
+        seen.rig.server.set_tls(&trusted);
         seen.is_usable();
     }
 
@@ -354,7 +313,7 @@ pub(crate) fn wss_client_comes_back() {
 }
 
 pub(crate) fn wss_client_judges_certificates_by_the_time_that_it_is_told() {
-    let authority = Authority::new("an authority");
+    let authority = Authority::new();
     let year = 365 * 24 * 3600;
     for (what, ahead, until, wanted) in [
         // By the time of the build it is good. (SNTP's seconds end in 2036.)
@@ -386,8 +345,8 @@ pub(crate) fn wss_client_judges_certificates_by_the_time_that_it_is_told() {
     ] {
         println!("--- {what}");
         let tls = Tls {
-            authority: &authority.certificate,
-            server: authority.server(SERVER, until),
+            authority: authority.der(),
+            server: authority.server_until(SERVER, until),
         };
         let mut rig = Rig::start_with("wss-time", WSS_CLIENT, Some(tls), ahead);
         rig.expect(match ahead {
@@ -491,9 +450,9 @@ pub(crate) fn wss_client_is_sent_away() {
         .join("firmware")
         .join(name);
     fs::create_dir_all(&folder).expect("the build folder is writable");
-    let root = Authority::new("an authority");
-    fs::write(folder.join("authority.der"), &root.certificate).expect("it is writable");
-    let (right, wrong) = (root.right(), Authority::new("another").right());
+    let root = Authority::new();
+    fs::write(folder.join("authority.der"), root.der()).expect("it is writable");
+    let (right, wrong) = (right(&root), right(&Authority::named("another")));
     let namespace = Namespace::with_tap(name);
     let _names = dnsmasq(&namespace, &folder, 100);
     let _clock = Clock::start(&namespace);
