@@ -411,7 +411,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         // Nothing else can follow a message that is not finished.
         self.is_cut |= self.behind.take().is_some();
         // Whoever waits for room need not wait any longer.
-        self.wakers.wake_writers();
+        self.wake_writers();
         Ok(())
     }
 
@@ -481,7 +481,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.take_whole();
         self.inbox.clear_messages();
         // Whoever waits to send reads again.
-        self.wakers.wake_writers();
+        self.wake_writers();
     }
 
     /// Gives the connection up.
