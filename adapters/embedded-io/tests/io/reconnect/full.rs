@@ -12,13 +12,17 @@ on_both! {
 }
 
 /// The server reads nothing until all that it sends was taken, and there is more to send than the network
-/// takes: who does not read while it writes waits for ever.
+/// takes: who does not read while it writes waits for ever. So does who has to answer each ping first.
 fn open_both_send_more_than_the_buffers_hold_and_all_comes_through<C: Comes>(face: Face<C>) {
-    for len in [10, 50, 300] {
+    let pings: [&[u8]; 2] = [b"", b"\x89\x00"];
+    for (len, ping) in [10, 50, 300]
+        .into_iter()
+        .flat_map(|len| pings.map(|ping| (len, ping)))
+    {
         let mut rig = face(Backoff::DEFAULT, backlog(BacklogPolicy::DropNewest, 8192));
         rig.world.borrow_mut().window = 64;
         assert!(rig.run(1_000, |rig| rig.client.is_open()));
-        let frame = [&[0x81, 60][..], &[b'x'; 60]].concat();
+        let frame = [&[0x81, 60][..], &[b'x'; 60], ping].concat();
         rig.world.borrow_mut().burst = frame.repeat(50);
         let text = "y".repeat(len);
         for _ in 0..20 {
@@ -29,7 +33,7 @@ fn open_both_send_more_than_the_buffers_hold_and_all_comes_through<C: Comes>(fac
         });
         assert!(
             through && rig.interruptions.is_empty(),
-            "{len}: {} received, {:?}",
+            "{len}, {ping:?}: {} received, {:?}",
             rig.received.len(),
             rig.interruptions
         );
