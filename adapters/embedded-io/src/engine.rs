@@ -133,7 +133,7 @@ impl<'a, T, R: Role, K: Time> Engine<'a, T, R, K> {
 
     /// Whether the transport may be read while it is to do `io`: whatever comes has its place.
     pub(crate) fn reads_meanwhile(&self, input: &mut Input<'a>, io: Io) -> bool {
-        io == Io::Write && !self.output.at_eof && input.window().is_empty()
+        io != Io::Read && !self.output.at_eof && input.window().is_empty()
     }
 
     /// The transport brought so many bytes, 0 at its end.
