@@ -234,6 +234,10 @@ macro_rules! reconnecting {
 
         /// Sends a message over the connection that is open now, past what waits: see
         /// [`WebSocket::send`](super::WebSocket::send).
+        ///
+        /// It does not read while it writes: if all buffers on the way are full, and the peer reads nothing
+        /// before it is read from, it waits until the time for writing is over, and the connection ends.
+        /// What is [queued](Self::queue) has no such wait.
         #[doc = $dropped]
         ///
         /// # Errors
