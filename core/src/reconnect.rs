@@ -329,6 +329,11 @@ impl Reconnect {
     }
 }
 
+/// Returns whether it is an end for what was asked: nothing follows it, but for those who persist.
+pub(crate) const fn is_final(cause: Cause) -> bool {
+    matches!(advice(cause), Advice::Hopeless | Advice::Wanted)
+}
+
 /// Returns what this cause means: the table of the module.
 const fn advice(cause: Cause) -> Advice {
     let ended = match cause {

@@ -8,7 +8,7 @@ use crate::event::DataKind;
 use crate::handshake::ResponseEvent;
 use crate::interruption::{Interrupted, Interruption};
 use crate::pace::Millis;
-use crate::reconnect::{Backoff, Cause, Reconnect, Retry, retry_after};
+use crate::reconnect::{Backoff, Cause, Reconnect, Retry, is_final, retry_after};
 use crate::role::Entropy;
 
 /// The bookkeeping of a client that comes back: when, with which messages, and what is in doubt.
@@ -104,11 +104,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, E: Entropy> ReconnectWithBacklog<B, E> {
             (false, cause) => Interrupted::Attempt(cause),
         };
         let retry_after = self.retry_after.take();
-        let entropy = &mut self.entropy;
-        let retry = match self.reconnect.ended(cause, retry_after, now, entropy) {
-            // That was what it asked for before.
-            Retry::Never if mem::take(&mut self.is_changed) => self.network_changed(now),
-            retry => retry,
+        // If it has changed, that was what it asked for before.
+        let retry = if is_final(cause) && mem::take(&mut self.is_changed) {
+            self.network_changed(now)
+        } else {
+            let entropy = &mut self.entropy;
+            self.reconnect.ended(cause, retry_after, now, entropy)
         };
         let sent = mem::take(&mut self.sent).into();
         (Interruption::new(reason, retry, now, sent), retry)

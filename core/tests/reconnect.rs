@@ -7,7 +7,8 @@ use motews::handshake::{ClientHandshake, HandshakeError, Key, Offers};
 use motews::interruption;
 use motews::reconnect::{Backoff, Cause, Reconnect, Retry, retry_after};
 use motews::{
-    CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation, Side, Timeouts,
+    CloseCode, Deadline, Ended, Entropy, EntropyError, Millis, ProtocolViolation,
+    ReconnectWithBacklog, Side, Timeouts,
 };
 use proptest::prelude::*;
 
@@ -327,6 +328,54 @@ fn client_that_has_closed_and_reopens_comes_back_and_after_a_reset_it_does_not()
     reconnect.reopen();
     assert_eq!(reconnect.failures(), 0);
     assert_eq!(wait(&mut reconnect, Ended::Lost, LEAST), Some(0));
+}
+
+/// Credentials were changed while the old ones were in use: what ends those says nothing of the new ones,
+/// which are tried soon, also by who persists.
+#[test]
+fn request_that_was_changed_is_tried_soon_after_an_end_of_the_old_one() {
+    for persist in [false, true] {
+        for cause in [
+            Ended::Refused(401),
+            closed(CloseCode::NORMAL),
+            closed(CloseCode::POLICY_VIOLATION),
+            closed_by_this_side(CloseCode::NORMAL),
+        ] {
+            let mut kept = ReconnectWithBacklog::<[u8; 0], _>::new(MOST);
+            kept.set_backoff(Backoff {
+                persist,
+                ..Backoff::DEFAULT
+            });
+            let ended = |kept: &mut ReconnectWithBacklog<_, _>, cause: Cause| match kept
+                .ended::<()>(cause, None, NOW)
+                .1
+            {
+                Retry::At(at) => Some(at.since(NOW)),
+                Retry::Never => None,
+            };
+            for _ in 0..9 {
+                ended(&mut kept, Ended::Lost.into());
+            }
+            kept.reopen();
+            let case = format!("{cause:?}, {persist}");
+            assert_eq!(ended(&mut kept, cause.into()), Some(5_000), "{case}");
+            // It was not tried yet, but a mistake on this side is not mended by that.
+            assert_eq!(ended(&mut kept, Cause::Local), None, "{case}");
+            // It was tried: the same is hopeless now.
+            kept.reopen();
+            kept.asked();
+            let is_own = cause == closed_by_this_side(CloseCode::NORMAL);
+            let expected = (persist && !is_own).then_some(74_000);
+            assert_eq!(ended(&mut kept, cause.into()), expected, "{case}");
+            // What says nothing of the request has its own wait.
+            kept.reopen();
+            assert_eq!(ended(&mut kept, Cause::Tls), Some(74_000), "{case}");
+            // And the application closes after all.
+            kept.reopen();
+            kept.close();
+            assert_eq!(ended(&mut kept, cause.into()), None, "{case}");
+        }
+    }
 }
 
 #[test]

@@ -233,6 +233,12 @@ impl Script {
         tx.writer.wake();
     }
 
+    /// Returns how many more bytes the far end takes.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        lock(&self.tx).window
+    }
+
     /// Returns what was written and, if this stream holds it back, flushed.
     #[must_use]
     pub fn written(&self) -> Vec<u8> {

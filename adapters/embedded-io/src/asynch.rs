@@ -131,7 +131,7 @@ impl<'a, T: Read + Write, R: Role, K: AsyncTime> WebSocket<'a, T, R, K> {
                     Next::Io(io) => io,
                 };
                 if K::COMES_BACK && self.reply.engine.reads_meanwhile(&mut self.input, io) {
-                    self.write_or_read().await?;
+                    self.write_or_read(io).await?;
                     continue;
                 }
                 if io != Io::Read {
@@ -157,23 +157,30 @@ impl<'a, T: Read + Write, R: Role, K: AsyncTime> WebSocket<'a, T, R, K> {
 /// What a transport has done first.
 enum Moved {
     Written(usize),
+    Flushed,
     Read(usize),
 }
 
 impl<T: Read + Write, R: Role, K: AsyncTime> WebSocket<'_, T, R, K> {
-    /// Writes, and reads if the transport takes nothing yet.
-    async fn write_or_read(&mut self) -> Result<(), Error<T::Error>> {
+    /// Writes or flushes, and reads if the transport is not ready for that yet.
+    async fn write_or_read(&mut self, io: Io) -> Result<(), Error<T::Error>> {
         let engine = &mut self.reply.engine;
-        let at = engine.wake_at(Io::Write);
+        let at = engine.wake_at(io);
         let moved = {
             let mut timer = pin!(engine.time.wait_until(at));
             let (transport, output) = (&mut engine.transport, &mut engine.output);
             let room = self.input.window().spare();
             // Both want the same transport, so they take turns: their futures may be dropped.
             poll_fn(|context| {
-                let written = pin!(transport.write(output.unwritten())).poll(context);
-                if let Poll::Ready(written) = written {
-                    return Poll::Ready(Some(written.map(Moved::Written)));
+                let done = if io == Io::Flush {
+                    let flushed = pin!(transport.flush()).poll(context);
+                    flushed.map(|flushed| flushed.map(|()| Moved::Flushed))
+                } else {
+                    let written = pin!(transport.write(output.unwritten())).poll(context);
+                    written.map(|written| written.map(Moved::Written))
+                };
+                if let Poll::Ready(done) = done {
+                    return Poll::Ready(Some(done));
                 }
                 let read = pin!(transport.read(room)).poll(context);
                 if let Poll::Ready(read) = read {
@@ -185,6 +192,7 @@ impl<T: Read + Write, R: Role, K: AsyncTime> WebSocket<'_, T, R, K> {
         };
         match moved {
             Some(Ok(Moved::Written(len))) => engine.written(len)?,
+            Some(Ok(Moved::Flushed)) => engine.flushed(),
             Some(Ok(Moved::Read(len))) => {
                 engine.read(&mut self.input, len);
                 engine.late()?; // Who sends without a pause is not to be spared what is due.

@@ -133,7 +133,7 @@ impl<'a, T, R: Role, K: Time> Engine<'a, T, R, K> {
 
     /// Whether the transport may be read while it is to do `io`: whatever comes has its place.
     pub(crate) fn reads_meanwhile(&self, input: &mut Input<'a>, io: Io) -> bool {
-        io == Io::Write && !self.output.at_eof && input.window().is_empty()
+        io != Io::Read && !self.output.at_eof && input.window().is_empty()
     }
 
     /// The transport brought so many bytes, 0 at its end.
@@ -273,8 +273,10 @@ impl<'a, T, R: Role, K: Time> Engine<'a, T, R, K> {
                 return at_rest(session, None);
             }
             // Each ping has its pong, as long as the transport takes them; no frame is read
-            // before the last pong has found room.
-            if !output.put_owed(session)? {
+            // before the last pong has found room. Who comes back reads on all the same, for the
+            // peer may read nothing before that: the pong to the newest ping will do.
+            let reads_on = K::COMES_BACK && has_input;
+            if !output.put_owed(session)? && !reads_on {
                 return Ok(Next::Io(Io::Write));
             }
             if let Some(found) = input.receive(session) {

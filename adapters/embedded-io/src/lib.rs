@@ -121,7 +121,7 @@
 //! ([`Timeouts::write`](motews::Timeouts::write)); without one it does not. A peer that reads
 //! while it sends, as browsers do, is never stuck. Nor are two of these if one of them is
 //! [`split`](asynch::WebSocket::split), whose halves read while they write, or a client that comes back: its
-//! `next` and `poll` read, too, while the transport takes nothing of what waits.
+//! `next` and `poll` read, too, while the transport takes nothing of what waits. Its `send` does not.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -179,9 +179,10 @@ pub(crate) fn cause_of<E>(error: Error<E>) -> (Cause, Option<E>) {
 
 /// The methods of a client that comes back, of the fields `ws`, `course` and `link`: the last begins a
 /// [`Task`] and sees it through. Before it `wait!` is defined as for [`websocket`](crate::face::websocket),
-/// and so are `sent!(call)`, the result of a call that sends, however long it takes, and `ended!(error,
-/// waits)`, the [`cause_of`] an error that ends a connection. `rest!(time, millis, waits)` waits for the next
-/// attempt. The last two may go on with the loop around them, or return.
+/// and so are `sent!(call)`, the result of a call that sends, however long it takes, `told!(call, waits)`, for
+/// a call that tells the peer of a failure, and `ended!(error, waits)`, the [`cause_of`] an error that ends a
+/// connection. `rest!(time, millis, waits)` waits for the next attempt. The last two may go on with the loop
+/// around them; the last three may return.
 macro_rules! reconnecting {
     ($dropped:literal) => {
         /// The same with other limits, times and subprotocols.
@@ -233,6 +234,10 @@ macro_rules! reconnecting {
 
         /// Sends a message over the connection that is open now, past what waits: see
         /// [`WebSocket::send`](super::WebSocket::send).
+        ///
+        /// It does not read while it writes: if all buffers on the way are full, and the peer reads nothing
+        /// before it is read from, it waits until the time for writing is over, and the connection ends.
+        /// What is [queued](Self::queue) has no such wait.
         #[doc = $dropped]
         ///
         /// # Errors
@@ -385,7 +390,7 @@ macro_rules! next {
         // The peer is told, and then the application.
         let reply = &mut $client.ws.reply;
         reply.engine.fail(violation);
-        _ = sent!(reply.flush());
+        told!(reply.flush(), $waits);
         Some(end!($client, Ended::Violation(violation).into(), None))
     }};
 }

@@ -40,6 +40,9 @@ struct Frames {
     is_held: bool,
     /// How much at the end is owed to the peer, and was sent by nobody, in bytes.
     owed: usize,
+    /// Where the next frame began when a sender passed the limit last, and one more: see
+    /// [`Out::may_pass`].
+    passed: u64,
 }
 
 /// A payload that is not copied, and what comes behind it.
@@ -75,6 +78,20 @@ impl Out {
     /// Whether everything before this place has left.
     pub(crate) const fn has_left(&self, place: u64) -> bool {
         self.flushed >= place
+    }
+
+    /// Whether a sender that waits for what is before this place may send although there is no room: one by
+    /// one, each when the message of the last has begun to leave.
+    pub(crate) fn may_pass(&self, place: u64) -> bool {
+        let passed = self.frames.as_ref().map_or(0, |frames| frames.passed);
+        self.has_left(place) && self.has_left(passed)
+    }
+
+    /// A sender does so.
+    #[cold]
+    pub(crate) fn pass(&mut self) {
+        let passed = self.sent_to() + 1;
+        self.frames().passed = passed;
     }
 
     /// Appends a frame that is owed.

@@ -134,7 +134,8 @@ macro_rules! setters {
         }
 
         /// Sets how much may wait to be written before a sender waits, in bytes; the message that
-        /// reaches it comes on top. 64 KiB by default.
+        /// reaches it comes on top, and that of one sender that has waited until all before it had left. 64 KiB
+        /// by default.
         pub fn max_backlog(mut self, bytes: usize) -> Self {
             Arc::make_mut(&mut self.common.settings).max_backlog = bytes;
             self

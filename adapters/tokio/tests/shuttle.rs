@@ -6,13 +6,14 @@ use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use motews_testkit::frame::{self, Frame};
-use motews_tokio::{Acceptor, CloseCode};
+use motews_tokio::{Acceptor, CloseCode, ServerHandle, Timeouts};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::sync::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -263,6 +264,36 @@ fn saturate() {
     });
 }
 
+/// The server is shut down while a half goes back to waiting, and no byte comes that would wake it.
+fn shut_down() {
+    block_on(async {
+        let (reads, mut peer_writes) = pipe();
+        let (mut peer_reads, writes) = pipe();
+        let stream = tokio::io::join(reads, writes);
+        let handle = ServerHandle::new();
+        let acceptor = Acceptor::new().timeouts(Timeouts::NONE).handle(&handle);
+        let (_sender, mut receiver) = acceptor.from_upgraded(stream, b"").split();
+        let serving = spawn(async move {
+            assert_eq!(receiver.recv().await.unwrap(), Some("x".into()));
+            assert_eq!(receiver.recv().await.unwrap(), None);
+        });
+        yield_now().await;
+        let text = frame::text("x").encode(Some(frame::KEY));
+        peer_writes.write_all(&text).await.unwrap();
+        yield_now().await;
+        let (code, reason) = (CloseCode::NORMAL, "");
+        let within = Duration::MAX;
+        handle.shutdown_with(code, reason, within).unwrap();
+        let mut close = [0; 4];
+        peer_reads.read_exact(&mut close).await.unwrap();
+        assert_eq!(close[..], frame::close(1000, "").encode(None));
+        let close = frame::close(1000, "").encode(Some(frame::KEY));
+        peer_writes.write_all(&close).await.unwrap();
+        drop(peer_writes);
+        serving.await.unwrap();
+    });
+}
+
 /// Polls once, and drops it.
 async fn cancelled(future: impl Future) {
     let mut future = pin!(future);
@@ -291,6 +322,8 @@ fn halves_in_any_order_lose_nothing_and_a_lost_wake_up_is_found() {
     shuttle::check_pct(stream, RUNS, 3);
     shuttle::check_random(saturate, RUNS / 4);
     shuttle::check_pct(saturate, RUNS / 4, 3);
+    shuttle::check_random(shut_down, RUNS);
+    shuttle::check_pct(shut_down, RUNS, 3);
 
     motews_tokio::seeded::WAKES_READER_ONLY.store(true, Ordering::Relaxed);
     // One run in 700 or so: it stops there.

@@ -124,6 +124,12 @@ macro_rules! sent {
     };
 }
 
+macro_rules! told {
+    ($call:expr, $waits:expr) => {
+        _ = $call.await
+    };
+}
+
 macro_rules! ended {
     ($error:expr, $waits:expr) => {
         cause_of($error)

@@ -99,6 +99,19 @@ macro_rules! sent {
     };
 }
 
+macro_rules! told {
+    ($call:expr, $waits:expr) => {
+        loop {
+            match $call {
+                // The session has failed, so what is called next goes on with it.
+                Err(Error::Io(error)) if is_for_now(&error) && !$waits => return None,
+                Err(Error::Io(error)) if is_for_now(&error) => {}
+                _ => break,
+            }
+        }
+    };
+}
+
 macro_rules! ended {
     ($error:expr, $waits:expr) => {
         match $error {

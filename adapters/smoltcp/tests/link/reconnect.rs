@@ -572,8 +572,17 @@ fn closed_client_whose_request_is_set_comes_back_again_and_again() {
 /// Credentials are changed while the connection lives on, and then it ends for ever, whoever ends it.
 #[test]
 fn open_request_that_was_set_is_tried_after_an_end_that_ends_all() {
-    for is_own in [false, true] {
-        let mut rig = fresh(0);
+    for (is_own, persist) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut rig = Rig::new(
+            Backoff {
+                persist,
+                ..Backoff::DEFAULT
+            },
+            BacklogPolicy::DropOldest,
+            256,
+            Faults::default(),
+            Instant::ZERO,
+        );
         rig.is_usable();
         if is_own {
             let sockets = &mut rig.net.client.sockets;
@@ -585,12 +594,15 @@ fn open_request_that_was_set_is_tried_after_an_end_that_ends_all() {
             rig.closes = Some(CloseCode::POLICY_VIOLATION);
         }
         let (interruption, _) = rig.interrupted();
+        let soon = Duration::from_secs(5).into();
+        assert!(interruption.retry_in <= Some(soon), "{interruption:?}");
         assert!(interruption.retry_in.is_some(), "{interruption:?}");
         rig.is_usable();
         // It was tried: the same is hopeless now.
         rig.closes = Some(CloseCode::POLICY_VIOLATION);
         let (interruption, _) = rig.interrupted();
-        assert_eq!(interruption.retry_in, None);
+        assert_eq!(interruption.retry_in.is_some(), persist);
+        assert!(interruption.retry_in.is_none_or(|wait| wait > soon));
     }
 }
 

@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
             if let Some(behind) = &mut self.behind {
                 behind.before = self.out.sent_to();
             }
-            self.wakers.wake_writers();
+            self.wake_writers();
         }
         Ok(())
     }

@@ -42,26 +42,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.poll_next(cx, Self::pop)
     }
 
-    /// Whether nothing else is to be done than to read the next message: so it is nearly always.
+    /// Whether nothing else is to be done here than to read the next message: so it is nearly always.
     #[inline(always)]
-    fn only_reads(&mut self) -> bool {
-        self.look_for_shutdown();
+    fn only_reads(&self) -> bool {
         self.is_plain()
             && self.inbox.has_nothing()
-            && self.is_quiet()
             && self.reads
             && !self.is_lost
             && !self.discards
             && self.parts.is_none()
     }
 
-    /// As [`poll_next`](Self::poll_next) for a connection that [only reads](Self::only_reads); `None`: that
-    /// has to go on.
+    /// As [`poll_next`](Self::poll_next) for a connection that [only reads](Self::only_reads); `None`: there is
+    /// something to write or to end first, and that has to go on.
     #[inline(always)]
     fn poll_read_only(&mut self, cx: &mut Context<'_>) -> Option<Poll<Message>> {
         let mut of_all = None;
         let waker = self.waker(cx.waker(), &mut of_all);
         self.wait(Side::Reader, cx.waker());
+        // Behind that, for a shutdown in between would wake nobody.
+        self.look_for_shutdown();
+        if !self.is_quiet() {
+            return None;
+        }
         let stream = self.stream.as_mut()?;
         let mut buffer = spare::take();
         let read = inbox::poll_read(stream, &mut Context::from_waker(waker), &mut buffer);
@@ -219,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
     pub(super) fn taken(&mut self, was_full: bool, cost: usize) {
         if was_full && !self.is_full() {
             // Whoever waits to send reads again.
-            self.wakers.wake_writers();
+            self.wake_writers();
         }
         self.ahead = self.ahead.saturating_sub(cost);
     }

@@ -57,8 +57,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.poll_room(cx, slot, gives_up, |engine| !engine.streams)
     }
 
-    /// The same, and for `may`. Room is there as well when all has left that was sent before the wait:
-    /// else who sends without end could always be there first.
+    /// The same, and for `may`. Room is there as well when all has left that was sent before the wait, for
+    /// one at a time: else who sends without end could always be there first.
     #[inline]
     pub(super) fn poll_room(
         &mut self,
@@ -79,11 +79,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         };
         slot.mark = Mark::Room(before);
         let result = self.poll_out(cx, slot, gives_up, |engine| {
-            let has_room = engine.has_room_for_fragment() || engine.out.has_left(before);
+            let has_room = engine.has_room_for_fragment() || engine.out.may_pass(before);
             engine.stream.is_some() && may(engine) && has_room
         });
         if result.is_ready() {
             slot.mark = Mark::None;
+        }
+        if matches!(result, Poll::Ready(Ok(()))) && !self.has_room_for_fragment() {
+            self.out.pass();
         }
         result
     }
@@ -411,7 +414,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         // Nothing else can follow a message that is not finished.
         self.is_cut |= self.behind.take().is_some();
         // Whoever waits for room need not wait any longer.
-        self.wakers.wake_writers();
+        self.wake_writers();
         Ok(())
     }
 
@@ -481,7 +484,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Role> Engine<S, R> {
         self.take_whole();
         self.inbox.clear_messages();
         // Whoever waits to send reads again.
-        self.wakers.wake_writers();
+        self.wake_writers();
     }
 
     /// Gives the connection up.

@@ -64,4 +64,12 @@ impl<S, R> Engine<S, R> {
             self.wakers.register(side, waker);
         }
     }
+    /// There may be room for those who wait to send. A task that is alone is known as the one that receives.
+    #[cold]
+    pub(super) fn wake_writers(&self) {
+        match self.is_shared {
+            true => self.wakers.wake_writers(),
+            false => self.wakers.wake_reader(),
+        }
+    }
 }

@@ -266,3 +266,30 @@ async fn flush_behind_a_close_waits_for_the_close() {
     peer.stream.read_exact(&mut bytes[..4]).await.unwrap();
     timeout(STEP, closing).await.unwrap().unwrap().unwrap();
 }
+
+/// However many wait, no more than one of them comes on top of what may wait.
+#[tokio::test(start_paused = true)]
+async fn many_that_wait_are_let_in_one_by_one() {
+    let acceptor = Acceptor::new().max_backlog(1000);
+    let (ws, peer) = server_with(&acceptor, 100);
+    let (sender, _receiver) = ws.split();
+    let reading = reads_slowly(peer);
+    let sending: Vec<_> = (0..50)
+        .map(|_| {
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                for _ in 0..4 {
+                    sender.send(payload(996)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while !sending.iter().all(JoinHandle::is_finished) {
+        most = most.max(sender.buffered_amount());
+        sleep(STEP).await;
+    }
+    // The limit is reached by a message; another one has just been let in, and the one before it has begun to leave.
+    assert!((2000..=3000).contains(&most), "{most}");
+    reading.abort();
+}

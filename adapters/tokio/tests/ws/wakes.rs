@@ -9,10 +9,10 @@ use std::task::Wake;
 
 use futures_util::{Sink, Stream};
 use motews_testkit::frame;
-use motews_tokio::Message;
+use motews_tokio::{Acceptor, Message};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{ServerWs, payload, server};
+use crate::support::{ServerWs, payload, server, server_with};
 
 /// A task that counts how often it is woken.
 #[derive(Default)]
@@ -61,6 +61,21 @@ async fn connection_polled_by_two_tasks_message_comes_both_are_woken_once() {
         receiver.receives(&mut ws),
         Poll::Ready(Some(Message::text("x")))
     );
+}
+
+/// Both halves of futures' `split` in one task: the one that flushes had to stop reading.
+#[tokio::test(start_paused = true)]
+async fn inbox_full_message_is_taken_the_same_task_goes_on_flushing() {
+    let acceptor = Acceptor::new().max_inbound(1);
+    let (mut ws, mut peer) = server_with(&acceptor, 64);
+    let task = Arc::<Task>::default();
+    ws.try_send(payload(500)).unwrap();
+    peer.write(&[frame::text("x"), frame::text("y")]).await;
+    assert!(task.flushes(&mut ws).is_pending());
+    let before = task.wakes();
+    assert!(task.receives(&mut ws).is_ready());
+    assert_eq!(task.wakes(), before + 1);
+    assert!(task.flushes(&mut ws).is_pending());
 }
 
 /// The connection moves to another task, which knows nothing of the first one.

@@ -4,11 +4,11 @@ use core::time::Duration;
 
 use motews::handshake::Request;
 use motews::interruption::Interrupted;
-use motews::reconnect::Cause;
-use motews::{CloseCode, Ended};
+use motews::reconnect::{Backoff, Cause};
+use motews::{BacklogPolicy, CloseCode, Ended};
 use motews_embedded_io::asynch::Task;
 
-use super::{Comes, Face, Rig, awaited, on_both, usual};
+use super::{Comes, Face, Rig, awaited, backlog, on_both, usual};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -99,35 +99,55 @@ fn closing_client_whose_request_is_set_comes_back<C: Comes>(face: Face<C>) {
 
 /// Credentials are changed while the connection lives on, and then the server lets go of the old ones.
 fn open_request_that_was_set_is_tried_after_a_close_that_ends_all<C: Comes>(face: Face<C>) {
-    let mut rig = usual(face).stable();
-    rig.client.set_request(other());
-    rig.world.borrow_mut().closes = Some(CloseCode::POLICY_VIOLATION);
-    let (interruption, _) = rig.interrupted();
-    assert!(interruption.retry_in <= Some(SOON), "{interruption:?}");
-    assert!(interruption.retry_in.is_some(), "{interruption:?}");
-    rig.is_usable();
-    assert!(rig.world.borrow().head.starts_with("GET /other "));
-    // It was tried: the same is hopeless now.
-    rig.world.borrow_mut().closes = Some(CloseCode::POLICY_VIOLATION);
-    assert_eq!(rig.interrupted().0.retry_in, None);
+    for persist in [false, true] {
+        let mut rig = persisting(face, persist).stable();
+        rig.client.set_request(other());
+        rig.world.borrow_mut().closes = Some(CloseCode::POLICY_VIOLATION);
+        let (interruption, _) = rig.interrupted();
+        assert!(interruption.retry_in <= Some(SOON), "{interruption:?}");
+        assert!(interruption.retry_in.is_some(), "{interruption:?}");
+        rig.is_usable();
+        assert!(rig.world.borrow().head.starts_with("GET /other "));
+        // It was tried: the same is hopeless now.
+        rig.world.borrow_mut().closes = Some(CloseCode::POLICY_VIOLATION);
+        is_hopeless(rig.interrupted().0.retry_in, persist);
+    }
 }
 
 fn opening_request_that_was_set_is_tried_after_a_refusal<C: Comes>(face: Face<C>) {
-    let mut rig = usual(face);
-    rig.world.borrow_mut().is_gone = true;
-    let asks = |rig: &mut Rig<C>| rig.world.borrow().finished == [Task::Connect];
-    assert!(rig.run(1_000, asks));
-    rig.run(100, |_| false);
-    rig.client.set_request(other());
-    {
-        let mut world = rig.world.borrow_mut();
-        (world.is_gone, world.response) = (false, b"HTTP/1.1 401 No\r\n\r\n".to_vec());
+    for persist in [false, true] {
+        let mut rig = persisting(face, persist);
+        rig.world.borrow_mut().is_gone = true;
+        let asks = |rig: &mut Rig<C>| rig.world.borrow().finished == [Task::Connect];
+        assert!(rig.run(1_000, asks));
+        rig.run(100, |_| false);
+        rig.client.set_request(other());
+        {
+            let mut world = rig.world.borrow_mut();
+            (world.is_gone, world.response) = (false, b"HTTP/1.1 401 No\r\n\r\n".to_vec());
+        }
+        let (interruption, _) = rig.interrupted();
+        assert!(interruption.retry_in <= Some(SOON), "{interruption:?}");
+        assert!(interruption.retry_in.is_some(), "{interruption:?}");
+        let (interruption, _) = rig.interrupted();
+        assert!(rig.world.borrow().head.starts_with("GET /other "));
+        is_hopeless(interruption.retry_in, persist);
     }
-    let (interruption, _) = rig.interrupted();
-    assert!(interruption.retry_in.is_some(), "{interruption:?}");
-    let (interruption, _) = rig.interrupted();
-    assert!(rig.world.borrow().head.starts_with("GET /other "));
-    assert_eq!(interruption.retry_in, None, "and so was the other one");
+}
+
+fn persisting<C: Comes>(face: Face<C>, persist: bool) -> Rig<C> {
+    let backoff = Backoff {
+        persist,
+        ..Backoff::DEFAULT
+    };
+    face(backoff, backlog(BacklogPolicy::DropOldest, 256))
+}
+
+/// There is no further attempt, or the longest wait before it.
+fn is_hopeless(retry_in: Option<Duration>, persist: bool) {
+    let longest = Duration::from_secs(64);
+    assert_eq!(retry_in.is_some(), persist);
+    assert!(retry_in.is_none_or(|wait| wait >= longest), "{retry_in:?}");
 }
 
 /// What was sent over the old network is not waited for, and what had failed before is forgotten.

@@ -12,28 +12,32 @@ on_both! {
 }
 
 /// The server reads nothing until all that it sends was taken, and there is more to send than the network
-/// takes: who does not read while it writes waits for ever.
+/// takes, or as much: who does not read while it writes waits for ever, and so does who waits for the
+/// transport to be flushed, or answers each ping first.
 fn open_both_send_more_than_the_buffers_hold_and_all_comes_through<C: Comes>(face: Face<C>) {
-    for len in [10, 50, 300] {
-        let mut rig = face(Backoff::DEFAULT, backlog(BacklogPolicy::DropNewest, 8192));
-        rig.world.borrow_mut().window = 64;
-        assert!(rig.run(1_000, |rig| rig.client.is_open()));
-        let frame = [&[0x81, 60][..], &[b'x'; 60]].concat();
-        rig.world.borrow_mut().burst = frame.repeat(50);
-        let text = "y".repeat(len);
-        for _ in 0..20 {
-            rig.client.queue(Message::Text(&text)).unwrap();
+    let pings: [&[u8]; 2] = [b"", b"\x89\x00"];
+    for (len, window) in [(10, 64), (50, 64), (300, 64), (10, 20 * (6 + 10))] {
+        for ping in pings {
+            let mut rig = face(Backoff::DEFAULT, backlog(BacklogPolicy::DropNewest, 8192));
+            rig.world.borrow_mut().window = window;
+            assert!(rig.run(1_000, |rig| rig.client.is_open()));
+            let frame = [&[0x81, 60][..], &[b'x'; 60], ping].concat();
+            rig.world.borrow_mut().burst = frame.repeat(50);
+            let text = "y".repeat(len);
+            for _ in 0..20 {
+                rig.client.queue(Message::Text(&text)).unwrap();
+            }
+            let through = rig.run(20_000, |rig| {
+                rig.received.len() == 50 && rig.world.borrow().got.len() == 20
+            });
+            assert!(
+                through && rig.interruptions.is_empty(),
+                "{len}, {window}, {ping:?}: {} received, {:?}",
+                rig.received.len(),
+                rig.interruptions
+            );
+            rig.is_usable();
         }
-        let through = rig.run(20_000, |rig| {
-            rig.received.len() == 50 && rig.world.borrow().got.len() == 20
-        });
-        assert!(
-            through && rig.interruptions.is_empty(),
-            "{len}: {} received, {:?}",
-            rig.received.len(),
-            rig.interruptions
-        );
-        rig.is_usable();
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use motews::interruption::Interrupted;
 use motews::reconnect::{Backoff, Cause};
-use motews::{BacklogPolicy, CloseCode, Ended, Message, MessageBuffer, Millis};
+use motews::{BacklogPolicy, CloseCode, Ended, Message, MessageBuffer, Millis, ProtocolViolation};
 use motews_embedded_io::blocking::{Reconnecting, Update};
 use motews_embedded_io::{Clock, Error};
 
@@ -129,5 +129,32 @@ fn open_peer_reads_nothing_sending_ends_with_its_deadline() {
     let mut world = rig.world.borrow_mut();
     (world.is_gone, world.passes, world.window) = (false, 0, usize::MAX);
     drop(world);
+    rig.is_usable();
+}
+
+/// A message is too long, and the peer is to be told: that goes out when the transport takes it.
+#[test]
+fn open_violation_that_cannot_be_told_yet_polling_returns_when_the_transport_gives_up() {
+    let mut rig = waited(Backoff::DEFAULT, backlog(BacklogPolicy::DropNewest, 256));
+    assert!(rig.run(1_000, |rig| rig.client.is_open()));
+    {
+        let mut world = rig.world.borrow_mut();
+        world.passes = 100;
+        world.window = 0;
+        world.says = [&b"\x81\x64"[..], &[b'x'; 100]].concat();
+    }
+    for _ in 0..20 {
+        let before = rig.clock.now();
+        rig.step(10);
+        let after = rig.clock.now().since(before);
+        assert!(after <= 300, "it has blocked for {after} ms");
+    }
+    assert!(rig.interruptions.is_empty() && rig.received.is_empty());
+    rig.world.borrow_mut().window = usize::MAX;
+    let (end, after) = rig.interrupted();
+    assert!(after <= 1_000, "{after}");
+    let too_long = Ended::Violation(ProtocolViolation::MessageTooBig);
+    assert_eq!(end.reason, Interrupted::Connection(too_long, None));
+    rig.world.borrow_mut().passes = 0;
     rig.is_usable();
 }

@@ -69,7 +69,15 @@ impl Socket {
         written.map(|written| written.map(|written| written.unwrap_or(0)))
     }
 
-    fn or_not_now(&self, done: Poll<Result<usize, Fault>>) -> Result<usize, Fault> {
+    /// It is not over while the network takes nothing.
+    fn flush_now(&mut self) -> Poll<Result<(), Fault>> {
+        self.act(|near| match near.room() {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+    }
+
+    fn or_not_now<V>(&self, done: Poll<Result<V, Fault>>) -> Result<V, Fault> {
         match done {
             Poll::Ready(done) => done,
             Poll::Pending => {
@@ -118,7 +126,7 @@ impl Write for Socket {
     }
 
     async fn flush(&mut self) -> Result<(), Fault> {
-        Ok(())
+        poll_fn(|_| self.flush_now()).await
     }
 }
 
@@ -136,7 +144,8 @@ impl embedded_io::Write for Socket {
     }
 
     fn flush(&mut self) -> Result<(), Fault> {
-        Ok(())
+        let flushed = self.flush_now();
+        self.or_not_now(flushed)
     }
 }
 
