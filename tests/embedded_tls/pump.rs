@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream as Served;
 
-use super::support::{Issued, Os, Tokio, authority, client, localhost, trusting};
+use super::support::{Issued, Os, Tokio, apart, authority, client, localhost, trusting};
 use super::{payloads, serve};
 
 /// An authority, and a server of its.
@@ -149,8 +149,6 @@ async fn pump_dropped_stream_fails_and_says_so() {
 
 #[tokio::test]
 async fn tunnel_with_the_pump_in_another_task_serves_one_session_after_another() {
-    use embedded_io_adapters::tokio_1::FromTokio;
-    use motews_embedded_io::Duplex;
     use motews_embedded_io::tls::TlsBuffers;
 
     let (authority, server) = pair();
@@ -166,11 +164,7 @@ async fn tunnel_with_the_pump_in_another_task_serves_one_session_after_another()
             let pump: motews_embedded_io::tls::Pump<'_> = pump;
             let (near, far) = tokio::io::duplex(4096);
             clients.send(far).await.expect("the server waits");
-            let (reader, writer) = tokio::io::split(near);
-            let transport = Duplex {
-                reader: FromTokio::new(reader),
-                writer: FromTokio::new(writer),
-            };
+            let transport = apart(near);
             let (mut read, mut write) = (vec![0; 16_640], vec![0; 1024]);
             let buffers = TlsBuffers {
                 read: &mut read,
@@ -268,16 +262,11 @@ async fn open_peer_reads_nothing_a_dropped_stream_ends_the_pump_in_time() {
 
 #[tokio::test]
 async fn entropy_fails_nothing_is_sent_and_the_stream_says_so() {
-    use embedded_io_adapters::tokio_1::FromTokio;
+    use motews_embedded_io::Untimed;
     use motews_embedded_io::tls::TlsBuffers;
-    use motews_embedded_io::{Duplex, Untimed};
 
     let (near, mut far) = tokio::io::duplex(4096);
-    let (reader, writer) = tokio::io::split(near);
-    let transport = Duplex {
-        reader: FromTokio::new(reader),
-        writer: FromTokio::new(writer),
-    };
+    let transport = apart(near);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
     let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut read, mut write) = ([0; 2304], [0; 1024]);
@@ -334,13 +323,7 @@ async fn split_websocket_both_send_more_than_the_buffers_hold_and_all_comes_thro
         ws.closed().await
     };
     let serves = async |stream: Served<DuplexStream>| {
-        use embedded_io_adapters::tokio_1::FromTokio;
-        use motews_embedded_io::Duplex;
-        let (reader, writer) = tokio::io::split(stream);
-        let transport = Duplex {
-            reader: FromTokio::new(reader),
-            writer: FromTokio::new(writer),
-        };
+        let transport = apart(stream);
         let (mut receive, mut transmit) = ([0; 64], [0; 1024]);
         let buffers = Buffers {
             receive: &mut receive,
@@ -377,13 +360,7 @@ async fn split_websocket_both_send_more_than_the_buffers_hold_and_all_comes_thro
 
 /// A server whose WebSocket is open until `ends`.
 async fn serve_until(stream: Served<DuplexStream>, ends: impl Future<Output = ()>) {
-    use embedded_io_adapters::tokio_1::FromTokio;
-    use motews_embedded_io::Duplex;
-    let (reader, writer) = tokio::io::split(stream);
-    let transport = Duplex {
-        reader: FromTokio::new(reader),
-        writer: FromTokio::new(writer),
-    };
+    let transport = apart(stream);
     let (mut receive, mut transmit) = ([0; 64], [0; 1024]);
     let buffers = Buffers {
         receive: &mut receive,
@@ -425,19 +402,13 @@ async fn open_transport_ends_the_websocket_says_how_once_and_is_lost() {
 
 #[tokio::test]
 async fn open_pump_is_dropped_the_websocket_says_so_once_and_is_lost() {
-    use embedded_io_adapters::tokio_1::FromTokio;
-    use motews_embedded_io::Duplex;
     use motews_embedded_io::tls::TlsBuffers;
 
     let (authority, server) = pair();
     let (near, far) = tokio::io::duplex(4096);
     let authorities = [&authority.certificate[..]];
     let config = trusting(&authorities);
-    let (reader, writer) = tokio::io::split(near);
-    let transport = Duplex {
-        reader: FromTokio::new(reader),
-        writer: FromTokio::new(writer),
-    };
+    let transport = apart(near);
     let (mut incoming, mut outgoing) = ([0; 64], [0; 64]);
     let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut read, mut write) = (vec![0; 16_640], vec![0; 1024]);

@@ -13,9 +13,9 @@ use motews::reconnect::{Backoff, Cause};
 use motews::{
     Backlog, BacklogPolicy, CloseCode, Ended, Message, MessageBuffer, ProtocolViolation, Side,
 };
+use motews_embedded_io::Buffers;
 use motews_embedded_io::asynch::{Reconnecting, Task, Update, WebSocket};
 use motews_embedded_io::tls::{Pump, TlsBuffers, TlsError, TlsStream, TlsTunnel};
-use motews_embedded_io::{Buffers, Duplex};
 use motews_testkit::link::Random;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream as Served;
 
-use super::support::{Os, Tokio, authority, localhost, trusting};
+use super::support::{Os, Tokio, apart, authority, localhost, trusting};
 
 /// What becomes of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,11 +188,7 @@ async fn client_over_tls_comes_back_after_each_end_and_each_pump_ends() {
             }
             let (near, far) = tokio::io::duplex(4096);
             clients.send((fate, far)).await.expect("the server listens");
-            let (reader, writer) = tokio::io::split(near);
-            let transport = Duplex {
-                reader: FromTokio::new(reader),
-                writer: FromTokio::new(writer),
-            };
+            let transport = apart(near);
             let buffers = TlsBuffers {
                 read: &mut read,
                 write: &mut write,

@@ -3,17 +3,16 @@
 
 use core::time::Duration;
 
-use embedded_io_adapters::tokio_1::FromTokio;
 use motews::handshake::Request;
 use motews::{CloseCode, Event, Message, MessageBuffer};
+use motews_embedded_io::Buffers;
 use motews_embedded_io::asynch::WebSocket;
 use motews_embedded_io::tls::TlsStream;
-use motews_embedded_io::{Buffers, Duplex};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
-use super::support::{Os, Tokio, authority, client, localhost, trusting};
+use super::support::{Os, Tokio, apart, authority, client, localhost, trusting};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,11 +55,7 @@ async fn open_an_hour_of_select_nothing_is_lost_and_nothing_comes_twice() {
             .accept(far)
             .await
             .expect("a client");
-        let (reader, writer) = tokio::io::split(stream);
-        let transport = Duplex {
-            reader: FromTokio::new(reader),
-            writer: FromTokio::new(writer),
-        };
+        let transport = apart(stream);
         let (mut receive, mut transmit) = ([0; 64], [0; 4096]);
         let buffers = Buffers {
             receive: &mut receive,

@@ -16,7 +16,7 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::time::Instant;
 
 /// How long anything may take that is not to hang.
@@ -50,6 +50,17 @@ impl Clock for Tokio {
 impl Timer for Tokio {
     async fn wait(&mut self, millis: u32) {
         tokio::time::sleep(Duration::from_millis(millis.into())).await;
+    }
+}
+
+/// The two halves of a stream, as a transport.
+pub(crate) fn apart<S: AsyncRead + AsyncWrite>(
+    stream: S,
+) -> Duplex<FromTokio<ReadHalf<S>>, FromTokio<WriteHalf<S>>> {
+    let (reader, writer) = tokio::io::split(stream);
+    Duplex {
+        reader: FromTokio::new(reader),
+        writer: FromTokio::new(writer),
     }
 }
 
@@ -194,11 +205,7 @@ pub(crate) async fn client_with<T, V>(
 where
     T: AsyncRead + AsyncWrite,
 {
-    let (reader, writer) = tokio::io::split(transport);
-    let transport = Duplex {
-        reader: FromTokio::new(reader),
-        writer: FromTokio::new(writer),
-    };
+    let transport = apart(transport);
     let (mut incoming, mut outgoing) = ([0; 256], [0; 256]);
     let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
     let (mut read, mut write) = (vec![0; read], vec![0; write]);

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio_rustls::TlsAcceptor;
 
-use super::support::{Issued, Os, authority, client_with, localhost, trusting};
+use super::support::{Issued, Os, apart, authority, client_with, localhost, trusting};
 
 fn pair() -> (Issued, Arc<ServerConfig>) {
     let authority = authority("an authority");
@@ -185,11 +185,7 @@ async fn tunnel_of_any_length_moves_all_both_ways_and_one_of_none_is_refused() {
         let (near, far) = tokio::io::duplex(500);
         let authorities = [&authority.certificate[..]];
         let config = trusting(&authorities);
-        let (reader, writer) = tokio::io::split(near);
-        let transport = Duplex {
-            reader: FromTokio::new(reader),
-            writer: FromTokio::new(writer),
-        };
+        let transport = apart(near);
         let (mut incoming, mut outgoing) = (vec![0; len], vec![0; len]);
         let mut tunnel = TlsTunnel::new(&mut incoming, &mut outgoing);
         let (mut read, mut write) = (vec![0; 16_640], vec![0; 1024]);
